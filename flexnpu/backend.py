@@ -107,7 +107,7 @@ def ascend_devices() -> list[Device]:
         raise BackendError("libascendcl.so is not found", next_step="source CANN's set_env.sh before flexnpud")
     soc = _soc(_soc_name(library))
     indices = sorted(
-        int(found[1]) for name in os.listdir("/dev") if (found := re.fullmatch(r"davinci(\d+)", name)) is not None
+        int(found[1]) for node in Path("/dev").iterdir() if (found := re.fullmatch(r"davinci(\d+)", node.name))
     )
     if not indices:
         raise BackendError(

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -27,6 +26,7 @@ from flexnpu.api.models import (
 )
 from flexnpu.errors import DaemonFault, NoDaemon, by_code
 from flexnpu.paths import RuntimeDir
+from flexnpu.tenancy.vnpu import check_name
 
 _Model = TypeVar("_Model", bound=BaseModel)
 ANSWER_WITHIN_S = 10.0
@@ -152,7 +152,7 @@ def _error(answer: httpx.Response) -> Exception:
 
 
 def _path(name: str) -> str:
-    return f"/api/v1/vnpus/{quote(name, safe='')}"
+    return f"/api/v1/vnpus/{check_name(name)}"
 
 
 def _pair(move: Move | tuple[str, int]) -> tuple[str, int]:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N818 - the names say what happened; that they are errors shows where they are raised
 """Everything FlexNPU raises for its users. One line each: the thing, the value, the allowed range, the next step.
 
 FlexNpuError                 exit  HTTP

@@ -21,7 +21,7 @@ class RuntimeDir:
 
     @classmethod
     def find(cls, given: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> RuntimeDir:
-        """`given`, else $FLEXNPU_RUNTIME_DIR, else $XDG_RUNTIME_DIR/flexnpu, /run/flexnpu (root) or /tmp/flexnpu-UID."""
+        """`given`, $FLEXNPU_RUNTIME_DIR, $XDG_RUNTIME_DIR/flexnpu, /run/flexnpu (root), /tmp/flexnpu-UID: the first."""
         root = Path(given or environ.get("FLEXNPU_RUNTIME_DIR") or _default(environ)).absolute()
         if len(os.fsencode(root / "attach.sock")) > _LONGEST_SOCKET:
             raise InvalidValue(

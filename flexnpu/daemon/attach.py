@@ -43,7 +43,7 @@ class Peer:
             return os.pidfd_open(self.pid)
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A welcome that is none."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -85,7 +85,7 @@ class AttachServer:
             connection.setblocking(False)
             try:
                 name, tenant, control = await self._admit(connection)
-            except Refusal as refusal:
+            except RefusalError as refusal:
                 log.warning("refused a tenant: %s", refusal.message)
                 with contextlib.suppress(OSError):
                     connection.send(_native.pack_welcome(refusal.status, refusal.message))
@@ -100,12 +100,12 @@ class AttachServer:
     async def _admit(self, connection: socket.socket) -> tuple[str, Tenant, int]:
         peer = Peer.of(connection)
         if peer.uid not in (os.geteuid(), 0):
-            raise Refusal(_native.DENIED, f"uid {peer.uid} may not attach; this daemon serves uid {os.geteuid()}")
+            raise RefusalError(_native.DENIED, f"uid {peer.uid} may not attach; this daemon serves uid {os.geteuid()}")
         name = await self._hello(connection)
         try:
             tenant, control = await self._node.attach(name, peer.pid, peer.pidfd(connection), GRANT_WITHIN_S)
         except FlexNpuError as error:
-            raise Refusal(_native.DAEMON_FAULT, str(error)) from error
+            raise RefusalError(_native.DAEMON_FAULT, str(error)) from error
         return name, tenant, control
 
     async def _hello(self, connection: socket.socket) -> str:
@@ -114,19 +114,19 @@ class AttachServer:
             async with asyncio.timeout(HELLO_WITHIN_S):
                 data = await loop.sock_recv(connection, _native.HELLO_SIZE + 1)
         except TimeoutError as error:
-            raise Refusal(_native.BAD_HELLO, f"no hello within {HELLO_WITHIN_S:g} s") from error
+            raise RefusalError(_native.BAD_HELLO, f"no hello within {HELLO_WITHIN_S:g} s") from error
         hello = _native.parse_hello(data)
         if hello.status == _native.BAD_VERSION:
-            raise Refusal(
+            raise RefusalError(
                 _native.BAD_VERSION,
                 f"page version {hello.version} of libflexnpu.so is not the daemon's page version "
                 f"{_native.PAGE_VERSION}; install the same FlexNPU for both",
             )
         if hello.status != _native.OK:
-            raise Refusal(_native.BAD_HELLO, "not a hello of libflexnpu.so")
+            raise RefusalError(_native.BAD_HELLO, "not a hello of libflexnpu.so")
         name = hello.vnpu.decode(errors="replace")
         if not self._node.knows(name):
-            raise Refusal(_native.UNKNOWN_VNPU, f"vNPU {name!r} does not exist; make it with flexnpu create")
+            raise RefusalError(_native.UNKNOWN_VNPU, f"vNPU {name!r} does not exist; make it with flexnpu create")
         return name
 
     async def _stay(self, connection: socket.socket, tenant: Tenant, control: int) -> None:

@@ -144,20 +144,14 @@ class Node:
         resident = self._resident(name)
         watch = Watch(pidfd, ended)
         try:
-            arbiter = self._arbiter(resident)
-            granted = await self._until(
-                lambda: self._residents.get(name) is not resident or arbiter.state(resident.id).granted_revision > 0,
-                within_s,
-            )
-            if not granted or self._residents.get(name) is not resident:
-                raise InUse(f"cores of vNPU {name} are still in use by others", next_step="see flexnpu ps")
-            if watch.pidfd < 0:
-                raise InUse(f"pid {pid} died while it waited for vNPU {name}")
+            await self._granted(resident, within_s)
+            _check_alive(watch, pid, name)
             lease = Lease(resident.id, pid, born(pid) or "")
             report = _native.ReportPage(pid)
             absent = [old for old in resident.tenants.values() if old.lease == lease and old.report is None]
             self._registry.add_lease(lease)
-            tenant = Tenant(lease, arbiter.attach(resident.id, report, not absent), report, watch)
+            id_ = self._arbiter(resident).attach(resident.id, report, not absent)
+            tenant = Tenant(lease, id_, report, watch)
         except BaseException:
             watch.close()
             raise
@@ -166,6 +160,17 @@ class Node:
             self._drop(resident, old, keep_lease=True)
         log.info("attached pid %d to %s", pid, name)
         return tenant, resident.page.fd
+
+    async def _granted(self, resident: Resident, within_s: float) -> None:
+        name = resident.registered.name
+        arbiter = self._arbiter(resident)
+
+        def done() -> bool:
+            return self._residents.get(name) is not resident or arbiter.state(resident.id).granted_revision > 0
+
+        if not await self._until(done, within_s):
+            raise InUse(f"cores of vNPU {name} are still in use by others", next_step="see flexnpu ps")
+        self._resident(name)  # raises when it was deleted meanwhile
 
     def detach(self, name: str, tenant: Tenant) -> None:
         """Take the lease back; does nothing the second time."""
@@ -201,7 +206,9 @@ class Node:
         if host is None:
             return f"device {registered.device} does not exist any more"
         # In the order of their making, those that still fit stay.
-        here = [vnpu for vnpu in self._registry.vnpus() if vnpu.device == registered.device and vnpu.id <= registered.id]
+        here = [
+            vnpu for vnpu in self._registry.vnpus() if vnpu.device == registered.device and vnpu.id <= registered.id
+        ]
         fits = sum(vnpu.quota.cores for vnpu in here) <= host.device.cores
         if not fits or sum(vnpu.quota.memory_bytes for vnpu in here) > host.device.memory_bytes:
             return f"it does not fit device {registered.device} any more"
@@ -341,6 +348,11 @@ def _owner(pid: int) -> Owner:
     if birth is None:
         raise InvalidValue(f"owner_pid {pid} is not a live process", next_step="give the pid of a running process")
     return Owner(pid, birth)
+
+
+def _check_alive(watch: Watch, pid: int, name: str) -> None:
+    if watch.pidfd < 0:
+        raise InUse(f"pid {pid} died while it waited for vNPU {name}")
 
 
 def _check_memory_in_use(resident: Resident, memory_bytes: int) -> None:

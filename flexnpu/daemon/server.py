@@ -74,8 +74,11 @@ async def _serve_node(claimed: ClaimedDir, devices: list[Device], registry: Regi
     rest.should_exit = True
     attaching.cancel()
     stopping.cancel()
-    await asyncio.gather(serving, attaching, stopping, return_exceptions=True)
+    ends = await asyncio.gather(serving, attaching, stopping, return_exceptions=True)
     node.close()
+    for end in ends:
+        if isinstance(end, Exception):  # not a cancellation: one of them failed, and that is why we are here
+            raise end
 
 
 def _rest(node: Node) -> _Rest:

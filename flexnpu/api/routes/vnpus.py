@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLR0913, PLR0917 - a handler has one parameter per part of the request
 """/api/v1/vnpus"""
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ async def get_vnpu(node: Node, name: str, response: Response) -> VNpuView:
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT)
-async def delete_vnpu(node: Node, name: str, force: bool = False) -> None:  # noqa: FBT001, FBT002 - a query parameter
+async def delete_vnpu(node: Node, name: str, force: bool = False) -> None:
     node.delete(name, force=force)
 
 
