@@ -67,12 +67,16 @@ class Node:
         self.root = root
         self.env = {**os.environ, "FLEXNPU_RUNTIME_DIR": str(root), "FLEXNPU_LIB_DIR": str(libraries)}
         self.daemon: Program | None = None
-        self._programs: list[Program] = []
+        self.programs: list[Program] = []
 
     def start(self, *options: str) -> Program:
-        self.daemon = self._run([sys.executable, "-m", "flexnpu.daemon.main", *options])
+        self.daemon = self.launch(*options)
         eventually(self._answers)
         return self.daemon
+
+    def launch(self, *options: str) -> Program:
+        """A daemon that may well end at once."""
+        return self._run([sys.executable, "-m", "flexnpu.daemon.main", *options])
 
     def flexnpu(self, *arguments: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "flexnpu.cli.main", *arguments]
@@ -96,12 +100,12 @@ class Node:
         return json.loads(out)
 
     def clean_up(self) -> None:
-        for program in reversed(self._programs):
+        for program in reversed(self.programs):
             program.clean_up()
 
     def _run(self, command: list[str]) -> Program:
         program = Program(command, self.env)
-        self._programs.append(program)
+        self.programs.append(program)
         return program
 
     def _answers(self) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,7 @@ def test_a_stopped_daemon_keeps_registered_vnpus_and_nothing_else(quiet_node: No
 
 
 def test_a_second_daemon_is_refused_and_does_no_harm(node: Node):
-    second = node._run([*node.daemon.process.args])  # type: ignore[union-attr]
-    code, errors = second.end()
+    code, errors = node.launch().end()
     assert code == 4
     assert errors.startswith("flexnpud: error: another flexnpud (pid ")
     assert errors.count("\n") == 1
@@ -98,7 +98,7 @@ def test_a_registry_from_the_future_is_refused(quiet_node: Node):
     quiet_node.root.mkdir()
     with sqlite3.connect(quiet_node.root / "registry.sqlite") as db:
         db.execute("PRAGMA user_version = 99")
-    daemon = quiet_node._run(["flexnpud"] if False else _daemon_command())
+    daemon = quiet_node.launch()
     code, errors = daemon.end()
     assert code == 4
     assert "schema 99" in errors
@@ -127,17 +127,9 @@ def test_an_idle_daemon_uses_no_time(node: Node):
         fields = stat.read_text().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
-    import time  # noqa: PLC0415
-
     time.sleep(0.3)
     before = ticks()
     time.sleep(1.5)
     # A tick is 10 ms; the HTTP server looks at its clock ten times a second.
     assert ticks() - before <= 0.05 * 1.5 * os.sysconf("SC_CLK_TCK")
     tenant.close()
-
-
-def _daemon_command() -> list[str]:
-    import sys  # noqa: PLC0415
-
-    return [sys.executable, "-m", "flexnpu.daemon.main"]

@@ -47,11 +47,14 @@ def test_the_exit_status_is_the_programs_own(node: Node):
 
 
 def test_a_child_of_the_owner_keeps_the_vnpu_until_it_ends(node: Node):
-    script = f"import subprocess, sys; subprocess.Popen([sys.executable, {FAKE_TENANT!r}])"
+    script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, {FAKE_TENANT!r}]); time.sleep(60)"
     program = node.program("run", "--name", "p", "--cores", "4", "--memory", "1GiB", "--", sys.executable, "-c", script)
     child = program.line()["pid"]
-    assert program.process.wait(20) == 0
+    program.process.kill()
+    program.process.wait(20)
+    eventually(lambda: not os.path.exists(f"/proc/{program.pid}"))
     assert [tenant.pid for tenant in node.client().tenants()] == [child]
+    assert node.client().vnpu("p").cores == 4
     os.kill(child, signal.SIGKILL)
     eventually(lambda: node.client().vnpus() == [])
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from conftest import GIB, Node, eventually
+from fake_tenant import FakeTenant
 
 from flexnpu.client import Move
 from flexnpu.errors import OverQuota, RevisionChanged
@@ -76,7 +77,7 @@ def test_nobody_grows_into_cores_that_a_tenant_has_not_left(node: Node):
     assert (by_name["b"].cores, by_name["b"].granted_cores) == (18, 12)
     # The deaf one dies, and what it held is free at once.
     (deaf,) = [tenant.pid for tenant in node.client().tenants() if tenant.vnpu == "a"]
-    next(p for p in node._programs if p.pid == deaf).kill()
+    next(p for p in node.programs if p.pid == deaf).kill()
     assert growing.line()["cube"] == 18
 
 
@@ -114,8 +115,7 @@ def test_who_decided_on_an_older_revision_is_told(node: Node):
 def test_every_tenant_of_a_vnpu_must_have_applied(node: Node):
     node.tenant("p", 12).line()
     assert node.client().vnpu("p").applied
-    from fake_tenant import FakeTenant  # noqa: PLC0415 - the second tenant lives in this process
-
+    # The second lives in this process.
     second = FakeTenant.attach(str(node.root / "attach.sock"), "p")
     assert not node.client().set_quota("p", cores=6, wait=0.3).applied
     second.acknowledge()
