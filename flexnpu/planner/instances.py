@@ -38,8 +38,8 @@ def plan(snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
 def _forecasts(snapshot: Snapshot, forecaster: PhaseForecaster) -> tuple[Floats, Floats]:
     """Both phases' seconds by decode cores; an idle phase takes none."""
     if snapshot.prefill and snapshot.decode:
-        return forecaster.split(snapshot.prefill, snapshot.decode)
-    return forecaster.alone(snapshot.prefill)[::-1], forecaster.alone(snapshot.decode)
+        return forecaster.split(snapshot.prefill, snapshot.decode, snapshot.device_cores)
+    return forecaster.alone(snapshot.prefill)[snapshot.device_cores :: -1], forecaster.alone(snapshot.decode)
 
 
 def _decode_idle(snapshot: Snapshot) -> _Choice:
