@@ -82,8 +82,8 @@ class Controller:
     """
 
     def __init__(self, options: Options, *, cores: Cores | None = None, people: TextIO | None = None) -> None:
-        cores = cores or DaemonCores.connect(options.prefill.vnpu, options.decode.vnpu, options.runtime_dir)
-        view = cores.look()
+        reached: Cores = cores or DaemonCores.connect(options.prefill.vnpu, options.decode.vnpu, options.runtime_dir)
+        view = reached.look()
         self._stop = threading.Event()
         # Two periods, so that one slow page is not yet a stale one; a host under load needs some wall time for it.
         self._scraper = HttpScraper(timeout=max(0.25, 2 * options.settings.period * view.scale))
@@ -93,7 +93,7 @@ class Controller:
             options.decode,
             Forecaster(options.model, load_soc(view.soc)),
             options.settings,
-            Seams(cores, self._scraper, time.monotonic, self._stop.wait, Journal(self._lines, people)),
+            Seams(reached, self._scraper, time.monotonic, self._stop.wait, Journal(self._lines, people)),
         )
         self._thread = threading.Thread(target=self.run, name="flexnpu-controller", daemon=True)
 

@@ -14,7 +14,7 @@ DECODE = Endpoint("decode", "http://127.0.0.1:2")
 class FakeCores:
     """Keeps the split it is told, unless it is to refuse."""
 
-    view: DeviceView = DeviceView("Ascend910B2", 24, 1.0, Split(12, 12))
+    view: DeviceView = field(default_factory=lambda: DeviceView("Ascend910B2", 24, 1.0, Split(12, 12)))
     refusal: str | None = None
     gone: str | None = None
     moves: list[Split] = field(default_factory=list)

@@ -3,10 +3,10 @@ import json
 from dataclasses import replace
 
 import pytest
+from controller_fakes import DECODE, PREFILL, FakeCores, FakeEngine, World
 
 from flexnpu.controller import DeviceView, Loop, ScrapeError, Settings
 from flexnpu.planner import SnapshotError, Split, Targets
-from controller_fakes import DECODE, PREFILL, FakeCores, FakeEngine, World
 
 SETTINGS = Settings(Targets(ttft=1.0, itl=0.05))
 
