@@ -87,7 +87,7 @@ class Controller:
         self._stop = threading.Event()
         # Two periods, so that one slow page is not yet a stale one; a host under load needs some wall time for it.
         self._scraper = HttpScraper(timeout=max(0.25, 2 * options.settings.period * view.scale))
-        self._lines = options.decisions.open("a", encoding="utf-8") if options.decisions else None
+        self._lines = _journal_file(options.decisions)
         self._loop = Loop(
             options.prefill,
             options.decode,
@@ -195,6 +195,17 @@ def parse_split(text: str, option: str) -> Split:
     if not found:
         raise OptionError(f"{option} {text!r}; it must be PREFILL/DECODE cores, such as 12/12")
     return Split(int(found[1]), int(found[2]))
+
+
+def _journal_file(path: Path | None) -> TextIO | None:
+    if path is None:
+        return None
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise OptionError(
+            f"--decisions {str(path)!r} cannot be written ({error.strerror}); name another file"
+        ) from error
 
 
 def on_signals(stop: Callable[[], None]) -> Callable[[], None]:

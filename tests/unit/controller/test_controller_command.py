@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from controller_fakes import FakeCores, FakeEngine
@@ -67,6 +68,13 @@ def test_a_signal_ends_the_loop_and_leaves_the_safe_split(pair):
         restore()
     assert len(cores.moves) == 2
     assert cores.view.split == (12, 12)
+
+
+def test_a_journal_that_cannot_be_written_is_refused_before_anything_runs(pair, tmp_path):
+    cores = FakeCores()
+    with pytest.raises(OptionError, match=r"--decisions .*nowhere.* cannot be written \(No such file"):
+        Controller(replace(pair[1], decisions=tmp_path / "nowhere" / "file"), cores=cores)
+    assert not cores.moves
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1s", 1.0), ("50ms", 0.05), ("250us", 0.00025), ("1.5s", 1.5)])
