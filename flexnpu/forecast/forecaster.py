@@ -60,10 +60,13 @@ class Forecaster:
         work = self.workload(requests)
         return np.append(np.inf, self._work_seconds(work).sum(axis=1) + work.fixed.sum())
 
-    def split(self, prefill: Iterable[Request] | Batch, decode: Iterable[Request] | Batch) -> tuple[Floats, Floats]:
-        """Seconds of both phases side by side, by the decode's cores d; the prefill has all others."""
+    def split(
+        self, prefill: Iterable[Request] | Batch, decode: Iterable[Request] | Batch, cores: int | None = None
+    ) -> tuple[Floats, Floats]:
+        """Seconds of both phases side by side, by decode's cores; prefill has the rest of `cores` (default: all)."""
+        total = self.cores if cores is None else cores
         works = self.workload(prefill), self.workload(decode)
-        full = [self._work_seconds(work) for work in works]
+        full = [self._work_seconds(work)[:total] for work in works]
         # Row i: decode on i + 1 cores, prefill on the rest.
         solo = full[0][-2::-1], full[1][:-1]
         draws = _draw(works[1], solo[1]), _draw(works[0], solo[0])

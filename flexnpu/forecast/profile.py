@@ -2,7 +2,7 @@
 """How much of a device's peaks operators reach, as a function of cores, and what each launch costs.
 
 The defaults come from published measurements of Ascend 910B; a Profile measured on a device takes their place.
-The software NPU's time model states the same formulas and constants on its own, so that the two can be compared.
+The software NPU has a time model of its own; the formulas are stated here so that the two can be compared.
 """
 
 from __future__ import annotations

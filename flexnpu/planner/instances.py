@@ -32,14 +32,18 @@ def plan(snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         choice = _both_busy(snapshot, decode_seconds, forecaster)
     candidates = _candidates(snapshot, prefill_seconds, decode_seconds)
     chosen = candidates.pop(choice.decode - snapshot.minima.decode)
-    return Plan(chosen, choice.reason, tuple(candidates), choice.meets_itl)
+    reason = choice.reason
+    if chosen.prefill_seconds > snapshot.targets.ttft and snapshot.prefill:
+        late = f"the last prompt in the queue is forecast to take {_ms(chosen.prefill_seconds)}"
+        reason += f"; {late}, over the TTFT target of {_ms(snapshot.targets.ttft)}"
+    return Plan(chosen, reason, tuple(candidates), choice.meets_itl)
 
 
 def _forecasts(snapshot: Snapshot, forecaster: PhaseForecaster) -> tuple[Floats, Floats]:
     """Both phases' seconds by decode cores; an idle phase takes none."""
     if snapshot.prefill and snapshot.decode:
-        return forecaster.split(snapshot.prefill, snapshot.decode)
-    return forecaster.alone(snapshot.prefill)[::-1], forecaster.alone(snapshot.decode)
+        return forecaster.split(snapshot.prefill, snapshot.decode, snapshot.device_cores)
+    return forecaster.alone(snapshot.prefill)[snapshot.device_cores :: -1], forecaster.alone(snapshot.decode)
 
 
 def _decode_idle(snapshot: Snapshot) -> _Choice:

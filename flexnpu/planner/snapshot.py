@@ -42,6 +42,7 @@ class Targets:
 class Snapshot:
     """The state at one moment, and the rules a plan has to keep.
 
+    device_cores: what both phases may have together; fewer than the device's where others have a part of it.
     prefill: prompts that wait or run; for a single engine, the chunk its token budget admits to the next iteration.
     decode: running requests, each with one new token.
     minima: guaranteed cores of each phase. idle_reserve: cores that an idle prefill keeps beyond its minimum, because
@@ -85,5 +86,5 @@ class PhaseForecaster(Protocol):
     def alone(self, requests: Sequence[Request]) -> Floats:
         """Seconds by cores, index 0 to the device's."""
 
-    def split(self, prefill: Sequence[Request], decode: Sequence[Request]) -> tuple[Floats, Floats]:
-        """Seconds of prefill and of decode side by side, by decode's cores; prefill has the rest."""
+    def split(self, prefill: Sequence[Request], decode: Sequence[Request], cores: int) -> tuple[Floats, Floats]:
+        """Seconds of prefill and of decode side by side, by decode's cores; prefill has the rest of `cores`."""

@@ -88,6 +88,12 @@ def test_a_target_out_of_reach_is_said_and_decode_gets_all_it_may_have(forecaste
     assert "cannot be held" in plan.reason
 
 
+def test_a_queue_that_misses_its_ttft_target_is_said(forecaster):
+    assert "TTFT" not in instances.plan(BUSY, forecaster).reason
+    long = replace(BUSY, prefill=(Request(2048, 0, 20),))
+    assert "over the TTFT target of 1000.0 ms" in instances.plan(long, forecaster).reason
+
+
 def test_decode_grows_at_once_when_it_would_miss_the_target(forecaster):
     state = replace(BUSY, current=Split(21, 3), switch_seconds=10.0)
     assert instances.plan(state, forecaster).decode_cores == instances.plan(BUSY, forecaster).decode_cores

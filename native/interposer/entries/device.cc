@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which device: the program has one, number 0. A call that names another is refused as the vendor would refuse a
+// device that is not there (closed).
+#include "entries/ordinal.h"
+
+namespace flexnpu {
+namespace {
+
+constexpr aclError kNoSuchDevice = ACL_ERROR_RT_INVALID_DEVICEID;
+
+// The usual kind: the device first, then whatever it is asked.
+template <typename Number, typename... Rest>
+aclError on_device(aclError (*real)(Number, Rest...), Number device, Rest... rest) {
+    Number physical{};
+    return to_physical(device, &physical) ? real(physical, rest...) : kNoSuchDevice;
+}
+
+aclError on_aclInit(decltype(&::aclInit) real, const char* configPath) { return real(configPath); }
+
+aclError on_aclrtGetDevice(decltype(&::aclrtGetDevice) real, int32_t* deviceId) {
+    const aclError status = real(deviceId);
+    if (status == ACL_SUCCESS) *deviceId = to_seen(*deviceId);
+    return status;
+}
+
+aclError on_aclrtGetDeviceCount(decltype(&::aclrtGetDeviceCount) real, uint32_t* count) {
+    const aclError status = real(count);
+    if (status != ACL_SUCCESS) return status;
+    if (*count <= static_cast<uint32_t>(tenant.quota.device())) {
+        log(Level::error, "the vNPU is on device %d, the runtime sees %u: give this process the daemon's devices",
+            tenant.quota.device(), *count);
+        *count = 0;
+        return ACL_ERROR_RT_NO_DEVICE;
+    }
+    *count = 1;
+    return status;
+}
+
+aclError on_aclrtCreateContext(decltype(&::aclrtCreateContext) real, aclrtContext* context, int32_t deviceId) {
+    int32_t physical = 0;
+    return to_physical(deviceId, &physical) ? real(context, physical) : kNoSuchDevice;
+}
+
+aclError on_aclrtDeviceCanAccessPeer(decltype(&::aclrtDeviceCanAccessPeer) real, int32_t* canAccessPeer,
+                                     int32_t deviceId, int32_t peerDeviceId) {
+    int32_t device = 0;
+    int32_t peer = 0;
+    if (!to_physical(deviceId, &device) || !to_physical(peerDeviceId, &peer)) return kNoSuchDevice;
+    return real(canAccessPeer, device, peer);
+}
+
+aclError on_aclrtDevicePeerAccessStatus(decltype(&::aclrtDevicePeerAccessStatus) real, int32_t deviceId,
+                                        int32_t peerDeviceId, int32_t* status) {
+    int32_t device = 0;
+    int32_t peer = 0;
+    if (!to_physical(deviceId, &device) || !to_physical(peerDeviceId, &peer)) return kNoSuchDevice;
+    return real(device, peer, status);
+}
+
+aclError on_aclrtGetDevicesTopo(decltype(&::aclrtGetDevicesTopo) real, uint32_t deviceId, uint32_t otherDeviceId,
+                                uint64_t* value) {
+    uint32_t device = 0;
+    uint32_t other = 0;
+    if (!to_physical(deviceId, &device) || !to_physical(otherDeviceId, &other)) return kNoSuchDevice;
+    return real(device, other, value);
+}
+
+constexpr auto by_device = [](auto real, auto... arguments) { return on_device(real, arguments...); };
+constexpr auto on_aclrtSetDevice = by_device;
+constexpr auto on_aclrtResetDevice = by_device;
+constexpr auto on_aclrtResetDeviceForce = by_device;
+constexpr auto on_aclrtQueryDeviceStatus = by_device;
+constexpr auto on_aclrtGetPrimaryCtxState = by_device;
+constexpr auto on_aclrtDeviceTaskAbort = by_device;
+constexpr auto on_aclrtDeviceEnablePeerAccess = by_device;
+constexpr auto on_aclrtDeviceDisablePeerAccess = by_device;
+constexpr auto on_aclrtGetDeviceUtilizationRate = by_device;
+constexpr auto on_aclrtDeviceGetUuid = by_device;
+constexpr auto on_aclrtGetDeviceCapability = by_device;
+constexpr auto on_aclrtGetLogicDevIdByUserDevId = by_device;
+constexpr auto on_aclrtGetErrorVerbose = by_device;
+constexpr auto on_aclrtRepairError = by_device;
+constexpr auto on_aclrtGetMemUceInfo = by_device;
+constexpr auto on_aclrtMemUceRepair = by_device;
+
+}  // namespace
+
+#define FLEXNPU_DEVICE(ret, name, params, args, library, stream) \
+    FLEXNPU_WRAP(ret, name, params, args, library, Guard::ordinal, on_##name)
+#include "functions.def"
+
+}  // namespace flexnpu

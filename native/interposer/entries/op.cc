@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operators: the two-phase ones (every aclnn name), torch_npu's cache of their executors, and the older one-call kind.
+// Phase one tiles by the quota and leaves an executor that phase two launches, maybe on another thread; the probe
+// follows each executor from one to the other.
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <pthread.h>
+
+#include "entries/stubs.h"
+#include "entries/wrap.h"
+
+static_assert(offsetof(flexnpu_phase_one, reals) == 64 && offsetof(flexnpu_phase_one, index) == 192 &&
+              offsetof(flexnpu_phase_one, real) == 200 && offsetof(flexnpu_phase_one, copied) == 208 &&
+              offsetof(flexnpu_phase_one, stack) == 216 && sizeof(flexnpu_phase_one) <= 256);
+
+namespace flexnpu {
+namespace {
+
+// An operator whose signature is not known is followed by its name: an odd key is no address of an executor.
+uint64_t key_of_operator(uint32_t op) { return uint64_t{op} * 2 + 1; }
+
+int refuse_operator() { return kRefused; }
+int miss_operator() { return ACL_ERROR_API_NOT_SUPPORT; }
+
+uint64_t executor_of(const flexnpu_phase_one& call) {
+    const uint32_t words = operator_words(static_cast<uint32_t>(call.index));
+    if (words == 0) return key_of_operator(static_cast<uint32_t>(call.index));
+    const uint32_t last = words - 1;
+    const uint64_t place = last < call.registers ? call.integers[last] : call.stack[last - call.registers];
+    return place == 0 ? 0 : *reinterpret_cast<const uint64_t*>(place);
+}
+
+uint64_t stack_words(uint32_t op) {
+    const uint32_t words = operator_words(op);
+    if (words == 0) return FLEXNPU_STACK_WORDS;
+    return words > flexnpu_phase_one::registers ? words - flexnpu_phase_one::registers : 0;
+}
+
+// One operator more that has a tiling and waits for its launch.
+void note_tiled(uint64_t executor, uint32_t generation) {
+    tenant.report.tiled();
+    if (executor != 0) tenant.probe.tiled(executor, generation);
+}
+
+// The revision goes into the key of torch_npu's executor cache: an executor that was tiled under another quota is not
+// found. A hash of 0 and a key of no length mean "do not keep" and stay what they are.
+uint64_t mix_revision(uint64_t hash) {
+    if (hash == 0) return 0;
+    const uint64_t mixed = hash ^ (uint64_t{tenant.quota.revision()} + 1) * 0x9e3779b97f4a7c15ull;
+    return mixed != 0 ? mixed : 1;
+}
+
+// The key with the revision behind it. The library may keep the pointer until phase one, so the copy belongs to the
+// thread; made at its first use, freed at its end.
+constexpr size_t kKeyRoom = 16384;
+pthread_key_t key_buffer;
+pthread_once_t key_buffer_once = PTHREAD_ONCE_INIT;
+__thread uint8_t* key_of_thread;
+
+void free_key(void* buffer) { munmap(buffer, kKeyRoom); }
+void make_key_buffer() { pthread_key_create(&key_buffer, free_key); }
+
+struct Key {
+    uint8_t* bytes;
+    size_t length;
+};
+
+Key mix_revision(const uint8_t* key, size_t length) {
+    const uint32_t revision = tenant.quota.revision();
+    if (key == nullptr || length == 0 || length > kKeyRoom - sizeof revision) return {nullptr, 0};
+    if (key_of_thread == nullptr) {
+        void* fresh = mmap(nullptr, kKeyRoom, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (fresh == MAP_FAILED) return {nullptr, 0};  // closed: without a key nothing is cached, and all is tiled anew
+        pthread_once(&key_buffer_once, make_key_buffer);
+        pthread_setspecific(key_buffer, fresh);
+        key_of_thread = static_cast<uint8_t*>(fresh);
+    }
+    memcpy(key_of_thread, key, length);
+    memcpy(key_of_thread + length, &revision, sizeof revision);
+    return {key_of_thread, length + sizeof revision};
+}
+
+// A hit is a tiled operator without a phase one.
+template <typename Find>
+aclOpExecutor* find_tiled(Find find) {
+    const uint32_t generation = tenant.probe.enter();
+    aclOpExecutor* executor = find();
+    if (executor != nullptr) note_tiled(reinterpret_cast<uint64_t>(executor), generation);
+    tenant.probe.leave(generation);
+    return executor;
+}
+
+void on_SetPTAHashKey(decltype(&::SetPTAHashKey) real, uint64_t hash) { real(mix_revision(hash)); }
+
+void on_SetPTACacheHashKey(decltype(&::SetPTACacheHashKey) real, uint8_t* key, size_t length) {
+    const Key mixed = mix_revision(key, length);
+    real(mixed.bytes, mixed.length);
+}
+
+aclOpExecutor* on_PTAGetExecCache(decltype(&::PTAGetExecCache) real, uint64_t hash, uint64_t* workspaceSize) {
+    return find_tiled([&] { return real(mix_revision(hash), workspaceSize); });
+}
+
+aclOpExecutor* on_PTAFindExecCache(decltype(&::PTAFindExecCache) real, uint8_t* key, size_t length,
+                                   uint64_t* workspaceSize) {
+    return find_tiled([&]() -> aclOpExecutor* {
+        const Key mixed = mix_revision(key, length);
+        return mixed.bytes != nullptr ? real(mixed.bytes, mixed.length, workspaceSize) : nullptr;
+    });
+}
+
+aclnnStatus on_aclDestroyAclOpExecutor(decltype(&::aclDestroyAclOpExecutor) real, aclOpExecutor* executor) {
+    // Before the call: afterwards the address may be another executor's.
+    if (executor != nullptr) tenant.probe.destroyed(reinterpret_cast<uint64_t>(executor));
+    return real(executor);
+}
+
+// The older kind tiles and launches in one call: all of it is inside.
+constexpr auto on_legacy = [](auto real, auto... arguments) {
+    const uint32_t generation = tenant.probe.enter();
+    tenant.gate.pass(FLEXNPU_LAUNCH_LEGACY_OP);
+    const aclError status = real(arguments...);
+    tenant.probe.leave(generation);
+    return status;
+};
+
+}  // namespace
+
+#define FLEXNPU_CACHE(ret, name, params, args, library, stream) \
+    FLEXNPU_WRAP(ret, name, params, args, library, Guard::cache, on_##name)
+#define FLEXNPU_LEGACY(ret, name, params, args, library, stream) \
+    FLEXNPU_WRAP(ret, name, params, args, library, Guard::launch, on_legacy)
+#include "functions.def"
+
+}  // namespace flexnpu
+
+using namespace flexnpu;
+
+extern "C" {
+
+void flexnpu_phase_one_begin(flexnpu_phase_one* call) {
+    const uint32_t op = static_cast<uint32_t>(call->index);
+    call->generation = 0;
+    call->copied = 0;
+    call->real = real_function(first_phase_one + op);
+    if (call->real == nullptr) {
+        call->real = reinterpret_cast<void*>(&miss_operator);
+    } else if (!attached()) {
+        call->real = reinterpret_cast<void*>(&refuse_operator);
+    } else {
+        call->copied = stack_words(op);
+        call->generation = tenant.probe.enter();
+    }
+}
+
+void flexnpu_phase_one_end(flexnpu_phase_one* call, int status) {
+    if (call->generation == 0) return;
+    const uint32_t generation = static_cast<uint32_t>(call->generation);
+    if (status == ACL_SUCCESS) note_tiled(executor_of(*call), generation);
+    tenant.probe.leave(generation);
+}
+
+__attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* workspace, uint64_t workspaceSize,
+                                                                    aclOpExecutor* executor, aclrtStream stream,
+                                                                    uint32_t op) {
+    auto real = reinterpret_cast<aclnnLaunch>(real_function(first_phase_two + op));
+    if (real == nullptr) return ACL_ERROR_API_NOT_SUPPORT;
+    if (!attached()) return kRefused;
+    const uint64_t key = operator_words(op) != 0 ? reinterpret_cast<uint64_t>(executor) : key_of_operator(op);
+    uint32_t generation = key != 0 ? tenant.probe.launching(key) : 0;
+    const aclnnStatus status = real(workspace, workspaceSize, executor, stream);
+    if (generation != 0) tenant.probe.launched(generation);
+    tenant.report.launched();
+    return status;
+}
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "handshake.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace flexnpu {
+namespace {
+
+using Why = char[512];
+constexpr time_t kPatienceS = 5;
+
+void close_all(int (&fds)[2]) {
+    for (int& fd : fds) {
+        if (fd >= 0) close(fd);
+        fd = -1;
+    }
+}
+
+int reach(const char* path, Why& why) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof address.sun_path) {
+        snprintf(why, sizeof why, "FLEXNPU_SOCKET is %zu bytes long, at most %zu fit a socket's name: use a shorter one",
+                 strlen(path), sizeof address.sun_path - 1);
+        return -1;
+    }
+    memcpy(address.sun_path, path, strlen(path));
+    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        snprintf(why, sizeof why, "no socket can be made: %s", strerror(errno));
+        return -1;
+    }
+    const timeval patience{kPatienceS, 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+        snprintf(why, sizeof why, "no daemon answers at %s (%s): is flexnpud running?", path, strerror(errno));
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+bool say_hello(int fd, const char* vnpu, Why& why) {
+    flexnpu_hello hello{};
+    hello.magic = FLEXNPU_PAGE_MAGIC;
+    hello.version = FLEXNPU_PAGE_VERSION;
+    hello.size = sizeof hello;
+    if (strlen(vnpu) >= sizeof hello.vnpu) {
+        snprintf(why, sizeof why, "FLEXNPU_VNPU is %zu bytes long, at most %zu are a name", strlen(vnpu),
+                 sizeof hello.vnpu - 1);
+        return false;
+    }
+    memcpy(hello.vnpu, vnpu, strlen(vnpu));
+    if (send(fd, &hello, sizeof hello, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof hello)) return true;
+    snprintf(why, sizeof why, "the daemon took no hello: %s", strerror(errno));
+    return false;
+}
+
+void collect_fds(msghdr& message, int (&fds)[2]) {
+    size_t count = 0;
+    for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+        const size_t carried = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < carried; ++i) {
+            int fd = -1;
+            memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+            if (count < 2) {
+                fds[count++] = fd;
+            } else {
+                close(fd);
+            }
+        }
+    }
+}
+
+// Every refusal of the daemon's, and every answer that is not a whole welcome of our version, ends here.
+bool judge(const flexnpu_welcome& welcome, ssize_t got, const int (&fds)[2], Why& why) {
+    if (got < 0) {
+        snprintf(why, sizeof why, "the daemon sent no welcome within %lld s: %s", static_cast<long long>(kPatienceS),
+                 strerror(errno));
+    } else if (got == 0) {
+        snprintf(why, sizeof why, "the daemon hung up before its welcome: see its log");
+    } else if (got >= 8 && welcome.magic == FLEXNPU_PAGE_MAGIC && welcome.version != FLEXNPU_PAGE_VERSION) {
+        snprintf(why, sizeof why,
+                 "the daemon speaks page version %u, libflexnpu.so %u: install both from one FlexNPU release",
+                 welcome.version, FLEXNPU_PAGE_VERSION);
+    } else if (got != static_cast<ssize_t>(sizeof welcome) || welcome.magic != FLEXNPU_PAGE_MAGIC ||
+               welcome.size != sizeof welcome) {
+        snprintf(why, sizeof why, "what answered is not flexnpud: %zd bytes, magic %#x", got, welcome.magic);
+    } else if (welcome.status != FLEXNPU_OK) {
+        snprintf(why, sizeof why, "the daemon refused (status %u): %.*s", welcome.status,
+                 static_cast<int>(sizeof welcome.message), welcome.message);
+    } else if (fds[0] < 0 || fds[1] < 0) {
+        snprintf(why, sizeof why, "the welcome carried no two pages");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+bool hear_welcome(int fd, int (&fds)[2], Why& why) {
+    flexnpu_welcome welcome{};
+    iovec body{&welcome, sizeof welcome};
+    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
+    msghdr message{};
+    message.msg_iov = &body;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    ssize_t got = -1;
+    do {
+        got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    if (got > 0) collect_fds(message, fds);
+    return judge(welcome, got, fds, why);
+}
+
+void* map_page(int fd, int protection, const char* which, Why& why) {
+    struct stat facts {};
+    if (fstat(fd, &facts) != 0 || facts.st_size < static_cast<off_t>(FLEXNPU_PAGE_SIZE)) {
+        snprintf(why, sizeof why, "the %s page is %lld bytes, %u are needed", which,
+                 static_cast<long long>(facts.st_size), FLEXNPU_PAGE_SIZE);
+        return nullptr;
+    }
+    void* page = mmap(nullptr, FLEXNPU_PAGE_SIZE, protection, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED) {
+        snprintf(why, sizeof why, "the %s page cannot be mapped: %s", which, strerror(errno));
+        return nullptr;
+    }
+    return page;
+}
+
+// The head that both pages begin with.
+bool fits(uint32_t magic, uint32_t version, uint32_t size, const char* which, Why& why) {
+    if (magic == FLEXNPU_PAGE_MAGIC && version == FLEXNPU_PAGE_VERSION && size == FLEXNPU_PAGE_SIZE) return true;
+    snprintf(why, sizeof why,
+             "the %s page has magic %#x, version %u, size %u instead of %#x, %u, %u: install the daemon and "
+             "libflexnpu.so from one FlexNPU release",
+             which, magic, version, size, FLEXNPU_PAGE_MAGIC, FLEXNPU_PAGE_VERSION, FLEXNPU_PAGE_SIZE);
+    return false;
+}
+
+bool map_both(const int (&fds)[2], Pages* pages, Why& why) {
+    pages->control = static_cast<const flexnpu_control_page*>(map_page(fds[0], PROT_READ, "control", why));
+    if (pages->control == nullptr) return false;
+    pages->report = static_cast<flexnpu_report_page*>(map_page(fds[1], PROT_READ | PROT_WRITE, "report", why));
+    if (pages->report == nullptr) return false;
+    return fits(pages->control->magic, pages->control->version, pages->control->size, "control", why) &&
+           fits(pages->report->magic, pages->report->version, pages->report->size, "report", why);
+}
+
+}  // namespace
+
+bool shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]) {
+    int fds[2] = {-1, -1};
+    pages->socket = reach(socket_path, why);
+    const bool done = pages->socket >= 0 && say_hello(pages->socket, vnpu, why) &&
+                      hear_welcome(pages->socket, fds, why) && map_both(fds, pages, why);
+    close_all(fds);
+    if (!done) let_go(pages);
+    return done;
+}
+
+void let_go(Pages* pages) {
+    if (pages->control != nullptr) munmap(const_cast<flexnpu_control_page*>(pages->control), FLEXNPU_PAGE_SIZE);
+    if (pages->report != nullptr) munmap(pages->report, FLEXNPU_PAGE_SIZE);
+    if (pages->socket >= 0) close(pages->socket);
+    *pages = Pages{};
+}
+
+}  // namespace flexnpu

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "probe.h"
+
+#include "futex.h"
+
+namespace flexnpu {
+namespace {
+
+// How long the herald waits for a launch before it gives up the executors of a generation. Counted in rounds of sleep,
+// not by the clock, so that a stopped process that goes on does not give up at once.
+constexpr long kRoundNs = 100'000'000;
+constexpr int kQuietRounds = 20;   // without any launch of that generation
+constexpr int kRoundsAtMost = 100; // in all: operators of unknown signature are told apart by name only
+
+constexpr uint64_t pack(uint32_t generation, uint32_t count) { return uint64_t{generation} << 32 | count; }
+constexpr uint32_t generation_of(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
+constexpr uint32_t count_of(uint64_t word) { return static_cast<uint32_t>(word); }
+
+uint64_t one_more(uint64_t found, uint64_t generation) {
+    // Where the executor waits already, its older tiling decides.
+    return found != 0 ? found + 1 : pack(static_cast<uint32_t>(generation), 1);
+}
+
+uint64_t one_less(uint64_t found, uint64_t) { return count_of(found) > 1 ? found - 1 : 0; }
+
+bool older(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
+
+}  // namespace
+
+void Probe::tiled(uint64_t executor, uint32_t generation) {
+    bool kept = true;
+    const uint64_t before = executors_.update(executor, one_more, generation, &kept);
+    if (!kept) return;  // open: no host memory to follow this executor
+    const uint32_t counted = before != 0 ? generation_of(before) : generation;
+    std::atomic<uint64_t>& pending = slot(counted);
+    uint64_t now = pending.load(std::memory_order_relaxed);
+    uint64_t next = 0;
+    do {
+        if (older(counted, generation_of(now))) return;  // that generation is over; nobody waits for it
+        next = generation_of(now) == counted ? now + 1 : pack(counted, 1);
+    } while (!pending.compare_exchange_weak(now, next, std::memory_order_seq_cst));
+}
+
+uint32_t Probe::launching(uint64_t executor) { return generation_of(executors_.update(executor, one_less, 0)); }
+
+void Probe::launched(uint32_t generation) {
+    std::atomic<uint64_t>& pending = slot(generation);
+    uint64_t now = pending.load(std::memory_order_relaxed);
+    do {
+        if (generation_of(now) != generation || count_of(now) == 0) return;
+    } while (!pending.compare_exchange_weak(now, now - 1, std::memory_order_seq_cst));
+    if (count_of(now) == 1) ring();
+}
+
+void Probe::destroyed(uint64_t executor) {
+    const uint64_t found = executors_.take(executor);
+    for (uint32_t left = count_of(found); left > 0; --left) launched(generation_of(found));
+}
+
+uint32_t Probe::turn() {
+    const uint32_t old = generation_.fetch_add(1, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    waiting_.store(true, std::memory_order_seq_cst);
+    wait_for_inside(old);
+    const uint32_t given_up = wait_for_launches(old);
+    waiting_.store(false, std::memory_order_relaxed);
+    return given_up;
+}
+
+void Probe::wait_for_inside(uint32_t generation) {
+    for (;;) {
+        const uint32_t bell = bell_.load(std::memory_order_seq_cst);
+        if (inside_[generation & 1].load(std::memory_order_seq_cst) <= 0) return;
+        sleep(bell);
+    }
+}
+
+uint32_t Probe::wait_for_launches(uint32_t generation) {
+    std::atomic<uint64_t>& pending = slot(generation);
+    uint64_t last = 0;
+    for (int round = 0, quiet = 0;; ++round) {
+        const uint32_t bell = bell_.load(std::memory_order_seq_cst);
+        uint64_t now = pending.load(std::memory_order_seq_cst);
+        if (generation_of(now) != generation || count_of(now) == 0) return 0;
+        quiet = now == last ? quiet + 1 : 0;
+        last = now;
+        if ((quiet >= kQuietRounds || round >= kRoundsAtMost) &&
+            pending.compare_exchange_strong(now, pack(generation + 4, 0), std::memory_order_seq_cst)) {
+            return count_of(now);
+        }
+        sleep(bell);
+    }
+}
+
+void Probe::wake() {
+    bell_.fetch_add(1, std::memory_order_seq_cst);
+    futex_wake(reinterpret_cast<uint32_t*>(&bell_), 1);
+}
+
+void Probe::sleep(uint32_t bell) {
+    const timespec round{0, kRoundNs};
+    if (!futex_wait(reinterpret_cast<const uint32_t*>(&bell_), bell, &round)) nanosleep(&round, nullptr);
+}
+
+void Probe::reset_in_child() {
+    for (auto& inside : inside_) inside.store(0, std::memory_order_relaxed);
+    for (auto& pending : pending_) pending.store(0, std::memory_order_relaxed);
+    executors_.forget();
+    waiting_.store(false, std::memory_order_relaxed);
+}
+
+}  // namespace flexnpu
