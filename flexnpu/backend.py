@@ -17,6 +17,7 @@ from pathlib import Path
 from flexnpu import paths
 from flexnpu.errors import BackendError, InvalidValue
 from flexnpu.hardware import Soc, SpecError, load_soc
+from flexnpu.softnpu import StateError, read_state
 
 DRIVER = Path("/dev/davinci_manager")
 MOST_DEVICES = 16
@@ -160,10 +161,11 @@ class LiveState:
 
 
 def live_state(device: Device) -> LiveState:
-    """From the state file of a software device; as configured while no process has made that file yet."""
-    if device.state_file is None or not device.state_file.exists():
-        return LiveState(device.scale, 0 if device.kind == "software" else None)
-    from flexnpu.softnpu import read_state  # noqa: PLC0415 - only where there is a software NPU
-
-    state = read_state(device.state_file)
+    """From the state file of a software device; as configured while no process has made that file."""
+    if device.state_file is None:
+        return LiveState(device.scale, None)
+    try:
+        state = read_state(device.state_file)
+    except StateError:
+        return LiveState(device.scale, 0)
     return LiveState(state.scale, state.memory_used)

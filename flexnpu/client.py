@@ -98,12 +98,9 @@ class Client:
         answer = self._ask("PATCH", f"{_path(name)}/quota", fields, wait=wait, headers=headers)
         return QuotaState.model_validate(answer)
 
-    def rebalance(
-        self, moves: Sequence[Move | tuple[str, int]] | Mapping[str, int], wait: float | None = None
-    ) -> RebalanceState:
-        """All moves in one transaction; each is a Move or (name, cores), or all are a mapping."""
-        pairs = moves.items() if isinstance(moves, Mapping) else [_pair(move) for move in moves]
-        fields = {"moves": [{"vnpu": name, "cores": cores} for name, cores in pairs]}
+    def rebalance(self, moves: Sequence[Move | Mapping[str, object]], wait: float | None = None) -> RebalanceState:
+        """All moves or none, in one transaction. Each is a Move or a mapping of its fields."""
+        fields = {"moves": [move.model_dump() if isinstance(move, Move) else dict(move) for move in moves]}
         return RebalanceState.model_validate(self._ask("POST", "/api/v1/rebalances", fields, wait=wait))
 
     def tenants(self) -> list[Tenant]:
@@ -153,10 +150,6 @@ def _error(answer: httpx.Response) -> Exception:
 
 def _path(name: str) -> str:
     return f"/api/v1/vnpus/{check_name(name)}"
-
-
-def _pair(move: Move | tuple[str, int]) -> tuple[str, int]:
-    return (move.vnpu, move.cores) if isinstance(move, Move) else move
 
 
 __all__ = [

@@ -2,24 +2,24 @@
 # ruff: noqa: N818 - the names say what happened; that they are errors shows where they are raised
 """Everything FlexNPU raises for its users. One line each: the thing, the value, the allowed range, the next step.
 
-FlexNpuError                 exit  HTTP
-├── InvalidValue                2   422   a value that cannot be read, or is outside its range
-├── Refused                     3   409   understood, but not possible as things stand
-│   ├── OverQuota                   422   more cores or memory than the device has free
-│   ├── NameTaken                   409
-│   ├── NotFound                    404
-│   │   ├── UnknownVNpu             404
-│   │   └── UnknownDevice           404
-│   ├── InUse                       409   tenants are in the way
-│   └── RevisionChanged             412   somebody else changed the quota first
-├── DaemonError                 4   500
-│   ├── NoDaemon                    -     nobody listens in the runtime directory
-│   ├── DaemonRunning               -     another daemon has the runtime directory
-│   ├── DaemonFault                 500   the daemon failed; its log says more
-│   └── RegistryError               -     the registry cannot be used
-├── NotApplied                  5   -     accepted, but not applied in time
-├── BackendError                6   -     a device or a library is missing
-└── CommandError        126 / 127   -     the program to be run cannot be
+FlexNpuError                 exit 1   HTTP 500
+├── InvalidValue             exit 2   HTTP 422  a value that cannot be read, or is outside its range
+├── Refused                  exit 3   HTTP 409  understood, but not possible as things stand
+│   ├── OverQuota            exit 3   HTTP 422  more cores or memory than the device has free
+│   ├── NameTaken            exit 3   HTTP 409  a vNPU has that name
+│   ├── NotFound             exit 3   HTTP 404
+│   │   ├── UnknownVNpu      exit 3   HTTP 404
+│   │   └── UnknownDevice    exit 3   HTTP 404
+│   ├── InUse                exit 3   HTTP 409  tenants are in the way
+│   └── RevisionChanged      exit 3   HTTP 412  somebody else changed the quota first
+├── DaemonError              exit 4   HTTP 500
+│   ├── NoDaemon             exit 4   HTTP 500  nobody listens in the runtime directory
+│   ├── DaemonRunning        exit 4   HTTP 500  another daemon has the runtime directory
+│   ├── DaemonFault          exit 4   HTTP 500  the daemon failed; its log says more
+│   └── RegistryError        exit 4   HTTP 500  the registry cannot be used
+├── NotApplied               exit 5   HTTP 500  accepted, but not applied in time
+├── BackendError             exit 6   HTTP 500  a device or a library is missing
+└── CommandError             exit 127 HTTP 500  the program to be run is not there (126: cannot be executed)
 """
 
 from __future__ import annotations

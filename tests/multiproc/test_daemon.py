@@ -13,6 +13,8 @@ import pytest
 from conftest import GIB, Node, eventually
 from fake_tenant import FakeTenant
 
+from flexnpu.client import Move
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_daemon_leaves_nothing_behind(quiet_node: Node, number: signal.Signals):
@@ -68,7 +70,7 @@ def test_tenants_keep_running_without_the_daemon_and_hold_what_they_had(node: No
     (away,) = node.client().tenants()
     assert (away.pid, away.present) == (survivor.pid, False)
     # What the survivor still uses is not given to others, whatever its quota says now.
-    assert not node.client().rebalance({"a": 6, "b": 18}, wait=0.3).applied
+    assert not node.client().rebalance([Move(vnpu="a", cores=6), Move(vnpu="b", cores=18)], wait=0.3).applied
     assert node.client().vnpu("b").granted_cores == 6
     survivor.kill()
     eventually(lambda: node.client().vnpu("b").granted_cores == 18)

@@ -15,6 +15,10 @@ from flexnpu.client import Move
 from flexnpu.errors import OverQuota, RevisionChanged
 
 
+def moves(**cores: int) -> list[Move]:
+    return [Move(vnpu=name, cores=count) for name, count in cores.items()]
+
+
 def test_set_waits_until_the_tenant_has_applied_it_and_says_how_long_that_took(node: Node):
     program = node.tenant("p", 12)
     program.line()
@@ -60,7 +64,7 @@ def test_a_quota_that_does_not_differ_is_no_change(node: Node):
 def test_a_move_shrinks_first_and_grows_when_that_is_applied(node: Node):
     shrinking, growing = node.tenant("a", 12), node.tenant("b", 12)
     shrinking.line(), growing.line()
-    state = node.client().rebalance([Move(vnpu="b", cores=18), ("a", 6)], wait=10)
+    state = node.client().rebalance([Move(vnpu="b", cores=18), {"vnpu": "a", "cores": 6}], wait=10)
     assert state.applied
     assert state.revisions == {"a": 2, "b": 2}
     assert shrinking.line()["cube"] == 6
@@ -71,7 +75,7 @@ def test_nobody_grows_into_cores_that_a_tenant_has_not_left(node: Node):
     node.tenant("a", 12, "deaf").line()
     growing = node.tenant("b", 12)
     growing.line()
-    state = node.client().rebalance({"a": 6, "b": 18}, wait=0.3)
+    state = node.client().rebalance(moves(a=6, b=18), wait=0.3)
     assert not state.applied
     by_name = {vnpu.name: vnpu for vnpu in node.client().vnpus()}
     assert (by_name["b"].cores, by_name["b"].granted_cores) == (18, 12)
@@ -98,7 +102,7 @@ def test_a_rebalance_is_all_or_nothing(node: Node):
     client.create_vnpu("a", cores=12, memory_bytes=GIB)
     client.create_vnpu("b", cores=12, memory_bytes=GIB)
     with pytest.raises(OverQuota):
-        client.rebalance({"a": 6, "b": 19})
+        client.rebalance(moves(a=6, b=19))
     assert [vnpu.cores for vnpu in client.vnpus()] == [12, 12]
     assert [vnpu.revision for vnpu in client.vnpus()] == [1, 1]
 
