@@ -31,15 +31,28 @@ def set_quota(
     memory_bytes = None if memory is None else parse_size(memory)
     with Client(runtime_dir) as client:
         state = client.set_quota(name, cores=cores, memory_bytes=memory_bytes, wait=within)
+        obstacle = "" if state.applied else _obstacle(client, name)
     if as_json:
         typer.echo(state.model_dump_json())
     if not state.applied:
         raise NotApplied(
-            f"revision {state.revision} on {name} is accepted but was not applied within {timeout}",
-            next_step="a tenant is busy with older work or another vNPU still holds the cores; see flexnpu ps",
+            f"revision {state.revision} on {name} is accepted but was not applied within {timeout}", next_step=obstacle
         )
     if not as_json:
         typer.echo(f"applied revision {state.revision} on {name} after {(state.applied_after_s or 0) * 1e3:.1f} ms")
+
+
+def _obstacle(client: Client, name: str) -> str:
+    """What the change waits for, as far as the daemon can tell."""
+    vnpu = client.vnpu(name)
+    if vnpu.granted_revision < vnpu.revision:
+        return f"other vNPUs still hold the cores (it has {vnpu.granted_cores}); see flexnpu ps"
+    behind = [each for each in client.tenants() if each.vnpu == name and each.applied_revision < vnpu.revision]
+    away = [str(tenant.pid) for tenant in behind if not tenant.present]
+    if away:
+        return f"pid {', '.join(away)} has not come back since the daemon was restarted; restart that program"
+    pids = ", ".join(str(tenant.pid) for tenant in behind)
+    return f"pid {pids} is busy with older work; it takes effect after that"
 
 
 def create(

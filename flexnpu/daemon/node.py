@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flexnpu import _native
 from flexnpu.backend import Device
 from flexnpu.daemon import views
 from flexnpu.daemon.host import DeviceHost, Resident, Tenant
 from flexnpu.daemon.processes import Watch, born
+from flexnpu.daemon.restart import survivors
 from flexnpu.errors import InUse, InvalidValue
 from flexnpu.tenancy import (
     AppliedView,
@@ -187,53 +188,21 @@ class Node:
 
     def restore(self) -> bool:
         """Take up what an earlier daemon registered; whether processes of its time are still on it."""
-        leases = self._registry.leases()
-        survivors: list[tuple[Resident, list[Lease]]] = []
-        for registered in self._registry.vnpus():
-            mine = [lease for lease in leases if lease.vnpu == registered.id and born(lease.pid) == lease.born]
-            trouble = self._trouble(registered, has_tenants=bool(mine))
-            if trouble:
-                log.warning("dropped vNPU %s: %s", registered.name, trouble)
-                self._registry.delete(registered.name)
-                continue
-            page = _native.ControlPage(registered.name, registered.device)
-            survivors.append((Resident(registered, page), mine))
-        self._readmit(survivors)
-        return any(mine for _, mine in survivors)
-
-    def _trouble(self, registered: VNpu, *, has_tenants: bool) -> str | None:
-        host = self._hosts.get(registered.device)
-        if host is None:
-            return f"device {registered.device} does not exist any more"
-        # In the order of their making, those that still fit stay.
-        here = [
-            vnpu for vnpu in self._registry.vnpus() if vnpu.device == registered.device and vnpu.id <= registered.id
-        ]
-        fits = sum(vnpu.quota.cores for vnpu in here) <= host.device.cores
-        if not fits or sum(vnpu.quota.memory_bytes for vnpu in here) > host.device.memory_bytes:
-            return f"it does not fit device {registered.device} any more"
-        owner = registered.owner
-        if owner is not None and born(owner.pid) != owner.born and not has_tenants:
-            return f"its owner (pid {owner.pid}) is dead"
-        return None
-
-    def _readmit(self, survivors: Iterable[tuple[Resident, list[Lease]]]) -> None:
+        found = survivors(self._registry, {index: host.device for index, host in self._hosts.items()})
         # First what was granted, so that every arbiter knows all that is held; then what is wanted beyond it.
-        survivors = list(survivors)
-        for resident, leases in survivors:
-            vnpu = resident.registered
-            grants = self._registry.grants(vnpu.id) or [(vnpu.quota.revision, vnpu.quota.cores)]
-            arbiter = self._arbiter(resident)
-            ids = arbiter.restore(vnpu.id, resident.page, grants, vnpu.quota.memory_bytes, len(leases))
+        for survivor in found:
+            vnpu = survivor.registered
+            resident = Resident(vnpu, _native.ControlPage(vnpu.name, vnpu.device))
             self._residents[vnpu.name] = resident
-            for id_, lease in zip(ids, leases, strict=True):
+            absent = self._arbiter(resident).restore(
+                vnpu.id, resident.page, survivor.grants, vnpu.quota.memory_bytes, len(survivor.leases)
+            )
+            for id_, lease in zip(absent, survivor.leases, strict=True):
                 self._watch_absent(resident, Tenant(lease, id_, None))
-        for resident, _ in survivors:
-            self._change([resident.registered])
-            self._watch_owner(resident)
-            for gone in {lease for lease in self._registry.leases() if lease.vnpu == resident.id}:
-                if all(gone != tenant.lease for tenant in resident.tenants.values()):
-                    self._registry.drop_lease(gone)
+        for survivor in found:
+            self._change([survivor.registered])
+            self._watch_owner(self._residents[survivor.registered.name])
+        return any(survivor.leases for survivor in found)
 
     def _watch_absent(self, resident: Resident, tenant: Tenant) -> None:
         name = resident.registered.name

@@ -29,11 +29,13 @@ def test_set_waits_until_the_tenant_has_applied_it_and_says_how_long_that_took(n
 
 
 def test_set_says_so_when_a_tenant_does_not_apply_it(node: Node):
-    node.tenant("p", 12, "deaf").line()
+    program = node.tenant("p", 12, "deaf")
+    program.line()
     code, out, errors = node.flexnpu("set", "p", "--cores", "6", "--timeout", "300ms")
     assert (code, out) == (5, "")
     assert "revision 2 on p" in errors
     assert "300ms" in errors
+    assert f"pid {program.pid} is busy" in errors
     assert errors.count("\n") == 1
 
 
