@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From metrics to requests: what each engine has before it, as far as its page tells.
+
+A plain vLLM page has counts but no lengths; then lengths are estimated, and the inputs say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flexnpu.controller.metrics import EngineMetrics, parse_metrics
+from flexnpu.controller.seam import Endpoint, ScrapeError
+from flexnpu.forecast import Request
+
+# A prompt's length before any has been seen: the mean of the Azure code trace.
+ASSUMED_TOKENS = 2048
+
+
+@dataclass(slots=True)
+class Engine:
+    """An engine's last good page, the one before it, and what has gone wrong since."""
+
+    endpoint: Endpoint
+    now: EngineMetrics | None = None
+    now_at: float = 0.0
+    before: EngineMetrics | None = None
+    trouble: str | None = None
+
+    def take(self, page: str | ScrapeError, at: float) -> None:
+        """Keep a page that was read at that device time."""
+        try:
+            if isinstance(page, ScrapeError):
+                raise page
+            fresh = parse_metrics(page)
+        except ScrapeError as error:
+            self.trouble = str(error)
+            return
+        # Differences over a gap would mix what was done under different splits.
+        self.before = None if self.trouble else self.now
+        self.now, self.now_at, self.trouble = fresh, at, None
+
+    def stale(self, at: float, limit: float) -> str | None:
+        """Why this engine cannot be planned for, or None."""
+        if self.now is None:
+            return f"{self.endpoint.vnpu} has not been observed ({self.trouble or 'not asked yet'})"
+        if self.trouble and at - self.now_at > limit:
+            return f"{self.endpoint.vnpu} was last observed {at - self.now_at:.2f} s ago ({self.trouble})"
+        return None
+
+    def grown(self, field: str) -> float:
+        """By how much a counter grew between the last two pages; 0 when unknown or when the engine restarted."""
+        ends = [getattr(page, field, None) for page in (self.before, self.now)]
+        if self.trouble or ends[0] is None or ends[1] is None:
+            return 0.0
+        return max(0.0, float(ends[1]) - float(ends[0]))
+
+
+def prefill_requests(page: EngineMetrics) -> tuple[Request, ...]:
+    """Prompts that run or wait. How far the running ones are is not told; they count in full."""
+    mean = _mean_prompt(page)
+    found = []
+    if page.running >= 1:
+        found.append(Request(mean, 0, int(page.running)))
+    if page.waiting >= 1:
+        waiting = max(1, round(page.waiting_tokens / page.waiting)) if page.waiting_tokens else mean
+        found.append(Request(waiting, 0, int(page.waiting)))
+    # One new token would be taken for a decode step.
+    return tuple(request._replace(new=max(2, request.new)) for request in found)
+
+
+def decode_requests(page: EngineMetrics) -> tuple[Request, ...]:
+    """Requests in the running batch, and those about to join it."""
+    count = int(page.running + page.waiting)
+    if count < 1:
+        return ()
+    if page.context_tokens and page.running >= 1:
+        context = round(page.context_tokens / page.running)
+    else:
+        context = _mean_prompt(page)
+    return (Request(1, max(1, context), count),)
+
+
+def describe(page: EngineMetrics) -> dict[str, object]:
+    """The inputs as a decision records them, with what had to be assumed."""
+    lengths = page.waiting_tokens is not None or page.context_tokens is not None
+    return {
+        "running": page.running,
+        "waiting": page.waiting,
+        "waiting_tokens": page.waiting_tokens,
+        "context_tokens": page.context_tokens,
+        "lengths": "observed" if lengths else "assumed",
+    }
+
+
+def _mean_prompt(page: EngineMetrics) -> int:
+    if page.prompt_tokens and page.first_tokens:
+        return max(1, round(page.prompt_tokens / page.first_tokens))
+    return ASSUMED_TOKENS

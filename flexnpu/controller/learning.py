@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forecast against what came: a bounded correction of decode's forecast, and the outcome of each decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flexnpu.controller.decision import Decision, Outcome
+from flexnpu.controller.engines import Engine
+from flexnpu.forecast import Forecaster, Request
+from flexnpu.forecast.batch import Floats
+
+# One observation moves the correction by a tenth of what it missed. The bounds keep an engine that is slow for another
+# reason than its cores (its host, say) from drawing all of them.
+_WEIGHT, _LEAST, _MOST = 0.1, 0.67, 1.5
+
+
+@dataclass(slots=True)
+class Corrected:
+    """A forecaster whose decode times are scaled by what observation has taught. The planner sees only this."""
+
+    forecaster: Forecaster
+    decode: float = 1.0
+
+    def alone(self, requests: Sequence[Request]) -> Floats:
+        decoding = bool(requests) and all(request.new == 1 for request in requests)
+        return self.forecaster.alone(requests) * (self.decode if decoding else 1.0)
+
+    def split(self, prefill: Sequence[Request], decode: Sequence[Request], cores: int) -> tuple[Floats, Floats]:
+        prefill_seconds, decode_seconds = self.forecaster.split(prefill, decode, cores)
+        return prefill_seconds, decode_seconds * self.decode
+
+    def learn(self, observed: float, forecast: float) -> None:
+        """An iteration forecast (with the correction of then) at `forecast` took `observed`."""
+        wanted = self.decode * observed / forecast
+        self.decode = min(_MOST, max(_LEAST, self.decode + _WEIGHT * (wanted - self.decode)))
+
+
+@dataclass(slots=True)
+class Episode:
+    """The time during which one decision holds."""
+
+    decision: Decision
+    turns: int = 1
+    decode_tokens: float = 0.0
+    decode_observed: float = 0.0  # summed over tokens
+    decode_forecast: float = 0.0
+    prefill_tokens: float = 0.0
+    prefill_seconds: float = 0.0
+
+    def observe(self, prefill: Engine, decode: Engine, *, scale: float, turn: float, forecast: float) -> float | None:
+        """Add what the last turn brought; returns decode's observed gap, in device seconds, if there was one."""
+        if prefill.before and prefill.before.busy and prefill.now and prefill.now.busy:
+            self.prefill_tokens += prefill.grown("prompt_tokens")
+            self.prefill_seconds += turn
+        tokens, gaps = decode.grown("itl_count"), decode.grown("itl_sum") / scale
+        if tokens < 1 or gaps <= 0 or forecast <= 0:
+            return None
+        self.decode_tokens += tokens
+        self.decode_observed += gaps
+        self.decode_forecast += forecast * tokens
+        return gaps / tokens
+
+    def outcome(self, at: float, correction: float) -> Outcome:
+        tokens, forecast = self.decode_tokens, self.decision.forecast
+        queue = self.decision.inputs.get("prefill_tokens")
+        planned = forecast.prefill_seconds if forecast else 0.0
+        rate = queue / planned if isinstance(queue, int) and queue and planned > 0 else None
+        return Outcome(
+            decision=self.decision.number,
+            held_seconds=at - self.decision.at,
+            turns=self.turns,
+            decode_forecast_seconds=self.decode_forecast / tokens if tokens else None,
+            decode_observed_seconds=self.decode_observed / tokens if tokens else None,
+            decode_tokens=round(tokens),
+            prefill_forecast_tokens_per_second=rate,
+            prefill_observed_tokens_per_second=(
+                self.prefill_tokens / self.prefill_seconds if self.prefill_seconds > 0 else None
+            ),
+            decode_correction=correction,
+        )

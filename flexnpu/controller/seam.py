@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the loop needs from outside: the device's cores, the engines' metrics, time, and a place for its records.
+
+The real ones are in daemon.py, scrape.py and the standard library; tests pass their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from flexnpu.controller.decision import Applied, Decision, Outcome
+from flexnpu.planner import Split
+
+
+class CoresError(Exception):
+    """The daemon cannot be asked, or refused."""
+
+
+class ScrapeError(Exception):
+    """An engine's metrics cannot be had, or make no sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An engine: the vNPU it runs on and where it serves its metrics."""
+
+    vnpu: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """The device as the daemon tells it. cores: what both vNPUs may have together; scale: wall per device second."""
+
+    soc: str
+    cores: int
+    scale: float
+    split: Split
+
+
+class Cores(Protocol):
+    """The two vNPUs' cores."""
+
+    def look(self) -> DeviceView:
+        """The device now; CoresError when it cannot be had."""
+
+    def move(self, split: Split) -> Applied:
+        """One transaction; returns when it is applied, or after a bounded wait; CoresError when refused."""
+
+
+class Scraper(Protocol):
+    """The engines' metrics."""
+
+    def read(self, urls: Sequence[str]) -> list[str | ScrapeError]:
+        """The text of each page, or why it could not be had; bounded in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """All of the outside. clock and sleep are in wall seconds; the loop turns them into device time."""
+
+    cores: Cores
+    scraper: Scraper
+    clock: Callable[[], float]
+    sleep: Callable[[float], object]
+    record: Callable[[Decision | Outcome], None]

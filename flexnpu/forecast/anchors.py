@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forecast beside published measurements of Ascend 910B2, as a table: python -m flexnpu.forecast.anchors
+
+docs/forecast.md shows this table, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flexnpu.forecast.batch import Request
+from flexnpu.forecast.forecaster import Forecaster
+from flexnpu.forecast.profile import Profile
+from flexnpu.hardware import Soc, load_soc
+from flexnpu.llm import ModelShape
+
+# Sizes of Qwen2.5-7B, the model that the published co-location results use.
+QWEN = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "torch_dtype": "bfloat16",
+}
+
+
+def rows() -> Iterator[tuple[str, str, str]]:
+    """What, measured, forecast."""
+    soc, profile = load_soc("Ascend910B2"), Profile()
+    forecaster = Forecaster(ModelShape.from_config(QWEN), soc, profile)
+    flops = 2 * 8192**3
+    seconds = flops / profile.compute(soc.peak_flops, 1.0) + profile.matmul_seconds
+    yield "fp16 GEMM 8192^3, part of peak", "77 %", f"{flops / seconds / soc.peak_flops:.1%}"
+    yield (
+        "M=1 GEMM 8192 x 8192, weights streamed",
+        "1.06 to 1.19 TB/s",
+        f"{_one_row(soc, profile, 8192, 8192):.2f} TB/s",
+    )
+    yield "M=1 GEMM 3584 x 3584, the same", "1.06 to 1.19 TB/s", f"{_one_row(soc, profile, 3584, 3584):.2f} TB/s"
+    yield "decode attention, 64 x 4096", "0.9 to 1.46 TB/s", f"{_attention(forecaster, 64, 4096):.2f} TB/s"
+    yield "decode attention, 8 x 2048", "0.9 to 1.46 TB/s", f"{_attention(forecaster, 8, 2048):.2f} TB/s"
+    small = forecaster.forecast(24, [Request(1, 16)]).by_operator["decode_attention"] / forecaster.model.layers
+    yield "small attention, at least", "18 to 30 us", f"{small * 1e6:.0f} us"
+    for share, measured in ((0.25, "3.49"), (0.5, "1.83"), (0.75, "1.27")):
+        slower = profile.compute(soc.peak_flops, 1.0) / profile.compute(soc.peak_flops, share)
+        yield f"cube-bound loop on {share:.0%} of the cores, times slower", measured, f"{slower:.2f}"
+    for batch, context in ((8, 2100), (64, 4096)):
+        decode = [Request(1, context, batch)]
+        alone = forecaster.alone(decode)
+        beside = forecaster.split([Request(2048)], decode)[1]
+        yield f"decode {batch} x {context} on half the cores", "1.23 to 1.57", f"{alone[12] / alone[24]:.2f}"
+        yield "the same beside a prefill of 2048", "1.23 to 1.57", f"{beside[12] / alone[24]:.2f}"
+
+
+def table() -> str:
+    """The rows as Markdown."""
+    lines = ["| what | measured | forecast |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {what} | {measured} | {told} |" for what, measured, told in rows())])
+
+
+def _one_row(soc: Soc, profile: Profile, wide: int, out: int) -> float:
+    weights = 2 * wide * out
+    return weights / (weights / profile.bandwidth(soc.hbm_bandwidth, 1.0) + profile.matmul_seconds) / 1e12
+
+
+def _attention(forecaster: Forecaster, batch: int, context: int) -> float:
+    decode = [Request(1, context, batch)]
+    moved = float(forecaster.workload(decode).bytes[2])
+    return moved / forecaster.forecast(forecaster.cores, decode).by_operator["decode_attention"] / 1e12
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`flexnpu forecast`: one iteration of a model on some of a device's cores, operator by operator."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from flexnpu.forecast.batch import ForecastError, Request
+from flexnpu.forecast.forecaster import Forecast, Forecaster
+from flexnpu.hardware import load_soc
+from flexnpu.llm import ModelShape
+
+
+def run_forecast(  # noqa: PLR0913 - one parameter per option of the command
+    model: str | Path,
+    device: str = "Ascend910B2",
+    *,
+    cores: int | None = None,
+    prefill: Sequence[str] = (),
+    decode: Sequence[str] = (),
+    beside_cores: int | None = None,
+    as_json: bool = False,
+    console: Console | None = None,
+) -> Forecast:
+    """Forecast prefill and decode as one iteration on `cores`, or decode beside prefill when `beside_cores` is given.
+
+    prefill: prompts, each TOKENS or COUNTxTOKENS, with +CACHED where part is cached ("2048", "4x2048", "512+1536").
+    decode: running requests, each CONTEXT or COUNTxCONTEXT ("64x4096").
+    """
+    prompts = [parse_prefill(text) for text in prefill]
+    running = [parse_decode(text) for text in decode]
+    if not prompts and not running:
+        raise ForecastError("nothing to forecast; give --prefill TOKENS, --decode COUNTxCONTEXT or both")
+    forecaster = Forecaster(ModelShape.from_config(model), load_soc(device))
+    cores = forecaster.cores if cores is None else cores
+    if beside_cores is None:
+        result = forecaster.forecast(cores, [*prompts, *running])
+    elif not prompts or not running:
+        raise ForecastError("--beside-cores is the prefill's cores; give both --prefill and --decode with it")
+    else:
+        result = forecaster.forecast(cores, running, beside=forecaster.forecast(beside_cores, prompts))
+    console = console or Console()
+    if as_json:
+        console.print_json(json.dumps(as_dict(result, forecaster)))
+    else:
+        _show(result, forecaster, console)
+    return result
+
+
+def parse_prefill(text: str) -> Request:
+    """TOKENS, COUNTxTOKENS, TOKENS+CACHED or COUNTxTOKENS+CACHED."""
+    found = re.fullmatch(r"(?:(\d+)x)?(\d+)(?:\+(\d+))?", text)
+    if not found:
+        raise ForecastError(f"--prefill {text!r}; it must be TOKENS, COUNTxTOKENS or TOKENS+CACHED, such as 4x2048")
+    return _request(text, new=int(found[2]), cached=int(found[3] or 0), copies=int(found[1] or 1))
+
+
+def parse_decode(text: str) -> Request:
+    """CONTEXT or COUNTxCONTEXT: tokens seen before the one that is made."""
+    found = re.fullmatch(r"(?:(\d+)x)?(\d+)", text)
+    if not found:
+        raise ForecastError(f"--decode {text!r}; it must be CONTEXT or COUNTxCONTEXT, such as 64x4096")
+    return _request(text, new=1, cached=int(found[2]), copies=int(found[1] or 1))
+
+
+def _request(text: str, *, new: int, cached: int, copies: int) -> Request:
+    if new < 1 or copies < 1:
+        raise ForecastError(f"{text!r} asks for {copies} x {new} tokens; both must be 1 or more")
+    return Request(new, cached, copies)
+
+
+def as_dict(result: Forecast, forecaster: Forecaster) -> dict[str, object]:
+    """The forecast as JSON has it."""
+    return {
+        "soc": forecaster.soc.name,
+        "model": forecaster.model.architecture,
+        "cores": result.cores,
+        "tokens": result.tokens,
+        "seconds": result.seconds,
+        "tokens_per_second": result.tokens_per_second,
+        "operators": {
+            name: {"seconds": seconds, "bound_by": result.bound_by[name]}
+            for name, seconds in result.by_operator.items()
+            if seconds > 0
+        },
+    }
+
+
+def _show(result: Forecast, forecaster: Forecaster, console: Console) -> None:
+    title = f"{forecaster.model.architecture} on {result.cores} of {forecaster.cores} cores of {forecaster.soc.name}"
+    table = Table(title=title, caption="modelled, not a measurement")
+    table.add_column("operator")
+    table.add_column("ms", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("bound by")
+    for name, seconds in result.by_operator.items():
+        if seconds > 0:
+            table.add_row(name, f"{seconds * 1e3:.3f}", f"{seconds / result.seconds:.1%}", result.bound_by[name])
+    table.add_section()
+    table.add_row("iteration", f"{result.seconds * 1e3:.3f}", "", f"{result.tokens_per_second:,.0f} tokens/s")
+    console.print(table)

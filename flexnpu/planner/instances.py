@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two engines on one device, one per phase: nothing can run mixed, so only the split is to be chosen.
+
+Token rate under the ITL target, as in duetserve, comes down to this: decode gets the fewest cores that hold the target
+beside the prefill, which has the rest. Closed here: contention between the phases, a margin, and the cost of a move.
+The answer is monotone: for the same rest, a bigger decode batch never gets fewer cores.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.planner.plan import Alternative, Plan, rate
+from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
+
+
+class _Choice(NamedTuple):
+    decode: int
+    reason: str
+    meets_itl: bool = True
+
+
+def plan(snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
+    """Cores for the prefill engine and for the decode engine."""
+    prefill_seconds, decode_seconds = _forecasts(snapshot, forecaster)
+    if not snapshot.decode:
+        choice = _decode_idle(snapshot)
+    elif not snapshot.prefill:
+        choice = _prefill_idle(snapshot, decode_seconds)
+    else:
+        choice = _both_busy(snapshot, decode_seconds, forecaster)
+    candidates = _candidates(snapshot, prefill_seconds, decode_seconds)
+    chosen = candidates.pop(choice.decode - snapshot.minima.decode)
+    reason = choice.reason
+    if chosen.prefill_seconds > snapshot.targets.ttft and snapshot.prefill:
+        late = f"the last prompt in the queue is forecast to take {_ms(chosen.prefill_seconds)}"
+        reason += f"; {late}, over the TTFT target of {_ms(snapshot.targets.ttft)}"
+    return Plan(chosen, reason, tuple(candidates), choice.meets_itl)
+
+
+def _forecasts(snapshot: Snapshot, forecaster: PhaseForecaster) -> tuple[Floats, Floats]:
+    """Both phases' seconds by decode cores; an idle phase takes none."""
+    if snapshot.prefill and snapshot.decode:
+        return forecaster.split(snapshot.prefill, snapshot.decode, snapshot.device_cores)
+    return forecaster.alone(snapshot.prefill)[snapshot.device_cores :: -1], forecaster.alone(snapshot.decode)
+
+
+def _decode_idle(snapshot: Snapshot) -> _Choice:
+    # When both are idle the next work is a prompt, so prefill waits for it with all it may have.
+    who = "decode is idle" if snapshot.prefill else "both phases are idle and a prompt comes first"
+    least = snapshot.minima.decode
+    return _Choice(least, f"{who}: prefill gets all but decode's guaranteed {least}")
+
+
+def _prefill_idle(snapshot: Snapshot, decode_seconds: Floats) -> _Choice:
+    needed, holds = _fewest(snapshot, decode_seconds, snapshot.margin)
+    keeps = max(snapshot.minima.prefill, snapshot.idle_reserve)
+    cores = max(needed, min(snapshot.device_cores - keeps, snapshot.decode_range[-1]))
+    kept = snapshot.device_cores - cores
+    reason = f"prefill is idle: decode gets all but the {kept} cores kept for prefill"
+    return _Choice(cores, reason if holds else _cannot(snapshot, decode_seconds), holds)
+
+
+def _both_busy(snapshot: Snapshot, decode_seconds: Floats, forecaster: PhaseForecaster) -> _Choice:
+    needed, holds = _fewest(snapshot, decode_seconds, snapshot.margin)
+    if not holds:
+        return _Choice(needed, _cannot(snapshot, decode_seconds), meets_itl=False)
+    limit = f"{_ms(snapshot.targets.itl * snapshot.margin)} ({snapshot.margin:.0%} of the ITL target)"
+    now = snapshot.current.decode if snapshot.current else None
+    if now is None or now < needed or now not in snapshot.decode_range:
+        return _Choice(needed, f"{needed} is the fewest cores that keep decode under {limit}; prefill gets the rest")
+    enough, _ = _fewest(snapshot, decode_seconds, snapshot.margin * (1 - snapshot.band))
+    if now <= enough:
+        return _Choice(now, f"decode holds {limit} on its {now} cores and is too near to it to give any back")
+    # Alone on the device, not beside decode: a gain that looks at the decode batch would not be monotone in it.
+    queue = forecaster.alone(snapshot.prefill)
+    gain = float(queue[snapshot.device_cores - now] - queue[snapshot.device_cores - enough])
+    if gain <= snapshot.switch_seconds:
+        return _Choice(
+            now, f"a move to {enough} would save prefill {_ms(gain)} and cost {_ms(snapshot.switch_seconds)}"
+        )
+    return _Choice(enough, f"{enough} cores keep decode under {limit}; the others save prefill {_ms(gain)}")
+
+
+def _fewest(snapshot: Snapshot, decode_seconds: Floats, margin: float) -> tuple[int, bool]:
+    """Fewest cores that keep decode under that part of the target; all it may have, and False, when none do."""
+    limit = snapshot.targets.itl * margin
+    allowed = snapshot.decode_range
+    for cores in allowed:
+        if decode_seconds[cores] <= limit:
+            return cores, True
+    return allowed[-1], False
+
+
+def _cannot(snapshot: Snapshot, decode_seconds: Floats) -> str:
+    most = snapshot.decode_range[-1]
+    return (
+        f"the ITL target of {_ms(snapshot.targets.itl)} cannot be held with margin: decode takes "
+        f"{_ms(float(decode_seconds[most]))} even on {most} cores, all it may have; it gets them"
+    )
+
+
+def _candidates(snapshot: Snapshot, prefill_seconds: Floats, decode_seconds: Floats) -> list[Alternative]:
+    prefill, decode = prefill_seconds.tolist(), decode_seconds.tolist()
+    tokens = [sum(request.new * request.copies for request in phase) for phase in (snapshot.prefill, snapshot.decode)]
+    limit = snapshot.targets.itl * snapshot.margin
+    found = []
+    for cores in snapshot.decode_range:
+        seconds = prefill[cores], decode[cores]
+        total = rate(tokens[0], seconds[0]) + rate(tokens[1], seconds[1])
+        steps = max(1, int(seconds[0] / seconds[1])) if seconds[1] else 1
+        verdict = "holds the ITL target" if seconds[1] <= limit else "misses the ITL target"
+        split = Split(snapshot.device_cores - cores, cores)
+        found.append(Alternative("split", split, steps, *seconds, total, verdict))
+    return found
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms"

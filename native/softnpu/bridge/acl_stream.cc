@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Streams, events, callbacks.
+#include <flexnpu_abi/acl_rt.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include <pthread.h>
+
+#include "bridge/check.h"
+#include "runtime/event.h"
+
+using softnpu::DeviceState;
+using softnpu::Event;
+using softnpu::fail;
+using softnpu::Process;
+using softnpu::Stream;
+using softnpu::Task;
+using softnpu::TaskKind;
+
+namespace {
+
+// A callback of aclrtLaunchCallback on its way to the thread that asked for reports.
+struct Report {
+    aclrtCallback function;
+    void* argument;
+    Event over;
+};
+
+class ReportQueue {
+  public:
+    void push(std::shared_ptr<Report> report) {
+        const std::lock_guard lock(mutex_);
+        reports_.push_back(std::move(report));
+        some_.notify_one();
+    }
+    std::shared_ptr<Report> pop(int32_t timeout_ms) {
+        std::unique_lock lock(mutex_);
+        const auto ready = [&] { return !reports_.empty(); };
+        if (timeout_ms < 0) {
+            some_.wait(lock, ready);
+        } else if (!some_.wait_for(lock, std::chrono::milliseconds(timeout_ms), ready)) {
+            return nullptr;
+        }
+        auto report = std::move(reports_.front());
+        reports_.pop_front();
+        return report;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable some_;
+    std::deque<std::shared_ptr<Report>> reports_;
+};
+
+ReportQueue& reports_of(uint64_t thread) {
+    static auto* mutex = new std::mutex();
+    static auto* queues = new std::map<uint64_t, ReportQueue>();
+    const std::lock_guard lock(*mutex);
+    return (*queues)[thread];
+}
+
+struct Callback {
+    std::shared_ptr<Report> report;
+    uint64_t thread;
+    bool block;
+};
+
+void deliver(void* argument) {
+    const std::unique_ptr<Callback> callback(static_cast<Callback*>(argument));
+    const uint64_t number = callback->report->over.expect();
+    reports_of(callback->thread).push(callback->report);
+    if (callback->block) {
+        callback->report->over.wait(number);
+    }
+}
+
+aclError make_event(aclrtEvent* event) {
+    SOFTNPU_NEED(event);
+    *event = new Event();
+    return ACL_SUCCESS;
+}
+
+}  // namespace
+
+extern "C" {
+
+aclError aclrtCreateStreamWithConfig(aclrtStream* stream, uint32_t /*priority*/, uint32_t /*flag*/) {
+    SOFTNPU_NEED(stream);
+    SOFTNPU_CURRENT(state);
+    *stream = state->create_stream();
+    return ACL_SUCCESS;
+}
+
+aclError aclrtCreateStream(aclrtStream* stream) { return aclrtCreateStreamWithConfig(stream, 0, 0); }
+
+aclError aclrtDestroyStream(aclrtStream stream) {
+    SOFTNPU_NEED(stream);
+    SOFTNPU_CURRENT(state);
+    return state->destroy_stream(static_cast<Stream*>(stream))
+               ? ACL_SUCCESS
+               : fail(ACL_ERROR_RT_STREAM_CONTEXT, "aclrtDestroyStream: %p is not a stream of device %u", stream, state->index());
+}
+
+aclError aclrtDestroyStreamForce(aclrtStream stream) { return aclrtDestroyStream(stream); }
+
+aclError aclrtSynchronizeStreamWithTimeout(aclrtStream stream, int32_t timeout) {
+    SOFTNPU_STREAM(queue, stream);
+    return queue->synchronize(timeout);
+}
+
+aclError aclrtSynchronizeStream(aclrtStream stream) { return aclrtSynchronizeStreamWithTimeout(stream, -1); }
+
+aclError aclrtStreamQuery(aclrtStream stream, aclrtStreamStatus* status) {
+    SOFTNPU_NEED(status);
+    SOFTNPU_STREAM(queue, stream);
+    *status = queue->idle() ? ACL_STREAM_STATUS_COMPLETE : ACL_STREAM_STATUS_NOT_READY;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtStreamGetId(aclrtStream stream, int32_t* streamId) {
+    SOFTNPU_NEED(streamId);
+    SOFTNPU_STREAM(queue, stream);
+    *streamId = static_cast<int32_t>(queue->id());
+    return ACL_SUCCESS;
+}
+
+// A failed task is reported at the next synchronisation whatever the mode, and what follows it still runs.
+aclError aclrtSetStreamFailureMode(aclrtStream /*stream*/, uint64_t /*mode*/) { return ACL_SUCCESS; }
+
+aclError aclrtCreateEventWithFlag(aclrtEvent* event, uint32_t /*flag*/) { return make_event(event); }
+
+aclError aclrtCreateEventExWithFlag(aclrtEvent* event, uint32_t /*flag*/) { return make_event(event); }
+
+aclError aclrtCreateEvent(aclrtEvent* event) { return make_event(event); }
+
+aclError aclrtDestroyEvent(aclrtEvent event) {
+    SOFTNPU_NEED(event);
+    auto* given = static_cast<Event*>(event);
+    given->wait(given->newest());  // a record still queued points to it
+    delete given;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
+    SOFTNPU_NEED(event);
+    SOFTNPU_STREAM(queue, stream);
+    queue->record(*static_cast<Event*>(event));
+    return ACL_SUCCESS;
+}
+
+aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
+    SOFTNPU_NEED(event);
+    SOFTNPU_STREAM(queue, stream);
+    queue->wait_for(*static_cast<Event*>(event));
+    return ACL_SUCCESS;
+}
+
+aclError aclrtResetEvent(aclrtEvent event, aclrtStream /*stream*/) {
+    SOFTNPU_NEED(event);
+    return ACL_SUCCESS;  // a record is numbered, so a later wait already means the later record
+}
+
+aclError aclrtSynchronizeEvent(aclrtEvent event) {
+    SOFTNPU_NEED(event);
+    SOFTNPU_CURRENT(state);
+    auto* given = static_cast<Event*>(event);
+    state->wait_until(given->wait(given->newest()));
+    return ACL_SUCCESS;
+}
+
+aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus* status) {
+    SOFTNPU_NEED(event);
+    SOFTNPU_NEED(status);
+    SOFTNPU_CURRENT(state);
+    auto* given = static_cast<Event*>(event);
+    int64_t device_ns = 0;
+    const bool over = given->is_complete(given->newest(), &device_ns) && state->device().now_ns() >= device_ns;
+    *status = over ? ACL_EVENT_RECORDED_STATUS_COMPLETE : ACL_EVENT_RECORDED_STATUS_NOT_READY;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtQueryEventWaitStatus(aclrtEvent event, aclrtEventWaitStatus* status) {
+    SOFTNPU_NEED(status);
+    aclrtEventRecordedStatus recorded = ACL_EVENT_RECORDED_STATUS_NOT_READY;
+    const aclError error = aclrtQueryEventStatus(event, &recorded);
+    *status = recorded == ACL_EVENT_RECORDED_STATUS_COMPLETE ? ACL_EVENT_WAIT_STATUS_COMPLETE : ACL_EVENT_WAIT_STATUS_NOT_READY;
+    return error;
+}
+
+aclError aclrtEventElapsedTime(float* ms, aclrtEvent startEvent, aclrtEvent endEvent) {
+    SOFTNPU_NEED(ms);
+    SOFTNPU_NEED(startEvent);
+    SOFTNPU_NEED(endEvent);
+    auto* from = static_cast<Event*>(startEvent);
+    auto* to = static_cast<Event*>(endEvent);
+    if (from->newest() == 0 || to->newest() == 0) {
+        return fail(ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "aclrtEventElapsedTime: an event was never recorded");
+    }
+    *ms = static_cast<float>(static_cast<double>(to->wait(to->newest()) - from->wait(from->newest())) * 1e-6);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtEventGetTimestamp(aclrtEvent event, uint64_t* timestamp) {
+    SOFTNPU_NEED(event);
+    SOFTNPU_NEED(timestamp);
+    auto* given = static_cast<Event*>(event);
+    *timestamp = static_cast<uint64_t>(given->wait(given->newest()) / 1000);  // us
+    return ACL_SUCCESS;
+}
+
+aclError aclrtLaunchHostFunc(aclrtStream stream, aclrtHostFunc fn, void* args) {
+    SOFTNPU_NEED(fn);
+    SOFTNPU_STREAM(queue, stream);
+    Task task{TaskKind::host};
+    task.host = fn;
+    task.destination = args;
+    queue->enqueue(task);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtSubscribeReport(uint64_t threadId, aclrtStream stream) {
+    SOFTNPU_STREAM(queue, stream);
+    queue->report_thread.store(threadId);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtUnSubscribeReport(uint64_t /*threadId*/, aclrtStream stream) {
+    SOFTNPU_STREAM(queue, stream);
+    queue->report_thread.store(0);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtLaunchCallback(aclrtCallback fn, void* userData, aclrtCallbackBlockType blockType, aclrtStream stream) {
+    SOFTNPU_NEED(fn);
+    SOFTNPU_STREAM(queue, stream);
+    const uint64_t thread = queue->report_thread.load();
+    if (thread == 0) {
+        return fail(ACL_ERROR_RT_STREAM_NO_CB_REG, "aclrtLaunchCallback: no thread subscribed to stream %u", queue->id());
+    }
+    auto report = std::make_shared<Report>();
+    report->function = fn;
+    report->argument = userData;
+    Task task{TaskKind::host};
+    task.host = deliver;
+    task.destination = new Callback{std::move(report), thread, blockType == ACL_CALLBACK_BLOCK};
+    queue->enqueue(task);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtProcessReport(int32_t timeout) {
+    const auto report = reports_of(static_cast<uint64_t>(pthread_self())).pop(timeout);
+    if (report == nullptr) {
+        return ACL_ERROR_RT_REPORT_TIMEOUT;
+    }
+    report->function(report->argument);
+    report->over.complete(report->over.newest(), 0);
+    return ACL_SUCCESS;
+}
+
+}  // extern "C"

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Comparison, logic, bits.
+#include "ops/op.h"
+
+#define COMPARE(Name, function)                                                                      \
+    OP(aclnn##Name##Tensor, In(self), In(other), Out(out)) { at::function##_out(out, self, other); } \
+    OP(aclnn##Name##Scalar, In(self), Num(other), Out(out)) { out.copy_(at::function(self, other)); } \
+    OP(aclnnInplace##Name##Tensor, Out(self), In(other)) { self.function##_(other); }                \
+    OP(aclnnInplace##Name##Scalar, Out(self), Num(other)) { self.function##_(other); }
+
+COMPARE(Eq, eq)
+COMPARE(Ne, ne)
+COMPARE(Gt, gt)
+COMPARE(Ge, ge)
+COMPARE(Lt, lt)
+COMPARE(Le, le)
+COMPARE(BitwiseAnd, bitwise_and)
+COMPARE(BitwiseOr, bitwise_or)
+COMPARE(BitwiseXor, bitwise_xor)
+
+OP(aclnnBitwiseNot, In(self), Out(out)) { at::bitwise_not_out(out, self); }
+OP(aclnnLogicalAnd, In(self), In(other), Out(out)) { at::logical_and_out(out, self, other); }
+OP(aclnnLogicalOr, In(self), In(other), Out(out)) { at::logical_or_out(out, self, other); }
+OP(aclnnLogicalXor, In(self), In(other), Out(out)) { at::logical_xor_out(out, self, other); }
+OP(aclnnLogicalNot, In(self), Out(out)) { at::logical_not_out(out, self); }
+OP(aclnnInplaceLogicalNot, Out(self)) { self.logical_not_(); }
+OP(aclnnInplaceLogicalAnd, Out(self), In(other)) { self.logical_and_(other); }
+OP(aclnnInplaceLogicalOr, Out(self), In(other)) { self.logical_or_(other); }
+OP(aclnnIsFinite, In(self), Out(out)) { out.copy_(at::isfinite(self)); }
+OP(aclnnIsInf, In(self), Out(out)) { out.copy_(at::isinf(self)); }
+OP(aclnnEqual, In(self), In(other), Out(out)) { out.fill_(at::equal(self, other)); }
+OP(aclnnIsInTensorScalar, In(element), Num(test), Flag(unique), Flag(invert), Out(out)) {
+    out.copy_(at::isin(element, test, unique, invert));
+}
+OP(aclnnIsInScalarTensor, Num(element), In(tests), Flag(unique), Flag(invert), Out(out)) {
+    out.copy_(at::isin(element, tests, unique, invert));
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reading and writing by index, masks.
+#include "ops/op.h"
+
+using softnpu::gather_cost;
+using softnpu::scatter_cost;
+
+namespace {
+
+// A tensor of no elements and one dimension stands for "this dimension is not indexed".
+c10::List<std::optional<at::Tensor>> index_list(const std::vector<at::Tensor>& indices) {
+    c10::List<std::optional<at::Tensor>> list;
+    for (const at::Tensor& index : indices) {
+        const bool given = index.defined() && index.numel() != 0;
+        list.push_back(given ? std::optional(index.scalar_type() == at::kBool ? index : index.to(at::kLong)) : std::nullopt);
+    }
+    return list;
+}
+
+}  // namespace
+
+OP_COST(aclnnEmbedding, gather_cost, In(weight), In(indices), Out(out)) { out.copy_(at::embedding(weight, indices)); }
+OP_COST(aclnnIndexSelect, gather_cost, In(self), Int(dim), In(index), Out(out)) {
+    at::index_select_out(out, self, dim, index.reshape(-1));
+}
+OP_COST(aclnnGather, gather_cost, In(self), Int(dim), In(index), Out(out)) { at::gather_out(out, self, dim, index.to(at::kLong)); }
+OP_COST(aclnnGatherV2, gather_cost, In(self), Int(dim), In(index), Out(out)) {
+    out.copy_(at::index_select(self, dim, index.reshape(-1)).reshape(out.sizes()));
+}
+OP_COST(aclnnIndex, gather_cost, In(self), List(indices), Out(out)) { out.copy_(at::index(self, index_list(indices))); }
+OP_COST(aclnnIndexPutImpl, scatter_cost, Out(self), List(indices), In(values), Flag(accumulate), Flag(unsafe)) {
+    self.index_put_(index_list(indices), values, accumulate);
+}
+OP_COST(aclnnInplaceIndexCopy, scatter_cost, Out(self), Int(dim), In(index), In(source)) {
+    self.index_copy_(dim, index.to(at::kLong), source);
+}
+OP_COST(aclnnIndexCopy, scatter_cost, In(self), Int(dim), In(index), In(source), Out(out)) {
+    out.copy_(at::index_copy(self, dim, index.to(at::kLong), source));
+}
+OP_COST(aclnnIndexFill, scatter_cost, In(self), Int(dim), In(index), Num(value), Out(out)) {
+    out.copy_(at::index_fill(self, dim, index.to(at::kLong), value));
+}
+OP_COST(aclnnInplaceIndexFill, scatter_cost, Out(self), Int(dim), In(index), Num(value)) {
+    self.index_fill_(dim, index.to(at::kLong), value);
+}
+OP(aclnnScatter, In(self), Int(dim), In(index), In(source), Int(reduce), Out(out)) {
+    TORCH_CHECK(reduce >= 0 && reduce <= 2, "reduce ", reduce, ", must be 0 (replace), 1 (add) or 2 (multiply)");
+    out.copy_(reduce == 0 ? at::scatter(self, dim, index, source)
+                          : at::scatter(self, dim, index, source, reduce == 1 ? "add" : "multiply"));
+}
+OP(aclnnInplaceScatter, Out(self), Int(dim), In(index), In(source), Int(reduce)) {
+    TORCH_CHECK(reduce >= 0 && reduce <= 2, "reduce ", reduce, ", must be 0 (replace), 1 (add) or 2 (multiply)");
+    reduce == 0 ? self.scatter_(dim, index, source) : self.scatter_(dim, index, source, reduce == 1 ? "add" : "multiply");
+}
+OP(aclnnScatterValue, In(self), Int(dim), In(index), Num(value), Int(reduce), Out(out)) {
+    TORCH_CHECK(reduce >= 0 && reduce <= 2, "reduce ", reduce, ", must be 0 (replace), 1 (add) or 2 (multiply)");
+    out.copy_(reduce == 0 ? at::scatter(self, dim, index, value)
+                          : at::scatter(self, dim, index, value, reduce == 1 ? "add" : "multiply"));
+}
+OP(aclnnInplaceScatterValue, Out(self), Int(dim), In(index), Num(value), Int(reduce)) {
+    TORCH_CHECK(reduce >= 0 && reduce <= 2, "reduce ", reduce, ", must be 0 (replace), 1 (add) or 2 (multiply)");
+    reduce == 0 ? self.scatter_(dim, index, value) : self.scatter_(dim, index, value, reduce == 1 ? "add" : "multiply");
+}
+OP(aclnnScatterAdd, In(self), Int(dim), In(index), In(source), Out(out)) { out.copy_(at::scatter_add(self, dim, index, source)); }
+// updates[i…] goes to self[indices[i…]], an index of as many dimensions as the last dimension of `indices` has entries.
+OP_COST(aclnnScatterNdUpdate, scatter_cost, Out(self), In(indices), In(updates)) {
+    self.index_put_(index_list(indices.to(at::kLong).unbind(-1)), updates);
+}
+OP(aclnnInplaceMaskedFillScalar, Out(self), In(mask), Num(value)) { self.masked_fill_(mask.to(at::kBool), value); }
+OP(aclnnInplaceMaskedFillTensor, Out(self), In(mask), In(value)) { self.masked_fill_(mask.to(at::kBool), value.reshape({})); }

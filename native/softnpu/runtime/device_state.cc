@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/device_state.h"
+
+#include <ctime>
+#include <vector>
+
+#include <cstring>
+
+#include "runtime/copy.h"
+
+namespace softnpu {
+
+DeviceState::DeviceState(std::unique_ptr<Device> device, uint32_t index)
+    : device_(std::move(device)), index_(index), memory_(*device_), copy_lane_(*device_) {}
+
+DeviceState::~DeviceState() {
+    for (Stream* stream : streams_) {
+        delete stream;
+    }
+}
+
+Stream* DeviceState::create_stream() {
+    const std::lock_guard lock(mutex_);
+    auto* stream = new Stream(*this, next_stream_++);
+    streams_.insert(stream);
+    return stream;
+}
+
+bool DeviceState::destroy_stream(Stream* stream) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (streams_.erase(stream) == 0) {
+            return false;
+        }
+    }
+    delete stream;
+    return true;
+}
+
+bool DeviceState::owns(const Stream* stream) const {
+    const std::lock_guard lock(mutex_);
+    return streams_.contains(const_cast<Stream*>(stream));
+}
+
+Stream& DeviceState::default_stream() {
+    const std::lock_guard lock(mutex_);
+    if (default_stream_ == nullptr) {
+        default_stream_ = new Stream(*this, next_stream_++);
+        streams_.insert(default_stream_);
+    }
+    return *default_stream_;
+}
+
+aclError DeviceState::synchronize(int32_t timeout_ms) {
+    std::vector<Stream*> all;
+    {
+        const std::lock_guard lock(mutex_);
+        all.assign(streams_.begin(), streams_.end());
+    }
+    aclError first = ACL_SUCCESS;
+    for (Stream* stream : all) {
+        const aclError error = stream->synchronize(timeout_ms);
+        first = first == ACL_SUCCESS ? error : first;
+    }
+    return first;
+}
+
+void DeviceState::copy_now(void* destination, const void* source, uint64_t bytes) {
+    const bool touches_device = is_device_memory(destination) || is_device_memory(source);
+    if (must_carry_out(*device_, bytes, touches_device)) {
+        std::memmove(destination, source, bytes);
+    }
+    if (!touches_device || !device_->paced()) {
+        return;
+    }
+    const std::lock_guard lock(copy_mutex_);
+    wait_until(copy_lane_.run(copy_cost(*this, destination, source, bytes), 0, device_->now_ns()));
+}
+
+void DeviceState::fill_now(void* destination, int32_t value, uint64_t bytes) {
+    if (must_carry_out(*device_, bytes, true)) {
+        std::memset(destination, value, bytes);
+    }
+    if (device_->paced()) {
+        const std::lock_guard lock(copy_mutex_);
+        wait_until(copy_lane_.run(fill_cost(bytes), 0, device_->now_ns()));
+    }
+}
+
+void DeviceState::wait_until(int64_t device_ns) const {
+    for (;;) {
+        const int64_t remaining = device_ns - device_->now_ns();
+        if (remaining <= 0) {
+            return;
+        }
+        // The scale may change meanwhile, so at most 50 ms at a time.
+        const double wall_ns = std::min(static_cast<double>(remaining) * device_->scale(), 50e6);
+        timespec pause{0, std::max(1L, static_cast<long>(wall_ns))};
+        nanosleep(&pause, nullptr);
+    }
+}
+
+}  // namespace softnpu

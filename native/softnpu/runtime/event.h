@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An event: a point on a stream's device time line that hosts and other streams wait for.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+
+namespace softnpu {
+
+class Event {
+  public:
+    // A record was put on a stream: returns its number, to be passed to complete().
+    uint64_t expect();
+    void complete(uint64_t number, int64_t device_ns);
+
+    // Number of the newest record; 0 when never recorded.
+    uint64_t newest() const;
+    bool is_complete(uint64_t number, int64_t* device_ns) const;
+    // Blocks until record `number` is complete; returns its device time.
+    int64_t wait(uint64_t number) const;
+    void reset();
+
+  private:
+    mutable std::mutex mutex_;
+    mutable std::condition_variable done_;
+    uint64_t expected_ = 0;
+    uint64_t completed_ = 0;
+    int64_t device_ns_ = 0;
+};
+
+}  // namespace softnpu

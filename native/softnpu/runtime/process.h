@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The software NPU as one process sees it: its devices, and which of them a thread has chosen.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <mutex>
+
+#include "runtime/device_state.h"
+#include "runtime/options.h"
+
+namespace softnpu {
+
+// What an aclrtContext points to. One per device (the primary context) and any that a program makes.
+struct Context {
+    uint32_t device;
+    bool primary;
+};
+
+class Process {
+  public:
+    // Lives until the process ends: worker threads may still run when static destructors do.
+    static Process& get();
+
+    // Reads the environment; the error is kept and returned by every later call too.
+    aclError ready();
+    const Options& options() const { return options_; }
+
+    // Opens the device on first use. nullptr with the thread's error set when that fails.
+    DeviceState* device(uint32_t index);
+    DeviceState* opened(uint32_t index);  // nullptr when not open
+    aclError choose(uint32_t index);      // aclrtSetDevice for this thread
+    void choose(Context* context);
+    Context* current();                   // nullptr before any choice
+    DeviceState* current_device();        // sets the thread's error when there is none
+    Stream* resolve(aclrtStream stream);  // nullptr stream: the current device's default stream
+    aclError close(uint32_t index);       // aclrtResetDevice
+
+  private:
+    std::mutex mutex_;
+    bool read_ = false;
+    std::string problem_;
+    Options options_;
+    std::array<std::unique_ptr<DeviceState>, 16> devices_;
+    std::array<Context, 16> primary_{};
+};
+
+}  // namespace softnpu

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/stream.h"
+
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "runtime/copy.h"
+#include "runtime/device_state.h"
+#include "runtime/event.h"
+#include "runtime/status.h"
+
+namespace softnpu {
+
+Stream::Stream(DeviceState& device, uint32_t id)
+    : device_(device), id_(id), lane_(device.device()), worker_([this] { work(); }) {}
+
+Stream::~Stream() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+        work_.notify_one();
+    }
+    worker_.join();
+}
+
+void Stream::enqueue(Task task) {
+    task.enqueued_ns = device_.device().now_ns();
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(task);
+    ++enqueued_;
+    if (sleeping_) {
+        work_.notify_one();
+    }
+}
+
+void Stream::record(Event& event) {
+    Task task{TaskKind::record};
+    task.event = &event;
+    task.number = event.expect();
+    enqueue(task);
+}
+
+void Stream::wait_for(Event& event) {
+    Task task{TaskKind::wait};
+    task.event = &event;
+    task.number = event.newest();
+    if (task.number != 0) {
+        enqueue(task);
+    }
+}
+
+bool Stream::idle() const {
+    const std::lock_guard lock(mutex_);
+    return completed_ == enqueued_ && device_.device().now_ns() >= end_ns_;
+}
+
+aclError Stream::synchronize(int32_t timeout_ms) {
+    std::unique_lock lock(mutex_);
+    const uint64_t target = enqueued_;
+    const auto over = [&] { return completed_ >= target; };
+    ++waiters_;
+    bool in_time = true;
+    if (timeout_ms < 0) {
+        done_.wait(lock, over);
+    } else {
+        in_time = done_.wait_for(lock, std::chrono::milliseconds(timeout_ms), over);
+    }
+    --waiters_;
+    if (!in_time) {
+        return fail(ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "stream %u not finished after %d ms", id_, timeout_ms);
+    }
+    const std::string error = std::exchange(error_, {});
+    lock.unlock();
+    device_.wait_until(end_ns_);
+    if (!error.empty()) {
+        return fail(ACL_ERROR_RT_AICORE_EXCEPTION, "%s", error.c_str());
+    }
+    return ACL_SUCCESS;
+}
+
+void Stream::work() {
+    std::vector<Task> batch;
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        sleeping_ = true;
+        work_.wait(lock, [&] { return !queue_.empty() || stopping_; });
+        sleeping_ = false;
+        if (queue_.empty()) {
+            return;
+        }
+        batch.swap(queue_);
+        lock.unlock();
+        for (Task& task : batch) {
+            run(task);
+        }
+        lock.lock();
+        completed_ += batch.size();
+        batch.clear();
+        if (waiters_ > 0) {
+            done_.notify_all();
+        }
+    }
+}
+
+void Stream::run(Task& task) {
+    const int64_t start = std::max(task.enqueued_ns, floor_ns_);
+    switch (task.kind) {
+        case TaskKind::kernel:
+            run_kernel(task);
+            break;
+        case TaskKind::copy:
+            run_copy(task);
+            break;
+        case TaskKind::fill:
+            if (!device_.device().skip_math() || task.bytes <= kSmallCopy) {
+                std::memset(task.destination, task.value, task.bytes);
+            }
+            lane_.run(fill_cost(task.bytes), 0, start);
+            break;
+        case TaskKind::record:
+            task.event->complete(task.number, std::max(lane_.horizon_ns(), start));
+            break;
+        case TaskKind::wait:
+            floor_ns_ = std::max(floor_ns_, task.event->wait(task.number));
+            break;
+        case TaskKind::host:
+            device_.wait_until(lane_.horizon_ns());  // a host function sees the work before it as done
+            task.host(task.destination);
+            break;
+    }
+    end_ns_.store(std::max(lane_.horizon_ns(), floor_ns_));
+}
+
+void Stream::run_kernel(Task& task) {
+    char error[512] = "";
+    if (!device_.device().skip_math() && !task.kernel->execute(task.args.state, error, sizeof error)) {
+        note_error(std::string(task.kernel->name) + " failed on stream " + std::to_string(id_) + ": " + error);
+    }
+    lane_.run(task.args.cost, task.blocks, std::max(task.enqueued_ns, floor_ns_));
+    task.kernel->drop(task.args.state);
+}
+
+void Stream::run_copy(const Task& task) {
+    const bool touches_device = device_.is_device_memory(task.destination) || device_.is_device_memory(task.source);
+    if (must_carry_out(device_.device(), task.bytes, touches_device)) {
+        std::memmove(task.destination, task.source, task.bytes);
+    }
+    lane_.run(copy_cost(device_, task.destination, task.source, task.bytes), 0, std::max(task.enqueued_ns, floor_ns_));
+}
+
+void Stream::note_error(const std::string& text) {
+    const std::lock_guard lock(mutex_);
+    if (error_.empty()) {
+        error_ = text;
+    }
+}
+
+}  // namespace softnpu

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An in-order queue of device work: one worker thread, one lane of device time.
+// Lock order: Stream::mutex_ before nothing else; the worker runs tasks without it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <flexnpu_abi/acl_types.h>
+
+#include "device/device.h"
+#include "runtime/kernel.h"
+
+namespace softnpu {
+
+class DeviceState;
+class Event;
+
+enum class TaskKind : uint8_t { kernel, copy, fill, record, wait, host };
+
+// One entry of the queue. Plain data, so that enqueuing allocates nothing once the queue has grown.
+struct Task {
+    TaskKind kind;
+    uint32_t blocks = 0;
+    int64_t enqueued_ns = 0;
+    const Kernel* kernel = nullptr;
+    KernelArgs args{};
+    void* destination = nullptr;
+    const void* source = nullptr;
+    uint64_t bytes = 0;
+    int32_t value = 0;
+    Event* event = nullptr;
+    uint64_t number = 0;
+    void (*host)(void*) = nullptr;
+};
+
+class Stream {
+  public:
+    Stream(DeviceState& device, uint32_t id);
+    ~Stream();  // finishes what is queued
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+
+    void enqueue(Task task);
+    void record(Event& event);
+    void wait_for(Event& event);
+
+    bool idle() const;
+    // Waits until all that was queued before is over in device time. timeout_ms < 0: for ever.
+    aclError synchronize(int32_t timeout_ms);
+
+    uint32_t id() const { return id_; }
+    DeviceState& device() const { return device_; }
+
+    // The core limit that a program set on this stream; 0 when none.
+    std::atomic<uint32_t> cube_limit{0};
+    std::atomic<uint32_t> vector_limit{0};
+    std::atomic<uint64_t> report_thread{0};
+
+  private:
+    void work();
+    void run(Task& task);
+    void run_kernel(Task& task);
+    void run_copy(const Task& task);
+    void note_error(const std::string& text);
+
+    DeviceState& device_;
+    const uint32_t id_;
+    Lane lane_;
+    int64_t floor_ns_ = 0;  // device time of the last event waited for; worker only
+
+    mutable std::mutex mutex_;
+    std::condition_variable work_;
+    mutable std::condition_variable done_;
+    std::vector<Task> queue_;
+    uint64_t enqueued_ = 0;
+    uint64_t completed_ = 0;
+    uint32_t waiters_ = 0;
+    bool sleeping_ = false;
+    bool stopping_ = false;
+    std::string error_;  // of the first task that failed and has not been reported
+    std::atomic<int64_t> end_ns_{0};
+    std::thread worker_;
+};
+
+}  // namespace softnpu
