@@ -90,8 +90,8 @@ size_t Daemon::tenants() {
 }
 
 bool Daemon::applied_within(uint32_t revision, double seconds) {
-    return eventually(
-        [&] { return __atomic_load_n(&report().applied_revision, __ATOMIC_ACQUIRE) == revision; }, seconds);
+    return eventually([&] { return __atomic_load_n(&report().applied_revision, __ATOMIC_ACQUIRE) == revision; },
+                      seconds);
 }
 
 void Daemon::serve() {

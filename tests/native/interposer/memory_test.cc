@@ -100,7 +100,8 @@ TEST(Memory, many_threads_leave_an_empty_ledger) {
         threads.emplace_back([] {
             std::vector<void*> blocks(500);
             for (int round = 0; round < 20; ++round) {
-                for (size_t i = 0; i < blocks.size(); ++i) ASSERT_EQ(aclrtMalloc(&blocks[i], i + 1, kPolicy), ACL_SUCCESS);
+                for (size_t i = 0; i < blocks.size(); ++i)
+                    ASSERT_EQ(aclrtMalloc(&blocks[i], i + 1, kPolicy), ACL_SUCCESS);
                 for (void* block : blocks) ASSERT_EQ(aclrtFree(block), ACL_SUCCESS);
             }
         });

@@ -67,8 +67,8 @@ aclError aclrtGetMemInfo(aclrtMemAttr, size_t* free, size_t* total) {
 }
 
 aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle function, uint32_t blocks, aclrtStream stream,
-                                       aclrtLaunchKernelCfg* cfg, void* args, size_t size,
-                                       aclrtPlaceHolderInfo* places, size_t count) {
+                                       aclrtLaunchKernelCfg* cfg, void* args, size_t size, aclrtPlaceHolderInfo* places,
+                                       size_t count) {
     return aclrtLaunchKernelWithHostArgsImpl(function, blocks, stream, cfg, args, size, places, count);
 }
 aclError aclrtMemcpyAsync(void*, size_t, const void*, size_t, aclrtMemcpyKind, aclrtStream) { return ACL_SUCCESS; }

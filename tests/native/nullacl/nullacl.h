@@ -40,7 +40,6 @@ ACL_API aclnnStatus aclnnFlashAttentionScoreGetWorkspaceSize(
     const aclTensor*, const aclIntArray*, double scale, double keep, int64_t, int64_t, int64_t, char*, int64_t,
     int64_t sparse, const aclTensor*, const aclTensor*, const aclTensor*, const aclTensor*, uint64_t*, aclOpExecutor**);
 ACL_API aclnnStatus aclnnFlashAttentionScore(void*, uint64_t, aclOpExecutor*, aclrtStream);
-ACL_API aclnnStatus aclnnAddRmsNormCastGetWorkspaceSize(const aclTensor*, const aclTensor*, uint64_t*,
-                                                        aclOpExecutor**);
+ACL_API aclnnStatus aclnnAddRmsNormCastGetWorkspaceSize(const aclTensor*, const aclTensor*, uint64_t*, aclOpExecutor**);
 ACL_API aclnnStatus aclnnAddRmsNormCast(void*, uint64_t, aclOpExecutor*, aclrtStream);
 }

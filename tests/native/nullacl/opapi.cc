@@ -52,7 +52,9 @@ extern "C" {
 void SetPTAHashKey(uint64_t hash) { key = hash == 0 ? "" : text(&hash, sizeof hash); }
 void SetPTACacheHashKey(uint8_t* bytes, size_t length) { key = bytes == nullptr ? "" : text(bytes, length); }
 aclOpExecutor* PTAGetExecCache(uint64_t hash, uint64_t* size) { return find(text(&hash, sizeof hash), size); }
-aclOpExecutor* PTAFindExecCache(uint8_t* bytes, size_t length, uint64_t* size) { return find(text(bytes, length), size); }
+aclOpExecutor* PTAFindExecCache(uint8_t* bytes, size_t length, uint64_t* size) {
+    return find(text(bytes, length), size);
+}
 aclnnStatus aclDestroyAclOpExecutor(aclOpExecutor* executor) {
     delete executor;
     return ACL_SUCCESS;
@@ -64,11 +66,12 @@ aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor*, const aclTensor*, const a
 }
 aclnnStatus aclnnAdd(void*, uint64_t, aclOpExecutor* executor, aclrtStream stream) { return launch(executor, stream); }
 
-aclnnStatus aclnnFlashAttentionScoreGetWorkspaceSize(
-    const aclTensor*, const aclTensor*, const aclTensor*, const aclTensor*, const aclTensor*, const aclTensor*,
-    const aclTensor*, const aclIntArray*, double scale, double keep, int64_t, int64_t, int64_t, char*, int64_t,
-    int64_t sparse, const aclTensor*, const aclTensor*, const aclTensor*, const aclTensor*, uint64_t* size,
-    aclOpExecutor** executor) {
+aclnnStatus aclnnFlashAttentionScoreGetWorkspaceSize(const aclTensor*, const aclTensor*, const aclTensor*,
+                                                     const aclTensor*, const aclTensor*, const aclTensor*,
+                                                     const aclTensor*, const aclIntArray*, double scale, double keep,
+                                                     int64_t, int64_t, int64_t, char*, int64_t, int64_t sparse,
+                                                     const aclTensor*, const aclTensor*, const aclTensor*,
+                                                     const aclTensor*, uint64_t* size, aclOpExecutor** executor) {
     null_record()->reals[0] = scale;
     null_record()->reals[1] = keep;
     null_record()->last_integer = sparse;

@@ -5,7 +5,7 @@
 
 static int failures;
 
-static void expect(int holds, const char *what) {
+static void expect(int holds, const char* what) {
     if (!holds) {
         fprintf(stderr, "does not hold: %s\n", what);
         ++failures;
