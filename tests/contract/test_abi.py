@@ -77,9 +77,7 @@ def layouts() -> list[str]:
     for name in OURS:
         for body, alias in re.findall(r"typedef (?:struct|union)(?: \w+)? \{([^{}]*)\} (\w+);", header(name)):
             wanted.append(f"sizeof({alias})")
-            wanted += [
-                f"offsetof({alias}, {member})" for member in re.findall(r"(\w+)(?:\[[^\]]*\])?\s*;", body)
-            ]
+            wanted += [f"offsetof({alias}, {member})" for member in re.findall(r"(\w+)(?:\[[^\]]*\])?\s*;", body)]
     return wanted
 
 
