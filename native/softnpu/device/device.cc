@@ -63,7 +63,7 @@ State* open_shared(const DeviceOptions& options, std::string* error) {
         *error = "state file " + options.state_path + ": " + std::strerror(errno);
         return nullptr;
     }
-    flock(fd, LOCK_EX);  // one process at a time makes it; gone with the descriptor
+    flock(fd, LOCK_EX);  // one process at a time makes it
     struct stat info {};
     fstat(fd, &info);
     const bool fresh = info.st_size == 0;
@@ -81,6 +81,7 @@ State* open_shared(const DeviceOptions& options, std::string* error) {
         munmap(state, sizeof(State));
         state = nullptr;
     }
+    flock(fd, LOCK_UN);  // the mapping keeps the open file, and so the lock, beyond the descriptor
     close(fd);
     return state;
 }

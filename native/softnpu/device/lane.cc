@@ -63,10 +63,9 @@ double fair_level(const Neighbours& others, double demand, double total) {
     return level;
 }
 
-// Seconds to move `bytes` from `start` on. While a neighbour's task lasts, what it was given is gone; after it, the neighbour is taken
-// to go on with as much demand, now with its fair part.
-double moving_seconds(const Neighbours& others, int64_t start, double bytes, double demand, double total) {
-    const double level = fair_level(others, demand, total);
+// Seconds to move `bytes` from `start` on at most at `rate`: while a neighbour's task lasts, what it was given is gone; after it, the
+// neighbour is taken to go on with its fair part.
+double moving_seconds(const Neighbours& others, int64_t start, double bytes, double rate, double level, double total) {
     double given = 0;
     for (const Neighbour& other : others) {
         given += other.bytes_per_s;
@@ -75,16 +74,16 @@ double moving_seconds(const Neighbours& others, int64_t start, double bytes, dou
     int64_t time = start;
     for (const Neighbour& other : others) {
         const double span = static_cast<double>(other.end_ns - time) * 1e-9;
-        const double rate = std::min(demand, std::max(0.0, total - given));
-        if (bytes <= rate * span) {
-            return seconds + bytes / rate;
+        const double now = std::min(rate, std::max(0.0, total - given));
+        if (bytes <= now * span) {
+            return seconds + bytes / now;
         }
-        bytes -= rate * span;
+        bytes -= now * span;
         seconds += span;
         time = other.end_ns;
         given += std::min(other.demand, level) - other.bytes_per_s;
     }
-    return seconds + bytes / std::min(demand, level);
+    return seconds + bytes / rate;
 }
 
 }  // namespace
@@ -118,7 +117,7 @@ void Lane::place(const Cost& cost, uint32_t cores, int64_t ready_ns) {
     const double total = total_bandwidth(soc);
     const double compute = compute_seconds(soc, cost, cores);
     const double alone = std::max(compute, cost.hbm_bytes / bandwidth(soc, cost, cores)) + cost.fixed_s;
-    const double demand = alone > 0 ? std::min(cost.hbm_bytes / alone, bandwidth(soc, cost, cores)) : 0.0;
+    const double demand = alone > 0 ? cost.hbm_bytes / alone : 0.0;
 
     const StateLock lock(*device_.state_);
     if (slot_ == kNobody && !claim_slot()) {
@@ -131,12 +130,15 @@ void Lane::place(const Cost& cost, uint32_t cores, int64_t ready_ns) {
     const int64_t start = earliest_start(others_, held, soc.cube_cores, ready_ns);
     std::erase_if(others_, [&](const Neighbour& other) { return other.end_ns <= start; });
     const double peak = bandwidth(soc, cost, cores);
-    const double moving = cost.hbm_bytes > 0 ? moving_seconds(others_, start, cost.hbm_bytes, peak, total) : 0.0;
+    const double level = fair_level(others_, peak, total);
+    const double rate = std::min(peak, level);
+    const double moving = cost.hbm_bytes > 0 ? moving_seconds(others_, start, cost.hbm_bytes, rate, level, total) : 0.0;
     const double seconds = std::max(compute, moving) + cost.fixed_s;
     LaneSlot& slot = state.lanes[slot_];
     slot.cores = held;
     slot.start_ns = start;
-    slot.bytes_per_s = seconds > 0 ? cost.hbm_bytes / seconds : 0.0;
+    // The most that it moves at any time, so that the sum over lanes never passes the device's bandwidth.
+    slot.bytes_per_s = std::min(rate, demand);
     slot.demand = demand;
     slot.end_ns = start + std::llround(seconds * 1e9);
     horizon_ns_.store(slot.end_ns);

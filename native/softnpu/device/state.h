@@ -35,7 +35,7 @@ struct LaneSlot {
     uint32_t cores;
     int64_t start_ns;
     int64_t end_ns;
-    double bytes_per_s;  // average over the task
+    double bytes_per_s;  // most that it is given
     double demand;       // bytes per second that it would move alone
 };
 
