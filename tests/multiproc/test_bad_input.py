@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import GIB, Node, eventually
+from local_node import GIB, Node, eventually
 
 from flexnpu.errors import InvalidValue
 

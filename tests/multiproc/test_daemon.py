@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import GIB, Node, eventually
 from fake_tenant import FakeTenant
+from local_node import GIB, Node, eventually
 
 from flexnpu.client import Move
 

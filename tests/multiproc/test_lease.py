@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FAKE_TENANT, GIB, Node, eventually
 from fake_tenant import HELLO, MAGIC, FakeTenant, RefusedError
+from local_node import FAKE_TENANT, GIB, Node, eventually
 
 
 def attach(node: Node, vnpu: str, **how) -> FakeTenant:

@@ -8,8 +8,8 @@ import re
 import time
 
 import pytest
-from conftest import GIB, Node, eventually
 from fake_tenant import FakeTenant
+from local_node import GIB, Node, eventually
 
 from flexnpu.client import Move
 from flexnpu.errors import OverQuota, RevisionChanged
