@@ -92,10 +92,17 @@ class AttachServer:
                 return
             except OSError:  # gone before it was served
                 return
+            stopping = False
             try:
                 await self._stay(connection, tenant, control)
+            except asyncio.CancelledError:  # the daemon stops, the tenant does not: the next daemon must know of it
+                stopping = True
+                raise
+            except OSError as error:
+                log.info("pid %d was gone before it was welcomed (%s)", tenant.lease.pid, error.strerror)
             finally:
-                self._node.detach(name, tenant)
+                if not stopping:
+                    self._node.detach(name, tenant)
 
     async def _admit(self, connection: socket.socket) -> tuple[str, Tenant, int]:
         peer = Peer.of(connection)

@@ -22,7 +22,8 @@ class ClaimedDir:
 
     def __init__(self, paths: RuntimeDir) -> None:
         self.paths = paths
-        self._made = not paths.root.exists()
+        # A directory with a registry in it is an earlier daemon's making.
+        self._made = not paths.root.exists() or paths.registry.exists()
         try:
             paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(paths.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -51,11 +52,12 @@ class ClaimedDir:
         shutil.rmtree(self.paths.softnpu, ignore_errors=True)
         self.paths.softnpu.mkdir(mode=0o700)
 
-    def release(self, *, keep_registry: bool) -> None:
-        """Remove what the daemon made; the registry stays when vNPUs are registered in it."""
+    def release(self, *, keep_registry: bool, keep_state: bool) -> None:
+        """Remove what the daemon made, but for registry and software NPU state where they are still of use."""
         for path in (self.paths.admin_socket, self.paths.attach_socket):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.paths.softnpu, ignore_errors=True)
+        if not keep_state:
+            shutil.rmtree(self.paths.softnpu, ignore_errors=True)
         if not keep_registry:
             self.paths.registry.unlink(missing_ok=True)
             if self._made:

@@ -17,6 +17,7 @@ from flexnpu.api.app import create_app
 from flexnpu.backend import Device, SoftwareOptions
 from flexnpu.daemon.attach import AttachServer
 from flexnpu.daemon.node import Node
+from flexnpu.daemon.restart import Survivor, survivors
 from flexnpu.daemon.rundir import ClaimedDir
 from flexnpu.paths import RuntimeDir
 from flexnpu.tenancy import Capacity, Registry
@@ -39,16 +40,18 @@ async def serve(paths: RuntimeDir, options: SoftwareOptions) -> None:
     """Until SIGTERM or SIGINT."""
     devices = backend.discover(options, paths.softnpu)
     claimed = ClaimedDir(paths)
-    keep_registry = True
+    left: list[Survivor] | None = None
     try:
         registry = Registry(paths.registry, [Capacity(d.index, d.cores, d.memory_bytes) for d in devices])
         try:
             await _serve_node(claimed, devices, registry)
-            keep_registry = bool(registry.vnpus())
+            left = survivors(registry, {device.index: device for device in devices})
         finally:
             registry.close()
     finally:
-        claimed.release(keep_registry=keep_registry)
+        # What is still in use, or cannot be judged, is left to the next daemon.
+        keep_state = left is None or any(survivor.leases for survivor in left)
+        claimed.release(keep_registry=left is None or bool(left), keep_state=keep_state)
 
 
 async def _serve_node(claimed: ClaimedDir, devices: list[Device], registry: Registry) -> None:
@@ -70,7 +73,7 @@ async def _serve_node(claimed: ClaimedDir, devices: list[Device], registry: Regi
         log.info("device %d: %s (%s), %d cores, %s", device.index, device.soc, device.kind, device.cores, size)
     log.info("ready in %s", claimed.paths.root)
     await asyncio.wait((stopping, serving, attaching), return_when=asyncio.FIRST_COMPLETED)
-    log.info("stopping; tenants keep their last quota")
+    log.info("stopping")
     rest.should_exit = True
     attaching.cancel()
     stopping.cancel()

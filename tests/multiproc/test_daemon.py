@@ -38,6 +38,34 @@ def test_a_stopped_daemon_keeps_registered_vnpus_and_nothing_else(quiet_node: No
     assert (vnpu.name, vnpu.cores, vnpu.revision, vnpu.applied) == ("kept", 6, 2, True)
 
 
+def test_a_daemon_that_is_stopped_under_a_live_tenant_leaves_the_next_one_what_it_must_know(node: Node):
+    survivor = node.tenant("a", 18)
+    survivor.line()
+    assert node.daemon is not None
+    node.daemon.process.terminate()
+    assert node.daemon.end()[0] == 0
+    assert sorted(path.name for path in node.root.iterdir()) == ["registry.sqlite", "softnpu"]
+    daemon = node.start()
+    assert [(tenant.pid, tenant.present) for tenant in node.client().tenants()] == [(survivor.pid, False)]
+    survivor.kill()
+    eventually(lambda: node.client().vnpus() == [])
+    daemon.process.terminate()
+    assert daemon.end()[0] == 0
+    assert not node.root.exists()
+
+
+def test_what_dies_together_with_the_daemon_leaves_nothing(node: Node):
+    program = node.tenant("a", 18)
+    program.line()
+    assert node.daemon is not None
+    node.daemon.process.send_signal(signal.SIGSTOP)
+    program.kill()
+    node.daemon.process.terminate()
+    node.daemon.process.send_signal(signal.SIGCONT)
+    assert node.daemon.end()[0] == 0
+    assert not node.root.exists()
+
+
 def test_a_second_daemon_is_refused_and_does_no_harm(node: Node):
     code, errors = node.launch().end()
     assert code == 4
