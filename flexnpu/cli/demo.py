@@ -17,6 +17,7 @@ _NEEDED = ("torch", "torch_npu", "transformers")
 
 def demo(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")] = None,
+    png_file: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the results there")] = None,
 ) -> None:
     """Replay a trace through a prefill and a decode engine that share one NPU. Takes under five minutes."""
     for module in _NEEDED:
@@ -28,4 +29,4 @@ def demo(
     paths.softnpu_libraries()
     from flexnpu.demo.command import run_demo  # noqa: PLC0415 - heavy, and only needed here
 
-    run_demo(json_file)
+    run_demo(json_file=json_file, png_file=png_file)
