@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The software NPU seen from Python: its variables, and the state that all programs on a software device share.
+"""The state that all programs on a software device share, seen from Python.
 
 The layout of a state file is native/softnpu/device/state.h; tests/contract holds the two together.
 """
@@ -7,7 +7,6 @@ The layout of a state file is native/softnpu/device/state.h; tests/contract hold
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 import time
 from collections.abc import Iterator
@@ -135,28 +134,3 @@ def set_scale(path: Path | str, scale: float) -> None:
             words.release()
             signed.release()
             real.release()
-
-
-def environment(
-    libraries: Path,
-    *,
-    soc: str,
-    devices: int = 1,
-    clock: str = "free",
-    math: str = "exact",
-    scale: float = 1.0,
-    state: Path | None = None,
-) -> dict[str, str]:
-    """What a program needs in its environment to run on the software NPU."""
-    present = os.environ.get("LD_LIBRARY_PATH", "")
-    variables = {
-        "LD_LIBRARY_PATH": f"{libraries}:{present}" if present else str(libraries),
-        "FLEXNPU_SOFTNPU_SOC": soc,
-        "FLEXNPU_SOFTNPU_DEVICES": str(devices),
-        "FLEXNPU_SOFTNPU_CLOCK": clock,
-        "FLEXNPU_SOFTNPU_MATH": math,
-        "FLEXNPU_SOFTNPU_SCALE": repr(scale),
-    }
-    if state is not None:
-        variables["FLEXNPU_SOFTNPU_STATE"] = str(state)
-    return variables
