@@ -33,14 +33,22 @@ class Program:
     """A running process whose stdout is JSON lines."""
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         self.pid = self.process.pid
+
+    def say(self, text: str) -> None:
+        """A line on its stdin."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
 
     def line(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        text = self.process.stdout.readline()
-        assert text, self.end()[1]
-        return json.loads(text)
+        while text := self.process.stdout.readline():
+            if text.startswith("{"):  # torch_npu warns on stdout
+                return json.loads(text)
+        raise AssertionError(self.end()[1])
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         self.process.send_signal(number)
