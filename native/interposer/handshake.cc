@@ -28,8 +28,9 @@ int reach(const char* path, Why& why) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (strlen(path) >= sizeof address.sun_path) {
-        snprintf(why, sizeof why, "FLEXNPU_SOCKET is %zu bytes long, at most %zu fit a socket's name: use a shorter one",
-                 strlen(path), sizeof address.sun_path - 1);
+        snprintf(why, sizeof why,
+                 "FLEXNPU_SOCKET is %zu bytes long, at most %zu fit a socket's name: use a shorter one", strlen(path),
+                 sizeof address.sun_path - 1);
         return -1;
     }
     memcpy(address.sun_path, path, strlen(path));
@@ -125,7 +126,7 @@ bool hear_welcome(int fd, int (&fds)[2], Why& why) {
 }
 
 void* map_page(int fd, int protection, const char* which, Why& why) {
-    struct stat facts {};
+    struct stat facts{};
     if (fstat(fd, &facts) != 0 || facts.st_size < static_cast<off_t>(FLEXNPU_PAGE_SIZE)) {
         snprintf(why, sizeof why, "the %s page is %lld bytes, %u are needed", which,
                  static_cast<long long>(facts.st_size), FLEXNPU_PAGE_SIZE);

@@ -23,8 +23,8 @@ void Ledger::refund(uint64_t bytes) {
 void Ledger::remember(const void* block, uint64_t bytes) {
     if (bytes == 0) return;
     if (!blocks_.put(reinterpret_cast<uint64_t>(block), bytes)) {
-        log(Level::warn, "no host memory to remember block %p: its %llu bytes stay charged until the program ends", block,
-            static_cast<unsigned long long>(bytes));
+        log(Level::warn, "no host memory to remember block %p: its %llu bytes stay charged until the program ends",
+            block, static_cast<unsigned long long>(bytes));
     }
 }
 

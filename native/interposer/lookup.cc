@@ -9,8 +9,8 @@
 
 #include <dlfcn.h>
 
-#include "symbols.h"
 #include "log.h"
+#include "symbols.h"
 #include "tenant.h"
 
 namespace flexnpu {
@@ -74,7 +74,8 @@ void* choose(uint32_t slot, void* found) {
     if (real_functions[slot].compare_exchange_strong(known, found, std::memory_order_acq_rel) || known == found) {
         return our_function(slot);
     }
-    // Open: a second library defines the same name (a custom operator package, say), and one slot leads to one function.
+    // Open: a second library defines the same name (a custom operator package, say), and one slot leads to one
+    // function.
     char buffer[name_room];
     log(Level::warn, "%s is defined by two libraries: calls of the second are not governed", slot_name(slot, buffer));
     if (tenant.attached.load(std::memory_order_acquire)) tenant.report.ungoverned();

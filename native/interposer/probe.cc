@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "probe.h"
 
+#include <time.h>
+
+#include <algorithm>
+
 #include "futex.h"
 
 namespace flexnpu {
 namespace {
 
-// How long the herald waits for a launch before it gives up the executors of a generation. Counted in rounds of sleep,
-// not by the clock, so that a stopped process that goes on does not give up at once.
-constexpr long kRoundNs = 100'000'000;
-constexpr int kQuietRounds = 20;   // without any launch of that generation
-constexpr int kRoundsAtMost = 100; // in all: operators of unknown signature are told apart by name only
+// How long the herald waits for launches before it gives up the executors of a generation. No look adds more than two
+// rounds to the time waited, so that a stopped process that goes on does not give up at once.
+constexpr int64_t kRoundNs = 100'000'000;
+constexpr int64_t kQuietNs = 20 * kRoundNs;  // without any launch of that generation
+constexpr int64_t kLongNs = 100 * kRoundNs;  // in all: operators of unknown signature are told apart by name only
+
+int64_t now_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 constexpr uint64_t pack(uint32_t generation, uint32_t count) { return uint64_t{generation} << 32 | count; }
 constexpr uint32_t generation_of(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
@@ -78,13 +88,19 @@ void Probe::wait_for_inside(uint32_t generation) {
 uint32_t Probe::wait_for_launches(uint32_t generation) {
     std::atomic<uint64_t>& pending = slot(generation);
     uint64_t last = 0;
-    for (int round = 0, quiet = 0;; ++round) {
+    int64_t quiet = 0;
+    int64_t waited = 0;
+    for (int64_t then = now_ns();;) {
         const uint32_t bell = bell_.load(std::memory_order_seq_cst);
         uint64_t now = pending.load(std::memory_order_seq_cst);
         if (generation_of(now) != generation || count_of(now) == 0) return 0;
-        quiet = now == last ? quiet + 1 : 0;
+        const int64_t moment = now_ns();
+        const int64_t step = std::min(moment - then, 2 * kRoundNs);
+        then = moment;
+        waited += step;
+        quiet = now == last ? quiet + step : 0;
         last = now;
-        if ((quiet >= kQuietRounds || round >= kRoundsAtMost) &&
+        if ((quiet >= kQuietNs || waited >= kLongNs) &&
             pending.compare_exchange_strong(now, pack(generation + 4, 0), std::memory_order_seq_cst)) {
             return count_of(now);
         }

@@ -55,7 +55,7 @@ void* find_symbol(const Tables& tables, ElfW(Addr) base, const char* name) {
     if (index < first) return nullptr;
     for (;; ++index) {
         const uint32_t hash = chain[index - first];
-        const ElfW(Sym)& symbol = tables.symbols[index];
+        const ElfW(Sym) & symbol = tables.symbols[index];
         if ((hash | 1) == (wanted | 1) && symbol.st_shndx != SHN_UNDEF &&
             strcmp(tables.strings + symbol.st_name, name) == 0) {
             return reinterpret_cast<void*>(base + symbol.st_value);

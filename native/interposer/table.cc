@@ -118,8 +118,9 @@ constexpr uint32_t find(string_view name) {
     }
     if (name.ends_with(kPhaseOne)) {
         base = find_base(name.substr(0, name.size() - kPhaseOne.size()));
-        return base != no_slot && base >= kFirstOperator ? first_phase_one + base - static_cast<uint32_t>(kFirstOperator)
-                                                         : no_slot;
+        return base != no_slot && base >= kFirstOperator
+                   ? first_phase_one + base - static_cast<uint32_t>(kFirstOperator)
+                   : no_slot;
     }
     return no_slot;
 }

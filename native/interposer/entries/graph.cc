@@ -14,8 +14,7 @@ void begin(aclrtStream stream) { captured_under.put(key(stream), uint64_t{tenant
 
 void count_replay(aclmdlRI graph) {
     tenant.gate.pass(FLEXNPU_LAUNCH_GRAPH);
-    const uint64_t under =
-        captured_under.update(key(graph), [](uint64_t found, uint64_t) { return found; }, 0);
+    const uint64_t under = captured_under.update(key(graph), [](uint64_t found, uint64_t) { return found; }, 0);
     if (under != 0 && under != uint64_t{tenant.quota.revision()} + 1) tenant.report.ungoverned();
 }
 

@@ -89,9 +89,8 @@ aclError on_aclrtMemGetAllocationGranularity(decltype(&::aclrtMemGetAllocationGr
     return real(&placed, option, granularity);
 }
 
-aclError on_aclrtMemGetAllocationPropertiesFromHandle(
-    decltype(&::aclrtMemGetAllocationPropertiesFromHandle) real, aclrtDrvMemHandle handle,
-    aclrtPhysicalMemProp* prop) {
+aclError on_aclrtMemGetAllocationPropertiesFromHandle(decltype(&::aclrtMemGetAllocationPropertiesFromHandle) real,
+                                                      aclrtDrvMemHandle handle, aclrtPhysicalMemProp* prop) {
     const aclError status = real(handle, prop);
     if (status == ACL_SUCCESS) locate_seen(prop->location);
     return status;

@@ -2,10 +2,10 @@
 // Operators: the two-phase ones (every aclnn name), torch_npu's cache of their executors, and the older one-call kind.
 // Phase one tiles by the quota and leaves an executor that phase two launches, maybe on another thread; the probe
 // follows each executor from one to the other.
+#include <pthread.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <pthread.h>
 
 #include "entries/stubs.h"
 #include "entries/wrap.h"

@@ -68,18 +68,18 @@ Bound(Handler, Real) -> Bound<Handler, Real>;
 
 }  // namespace flexnpu
 
-#define FLEXNPU_BODY(ret, name, slot, args, guard, handler)            \
-    {                                                                  \
-        using namespace flexnpu;                                       \
+#define FLEXNPU_BODY(ret, name, slot, args, guard, handler)                         \
+    {                                                                               \
+        using namespace flexnpu;                                                    \
         const auto real = reinterpret_cast<decltype(&::name)>(real_function(slot)); \
-        if (__builtin_expect(real == nullptr, false)) {                \
-            tell_missing(slot);                                        \
-            return fail<ret>(Failure::missing);                        \
-        }                                                              \
-        const Depth depth(guard);                                      \
-        if (depth.nested()) return real args;                          \
-        if (!attached()) return fail<ret>(Failure::refused);           \
-        return Bound{handler, real} args;                             \
+        if (__builtin_expect(real == nullptr, false)) {                             \
+            tell_missing(slot);                                                     \
+            return fail<ret>(Failure::missing);                                     \
+        }                                                                           \
+        const Depth depth(guard);                                                   \
+        if (depth.nested()) return real args;                                       \
+        if (!attached()) return fail<ret>(Failure::refused);                        \
+        return Bound{handler, real} args;                                           \
     }
 
 #define FLEXNPU_WRAP_ONE(ret, name, params, args, guard, handler) \

@@ -224,7 +224,11 @@ aclError aclrtFreePhysical(aclrtDrvMemHandle handle) {
 
 aclError aclrtReserveMemAddress(void** virPtr, size_t size, size_t /*alignment*/, void* /*expectPtr*/, uint64_t /*flags*/) {
     SOFTNPU_NEED(virPtr);
-    SOFTNPU_CURRENT(state);
+    // Addresses belong to the process: a program may reserve them before it chooses a device.
+    DeviceState* state = Process::get().current() != nullptr ? Process::get().current_device() : Process::get().device(0);
+    if (state == nullptr) {
+        return softnpu::last_error(false);
+    }
     *virPtr = state->memory().reserve_addresses(size);
     return *virPtr != nullptr ? ACL_SUCCESS
                               : fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "no %zu bytes of address space to reserve", size);

@@ -141,9 +141,7 @@ aclError aclrtCreateEvent(aclrtEvent* event) { return make_event(event); }
 
 aclError aclrtDestroyEvent(aclrtEvent event) {
     SOFTNPU_NEED(event);
-    auto* given = static_cast<Event*>(event);
-    given->wait(given->newest());  // a record still queued points to it
-    delete given;
+    static_cast<Event*>(event)->release();
     return ACL_SUCCESS;
 }
 

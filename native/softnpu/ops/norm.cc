@@ -63,6 +63,10 @@ OP(aclnnSwiGlu, In(x), Int(dim), Out(out)) {
     out.copy_(at::silu(halves[0]) * halves[1]);
 }
 OP(aclnnRotaryPositionEmbedding, In(x), In(cos), In(sin), Int(mode), Out(out)) { out.copy_(rotate(x, cos, sin, mode)); }
+OP(aclnnRotaryPositionEmbeddingV2, In(x), In(cos), In(sin), Int(mode), In(rotation), Out(out)) {
+    TORCH_CHECK(!rotation.defined(), "a rotation matrix is not bound in the software NPU");
+    out.copy_(rotate(x, cos, sin, mode));
+}
 OP(aclnnApplyRotaryPosEmb, Out(query), Out(key), In(cos), In(sin), Int(layout)) {
     query.copy_(rotate(query, cos, sin, 0));
     key.copy_(rotate(key, cos, sin, 0));

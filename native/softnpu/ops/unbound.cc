@@ -8,12 +8,12 @@
 #include "runtime/status.h"
 
 // Phase one has a signature of its own for each operator; one that reads no argument serves them all.
-#define ACLNN(name)                                                                                                       \
+#define FLEXNPU_ACLNN(name, words, reals)                                                                                                     \
     extern "C" __attribute__((weak, visibility("default"))) int name##GetWorkspaceSize() {                               \
         return softnpu::fail(ACLNN_ERR_INNER_FIND_KERNEL_ERROR, "%s is not bound in the software NPU", #name);             \
     }                                                                                                                     \
     extern "C" __attribute__((weak, visibility("default"))) int name() {                                                  \
         return softnpu::fail(ACLNN_ERR_INNER_FIND_KERNEL_ERROR, "%s is not bound in the software NPU", #name);             \
     }
-#include <flexnpu_abi/aclnn.def>
-#undef ACLNN
+#include "aclnn.def"
+#undef FLEXNPU_ACLNN

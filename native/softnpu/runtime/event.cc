@@ -11,7 +11,6 @@ uint64_t Event::expect() {
 }
 
 void Event::complete(uint64_t number, int64_t device_ns) {
-    // Notified under the lock: the waiter may destroy the event as soon as it sees the number.
     const std::lock_guard lock(mutex_);
     completed_ = std::max(completed_, number);
     device_ns_ = device_ns;
@@ -33,11 +32,6 @@ int64_t Event::wait(uint64_t number) const {
     std::unique_lock lock(mutex_);
     done_.wait(lock, [&] { return completed_ >= number; });
     return device_ns_;
-}
-
-void Event::reset() {
-    const std::lock_guard lock(mutex_);
-    completed_ = expected_;
 }
 
 }  // namespace softnpu

@@ -3,14 +3,23 @@
 // An event: a point on a stream's device time line that hosts and other streams wait for.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
 
 namespace softnpu {
 
+// Counted: a program may destroy an event while a stream still has to record it or wait for it.
 class Event {
   public:
+    void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() {
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            delete this;
+        }
+    }
+
     // A record was put on a stream: returns its number, to be passed to complete().
     uint64_t expect();
     void complete(uint64_t number, int64_t device_ns);
@@ -20,9 +29,9 @@ class Event {
     bool is_complete(uint64_t number, int64_t* device_ns) const;
     // Blocks until record `number` is complete; returns its device time.
     int64_t wait(uint64_t number) const;
-    void reset();
 
   private:
+    std::atomic<uint32_t> references_{1};
     mutable std::mutex mutex_;
     mutable std::condition_variable done_;
     uint64_t expected_ = 0;

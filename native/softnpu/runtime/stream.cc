@@ -38,6 +38,7 @@ void Stream::record(Event& event) {
     Task task{TaskKind::record};
     task.event = &event;
     task.number = event.expect();
+    event.retain();
     enqueue(task);
 }
 
@@ -46,6 +47,7 @@ void Stream::wait_for(Event& event) {
     task.event = &event;
     task.number = event.newest();
     if (task.number != 0) {
+        event.retain();
         enqueue(task);
     }
 }
@@ -120,9 +122,11 @@ void Stream::run(Task& task) {
             break;
         case TaskKind::record:
             task.event->complete(task.number, std::max(lane_.horizon_ns(), start));
+            task.event->release();
             break;
         case TaskKind::wait:
             floor_ns_ = std::max(floor_ns_, task.event->wait(task.number));
+            task.event->release();
             break;
         case TaskKind::host:
             device_.wait_until(lane_.horizon_ns());  // a host function sees the work before it as done

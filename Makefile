@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every target does the set-up that it needs. The second run finds it done.
+#   make demo     the main job: two engines share one modelled NPU, static split against the controller
+#   make test     native and Python tests
+#   make lint     ruff, mypy --strict, clang-format
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := build/stamps
+# Where the CPU build of torch comes from, e.g. --index-url URL, where the configured registry does not have it.
+TORCH_PIP_ARGS ?=
+
+NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not -name '*.md')
+TEST_SOURCES := $(shell find tests/native -type f)
+CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
+
+.PHONY: demo test test-native test-python lint format check-sanitizers clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMPS)/native
+	$(BIN)/flexnpu demo --json out/demo.json --png out/demo.png
+
+test: test-native test-python
+
+test-native: $(STAMPS)/native-tests
+	$(BIN)/ctest --test-dir build/wheel --output-on-failure --timeout 120 -j 2
+
+test-python: $(STAMPS)/native
+	$(BIN)/python -m pytest
+
+lint: $(STAMPS)/python
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: $(STAMPS)/python
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+# The native tests that need no torch, under each sanitizer, in build trees of their own.
+SANITIZED := softnpu_device_test arbiter_test page_test
+check-sanitizers: $(STAMPS)/system $(STAMPS)/python
+	for s in address undefined thread; do \
+	  $(BIN)/cmake -S . -B build/$$s -G Ninja -DFLEXNPU_TESTS=ON -DFLEXNPU_SANITIZE=$$s \
+	    -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/$$s.log && \
+	  $(BIN)/cmake --build build/$$s --target $(SANITIZED) && \
+	  $(BIN)/ctest --test-dir build/$$s --output-on-failure --timeout 300 \
+	    -R '^(SharedDevice|Lanes|FreeClock|Model|Soc|Decide|Arbiter|Page|ControlPage|ReportPage)' || exit 1; \
+	done
+
+clean:
+	rm -rf build out $(VENV)
+
+# --- set-up -----------------------------------------------------------------------------------------------------------------
+
+# A C++20 compiler, GoogleTest and Python's headers: installed with apt by root, named in one line otherwise.
+$(STAMPS)/system:
+	@mkdir -p $(STAMPS)
+	@missing=""; \
+	command -v g++ >/dev/null || missing="$$missing g++"; \
+	[ -e /usr/include/gtest/gtest.h ] || [ -e /usr/local/include/gtest/gtest.h ] || missing="$$missing libgtest-dev"; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	$(PYTHON) -c 'import os, sysconfig as s, sys; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' 2>/dev/null \
+	  || missing="$$missing python3-dev"; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    command -v ccache >/dev/null || missing="$$missing ccache"; \
+	    echo "installing$$missing" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	  else \
+	    echo "flexnpu: error: system packages are missing; run: sudo apt-get install$$missing" >&2; exit 1; \
+	  fi; \
+	fi
+	@touch $@
+
+# torch first and alone: it must be the CPU build of the version that torch_npu was built for.
+$(STAMPS)/python: pyproject.toml | $(STAMPS)/system
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "flexnpu: error: $(PYTHON) is $$($(PYTHON) --version), 3.11 or newer is needed; run: make PYTHON=python3.11" >&2; exit 1; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q torch==2.13.0 $(TORCH_PIP_ARGS)
+	$(BIN)/python -m pip install -q torch_npu==2.13.0
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); q = p["project"]; \
+	  print(*p["build-system"]["requires"], *q["dependencies"], *q["optional-dependencies"]["demo"], \
+	        *q["optional-dependencies"]["dev"], sep="\n")' > build/requirements.txt
+	$(BIN)/python -m pip install -q -r build/requirements.txt
+	@touch $@
+
+INSTALL := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+
+$(STAMPS)/native: $(NATIVE_SOURCES) | $(STAMPS)/python
+	$(INSTALL)
+	@touch $@
+
+$(STAMPS)/native-tests: $(NATIVE_SOURCES) $(TEST_SOURCES) | $(STAMPS)/python
+	$(INSTALL) -C cmake.define.FLEXNPU_TESTS=ON
+	@touch $@ $(STAMPS)/native

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the API needs from the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from flexnpu.tenancy import AppliedView, DeviceView, Move, Quota, TenantView, VNpuView
+
+
+class NodeService(Protocol):
+    """The node; raises flexnpu.errors."""
+
+    def devices(self) -> Sequence[DeviceView]: ...
+
+    def vnpus(self) -> Sequence[VNpuView]: ...
+
+    def vnpu(self, name: str) -> VNpuView: ...
+
+    def tenants(self) -> Sequence[TenantView]: ...
+
+    def create(self, name: str, device: int, quota: Quota, phase: str | None, owner_pid: int | None) -> VNpuView: ...
+
+    def delete(self, name: str, *, force: bool) -> None: ...
+
+    def set_quota(
+        self, name: str, *, cores: int | None, memory_bytes: int | None, if_revision: int | None
+    ) -> Mapping[str, int]: ...
+
+    def rebalance(self, moves: Sequence[Move]) -> Mapping[str, int]: ...
+
+    async def applied(self, revisions: Mapping[str, int], within_s: float) -> AppliedView: ...
+
+
+def _node(request: Request) -> NodeService:
+    node: NodeService = request.app.state.node
+    return node
+
+
+Node = Annotated[NodeService, Depends(_node)]

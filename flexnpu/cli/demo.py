@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flexnpu demo: two serving engines on one software NPU, first with a fixed split, then with the controller."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flexnpu import paths
+from flexnpu.errors import BackendError
+
+_NEEDED = ("torch", "torch_npu", "transformers")
+
+
+def demo(
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")] = None,
+) -> None:
+    """Replay a trace through a prefill and a decode engine that share one NPU. Takes under five minutes."""
+    for module in _NEEDED:
+        if importlib.util.find_spec(module) is None:
+            raise BackendError(
+                f"{module} is not installed", next_step="install with: pip install 'flexnpu[torch,demo]'"
+            )
+    paths.interposer()
+    paths.softnpu_libraries()
+    from flexnpu.demo.command import run_demo  # noqa: PLC0415 - heavy, and only needed here
+
+    run_demo(json_file)

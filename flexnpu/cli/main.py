@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flexnpu command. Errors are one line on stderr; docs/cli.md lists the exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from flexnpu.cli import controller, demo, forecast, ps, quota, run, softnpu
+from flexnpu.errors import FlexNpuError
+
+app = typer.Typer(
+    name="flexnpu",
+    help="Several unmodified programs share one Ascend NPU, each on a virtual NPU (vNPU) of its own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# Options end where the program's name begins: what follows is the program's.
+_PROGRAM = {"allow_interspersed_args": False}
+
+app.command("run", context_settings=_PROGRAM)(run.run)
+app.command("ps")(ps.ps)
+app.command("set")(quota.set_quota)
+app.command("create")(quota.create)
+app.command("delete")(quota.delete)
+app.command("controller")(controller.controller)
+app.command("forecast")(forecast.forecast)
+app.command("demo")(demo.demo)
+app.command("version")(ps.version)
+
+_softnpu = typer.Typer(no_args_is_help=True, help="The software NPU by itself, without FlexNPU.")
+_softnpu.command("run", context_settings=_PROGRAM)(softnpu.run)
+app.add_typer(_softnpu, name="softnpu")
+
+# What typer raises for an option it cannot read; its module's name depends on the version.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        code = app(standalone_mode=False)
+    except FlexNpuError as error:
+        sys.exit(_fail(str(error), error.exit_code))
+    except _UsageError as error:
+        message = getattr(error, "format_message", error.__str__)().rstrip(".")
+        # Without a command typer shows the help and has nothing to say beyond it.
+        sys.exit(_fail(f"{message}; see flexnpu --help", 2) if message else 2)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    print(f"flexnpu: error: {line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLR0913, PLR0917 - a command has one parameter per option
+"""flexnpu set, create, delete: vNPUs and their quotas."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flexnpu.cli import options
+from flexnpu.client import Client
+from flexnpu.errors import InvalidValue, NotApplied
+from flexnpu.units import format_size, parse_duration, parse_size
+
+Name = Annotated[str, typer.Argument(help="Name of the vNPU")]
+
+
+def set_quota(
+    name: Name,
+    cores: Annotated[int | None, typer.Option(help="Guaranteed cores from now on")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory limit from now on, such as 8GiB")] = None,
+    timeout: Annotated[str, typer.Option(help="How long to wait until it is applied")] = "5s",
+    as_json: options.Json = False,
+    runtime_dir: options.RuntimeDir = None,
+) -> None:
+    """Change the quota of a vNPU while its tenants run, and wait until it is applied."""
+    if cores is None and memory is None:
+        raise InvalidValue(f"nothing to set on {name}", next_step="give --cores, --memory or both")
+    within = parse_duration(timeout)
+    memory_bytes = None if memory is None else parse_size(memory)
+    with Client(runtime_dir) as client:
+        state = client.set_quota(name, cores=cores, memory_bytes=memory_bytes, wait=within)
+        obstacle = "" if state.applied else _obstacle(client, name)
+    if as_json:
+        typer.echo(state.model_dump_json())
+    if not state.applied:
+        raise NotApplied(
+            f"revision {state.revision} on {name} is accepted but was not applied within {timeout}", next_step=obstacle
+        )
+    if not as_json:
+        typer.echo(f"applied revision {state.revision} on {name} after {(state.applied_after_s or 0) * 1e3:.1f} ms")
+
+
+def _obstacle(client: Client, name: str) -> str:
+    """What the change waits for, as far as the daemon can tell."""
+    vnpu = client.vnpu(name)
+    if vnpu.granted_revision < vnpu.revision:
+        return f"other vNPUs still hold the cores (it has {vnpu.granted_cores}); see flexnpu ps"
+    behind = [each for each in client.tenants() if each.vnpu == name and each.applied_revision < vnpu.revision]
+    away = [str(tenant.pid) for tenant in behind if not tenant.present]
+    if away:
+        return f"pid {', '.join(away)} has not come back since the daemon was restarted; restart that program"
+    pids = ", ".join(str(tenant.pid) for tenant in behind)
+    return f"pid {pids} is busy with older work; it takes effect after that"
+
+
+def create(
+    name: Name,
+    cores: Annotated[int, typer.Option(help="Guaranteed cores")],
+    memory: Annotated[str, typer.Option(help="Memory limit, such as 8GiB")],
+    device: Annotated[int, typer.Option(help="Index of the device, as flexnpu ps shows it")] = 0,
+    phase: Annotated[str | None, typer.Option(help="prefill or decode: what will be served on it")] = None,
+    as_json: options.Json = False,
+    runtime_dir: options.RuntimeDir = None,
+) -> None:
+    """Make a vNPU that stays until it is deleted."""
+    memory_bytes = parse_size(memory)
+    with Client(runtime_dir) as client:
+        vnpu = client.create_vnpu(name, device=device, cores=cores, memory_bytes=memory_bytes, phase=phase)
+    if as_json:
+        typer.echo(vnpu.model_dump_json())
+    else:
+        typer.echo(f"created {name}: {vnpu.cores} cores, {format_size(vnpu.memory_bytes)} on device {vnpu.device}")
+
+
+def delete(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Kill its live tenants")] = False,
+    runtime_dir: options.RuntimeDir = None,
+) -> None:
+    """Delete a vNPU."""
+    with Client(runtime_dir) as client:
+        client.delete_vnpu(name, force=force)
+    typer.echo(f"deleted {name}")

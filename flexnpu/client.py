@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's admin API in Python. Raises flexnpu.errors, as the daemon itself would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from flexnpu.api.models import (
+    Device,
+    Move,
+    NewVNpu,
+    Problem,
+    QuotaChange,
+    QuotaState,
+    Rebalance,
+    RebalanceState,
+    Tenant,
+    Version,
+    VNpu,
+)
+from flexnpu.errors import DaemonFault, NoDaemon, by_code
+from flexnpu.paths import RuntimeDir
+from flexnpu.tenancy.vnpu import check_name
+
+_Model = TypeVar("_Model", bound=BaseModel)
+ANSWER_WITHIN_S = 10.0
+
+
+class Client:
+    """One connection to the daemon of a runtime directory. Not for several threads at once."""
+
+    def __init__(self, runtime_dir: str | Path | None = None) -> None:
+        self.paths = RuntimeDir.find(runtime_dir)
+        transport = httpx.HTTPTransport(uds=str(self.paths.admin_socket))
+        self._http = httpx.Client(transport=transport, base_url="http://flexnpud", timeout=ANSWER_WITHIN_S)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def devices(self) -> list[Device]:
+        return [Device.model_validate(item) for item in self._ask("GET", "/api/v1/devices")]
+
+    def vnpus(self) -> list[VNpu]:
+        return [VNpu.model_validate(item) for item in self._ask("GET", "/api/v1/vnpus")]
+
+    def vnpu(self, name: str) -> VNpu:
+        return VNpu.model_validate(self._ask("GET", _path(name)))
+
+    def create_vnpu(  # noqa: PLR0913 - the fields of the vNPU, by name
+        self,
+        name: str,
+        *,
+        cores: int,
+        memory_bytes: int,
+        device: int = 0,
+        phase: str | None = None,
+        owner_pid: int | None = None,
+    ) -> VNpu:
+        """With owner_pid, the daemon deletes it when that process is dead."""
+        fields = {
+            "name": name,
+            "device": device,
+            "cores": cores,
+            "memory_bytes": memory_bytes,
+            "phase": phase,
+            "owner_pid": owner_pid,
+        }
+        return VNpu.model_validate(self._ask("POST", "/api/v1/vnpus", fields))
+
+    def delete_vnpu(self, name: str, *, force: bool = False) -> None:
+        """force: even when tenants are alive; they are killed."""
+        self._ask("DELETE", _path(name), params={"force": force})
+
+    def set_quota(
+        self,
+        name: str,
+        *,
+        cores: int | None = None,
+        memory_bytes: int | None = None,
+        wait: float | None = None,
+        if_revision: int | None = None,
+    ) -> QuotaState:
+        """wait: seconds to wait until it is applied; see QuotaState.applied."""
+        fields = {"cores": cores, "memory_bytes": memory_bytes}
+        headers = {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
+        answer = self._ask("PATCH", f"{_path(name)}/quota", fields, wait=wait, headers=headers)
+        return QuotaState.model_validate(answer)
+
+    def rebalance(self, moves: Sequence[Move | Mapping[str, object]], wait: float | None = None) -> RebalanceState:
+        """All moves or none, in one transaction. Each is a Move or a mapping of its fields."""
+        fields = {"moves": [move.model_dump() if isinstance(move, Move) else dict(move) for move in moves]}
+        return RebalanceState.model_validate(self._ask("POST", "/api/v1/rebalances", fields, wait=wait))
+
+    def tenants(self) -> list[Tenant]:
+        return [Tenant.model_validate(item) for item in self._ask("GET", "/api/v1/tenants")]
+
+    def version(self) -> Version:
+        return Version.model_validate(self._ask("GET", "/version"))
+
+    def _ask(  # noqa: PLR0913 - the parts of a request
+        self,
+        method: str,
+        path: str,
+        fields: dict[str, Any] | None = None,
+        *,
+        wait: float | None = None,
+        params: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Any:  # noqa: ANN401 - JSON; the caller validates it
+        params = {**(params or {}), **({"wait": wait} if wait else {})}
+        timeout = ANSWER_WITHIN_S + (wait or 0.0)
+        try:
+            answer = self._http.request(method, path, json=fields, params=params, headers=headers, timeout=timeout)
+        except httpx.ConnectError as error:
+            raise NoDaemon(
+                f"no daemon listens in {self.paths.root}", next_step="start flexnpud, or set FLEXNPU_RUNTIME_DIR"
+            ) from error
+        except httpx.HTTPError as error:
+            raise DaemonFault(f"the daemon did not answer ({error})", next_step="see its log") from error
+        if answer.is_success:
+            return answer.json() if answer.content else None
+        raise _error(answer)
+
+
+def _error(answer: httpx.Response) -> Exception:
+    try:
+        problem = Problem.model_validate_json(answer.content)
+    except ValidationError:
+        return DaemonFault(f"the daemon answered {answer.status_code}", next_step="see its log")
+    return by_code(problem.code)(
+        problem.detail,
+        next_step=problem.next_step,
+        limit=problem.limit,
+        used=problem.used,
+        requested=problem.requested,
+    )
+
+
+def _path(name: str) -> str:
+    return f"/api/v1/vnpus/{check_name(name)}"
+
+
+__all__ = [
+    "Client",
+    "Device",
+    "Move",
+    "NewVNpu",
+    "QuotaChange",
+    "QuotaState",
+    "Rebalance",
+    "RebalanceState",
+    "Tenant",
+    "VNpu",
+    "Version",
+]

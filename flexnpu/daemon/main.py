@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flexnpud: the command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from typing import NoReturn
+
+from flexnpu import __version__
+from flexnpu.backend import SoftwareOptions
+from flexnpu.errors import FlexNpuError
+from flexnpu.paths import RuntimeDir
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"flexnpud: error: {message}; see flexnpud --help\n")
+
+
+def main() -> None:
+    """The entry point."""
+    given = _parser().parse_args()
+    logging.basicConfig(format="flexnpud: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        options = SoftwareOptions(given.soc, given.devices, given.clock, given.math, given.scale)
+        paths = RuntimeDir.find(given.runtime_dir)
+        from flexnpu.daemon.server import serve  # noqa: PLC0415 - a bad option is answered before the slow imports
+
+        asyncio.run(serve(paths, options))
+    except FlexNpuError as error:
+        sys.exit(_fail(error))
+
+
+def _fail(error: FlexNpuError) -> int:
+    print(f"flexnpud: error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="flexnpud",
+        description="The FlexNPU daemon. Without an Ascend NPU it offers software NPUs as the options describe them.",
+    )
+    defaults = SoftwareOptions()
+    parser.add_argument("--soc", default=defaults.soc, help="SoC of the software NPU (default: %(default)s)")
+    parser.add_argument("--devices", type=int, default=defaults.devices, help="number of software NPUs, 1 to 16")
+    parser.add_argument("--clock", default=defaults.clock, help="free, or paced: operators take the time of the SoC")
+    parser.add_argument("--math", default=defaults.math, help="exact, or skip: results are undefined")
+    parser.add_argument("--scale", type=float, default=defaults.scale, help="wall seconds per device second")
+    parser.add_argument("--runtime-dir", help="sockets, registry and state (default: $FLEXNPU_RUNTIME_DIR)")
+    parser.add_argument("--version", action="version", version=f"flexnpud {__version__}")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's life: claim the directory, open everything, serve until a signal, leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from flexnpu import _native, backend
+from flexnpu.api.app import create_app
+from flexnpu.backend import Device, SoftwareOptions
+from flexnpu.daemon.attach import AttachServer
+from flexnpu.daemon.node import Node
+from flexnpu.daemon.rundir import ClaimedDir
+from flexnpu.paths import RuntimeDir
+from flexnpu.tenancy import Capacity, Registry
+from flexnpu.units import format_size
+
+log = logging.getLogger("flexnpud")
+
+DRAIN_S = 2
+
+
+class _Rest(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the daemon has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(paths: RuntimeDir, options: SoftwareOptions) -> None:
+    """Until SIGTERM or SIGINT."""
+    devices = backend.discover(options, paths.softnpu)
+    claimed = ClaimedDir(paths)
+    keep_registry = True
+    try:
+        registry = Registry(paths.registry, [Capacity(d.index, d.cores, d.memory_bytes) for d in devices])
+        try:
+            await _serve_node(claimed, devices, registry)
+            keep_registry = bool(registry.vnpus())
+        finally:
+            registry.close()
+    finally:
+        claimed.release(keep_registry=keep_registry)
+
+
+async def _serve_node(claimed: ClaimedDir, devices: list[Device], registry: Registry) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    node = Node(devices, registry)
+    # Processes of an earlier daemon's time still share that state; without them it is started afresh.
+    if not node.restore() or not claimed.paths.softnpu.is_dir():
+        claimed.fresh_softnpu()
+    attach = AttachServer(claimed.listen(claimed.paths.attach_socket, socket.SOCK_SEQPACKET), node)
+    rest = _rest(node)
+    attaching = asyncio.create_task(attach.run())
+    admin = claimed.listen(claimed.paths.admin_socket, socket.SOCK_STREAM)
+    serving = asyncio.create_task(rest.serve(sockets=[admin]))
+    stopping = asyncio.create_task(stop.wait())
+    for device in devices:
+        size = format_size(device.memory_bytes)
+        log.info("device %d: %s (%s), %d cores, %s", device.index, device.soc, device.kind, device.cores, size)
+    log.info("ready in %s", claimed.paths.root)
+    await asyncio.wait((stopping, serving, attaching), return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping; tenants keep their last quota")
+    rest.should_exit = True
+    attaching.cancel()
+    stopping.cancel()
+    ends = await asyncio.gather(serving, attaching, stopping, return_exceptions=True)
+    node.close()
+    for end in ends:
+        if isinstance(end, Exception):  # not a cancellation: one of them failed, and that is why we are here
+            raise end
+
+
+def _rest(node: Node) -> _Rest:
+    app = create_app(node, _native.PAGE_VERSION)
+    return _Rest(
+        uvicorn.Config(
+            app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S, ws="none"
+        )
+    )

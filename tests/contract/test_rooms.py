@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which room of flexnpu imports which. A room that needs more than its row has to change this table first."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flexnpu
+
+ROOT = Path(flexnpu.__file__).parent
+
+# What every room may use: no decisions, no daemon.
+COMMON = {"__version__", "errors", "units", "paths"}
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "units": set(),
+    "paths": {"_native"},
+    "softnpu": set(),
+    "hardware": set(),
+    "llm": set(),
+    "backend": {"hardware", "softnpu"},
+    "forecast": {"hardware", "llm"},
+    "planner": {"forecast", "hardware"},
+    "simulator": {"forecast", "planner", "hardware", "llm"},
+    "tenancy": {"hardware"},
+    "client": {"api.models", "tenancy"},
+    "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client"},
+    "api": {"tenancy", "controller"},
+    # The daemon's server is where everything is put together, so it alone knows the API's application.
+    "daemon": {"tenancy", "_native", "backend", "api.app"},
+    "cli": {"tenancy", "controller", "forecast", "demo", "client", "backend", "api.models", "_native"},
+    "demo": {"client", "controller", "forecast", "hardware", "llm", "planner", "softnpu", "backend"},
+}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Names within flexnpu that a file imports anywhere, as written: flexnpu.api.models is "api.models"."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("flexnpu."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "flexnpu":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flexnpu."):
+            yield str(node.module).partition(".")[2]
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{file}: imports are absolute"
+
+
+def room(file: Path) -> str:
+    return file.relative_to(ROOT).with_suffix("").parts[0]
+
+
+FILES = [file for file in sorted(ROOT.rglob("*.py")) if file != ROOT / "__init__.py"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_room_uses_only_what_its_row_names(file: Path):
+    allowed = ROOMS[room(file)] | COMMON | {room(file)}
+    for name in imports(file):
+        assert any(name == one or name.startswith(f"{one}.") for one in allowed), f"{room(file)} may not use {name}"
+
+
+def test_no_room_is_without_a_row():
+    assert {room(file) for file in FILES} <= set(ROOMS)
+
+
+def test_only_the_server_knows_the_application():
+    users = [file for file in FILES if room(file) != "api" and "api.app" in imports(file)]
+    assert [str(file.relative_to(ROOT)) for file in users] == ["daemon/server.py"]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What users get wrong: one clear line, a non-zero exit, nothing left behind."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import GIB, Node, eventually
+
+from flexnpu.errors import InvalidValue
+
+LIMITS = ("--cores", "4", "--memory", "1GiB")
+PYTHON = ("--", sys.executable, "-c", "pass")
+
+
+def check(result: tuple[int, str, str], code: int, *words: str) -> None:
+    assert result[0] == code, result
+    assert result[1] == ""
+    assert result[2].startswith("flexnpu: error: ")
+    assert result[2].count("\n") == 1
+    for word in words:
+        assert word in result[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("run", *LIMITS, "--", "no-such-program"), 127, ("no-such-program", "PATH")),
+        (("run", *LIMITS, "--", "/etc/passwd"), 127, ("/etc/passwd",)),
+        (("run", *LIMITS), 2, ("command",)),
+        (("run", "--cores", "25", "--memory", "1GiB", *PYTHON), 3, ("25 cores", "of 24", "at most 24 cores")),
+        (("run", "--cores", "4", "--memory", "65GiB", *PYTHON), 3, ("65 GiB", "64 GiB")),
+        (("run", "--cores", "0", "--memory", "1GiB", *PYTHON), 2, ("cores", "0")),
+        (("run", "--cores", "4", "--memory", "8GiBi", *PYTHON), 2, ("8GiBi", "8GiB")),
+        (("run", *LIMITS, "--device", "3", *PYTHON), 3, ("device 3", "there are: 0")),
+        (("run", *LIMITS, "--name", "a b", *PYTHON), 2, ("'a b'",)),
+        (("run", *LIMITS, "--phase", "sleep", *PYTHON), 2, ("sleep",)),
+        (("set", "nobody", "--cores", "3"), 3, ("'nobody'", "flexnpu ps")),
+        (("set", "nobody"), 2, ("--cores",)),
+        (("set", "nobody", "--cores", "3", "--timeout", "soon"), 2, ("soon", "50ms")),
+        (("delete", "nobody"), 3, ("'nobody'",)),
+        (("set", "../x", "--cores", "3"), 2, ("'../x'",)),
+        (("bogus",), 2, ("bogus", "flexnpu --help")),
+        (("softnpu", "run", "--soc", "Ascend1", "--", "true"), 2, ("Ascend1", "Ascend910B2")),
+        (("softnpu", "run", "--clock", "fast", "--", "true"), 2, ("fast", "paced")),
+        (("softnpu", "run", "--devices", "17", "--", "true"), 2, ("17", "16")),
+        (("softnpu", "run", "--scale", "nan", "--", "true"), 2, ("nan",)),
+        (("softnpu", "run", "--", "no-such-program"), 127, ("no-such-program",)),
+    ],
+)
+def test_one_line_says_what_is_wrong(node: Node, arguments: tuple[str, ...], code: int, words: tuple[str, ...]):
+    check(node.flexnpu(*arguments), code, *words)
+    assert node.client().vnpus() == []
+    assert node.client().devices()[0].cores_free == 24
+
+
+@pytest.mark.parametrize("arguments", [("ps",), ("set", "a", "--cores", "1"), ("run", *LIMITS, *PYTHON)])
+def test_without_a_daemon_every_command_says_how_to_get_one(quiet_node: Node, arguments: tuple[str, ...]):
+    check(quiet_node.flexnpu(*arguments), 4, str(quiet_node.root), "flexnpud")
+    assert not quiet_node.root.exists()
+
+
+def test_a_dead_daemons_socket_counts_as_no_daemon(node: Node):
+    assert node.daemon is not None
+    node.daemon.kill()
+    check(node.flexnpu("ps"), 4, "flexnpud")
+
+
+def test_a_name_is_given_once(node: Node):
+    node.tenant("p", 4).line()
+    check(node.flexnpu("run", "--name", "p", *LIMITS, *PYTHON), 3, "'p'", "--name")
+    assert len(node.client().vnpus()) == 1
+
+
+def test_a_full_device_says_how_much_is_left(node: Node):
+    node.tenant("p", 23).line()
+    check(node.flexnpu("run", *LIMITS, *PYTHON), 3, "4 cores", "23 of 24", "at most 1 cores")
+    node.client().set_quota("p", cores=24, wait=5)
+    check(node.flexnpu("run", *LIMITS, *PYTHON), 3, "free some first")
+
+
+def test_a_file_that_is_no_program_leaves_no_vnpu(node: Node, tmp_path: Path):
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"\x7fELF nonsense")
+    broken.chmod(0o755)
+    check(node.flexnpu("run", *LIMITS, "--", str(broken)), 126, str(broken))
+    assert node.client().vnpus() == []
+
+
+def test_a_tenant_of_another_page_version_names_both(node: Node):
+    program = node.tenant("p", 4, "version", "2")
+    code, errors = program.end()
+    assert code == 1
+    assert "page version 2" in errors
+    assert "page version 1" in errors
+    eventually(lambda: node.client().vnpus() == [])
+
+
+def test_libraries_that_are_not_built_are_named(node: Node, tmp_path: Path):
+    node.env["FLEXNPU_LIB_DIR"] = str(tmp_path)
+    check(node.flexnpu("run", *LIMITS, *PYTHON), 6, "libflexnpu.so", "pip install")
+    check(node.flexnpu("softnpu", "run", *PYTHON), 6, "libascendcl.so", "pip install")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--soc", "Ascend1"), ("Ascend1", "Ascend910B2")),
+        (("--devices", "0"), ("0", "1 to 16")),
+        (("--clock", "fast"), ("fast", "paced")),
+        (("--scale", "-1"), ("-1",)),
+        (("--bogus",), ("--bogus",)),
+        (("--runtime-dir", "/tmp/" + "x" * 120), ("too long",)),
+    ],
+)
+def test_the_daemon_refuses_a_bad_option_before_it_touches_anything(quiet_node: Node, options, words):
+    code, errors = quiet_node.launch(*options).end()
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert all(word in errors for word in words), errors
+    assert not quiet_node.root.exists()
+
+
+def test_an_owner_that_does_not_exist_is_refused(node: Node):
+    pid = int(Path("/proc/sys/kernel/pid_max").read_text()) - 1
+    with pytest.raises(InvalidValue, match=str(pid)):
+        node.client().create_vnpu("a", cores=1, memory_bytes=GIB, owner_pid=pid)
+    assert node.client().vnpus() == []

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// The arbiter with its thread; tenants are played by writing their report pages.
+#include "arbiter/arbiter.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <chrono>
+#include <ctime>
+#include <thread>
+
+namespace flexnpu {
+namespace {
+
+using namespace std::chrono_literals;
+
+class FakeTenant {
+  public:
+    explicit FakeTenant(uint32_t pid) : page(std::make_shared<ReportPage>(pid)) {
+        own_ = static_cast<flexnpu_report_page*>(
+            mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page->fd(), 0));
+    }
+    ~FakeTenant() { munmap(own_, FLEXNPU_PAGE_SIZE); }
+    FakeTenant(const FakeTenant&) = delete;
+    FakeTenant& operator=(const FakeTenant&) = delete;
+    void apply(uint64_t revision) {
+        std::atomic_ref(own_->applied_revision).store(revision, std::memory_order_release);
+        futex_wake_shared(page->applied_word());
+    }
+    std::shared_ptr<ReportPage> page;
+
+  private:
+    flexnpu_report_page* own_;
+};
+
+template <class Condition>
+bool comes_true(Condition condition) {
+    for (int i = 0; i < 5000; ++i) {
+        if (condition()) return true;
+        std::this_thread::sleep_for(1ms);
+    }
+    return false;
+}
+
+class ArbiterTest : public testing::Test {
+  protected:
+    Arbiter arbiter_{24, 48};
+
+    std::shared_ptr<ControlPage> add(VNpuId id, uint32_t cores) {
+        auto page = std::make_shared<ControlPage>("v" + std::to_string(id), 0);
+        arbiter_.add(id, page, {{1, cores}, 1 << 20});
+        return page;
+    }
+    void want(std::initializer_list<Change> changes) { arbiter_.change({changes.begin(), changes.size()}); }
+    uint32_t granted(VNpuId id) { return arbiter_.state(id).granted.cores; }
+};
+
+TEST_F(ArbiterTest, a_new_vnpu_on_a_free_device_is_granted_at_once) {
+    add(1, 12);
+    EXPECT_EQ(granted(1), 12u);
+    EXPECT_EQ(arbiter_.state(1).applied_revision, 1u);
+}
+
+TEST_F(ArbiterTest, a_move_shrinks_waits_for_the_tenant_and_then_grows) {
+    add(1, 12);
+    add(2, 12);
+    FakeTenant one(101), two(102);
+    arbiter_.attach(1, one.page, true);
+    arbiter_.attach(2, two.page, true);
+    want({{1, {{2, 6}, 0}}, {2, {{2, 18}, 0}}});
+    EXPECT_EQ(granted(1), 6u);
+    EXPECT_EQ(granted(2), 12u);
+    std::this_thread::sleep_for(5ms);
+    EXPECT_EQ(granted(2), 12u);
+    EXPECT_EQ(arbiter_.held_cores(), 24u);
+    one.apply(2);
+    EXPECT_TRUE(comes_true([&] { return granted(2) == 18; }));
+    EXPECT_EQ(arbiter_.state(2).applied_revision, 1u);
+    two.apply(2);
+    EXPECT_TRUE(comes_true([&] { return arbiter_.state(2).applied_revision == 2; }));
+}
+
+TEST_F(ArbiterTest, the_death_of_a_tenant_gives_back_what_it_held) {
+    add(1, 24);
+    FakeTenant tenant(101);
+    const TenantId id = arbiter_.attach(1, tenant.page, true);
+    want({{1, {{2, 1}, 0}}});
+    add(2, 23);
+    EXPECT_EQ(granted(2), 0u);
+    arbiter_.detach(1, id);
+    EXPECT_EQ(granted(2), 23u);
+}
+
+TEST_F(ArbiterTest, a_removed_vnpu_holds_its_cores_until_its_tenant_is_gone) {
+    add(1, 24);
+    FakeTenant tenant(101);
+    const TenantId id = arbiter_.attach(1, tenant.page, true);
+    arbiter_.remove(1);
+    add(2, 24);
+    EXPECT_EQ(granted(2), 0u);
+    arbiter_.detach(1, id);
+    EXPECT_EQ(granted(2), 24u);
+    EXPECT_THROW(arbiter_.state(1), std::out_of_range);
+}
+
+TEST_F(ArbiterTest, a_tenant_cannot_claim_to_have_applied_what_was_not_granted) {
+    add(1, 12);
+    add(2, 12);
+    FakeTenant liar(101), honest(102);
+    liar.apply(~uint64_t{0});
+    arbiter_.attach(1, liar.page, true);
+    arbiter_.attach(2, honest.page, true);
+    want({{1, {{2, 18}, 0}}, {2, {{2, 6}, 0}}});
+    EXPECT_EQ(granted(1), 12u);
+    EXPECT_EQ(arbiter_.state(1).applied_revision, 1u);
+}
+
+TEST_F(ArbiterTest, tenants_of_an_earlier_daemon_keep_what_they_had_until_they_come_back) {
+    const auto page = std::make_shared<ControlPage>("old", 0);
+    const std::vector<TenantId> absent = arbiter_.restore(1, page, {{5, 6}, 0}, {{4, 18}}, 1);
+    EXPECT_EQ(granted(1), 6u);
+    add(2, 18);
+    EXPECT_EQ(granted(2), 0u);
+    FakeTenant back(101);
+    arbiter_.attach(1, back.page, false);
+    arbiter_.detach(1, absent.at(0));
+    EXPECT_EQ(granted(2), 0u);
+    back.apply(5);
+    EXPECT_TRUE(comes_true([&] { return granted(2) == 18; }));
+}
+
+TEST_F(ArbiterTest, it_uses_no_time_when_nothing_is_pending) {
+    add(1, 12);
+    FakeTenant tenant(101);
+    arbiter_.attach(1, tenant.page, true);
+    std::this_thread::sleep_for(20ms);
+    timespec before{}, after{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    std::this_thread::sleep_for(300ms);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    const auto used = (after.tv_sec - before.tv_sec) * 1'000'000'000 + after.tv_nsec - before.tv_nsec;
+    EXPECT_LT(used, 2'000'000);
+}
+
+TEST_F(ArbiterTest, two_threads_of_changes_end_in_what_was_wanted_last) {
+    add(1, 8);
+    add(2, 8);
+    std::atomic<bool> stop = false;
+    FakeTenant one(101), two(102);
+    arbiter_.attach(1, one.page, true);
+    arbiter_.attach(2, two.page, true);
+    std::thread acknowledge([&] {
+        while (!stop) {
+            one.apply(arbiter_.state(1).granted.revision);
+            two.apply(arbiter_.state(2).granted.revision);
+        }
+    });
+    for (uint32_t revision = 2; revision < 300; ++revision) {
+        const uint32_t left = 1 + revision % 23;
+        want({{1, {{revision, left}, 0}}, {2, {{revision, 24 - left}, 0}}});
+        ASSERT_LE(arbiter_.held_cores(), 24u);
+    }
+    EXPECT_TRUE(comes_true([&] { return arbiter_.state(2).applied_revision == 299; }));
+    EXPECT_TRUE(comes_true([&] { return arbiter_.state(1).applied_revision == 299; }));
+    stop = true;
+    acknowledge.join();
+    EXPECT_EQ(granted(1) + granted(2), 24u);
+}
+
+}  // namespace
+}  // namespace flexnpu

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// A change of quota: what the next operator tiles by, and when the tenant says that the change is applied.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <thread>
+
+#include "daemon.h"
+#include "nullacl.h"
+
+namespace {
+
+struct Tiled {
+    uint64_t size = 0;
+    aclOpExecutor* executor = nullptr;
+};
+
+Tiled tile() {
+    Tiled op;
+    EXPECT_EQ(aclnnAddGetWorkspaceSize(nullptr, nullptr, nullptr, nullptr, &op.size, &op.executor), ACL_SUCCESS);
+    return op;
+}
+
+uint32_t launch(const Tiled& op) {
+    EXPECT_EQ(aclnnAdd(nullptr, op.size, op.executor, nullptr), ACL_SUCCESS);
+    return null_record()->blocks;
+}
+
+// As torch_npu calls an operator with the hash of its arguments.
+uint32_t run_cached(uint64_t hash) {
+    Tiled op;
+    SetPTAHashKey(hash);
+    op.executor = PTAGetExecCache(hash, &op.size);
+    return launch(op.executor != nullptr ? op : tile());
+}
+
+uint32_t run_cached(const char* arguments) {
+    uint8_t key[64] = {};
+    const size_t length = strlen(arguments);
+    memcpy(key, arguments, length);
+    Tiled op;
+    SetPTACacheHashKey(key, length);
+    op.executor = PTAFindExecCache(key, length, &op.size);
+    return launch(op.executor != nullptr ? op : tile());
+}
+
+class Applied : public testing::Test {
+  protected:
+    void SetUp() override { ASSERT_EQ(aclInit(nullptr), ACL_SUCCESS); }
+    // Long against a wake-up, short against the two seconds after which an executor is given up.
+    bool stays_unapplied(uint32_t revision) { return !daemon.applied_within(revision, 0.3); }
+    Daemon daemon;
+};
+
+TEST_F(Applied, an_idle_tenant_applies_at_once) {
+    EXPECT_TRUE(daemon.applied_within(1, 20));
+    daemon.publish(2, 6, 12);
+    EXPECT_TRUE(daemon.applied_within(2, 20));
+    EXPECT_EQ(daemon.report().seen_revision, 2u);
+    EXPECT_NE(daemon.report().applied_ns, 0u);
+}
+
+TEST_F(Applied, a_cached_executor_is_tiled_anew_after_a_change) {
+    EXPECT_EQ(run_cached(42), 12u);
+    EXPECT_EQ(run_cached(42), 12u);
+    EXPECT_EQ(null_record()->tilings, 1u) << "the second call came from the cache";
+    EXPECT_EQ(run_cached("shape"), 12u);
+    EXPECT_EQ(run_cached("shape"), 12u);
+    EXPECT_EQ(null_record()->tilings, 2u);
+    daemon.publish(2, 6, 12);
+    EXPECT_EQ(run_cached(42), 6u);
+    EXPECT_EQ(run_cached("shape"), 6u);
+    EXPECT_EQ(null_record()->tilings, 4u);
+    EXPECT_EQ(daemon.report().tiled, 6u) << "cache hits are tiled operators too";
+    EXPECT_EQ(daemon.report().launched, 6u);
+}
+
+TEST_F(Applied, a_key_that_means_do_not_keep_stays_so) {
+    SetPTAHashKey(0);
+    launch(tile());
+    SetPTACacheHashKey(nullptr, 0);
+    launch(tile());
+    uint64_t size = 0;
+    EXPECT_EQ(PTAGetExecCache(0, &size), nullptr);
+}
+
+TEST_F(Applied, only_after_the_old_executor_was_launched) {
+    const Tiled old = tile();
+    daemon.publish(2, 6, 12);
+    EXPECT_TRUE(stays_unapplied(2));
+    EXPECT_EQ(launch(tile()), 6u) << "a newer one launched does not count for the old one";
+    EXPECT_TRUE(stays_unapplied(2));
+    std::thread queue([&] { EXPECT_EQ(launch(old), 12u); });
+    queue.join();
+    EXPECT_TRUE(daemon.applied_within(2, 20));
+}
+
+TEST_F(Applied, only_after_every_hit_of_a_cached_executor_was_launched) {
+    run_cached(7);
+    Tiled first;
+    first.executor = PTAGetExecCache(7, &first.size);
+    const Tiled second = {first.size, PTAGetExecCache(7, &first.size)};
+    ASSERT_EQ(first.executor, second.executor);
+    daemon.publish(2, 6, 12);
+    launch(first);
+    EXPECT_TRUE(stays_unapplied(2));
+    launch(second);
+    EXPECT_TRUE(daemon.applied_within(2, 20));
+}
+
+TEST_F(Applied, only_after_an_operator_of_unknown_signature_was_launched) {
+    Tiled old;
+    ASSERT_EQ(aclnnAddRmsNormCastGetWorkspaceSize(nullptr, nullptr, &old.size, &old.executor), ACL_SUCCESS);
+    daemon.publish(2, 6, 12);
+    EXPECT_TRUE(stays_unapplied(2));
+    ASSERT_EQ(aclnnAddRmsNormCast(nullptr, old.size, old.executor, nullptr), ACL_SUCCESS);
+    EXPECT_TRUE(daemon.applied_within(2, 20));
+}
+
+TEST_F(Applied, an_executor_that_is_destroyed_is_waited_for_no_longer) {
+    const Tiled old = tile();
+    daemon.publish(2, 6, 12);
+    EXPECT_TRUE(stays_unapplied(2));
+    aclDestroyAclOpExecutor(old.executor);
+    EXPECT_TRUE(daemon.applied_within(2, 20));
+    EXPECT_EQ(daemon.report().ungoverned, 0u);
+}
+
+TEST_F(Applied, an_executor_that_is_never_launched_holds_a_change_up_only_for_a_while) {
+    const Tiled forgotten = tile();
+    daemon.publish(2, 6, 12);
+    EXPECT_TRUE(daemon.applied_within(2, 30));
+    EXPECT_EQ(daemon.report().ungoverned, 1u);
+    launch(forgotten);
+    const Tiled old = tile();
+    daemon.publish(3, 8, 16);
+    EXPECT_TRUE(stays_unapplied(3)) << "the late launch did not stand for another executor";
+    launch(old);
+    EXPECT_TRUE(daemon.applied_within(3, 20));
+}
+
+TEST_F(Applied, a_busy_tenant_applies_every_change) {
+    std::atomic<bool> stop{false};
+    std::thread busy([&] {
+        for (uint64_t i = 0; !stop; ++i) run_cached(1 + i % 8);
+    });
+    std::thread busier([&] {
+        while (!stop) launch(tile());
+    });
+    for (uint32_t revision = 2; revision < 200; ++revision) {
+        daemon.publish(revision, 1 + revision % 12, 24);
+        ASSERT_TRUE(daemon.applied_within(revision, 20)) << revision;
+    }
+    stop = true;
+    busy.join();
+    busier.join();
+    EXPECT_EQ(daemon.report().ungoverned, 0u);
+}
+
+TEST_F(Applied, no_old_tiling_is_launched_after_applied) {
+    std::atomic<uint32_t> applied{1};
+    std::atomic<bool> stop{false};
+    std::thread busy([&] {
+        for (uint64_t i = 0; !stop; ++i) {
+            const uint32_t before = applied.load();
+            const uint32_t blocks = run_cached(1 + i % 4);
+            ASSERT_GE(blocks, before) << "cores only grow in this test, one with each revision";
+        }
+    });
+    for (uint32_t revision = 2; revision < 20; ++revision) {
+        daemon.publish(revision, revision, revision * 2);
+        ASSERT_TRUE(daemon.applied_within(revision, 20));
+        applied = revision;
+    }
+    stop = true;
+    busy.join();
+}
+
+}  // namespace

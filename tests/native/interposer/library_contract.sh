@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# libflexnpu.so exports what the tables name and nothing else, and needs the C library alone
+# (whose threads were a library of their own before glibc 2.34).
+set -eu
+library=$1
+tables=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+{
+    echo dlsym
+    echo dlvsym
+    sed -n 's/^FLEXNPU_ACLNN(\([A-Za-z0-9_]*\),.*/\1\n\1GetWorkspaceSize/p' "$tables/aclnn.def"
+    sed -n 's/^FLEXNPU_FORWARD(\([A-Za-z0-9_]*\))$/\1/p' "$tables/functions.def"
+    sed -n 's/^FLEXNPU_[A-Z]*([^,]*, \([A-Za-z0-9_]*\), .*/\1/p' "$tables/functions.def"
+    sed -n 's/^FLEXNPU_[A-Z]*([^,]*, \([A-Za-z0-9_]*\), .*, runtime, [-0-9]*)$/\1Impl/p' "$tables/functions.def"
+} | LC_ALL=C sort >"$work/tables"
+nm -D --defined-only "$library" | awk '{print $3}' | LC_ALL=C sort >"$work/exports"
+[ "$(wc -l <"$work/tables")" -gt 2000 ] || { echo "the tables were not read"; exit 1; }
+diff "$work/tables" "$work/exports" || { echo "the exports differ from the tables"; exit 1; }
+
+needed=$(readelf -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -v -x -e 'libc\.so\.6' -e 'libpthread\.so\.0' -e 'ld-linux.*' || true)
+[ -z "$needed" ] || { echo "libflexnpu.so needs more than libc: $needed"; exit 1; }
+
+# The one constructor is the compiler's own frame_dummy.
+constructors=$(readelf -d "$library" | sed -n 's/.*(INIT_ARRAYSZ) *\([0-9]*\).*/\1/p')
+[ "${constructors:-0}" -le 8 ] || { echo "libflexnpu.so has static constructors ($constructors bytes)"; exit 1; }

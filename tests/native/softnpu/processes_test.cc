@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Several processes on one device, and what is left when they are killed.
+#include <csignal>
+#include <random>
+#include <sys/wait.h>
+#include <thread>
+
+#include "fixture.h"
+
+using namespace softnpu;
+using softnpu::test::cube_task;
+using softnpu::test::SharedDevice;
+
+namespace {
+
+// Runs `body` in a child that opens the device anew, then waits to be killed.
+template <typename Body>
+pid_t spawn(const DeviceOptions& options, Body body) {
+    int ready[2];
+    EXPECT_EQ(pipe(ready), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        std::string error;
+        auto device = Device::open(options, &error);
+        body(*device);
+        const ssize_t told = write(ready[1], "x", 1);
+        while (told == 1) {
+            pause();
+        }
+        _exit(1);
+    }
+    char byte = 0;
+    EXPECT_EQ(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    return child;
+}
+
+void kill_and_wait(pid_t child) {
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+}
+
+}  // namespace
+
+TEST_F(SharedDevice, memory_is_one_sum_over_processes_and_comes_back_from_a_killed_one) {
+    auto device = open();
+    const uint64_t half = device->memory_total() / 2;
+    const pid_t child = spawn(options_, [&](Device& mine) { mine.reserve(half); });
+    EXPECT_EQ(device->memory_used(), half);
+    EXPECT_FALSE(device->reserve(half + 1));
+    kill_and_wait(child);
+    EXPECT_TRUE(device->reserve(half + 1)) << "what the killed process held is free";
+}
+
+TEST_F(SharedDevice, cores_come_back_from_a_killed_process) {
+    options_.paced = true;
+    options_.scale = 1.0;
+    auto device = open();
+    const pid_t child = spawn(options_, [](Device& mine) {
+        static Lane lane(mine);
+        std::thread([] { lane.run(cube_task(3600.0), 24, 0); }).detach();  // an hour
+        while (lane.horizon_ns() == 0) {
+            usleep(1000);
+        }
+    });
+    kill_and_wait(child);
+    EXPECT_EQ(device->memory_used(), 0u);  // looking at the device reaps
+    Lane lane(*device);
+    const int64_t end = lane.run(cube_task(1e-3), 24, device->now_ns());
+    EXPECT_LT(end, 10'000'000'000) << "not after the hour";
+}
+
+TEST_F(SharedDevice, killing_at_random_leaves_a_whole_state) {
+    options_.paced = true;
+    options_.scale = 1e-3;
+    auto device = open();
+    std::mt19937 random(7);
+    for (int round = 0; round < 40; ++round) {
+        const pid_t child = spawn(options_, [](Device& mine) {
+            std::thread([&mine] {
+                Lane lane(mine);
+                for (;;) {
+                    mine.reserve(1 << 20);
+                    lane.run(cube_task(1e-6), 24, 0);
+                    mine.release(1 << 19);
+                }
+            }).detach();
+        });
+        usleep(random() % 3000);
+        kill_and_wait(child);
+    }
+    EXPECT_EQ(device->memory_used(), 0u);
+    EXPECT_TRUE(device->reserve(device->memory_total()));
+}
+
+TEST_F(SharedDevice, device_time_goes_on_when_the_scale_changes) {
+    auto device = open();
+    const int64_t before = device->now_ns();
+    usleep(1000);
+    EXPECT_GT(device->now_ns(), before);
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Streams, events and errors through the public calls, as a program makes them.
+#include <flexnpu_abi/acl_rt.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+
+namespace {
+
+class Runtime : public ::testing::Test {
+  protected:
+    Runtime() {
+        EXPECT_EQ(aclInit(nullptr), ACL_SUCCESS);
+        EXPECT_EQ(aclrtSetDevice(0), ACL_SUCCESS);
+        EXPECT_EQ(aclrtCreateStream(&first_), ACL_SUCCESS);
+        EXPECT_EQ(aclrtCreateStream(&second_), ACL_SUCCESS);
+    }
+    ~Runtime() override {
+        aclrtDestroyStream(first_);
+        aclrtDestroyStream(second_);
+    }
+    aclrtStream first_ = nullptr;
+    aclrtStream second_ = nullptr;
+};
+
+void count(void* argument) { static_cast<std::atomic<int>*>(argument)->fetch_add(1); }
+
+}  // namespace
+
+TEST_F(Runtime, an_event_may_be_destroyed_while_streams_still_use_it) {
+    for (int round = 0; round < 5000; ++round) {
+        aclrtEvent event = nullptr;
+        ASSERT_EQ(aclrtCreateEventWithFlag(&event, 0), ACL_SUCCESS);
+        ASSERT_EQ(aclrtRecordEvent(event, first_), ACL_SUCCESS);
+        ASSERT_EQ(aclrtStreamWaitEvent(second_, event), ACL_SUCCESS);
+        ASSERT_EQ(aclrtDestroyEvent(event), ACL_SUCCESS);
+    }
+    EXPECT_EQ(aclrtSynchronizeStream(second_), ACL_SUCCESS);
+}
+
+TEST_F(Runtime, work_on_one_stream_keeps_its_order) {
+    char source[256];
+    char back[256] = {};
+    void* device = nullptr;
+    ASSERT_EQ(aclrtMalloc(&device, sizeof source, ACL_MEM_MALLOC_HUGE_FIRST), ACL_SUCCESS);
+    for (int round = 0; round < 200; ++round) {
+        std::memset(source, round, sizeof source);
+        ASSERT_EQ(aclrtMemsetAsync(device, sizeof source, 255 - round % 2, sizeof source, first_), ACL_SUCCESS);
+        ASSERT_EQ(aclrtMemcpyAsync(device, sizeof source, source, sizeof source, ACL_MEMCPY_HOST_TO_DEVICE, first_), ACL_SUCCESS);
+        ASSERT_EQ(aclrtMemcpyAsync(back, sizeof back, device, sizeof back, ACL_MEMCPY_DEVICE_TO_HOST, first_), ACL_SUCCESS);
+        ASSERT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
+        ASSERT_EQ(std::memcmp(source, back, sizeof back), 0) << "round " << round;
+    }
+    EXPECT_EQ(aclrtFree(device), ACL_SUCCESS);
+}
+
+TEST_F(Runtime, a_stream_waits_for_another_streams_event) {
+    std::atomic<int> done{0};
+    aclrtEvent event = nullptr;
+    ASSERT_EQ(aclrtCreateEventWithFlag(&event, 0), ACL_SUCCESS);
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_EQ(aclrtLaunchHostFunc(first_, count, &done), ACL_SUCCESS);
+    }
+    ASSERT_EQ(aclrtRecordEvent(event, first_), ACL_SUCCESS);
+    ASSERT_EQ(aclrtStreamWaitEvent(second_, event), ACL_SUCCESS);
+    ASSERT_EQ(aclrtSynchronizeStream(second_), ACL_SUCCESS);
+    EXPECT_EQ(done.load(), 100);
+    aclrtEventRecordedStatus status = ACL_EVENT_RECORDED_STATUS_NOT_READY;
+    EXPECT_EQ(aclrtQueryEventStatus(event, &status), ACL_SUCCESS);
+    EXPECT_EQ(status, ACL_EVENT_RECORDED_STATUS_COMPLETE);
+    aclrtDestroyEvent(event);
+}
+
+TEST_F(Runtime, a_foreign_pointer_is_not_freed_and_is_named) {
+    int here = 0;
+    EXPECT_EQ(aclrtFree(&here), ACL_ERROR_RT_PARAM_INVALID);
+    const char* message = aclGetRecentErrMsg();
+    ASSERT_NE(message, nullptr);
+    EXPECT_NE(std::strstr(message, "aclrtFree"), nullptr) << message;
+}
+
+TEST_F(Runtime, a_device_that_is_not_there_is_named_with_the_range) {
+    EXPECT_EQ(aclrtSetDevice(99), ACL_ERROR_RT_INVALID_DEVICEID);
+    const char* message = aclGetRecentErrMsg();
+    ASSERT_NE(message, nullptr);
+    EXPECT_NE(std::strstr(message, "99"), nullptr) << message;
+    EXPECT_NE(std::strstr(message, "0 to 0"), nullptr) << message;
+}
+
+TEST_F(Runtime, a_limit_on_the_cores_is_read_back_and_bounded_by_the_soc) {
+    uint32_t cores = 0;
+    ASSERT_EQ(aclrtGetResInCurrentThread(ACL_RT_DEV_RES_CUBE_CORE, &cores), ACL_SUCCESS);
+    EXPECT_EQ(cores, 24u);
+    ASSERT_EQ(aclrtSetDeviceResLimit(0, ACL_RT_DEV_RES_CUBE_CORE, 8), ACL_SUCCESS);
+    ASSERT_EQ(aclrtSetStreamResLimit(first_, ACL_RT_DEV_RES_CUBE_CORE, 4), ACL_SUCCESS);
+    ASSERT_EQ(aclrtUseStreamResInCurrentThread(first_), ACL_SUCCESS);
+    ASSERT_EQ(aclrtGetResInCurrentThread(ACL_RT_DEV_RES_CUBE_CORE, &cores), ACL_SUCCESS);
+    EXPECT_EQ(cores, 4u);
+    ASSERT_EQ(aclrtUnuseStreamResInCurrentThread(first_), ACL_SUCCESS);
+    ASSERT_EQ(aclrtGetResInCurrentThread(ACL_RT_DEV_RES_CUBE_CORE, &cores), ACL_SUCCESS);
+    EXPECT_EQ(cores, 8u);
+    EXPECT_EQ(aclrtSetDeviceResLimit(0, ACL_RT_DEV_RES_CUBE_CORE, 25), ACL_ERROR_RT_PARAM_INVALID);
+    ASSERT_EQ(aclrtResetDeviceResLimit(0), ACL_SUCCESS);
+}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Software devices, what a process needs to reach them, and where things are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flexnpu.backend import SoftwareOptions, live_state, software_devices
+from flexnpu.cli.environment import for_tenant, merged
+from flexnpu.errors import InvalidValue
+from flexnpu.paths import RuntimeDir
+
+
+def test_a_software_device_is_its_soc(tmp_path: Path):
+    devices = software_devices(SoftwareOptions(soc="ascend310p3", devices=2, clock="paced", scale=20), tmp_path)
+    assert [(d.index, d.soc, d.cores, d.vector_cores) for d in devices] == [
+        (0, "Ascend310P3", 8, 7),
+        (1, "Ascend310P3", 8, 7),
+    ]
+    environment = devices[0].environment
+    assert environment["FLEXNPU_SOFTNPU_SOC"] == "Ascend310P3"
+    assert environment["FLEXNPU_SOFTNPU_DEVICES"] == "2"
+    assert environment["FLEXNPU_SOFTNPU_CLOCK"] == "paced"
+    assert environment["FLEXNPU_SOFTNPU_SCALE"] == "20"
+    assert environment["FLEXNPU_SOFTNPU_STATE"] == str(tmp_path)
+
+
+def test_a_device_that_nobody_uses_yet_is_as_configured(tmp_path: Path):
+    (device,) = software_devices(SoftwareOptions(scale=3), tmp_path)
+    assert (live_state(device).scale, live_state(device).memory_used) == (3, 0)
+    assert device.state_file is not None
+    device.state_file.write_bytes(b"half")
+    assert live_state(device).scale == 3
+
+
+@pytest.mark.parametrize(
+    "options", [{"soc": "x"}, {"devices": 0}, {"devices": 17}, {"clock": "x"}, {"math": "x"}, {"scale": float("inf")}]
+)
+def test_bad_options_are_refused(tmp_path: Path, options):
+    with pytest.raises(InvalidValue):
+        software_devices(SoftwareOptions(**options), tmp_path)
+
+
+def test_a_programs_own_libraries_stay_behind_ours():
+    base = {"LD_LIBRARY_PATH": "/own", "LD_PRELOAD": "/own.so", "HOME": "/h"}
+    device = {"LD_LIBRARY_PATH": "/npu", "FLEXNPU_SOFTNPU_SOC": "s"}
+    found = for_tenant(base, device, Path("/libflexnpu.so"), Path("/run/attach.sock"), "a")
+    assert found == {
+        "LD_LIBRARY_PATH": "/npu:/own",
+        "LD_PRELOAD": "/libflexnpu.so:/own.so",
+        "HOME": "/h",
+        "FLEXNPU_SOFTNPU_SOC": "s",
+        "FLEXNPU_SOCKET": "/run/attach.sock",
+        "FLEXNPU_VNPU": "a",
+    }
+    assert merged({}, device)["LD_LIBRARY_PATH"] == "/npu"
+
+
+def test_the_runtime_directory_is_found_in_this_order(tmp_path: Path):
+    environ = {"FLEXNPU_RUNTIME_DIR": "/a", "XDG_RUNTIME_DIR": "/b"}
+    assert RuntimeDir.find("/c", environ).root == Path("/c")
+    assert RuntimeDir.find(None, environ).root == Path("/a")
+    assert RuntimeDir.find(None, {"XDG_RUNTIME_DIR": "/b"}).root == Path("/b/flexnpu")
+    with pytest.raises(InvalidValue, match="too long"):
+        RuntimeDir.find("/" + "x" * 100, {})
