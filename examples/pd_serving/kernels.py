@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fused operators a decoder layer is made of: torch_npu's on an NPU, plain torch elsewhere.
+
+Rows are tokens. A paged cache is (blocks, block, kv_heads * head_dim); a block table names each sequence's blocks in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody gives it
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Attention's shape."""
+
+    query: int
+    kv: int
+    dim: int
+
+    @property
+    def scale(self) -> float:
+        return float(self.dim**-0.5)
+
+    @property
+    def query_width(self) -> int:
+        return self.query * self.dim
+
+    @property
+    def kv_width(self) -> int:
+        return self.kv * self.dim
+
+
+class Kernels(Protocol):
+    """What a layer calls. `ends` are running sums of the sequences' lengths; `lengths` count the token being decoded."""
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor: ...
+
+    def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]: ...
+
+    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor: ...
+
+    def swiglu(self, x: Tensor) -> Tensor: ...
+
+    def write_rows(self, cache: Tensor, rows: Tensor, values: Tensor) -> None: ...
+
+    def attend_packed(self, q: Tensor, k: Tensor, v: Tensor, ends: Sequence[int]) -> Tensor: ...
+
+    def attend_paged(self, q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Sequence[int]) -> Tensor: ...
+
+
+def kernels_for(device: torch.device, heads: Heads, block: int) -> Kernels:
+    return NpuKernels(device, heads, block) if device.type == "npu" else TorchKernels(heads)
+
+
+class NpuKernels:
+    """torch_npu's fused operators: one launch each."""
+
+    # The operator wants its causal mask compressed to this size, whatever the lengths.
+    _MASK = 2048
+
+    def __init__(self, device: torch.device, heads: Heads, block: int) -> None:
+        import torch_npu  # noqa: PLC0415 - only where there is one
+
+        self._heads = heads
+        self._rms: Any = torch_npu.npu_rms_norm
+        self._add_rms: Any = torch_npu.npu_add_rms_norm
+        self._rotary: Any = torch_npu.npu_rotary_mul
+        self._scatter: Any = torch_npu.npu_scatter_nd_update_
+        self._attend: Any = torch_npu.npu_fused_infer_attention_score
+        self.swiglu: Any = torch_npu.npu_swiglu
+        self._causal = torch.ones(self._MASK, self._MASK, dtype=torch.bool).triu_(1).to(device)
+        self._packed: dict[str, Any] = {
+            **self._shared(),
+            "input_layout": "TND",
+            "sparse_mode": 3,
+            "atten_mask": self._causal,
+        }
+        self._paged: dict[str, Any] = {**self._shared(), "input_layout": "BSH", "block_size": block}
+
+    def _shared(self) -> dict[str, Any]:
+        heads = self._heads
+        return {"num_heads": heads.query, "num_key_value_heads": heads.kv, "scale": heads.scale}
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        result: Tensor = self._rms(x, weight, eps)[0]
+        return result
+
+    def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        y, _, total = self._add_rms(x, residual, weight, eps)
+        return y, total
+
+    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        result: Tensor = self._rotary(x, cos, sin)
+        return result
+
+    def write_rows(self, cache: Tensor, rows: Tensor, values: Tensor) -> None:
+        self._scatter(cache, rows, values)
+
+    def attend_packed(self, q: Tensor, k: Tensor, v: Tensor, ends: Sequence[int]) -> Tensor:
+        out: Tensor = self._attend(q, k, v, actual_seq_lengths=ends, actual_seq_lengths_kv=ends, **self._packed)[0]
+        return out
+
+    def attend_paged(self, q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Sequence[int]) -> Tensor:
+        out: Tensor = self._attend(
+            q.unsqueeze(1), k, v, block_table=table, actual_seq_lengths_kv=lengths, **self._paged
+        )[0]
+        return out.squeeze(1)
+
+
+class TorchKernels:
+    """The same in plain torch, computed the way transformers does."""
+
+    def __init__(self, heads: Heads) -> None:
+        self._heads = heads
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+    def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        total = x + residual
+        return self.rms_norm(total, weight, eps), total
+
+    def rotary(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        left, right = x.chunk(2, -1)
+        return x * cos + torch.cat((-right, left), -1) * sin
+
+    def swiglu(self, x: Tensor) -> Tensor:
+        gate, up = x.chunk(2, -1)
+        return F.silu(gate) * up
+
+    def write_rows(self, cache: Tensor, rows: Tensor, values: Tensor) -> None:
+        cache.index_copy_(0, rows.view(-1), values)
+
+    def attend_packed(self, q: Tensor, k: Tensor, v: Tensor, ends: Sequence[int]) -> Tensor:
+        starts = [0, *ends[:-1]]
+        parts = [
+            self._attend(q[a:b], k[a:b], v[a:b], causal=True) for a, b in zip(starts, ends, strict=True)
+        ]
+        return torch.cat(parts)
+
+    def attend_paged(self, q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Sequence[int]) -> Tensor:
+        heads = self._heads
+        rows = []
+        for index, length in enumerate(lengths):
+            keys, values = (
+                cache[table[index].long()].view(-1, heads.kv, heads.dim)[:length] for cache in (k, v)
+            )
+            rows.append(self._attend(q[index].view(1, heads.query, heads.dim), keys, values, causal=False))
+        return torch.cat(rows).view(len(lengths), heads.query_width)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+        out = F.scaled_dot_product_attention(
+            q.transpose(0, 1).unsqueeze(0),
+            k.transpose(0, 1).unsqueeze(0),
+            v.transpose(0, 1).unsqueeze(0),
+            is_causal=causal,
+            scale=self._heads.scale,
+            enable_gqa=True,
+        )
+        return out[0].transpose(0, 1)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, read before torch is imported, because it says which torch is wanted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+BLOCK = 128  # tokens in a block of the paged cache
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    options = parser().parse_args(arguments)
+    prepare(options.device)
+    return options
+
+
+def prepare(device: str) -> None:
+    """torch and transformers load torch_npu wherever it is installed, and fail where CANN is missing: load it by --device."""
+    os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"
+    if not device.startswith("npu"):
+        sys.modules.setdefault("torch_npu", None)  # type: ignore[arg-type] # None is Python's "not to be imported"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="engine.py", description=__doc__, allow_abbrev=False)
+    made.add_argument("--role", required=True, choices=("prefill", "decode"))
+    made.add_argument("--model", required=True, type=Path, help="a Hugging Face config.json of a Qwen2 model")
+    made.add_argument("--device", default="npu:0", help="npu:0 (default) or cpu")
+    made.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
+    made.add_argument("--port", required=True, type=int, help="HTTP on 127.0.0.1; 0 lets the system choose")
+    made.add_argument("--link", required=True, type=Path, help="unix socket between the two instances; decode makes it")
+    weights = made.add_mutually_exclusive_group()
+    weights.add_argument("--random-weights", type=int, metavar="SEED", help="initialise as transformers does")
+    weights.add_argument("--weights", type=Path, metavar="DIR", help="a folder of safetensors")
+    made.add_argument("--max-len", type=_positive, default=8192, help="tokens of prompt and answer together")
+    made.add_argument("--token-budget", type=_positive, default=8192, help="prefill: prompt tokens in an iteration")
+    made.add_argument("--run-ahead", type=_natural, default=2, help="prefill: layers launched ahead; 0 for no bound")
+    made.add_argument("--max-batch", type=_positive, default=64, help="decode: sequences in a step")
+    made.add_argument("--cache-blocks", type=_positive, help=f"decode: blocks of {BLOCK} tokens; as many as fit")
+    made.add_argument("--slots", type=_positive, default=8, help="decode: prompts on their way in host memory")
+    made.add_argument("--patience", type=float, default=120.0, help="seconds that prefill waits for decode to start")
+    return made
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}; it must be at least 1")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text}; it must be at least 0")
+    return value
