@@ -17,8 +17,8 @@ from pathlib import Path
 STATE_MAGIC = 0x55504E53
 STATE_VERSION = 1
 
-# magic, version, size, soc, clock sequence, scale, wall origin, device origin, paced, skip math, memory total and used, cube and
-# vector cores, offsets of the process and lane tables
+# magic, version, size, soc, clock sequence, scale, wall origin, device origin, paced, skip math, memory total and used,
+# cube and vector cores, offsets of the process and lane tables
 _HEADER = struct.Struct("<IIQ32sQdqqIIQQIIII")
 _SEQUENCE_OFFSET = 48
 _SCALE_OFFSET = 56
@@ -78,9 +78,9 @@ def read_state(path: Path | str) -> DeviceState:
     with _mapped(path, mmap.ACCESS_READ) as view:
         if len(view) < _HEADER.size:
             raise StateError(f"state file {path} has {len(view)} bytes, at least {_HEADER.size} are needed")
-        (magic, version, size, soc, _, scale, wall, device, paced, skip, total, used, cube, vector, processes_at, lanes_at) = (
-            _HEADER.unpack_from(view)
-        )
+        fields = _HEADER.unpack_from(view)
+        magic, version, size, soc, _, scale, wall, device, paced, skip, total, used, cube, vector = fields[:14]
+        processes_at, lanes_at = fields[14:]
         if magic != STATE_MAGIC or version != STATE_VERSION or size != len(view):
             raise StateError(
                 f"state file {path} is of version {version}, this flexnpu has version {STATE_VERSION}: "

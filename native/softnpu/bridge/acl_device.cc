@@ -75,8 +75,8 @@ aclError aclrtDestroyContext(aclrtContext context) {
     SOFTNPU_NEED(context);
     auto* given = static_cast<Context*>(context);
     if (given->primary) {
-        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtDestroyContext: the primary context of device %u cannot be destroyed",
-                    given->device);
+        return fail(ACL_ERROR_RT_PARAM_INVALID,
+                    "aclrtDestroyContext: the primary context of device %u cannot be destroyed", given->device);
     }
     if (Process::get().current() == given) {
         Process::get().choose(static_cast<Context*>(nullptr));

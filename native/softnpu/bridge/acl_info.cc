@@ -29,9 +29,7 @@ std::atomic<uint32_t>& limit_of(Owner& owner, aclrtDevResLimitType type) {
     return type == ACL_RT_DEV_RES_CUBE_CORE ? owner.cube_limit : owner.vector_limit;
 }
 
-bool known(aclrtDevResLimitType type) {
-    return type == ACL_RT_DEV_RES_CUBE_CORE || type == ACL_RT_DEV_RES_VECTOR_CORE;
-}
+bool known(aclrtDevResLimitType type) { return type == ACL_RT_DEV_RES_CUBE_CORE || type == ACL_RT_DEV_RES_VECTOR_CORE; }
 
 uint32_t device_limit(DeviceState& state, aclrtDevResLimitType type) {
     const uint32_t set = limit_of(state, type).load();
@@ -62,10 +60,10 @@ aclError reset_limits(Owner& owner) {
 
 }  // namespace
 
-#define SOFTNPU_DEVICE(name, id)                                                            \
-    DeviceState* const name = Process::get().device(static_cast<uint32_t>(id));            \
-    if ((name) == nullptr) {                                                                \
-        return softnpu::last_error(false);                                                  \
+#define SOFTNPU_DEVICE(name, id)                                                \
+    DeviceState* const name = Process::get().device(static_cast<uint32_t>(id)); \
+    if ((name) == nullptr) {                                                    \
+        return softnpu::last_error(false);                                      \
     }
 
 extern "C" {
@@ -96,8 +94,8 @@ aclError aclrtGetDeviceInfo(uint32_t deviceId, aclrtDevAttr attr, int64_t* value
             *value = deviceId;
             return ACL_SUCCESS;
         default:
-            return fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "aclrtGetDeviceInfo: attribute %d is not known to the software NPU",
-                        static_cast<int>(attr));
+            return fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT,
+                        "aclrtGetDeviceInfo: attribute %d is not known to the software NPU", static_cast<int>(attr));
     }
 }
 

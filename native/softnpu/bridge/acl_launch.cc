@@ -41,8 +41,8 @@ aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle funcHandle, uint32_t numB
 
 aclError aclrtLaunchKernel(aclrtFuncHandle funcHandle, uint32_t numBlocks, const void* argsData, size_t argsSize,
                            aclrtStream stream) {
-    return aclrtLaunchKernelWithHostArgs(funcHandle, numBlocks, stream, nullptr, const_cast<void*>(argsData), argsSize, nullptr,
-                                         0);
+    return aclrtLaunchKernelWithHostArgs(funcHandle, numBlocks, stream, nullptr, const_cast<void*>(argsData), argsSize,
+                                         nullptr, 0);
 }
 
 }  // extern "C"

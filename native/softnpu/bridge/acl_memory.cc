@@ -49,8 +49,8 @@ HostRanges& host_ranges() {
 }
 
 aclError out_of_memory(DeviceState& state, size_t asked) {
-    return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "device %u is out of memory: %zu bytes asked, %llu of %llu used", state.index(),
-                asked, static_cast<unsigned long long>(state.device().memory_used()),
+    return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "device %u is out of memory: %zu bytes asked, %llu of %llu used",
+                state.index(), asked, static_cast<unsigned long long>(state.device().memory_used()),
                 static_cast<unsigned long long>(state.device().memory_total()));
 }
 
@@ -59,7 +59,8 @@ aclError check_copy(const void* dst, size_t destMax, const void* src, size_t cou
         return ACL_SUCCESS;
     }
     if (dst == nullptr || src == nullptr || count > destMax) {
-        return fail(ACL_ERROR_RT_PARAM_INVALID, "copy of %zu bytes from %p to %p, which holds %zu", count, src, dst, destMax);
+        return fail(ACL_ERROR_RT_PARAM_INVALID, "copy of %zu bytes from %p to %p, which holds %zu", count, src, dst,
+                    destMax);
     }
     return ACL_SUCCESS;
 }
@@ -96,8 +97,8 @@ aclError aclrtFree(void* devPtr) {
     // Work that still uses the memory ends first, as a free on the device waits for it.
     state->synchronize(-1);
     if (!state->memory().release(devPtr)) {
-        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtFree: %p is not an allocation of this process on device %u", devPtr,
-                    state->index());
+        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtFree: %p is not an allocation of this process on device %u",
+                    devPtr, state->index());
     }
     return ACL_SUCCESS;
 }
@@ -112,7 +113,9 @@ aclError aclrtMallocHost(void** hostPtr, size_t size) {
     return ACL_SUCCESS;
 }
 
-aclError aclrtMallocHostWithCfg(void** ptr, uint64_t size, aclrtMallocConfig* /*cfg*/) { return aclrtMallocHost(ptr, size); }
+aclError aclrtMallocHostWithCfg(void** ptr, uint64_t size, aclrtMallocConfig* /*cfg*/) {
+    return aclrtMallocHost(ptr, size);
+}
 
 aclError aclrtFreeHost(void* hostPtr) {
     if (!host_ranges().remove(hostPtr)) {
@@ -138,8 +141,9 @@ aclError aclrtHostRegisterV2(void* ptr, uint64_t size, uint32_t /*flag*/) {
 }
 
 aclError aclrtHostUnregister(void* ptr) {
-    return host_ranges().remove(ptr) ? ACL_SUCCESS
-                                     : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtHostUnregister: %p is not registered", ptr);
+    return host_ranges().remove(ptr)
+               ? ACL_SUCCESS
+               : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtHostUnregister: %p is not registered", ptr);
 }
 
 aclError aclrtPointerGetAttributes(const void* ptr, aclrtPtrAttributes* attributes) {
@@ -204,7 +208,8 @@ aclError aclrtMemsetAsync(void* devPtr, size_t maxCount, int32_t value, size_t c
     return error;
 }
 
-aclError aclrtMallocPhysical(aclrtDrvMemHandle* handle, size_t size, const aclrtPhysicalMemProp* prop, uint64_t /*flags*/) {
+aclError aclrtMallocPhysical(aclrtDrvMemHandle* handle, size_t size, const aclrtPhysicalMemProp* prop,
+                             uint64_t /*flags*/) {
     SOFTNPU_NEED(handle);
     SOFTNPU_NEED(prop);
     DeviceState* state = Process::get().device(prop->location.id);
@@ -222,10 +227,12 @@ aclError aclrtFreePhysical(aclrtDrvMemHandle handle) {
     return ACL_SUCCESS;
 }
 
-aclError aclrtReserveMemAddress(void** virPtr, size_t size, size_t /*alignment*/, void* /*expectPtr*/, uint64_t /*flags*/) {
+aclError aclrtReserveMemAddress(void** virPtr, size_t size, size_t /*alignment*/, void* /*expectPtr*/,
+                                uint64_t /*flags*/) {
     SOFTNPU_NEED(virPtr);
     // Addresses belong to the process: a program may reserve them before it chooses a device.
-    DeviceState* state = Process::get().current() != nullptr ? Process::get().current_device() : Process::get().device(0);
+    DeviceState* state =
+        Process::get().current() != nullptr ? Process::get().current_device() : Process::get().device(0);
     if (state == nullptr) {
         return softnpu::last_error(false);
     }
@@ -246,8 +253,8 @@ aclError aclrtMapMem(void* virPtr, size_t size, size_t offset, aclrtDrvMemHandle
     SOFTNPU_CURRENT(state);
     return state->memory().map(virPtr, size, offset, *static_cast<Physical*>(handle))
                ? ACL_SUCCESS
-               : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtMapMem: %zu bytes at %p are not reserved, or pass the end of the memory",
-                      size, virPtr);
+               : fail(ACL_ERROR_RT_PARAM_INVALID,
+                      "aclrtMapMem: %zu bytes at %p are not reserved, or pass the end of the memory", size, virPtr);
 }
 
 aclError aclrtUnmapMem(void* virPtr) {

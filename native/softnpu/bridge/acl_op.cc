@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libacl_op_compiler.so: operators of the graph compiler (aclop), which the software NPU does not have. Their descriptors are accepted, so that the call
-// that would run the operator can name it.
+// libacl_op_compiler.so: operators of the graph compiler (aclop), which the software NPU does not have. Their
+// descriptors are accepted, so that the call that would run the operator can name it.
 #include <flexnpu_abi/acl_op.h>
 
 #include <cstring>
@@ -19,7 +19,8 @@ aclDataBuffer any_buffer;
 aclopAttr any_attribute;
 
 aclError unbound(const char* type) {
-    return softnpu::fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "operator %s of the graph compiler is not bound in the software NPU", type);
+    return softnpu::fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT,
+                         "operator %s of the graph compiler is not bound in the software NPU", type);
 }
 
 }  // namespace
@@ -50,15 +51,18 @@ aclError aclopSetAttrDataType(aclopAttr*, const char*, aclDataType) { return ACL
 aclError aclopSetAttrListBool(aclopAttr*, const char*, int, const uint8_t*) { return ACL_SUCCESS; }
 aclError aclopSetAttrListInt(aclopAttr*, const char*, int, const int64_t*) { return ACL_SUCCESS; }
 aclError aclopSetAttrListFloat(aclopAttr*, const char*, int, const float*) { return ACL_SUCCESS; }
-aclError aclopSetAttrListListInt(aclopAttr*, const char*, int, const int*, const int64_t* const[]) { return ACL_SUCCESS; }
+aclError aclopSetAttrListListInt(aclopAttr*, const char*, int, const int*, const int64_t* const[]) {
+    return ACL_SUCCESS;
+}
 
-aclError aclopCompileAndExecute(const char* opType, int, const aclTensorDesc* const[], const aclDataBuffer* const[], int,
-                                const aclTensorDesc* const[], aclDataBuffer* const[], const aclopAttr*, aclopEngineType,
-                                aclopCompileType, const char*, aclrtStream) {
+aclError aclopCompileAndExecute(const char* opType, int, const aclTensorDesc* const[], const aclDataBuffer* const[],
+                                int, const aclTensorDesc* const[], aclDataBuffer* const[], const aclopAttr*,
+                                aclopEngineType, aclopCompileType, const char*, aclrtStream) {
     return unbound(opType);
 }
 aclError aclopCompileAndExecuteV2(const char* opType, int, aclTensorDesc*[], aclDataBuffer*[], int, aclTensorDesc*[],
-                                  aclDataBuffer*[], aclopAttr*, aclopEngineType, aclopCompileType, const char*, aclrtStream) {
+                                  aclDataBuffer*[], aclopAttr*, aclopEngineType, aclopCompileType, const char*,
+                                  aclrtStream) {
     return unbound(opType);
 }
 
@@ -66,7 +70,8 @@ aclError aclopCompileAndExecuteV2(const char* opType, int, aclTensorDesc*[], acl
 aclError aclGetCompileopt(aclCompileOpt opt, char* value, size_t length) {
     constexpr char answer[] = "disable";
     if (opt != ACL_OP_JIT_COMPILE || value == nullptr || length < sizeof answer) {
-        return softnpu::fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "aclGetCompileopt: option %d is not set", static_cast<int>(opt));
+        return softnpu::fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "aclGetCompileopt: option %d is not set",
+                             static_cast<int>(opt));
     }
     std::memcpy(value, answer, sizeof answer);
     return ACL_SUCCESS;

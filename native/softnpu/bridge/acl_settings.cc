@@ -26,8 +26,8 @@ extern "C" {
 
 aclError aclrtSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
     if (static_cast<int>(opt) < 0 || static_cast<int>(opt) >= kParameters) {
-        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtSetSysParamOpt: parameter %d, must be 0 to %d", static_cast<int>(opt),
-                    kParameters - 1);
+        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtSetSysParamOpt: parameter %d, must be 0 to %d",
+                    static_cast<int>(opt), kParameters - 1);
     }
     parameters[opt].store(value);
     return ACL_SUCCESS;
@@ -36,8 +36,8 @@ aclError aclrtSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
 aclError aclrtGetSysParamOpt(aclSysParamOpt opt, int64_t* value) {
     SOFTNPU_NEED(value);
     if (static_cast<int>(opt) < 0 || static_cast<int>(opt) >= kParameters) {
-        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtGetSysParamOpt: parameter %d, must be 0 to %d", static_cast<int>(opt),
-                    kParameters - 1);
+        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtGetSysParamOpt: parameter %d, must be 0 to %d",
+                    static_cast<int>(opt), kParameters - 1);
     }
     *value = parameters[opt].load();
     return ACL_SUCCESS;

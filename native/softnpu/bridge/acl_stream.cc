@@ -2,6 +2,7 @@
 //
 // Streams, events, callbacks.
 #include <flexnpu_abi/acl_rt.h>
+#include <pthread.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -9,8 +10,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-
-#include <pthread.h>
 
 #include "bridge/check.h"
 #include "runtime/event.h"
@@ -104,7 +103,8 @@ aclError aclrtDestroyStream(aclrtStream stream) {
     SOFTNPU_CURRENT(state);
     return state->destroy_stream(static_cast<Stream*>(stream))
                ? ACL_SUCCESS
-               : fail(ACL_ERROR_RT_STREAM_CONTEXT, "aclrtDestroyStream: %p is not a stream of device %u", stream, state->index());
+               : fail(ACL_ERROR_RT_STREAM_CONTEXT, "aclrtDestroyStream: %p is not a stream of device %u", stream,
+                      state->index());
 }
 
 aclError aclrtDestroyStreamForce(aclrtStream stream) { return aclrtDestroyStream(stream); }
@@ -187,7 +187,8 @@ aclError aclrtQueryEventWaitStatus(aclrtEvent event, aclrtEventWaitStatus* statu
     SOFTNPU_NEED(status);
     aclrtEventRecordedStatus recorded = ACL_EVENT_RECORDED_STATUS_NOT_READY;
     const aclError error = aclrtQueryEventStatus(event, &recorded);
-    *status = recorded == ACL_EVENT_RECORDED_STATUS_COMPLETE ? ACL_EVENT_WAIT_STATUS_COMPLETE : ACL_EVENT_WAIT_STATUS_NOT_READY;
+    *status = recorded == ACL_EVENT_RECORDED_STATUS_COMPLETE ? ACL_EVENT_WAIT_STATUS_COMPLETE
+                                                             : ACL_EVENT_WAIT_STATUS_NOT_READY;
     return error;
 }
 
@@ -239,7 +240,8 @@ aclError aclrtLaunchCallback(aclrtCallback fn, void* userData, aclrtCallbackBloc
     SOFTNPU_STREAM(queue, stream);
     const uint64_t thread = queue->report_thread.load();
     if (thread == 0) {
-        return fail(ACL_ERROR_RT_STREAM_NO_CB_REG, "aclrtLaunchCallback: no thread subscribed to stream %u", queue->id());
+        return fail(ACL_ERROR_RT_STREAM_NO_CB_REG, "aclrtLaunchCallback: no thread subscribed to stream %u",
+                    queue->id());
     }
     auto report = std::make_shared<Report>();
     report->function = fn;

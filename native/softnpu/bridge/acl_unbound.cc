@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Symbols that torch_npu links to and the software NPU does not carry out: device binaries, shared memory, profiling reports. Each fails with CANN's code for "not supported" and a message that names it, or reports nothing.
+// Symbols that torch_npu links to and the software NPU does not carry out: device binaries, shared memory, profiling
+// reports. Each fails with CANN's code for "not supported" and a message that names it, or reports nothing.
 #include <cstddef>
 #include <cstdint>
 
@@ -26,7 +27,9 @@ SOFTNPU_EXPORT aclError aclrtBinaryLoadFromData(const void*, size_t, const void*
 SOFTNPU_EXPORT aclError aclrtBinaryGetFunction(const void*, const char*, void**) {
     return unbound("aclrtBinaryGetFunction (device binaries)");
 }
-SOFTNPU_EXPORT aclError aclrtGetFunctionAddr(void*, void**, void**) { return unbound("aclrtGetFunctionAddr (device binaries)"); }
+SOFTNPU_EXPORT aclError aclrtGetFunctionAddr(void*, void**, void**) {
+    return unbound("aclrtGetFunctionAddr (device binaries)");
+}
 SOFTNPU_EXPORT int rtDevBinaryRegister(const void*, void**) { return unbound("rtDevBinaryRegister (device binaries)"); }
 SOFTNPU_EXPORT int rtFunctionRegister(void*, const void*, const char*, const void*, uint32_t) {
     return unbound("rtFunctionRegister (device binaries)");

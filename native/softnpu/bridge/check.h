@@ -17,15 +17,15 @@
     } while (false)
 
 // Declares `name`, the current device, or returns the error of not having one.
-#define SOFTNPU_CURRENT(name)                                                           \
-    softnpu::DeviceState* const name = softnpu::Process::get().current_device();        \
-    if ((name) == nullptr) {                                                            \
-        return softnpu::last_error(false);                                              \
+#define SOFTNPU_CURRENT(name)                                                    \
+    softnpu::DeviceState* const name = softnpu::Process::get().current_device(); \
+    if ((name) == nullptr) {                                                     \
+        return softnpu::last_error(false);                                       \
     }
 
 // Declares `name`, the stream that a handle means, or returns the error.
-#define SOFTNPU_STREAM(name, handle)                                                    \
-    softnpu::Stream* const name = softnpu::Process::get().resolve(handle);              \
-    if ((name) == nullptr) {                                                            \
-        return softnpu::last_error(false);                                              \
+#define SOFTNPU_STREAM(name, handle)                                       \
+    softnpu::Stream* const name = softnpu::Process::get().resolve(handle); \
+    if ((name) == nullptr) {                                               \
+        return softnpu::last_error(false);                                 \
     }

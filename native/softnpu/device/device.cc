@@ -43,8 +43,8 @@ void initialise(State& state, const DeviceOptions& options) {
 // What is wrong with an existing state for these options; empty when nothing is.
 std::string mismatch(const State& state, const DeviceOptions& options) {
     if (state.magic != kStateMagic || state.version != kStateVersion || state.size != sizeof(State)) {
-        return "is of version " + std::to_string(state.version) + ", this library has version " + std::to_string(kStateVersion) +
-               ": stop all programs on the device and remove the file";
+        return "is of version " + std::to_string(state.version) + ", this library has version " +
+               std::to_string(kStateVersion) + ": stop all programs on the device and remove the file";
     }
     if (std::strcmp(state.soc, options.soc->name) != 0) {
         return std::string("is a ") + state.soc + ", " + options.soc->name + " was asked for";
@@ -64,7 +64,7 @@ State* open_shared(const DeviceOptions& options, std::string* error) {
         return nullptr;
     }
     flock(fd, LOCK_EX);  // one process at a time makes it
-    struct stat info {};
+    struct stat info{};
     fstat(fd, &info);
     const bool fresh = info.st_size == 0;
     State* state = nullptr;
@@ -123,7 +123,8 @@ std::unique_ptr<Device> Device::open(const DeviceOptions& options, std::string* 
     const uint32_t process = claim_process(*state);
     if (process == kNobody) {
         munmap(state, sizeof(State));
-        *error = "device " + std::to_string(options.index) + " has " + std::to_string(kProcesses) + " processes, the most it takes";
+        *error = "device " + std::to_string(options.index) + " has " + std::to_string(kProcesses) +
+                 " processes, the most it takes";
         return nullptr;
     }
     return std::unique_ptr<Device>(new Device(*options.soc, state, process));
@@ -146,7 +147,9 @@ Device::~Device() {
 
 bool Device::reserve(uint64_t bytes) {
     const StateLock lock(*state_);
-    const auto fits = [&] { return bytes <= state_->memory_total && total_memory(*state_) <= state_->memory_total - bytes; };
+    const auto fits = [&] {
+        return bytes <= state_->memory_total && total_memory(*state_) <= state_->memory_total - bytes;
+    };
     if (!fits()) {
         reap(*state_);
         if (!fits()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One device, as one process uses it together with all others on it: memory, device time, and lanes on which tasks take place.
+// One device, as one process uses it together with all others on it: memory, device time, and lanes on which tasks take
+// place.
 #pragma once
 
 #include <atomic>
@@ -63,9 +64,9 @@ struct Neighbour {
 
 // The device time line of one in-order queue. Used by one thread at a time.
 //
-// A task is placed at the earliest device time at which its queue has come to it and enough cores are free, given what the other lanes
-// have placed; from then on its end is known. Nobody waits for anybody's release, so a holder that is killed or stopped delays the
-// others no longer than its task was to take.
+// A task is placed at the earliest device time at which its queue has come to it and enough cores are free, given what
+// the other lanes have placed; from then on its end is known. Nobody waits for anybody's release, so a holder that is
+// killed or stopped delays the others no longer than its task was to take.
 class Lane {
   public:
     explicit Lane(Device& device) : device_(device) {}
@@ -73,9 +74,9 @@ class Lane {
     Lane(const Lane&) = delete;
     Lane& operator=(const Lane&) = delete;
 
-    // Paced: places the task and returns its end, in device ns, at about that time: the caller may run ahead of it by kSlack, so that
-    // short tasks do not pay a wake-up each. A caller that wakes late loses nothing: the next task starts where this one ended.
-    // Free clock: returns now. `blocks` is clamped to the device's cores; DMA takes none.
+    // Paced: places the task and returns its end, in device ns, at about that time: the caller may run ahead of it by
+    // kSlack, so that short tasks do not pay a wake-up each. A caller that wakes late loses nothing: the next task
+    // starts where this one ended. Free clock: returns now. `blocks` is clamped to the device's cores; DMA takes none.
     int64_t run(const Cost& cost, uint32_t blocks, int64_t not_before_ns);
     int64_t horizon_ns() const { return horizon_ns_.load(std::memory_order_relaxed); }
 

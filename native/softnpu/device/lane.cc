@@ -63,8 +63,8 @@ double fair_level(const Neighbours& others, double demand, double total) {
     return level;
 }
 
-// Seconds to move `bytes` from `start` on at most at `rate`: while a neighbour's task lasts, what it was given is gone; after it, the
-// neighbour is taken to go on with its fair part.
+// Seconds to move `bytes` from `start` on at most at `rate`: while a neighbour's task lasts, what it was given is gone;
+// after it, the neighbour is taken to go on with its fair part.
 double moving_seconds(const Neighbours& others, int64_t start, double bytes, double rate, double level, double total) {
     double given = 0;
     for (const Neighbour& other : others) {

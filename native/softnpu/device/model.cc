@@ -16,7 +16,9 @@ constexpr double kBandwidthBend = 0.857;
 // x (1 + bend (1 - x)): 0 at no cores, 1 at all, concave and rising for bend <= 1.
 double saturation(double share, double bend) { return share * (1.0 + bend * (1.0 - share)); }
 
-double share_of(const Soc& soc, uint32_t blocks) { return static_cast<double>(std::clamp(blocks, 1u, soc.cube_cores)) / soc.cube_cores; }
+double share_of(const Soc& soc, uint32_t blocks) {
+    return static_cast<double>(std::clamp(blocks, 1u, soc.cube_cores)) / soc.cube_cores;
+}
 
 }  // namespace
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The state of one device, in memory that all processes on it share. The header up to kHeaderBytes is read by others too
-// (flexnpu/softnpu.py mirrors it); what follows belongs to this library.
+// The state of one device, in memory that all processes on it share. The header up to kHeaderBytes is read by others
+// too (flexnpu/softnpu.py mirrors it); what follows belongs to this library.
 //
-// Every total is derived from the slots, each of which one process writes; so a process that is killed while it holds the lock leaves
-// nothing half done, and what it held ends with it.
+// Every total is derived from the slots, each of which one process writes; so a process that is killed while it holds
+// the lock leaves nothing half done, and what it held ends with it.
 #pragma once
 
 #include <pthread.h>
@@ -44,7 +44,8 @@ struct State {
     uint32_t version;
     uint64_t size;
     char soc[32];
-    // Device time is device_origin_ns + (wall - wall_origin_ns) / scale. The three change together: odd sequence while they do.
+    // Device time is device_origin_ns + (wall - wall_origin_ns) / scale. The three change together: odd sequence while
+    // they do.
     std::atomic<uint64_t> clock_sequence;
     std::atomic<double> scale;  // wall seconds per device second
     std::atomic<int64_t> wall_origin_ns;
@@ -63,7 +64,8 @@ struct State {
     LaneSlot lanes[kLanes];
 };
 
-static_assert(offsetof(State, scale) == 56 && offsetof(State, memory_total) == 88 && offsetof(State, processes_offset) == 112,
+static_assert(offsetof(State, scale) == 56 && offsetof(State, memory_total) == 88 &&
+                  offsetof(State, processes_offset) == 112,
               "flexnpu/softnpu.py mirrors these");
 static_assert(sizeof(ProcessSlot) == 24 && sizeof(LaneSlot) == 40);
 static_assert(std::atomic<double>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
@@ -85,7 +87,7 @@ int64_t wall_now_ns();
 int64_t device_time_ns(const State& state, int64_t wall_ns);
 
 // Both under the lock.
-void reap(State& state);          // frees the slots of processes that are gone
+void reap(State& state);  // frees the slots of processes that are gone
 uint64_t total_memory(State& state);
 
 }  // namespace softnpu

@@ -19,7 +19,8 @@ const aclTensor* tensor_at(const Plan& plan, size_t argument) {
     return list.count > 0 ? &plan.tensors[list.first] : nullptr;
 }
 
-// The arguments after the first string, which is the layout; the integers around it have the same order in every version.
+// The arguments after the first string, which is the layout; the integers around it have the same order in every
+// version.
 struct Tail {
     size_t layout = 0;
     const Plan& plan;
@@ -46,10 +47,12 @@ Cost training_cost(const Plan& plan) {
     } else if (layout == "BSH" || layout == "SBH") {
         kv_heads = std::max<int64_t>(1, heads * key->sizes[2] / std::max<int64_t>(1, query->sizes[2]));
     }
-    return softnpu::attention_cost(softnpu::measure({query, key, nullptr, nullptr, heads, kv_heads, tail.integer(2), layout}));
+    return softnpu::attention_cost(
+        softnpu::measure({query, key, nullptr, nullptr, heads, kv_heads, tail.integer(2), layout}));
 }
 
-// Inference: query, key, value, pse, mask, lengths, …, numHeads, scale, …, layout, numKeyValueHeads, sparseMode or blockSize.
+// Inference: query, key, value, pse, mask, lengths, …, numHeads, scale, …, layout, numKeyValueHeads, sparseMode or
+// blockSize.
 Cost inference_cost(const Plan& plan) {
     const Tail tail(plan);
     size_t heads = 0;
@@ -58,7 +61,8 @@ Cost inference_cost(const Plan& plan) {
     }
     const auto* first = std::get_if<std::vector<int64_t>>(&plan.arguments[5]);
     const auto* second = std::get_if<std::vector<int64_t>>(&plan.arguments[6]);
-    const bool incremental = std::string(plan.op->name).find("Incre") != std::string::npos;  // its lengths are the keys'
+    const bool incremental =
+        std::string(plan.op->name).find("Incre") != std::string::npos;  // its lengths are the keys'
     AttentionShape shape{tensor_at(plan, 0),
                          tensor_at(plan, 1),
                          incremental ? nullptr : first,
@@ -91,9 +95,9 @@ int64_t kv_heads_of(const at::Tensor& query, const at::Tensor& key, int64_t head
 
 }  // namespace
 
-OP_COST(aclnnFlashAttentionScore, training_cost, In(query), In(key), In(value), In(shift), In(drop), In(padding), In(mask),
-        Ints(prefix), F64(scale), F64(keep), Int(before), Int(after), Int(heads), Text(layout), Int(precise), Int(sparse),
-        Out(maximum), Out(sum), Out(softmax), Out(out)) {
+OP_COST(aclnnFlashAttentionScore, training_cost, In(query), In(key), In(value), In(shift), In(drop), In(padding),
+        In(mask), Ints(prefix), F64(scale), F64(keep), Int(before), Int(after), Int(heads), Text(layout), Int(precise),
+        Int(sparse), Out(maximum), Out(sum), Out(softmax), Out(out)) {
     refuse({{"dropMask", &drop}, {"paddingMask", &padding}});
     AttentionCall call;
     call.query = query;
@@ -114,16 +118,17 @@ OP_COST(aclnnFlashAttentionScore, training_cost, In(query), In(key), In(value), 
     softnpu::attend(std::move(call));
 }
 
-OP_COST(aclnnFlashAttentionScoreV2, training_cost, In(query), In(key), In(value), In(shift), In(drop), In(padding), In(mask),
-        Ints(prefix), Ints(queryStart), Ints(keyStart), F64(scale), F64(keep), Int(before), Int(after), Int(heads), Text(layout),
-        Int(precise), Int(sparse), Int(pseType), Out(maximum), Out(sum), Out(softmax), Out(out)) {
-    aclnnFlashAttentionScore_body(query, key, value, shift, drop, padding, mask, prefix, scale, keep, before, after, heads, layout,
-                                  precise, sparse, maximum, sum, softmax, out);
+OP_COST(aclnnFlashAttentionScoreV2, training_cost, In(query), In(key), In(value), In(shift), In(drop), In(padding),
+        In(mask), Ints(prefix), Ints(queryStart), Ints(keyStart), F64(scale), F64(keep), Int(before), Int(after),
+        Int(heads), Text(layout), Int(precise), Int(sparse), Int(pseType), Out(maximum), Out(sum), Out(softmax),
+        Out(out)) {
+    aclnnFlashAttentionScore_body(query, key, value, shift, drop, padding, mask, prefix, scale, keep, before, after,
+                                  heads, layout, precise, sparse, maximum, sum, softmax, out);
 }
 
 OP_COST(aclnnPromptFlashAttentionV3, inference_cost, In(query), In(key), In(value), In(shift), In(mask), Ints(lengths),
-        Ints(keyLengths), In(deq1), In(quant1), In(deq2), In(quant2), In(offset2), Int(heads), F64(scale), Int(before), Int(after),
-        Text(layout), Int(kvHeads), Int(sparse), Int(precise), Out(out)) {
+        Ints(keyLengths), In(deq1), In(quant1), In(deq2), In(quant2), In(offset2), Int(heads), F64(scale), Int(before),
+        Int(after), Text(layout), Int(kvHeads), Int(sparse), Int(precise), Out(out)) {
     refuse({{"quantScale1", &quant1}, {"quantScale2", &quant2}});
     AttentionCall call;
     call.query = query;
@@ -144,9 +149,10 @@ OP_COST(aclnnPromptFlashAttentionV3, inference_cost, In(query), In(key), In(valu
     softnpu::attend(std::move(call));
 }
 
-OP_COST(aclnnIncreFlashAttentionV4, inference_cost, In(query), List(key), List(value), In(shift), In(mask), Ints(lengths),
-        In(deq1), In(quant1), In(deq2), In(quant2), In(offset2), In(antiScale), In(antiOffset), In(blocks), In(padding), Int(heads),
-        F64(scale), Text(layout), Int(kvHeads), Int(blockSize), Int(precise), Out(out)) {
+OP_COST(aclnnIncreFlashAttentionV4, inference_cost, In(query), List(key), List(value), In(shift), In(mask),
+        Ints(lengths), In(deq1), In(quant1), In(deq2), In(quant2), In(offset2), In(antiScale), In(antiOffset),
+        In(blocks), In(padding), Int(heads), F64(scale), Text(layout), Int(kvHeads), Int(blockSize), Int(precise),
+        Out(out)) {
     refuse({{"antiquantScale", &antiScale}, {"quantScale1", &quant1}, {"kvPaddingSize", &padding}});
     AttentionCall call;
     call.query = query;
@@ -205,18 +211,18 @@ void fused_inference(const Fused& f) {
 
 }  // namespace
 
-#define FUSED_HEAD                                                                                                           \
-    In(query), List(key), List(value), In(shift), In(mask), Ints(lengths), Ints(keyLengths), In(deq1), In(quant1), In(deq2), \
-        In(quant2), In(offset2), In(antiScale), In(antiOffset), In(blocks), In(queryPadding), In(keyPadding)
-#define FUSED_ANTIQUANT                                                                                              \
+#define FUSED_HEAD                                                                                                 \
+    In(query), List(key), List(value), In(shift), In(mask), Ints(lengths), Ints(keyLengths), In(deq1), In(quant1), \
+        In(deq2), In(quant2), In(offset2), In(antiScale), In(antiOffset), In(blocks), In(queryPadding), In(keyPadding)
+#define FUSED_ANTIQUANT                                                                                           \
     In(keyAntiScale), In(keyAntiOffset), In(valueAntiScale), In(valueAntiOffset), In(keyPrefix), In(valuePrefix), \
         Ints(prefixLength)
-#define FUSED_TAIL                                                                                                       \
-    Int(heads), F64(scale), Int(before), Int(after), Text(layout), Int(kvHeads), Int(sparse), Int(precise), Int(blockSize), \
-        Int(antiMode), Flag(wantLse)
-#define FUSED_RUN                                                                                                            \
-    fused_inference({query, shift, mask, blocks, key, value, lengths, keyLengths, heads, scale, before, after, layout, kvHeads, \
-                     sparse, blockSize, wantLse, out, lse})
+#define FUSED_TAIL                                                                                          \
+    Int(heads), F64(scale), Int(before), Int(after), Text(layout), Int(kvHeads), Int(sparse), Int(precise), \
+        Int(blockSize), Int(antiMode), Flag(wantLse)
+#define FUSED_RUN                                                                                                      \
+    fused_inference({query, shift, mask, blocks, key, value, lengths, keyLengths, heads, scale, before, after, layout, \
+                     kvHeads, sparse, blockSize, wantLse, out, lse})
 
 OP_COST(aclnnFusedInferAttentionScore, inference_cost, FUSED_HEAD, FUSED_TAIL, Out(out), Out(lse)) {
     refuse({{"quantScale1", &quant1}, {"quantScale2", &quant2}, {"antiquantScale", &antiScale}});
@@ -225,22 +231,31 @@ OP_COST(aclnnFusedInferAttentionScore, inference_cost, FUSED_HEAD, FUSED_TAIL, O
 
 OP_COST(aclnnFusedInferAttentionScoreV2, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, FUSED_TAIL, Int(keyAntiMode),
         Int(valueAntiMode), Out(out), Out(lse)) {
-    refuse({{"quantScale1", &quant1}, {"antiquantScale", &antiScale}, {"keyAntiquantScale", &keyAntiScale},
+    refuse({{"quantScale1", &quant1},
+            {"antiquantScale", &antiScale},
+            {"keyAntiquantScale", &keyAntiScale},
             {"keySharedPrefix", &keyPrefix}});
     FUSED_RUN;
 }
 
 OP_COST(aclnnFusedInferAttentionScoreV3, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope),
         In(keyRopeAntiScale), FUSED_TAIL, Int(keyAntiMode), Int(valueAntiMode), Out(out), Out(lse)) {
-    refuse({{"quantScale1", &quant1}, {"antiquantScale", &antiScale}, {"keyAntiquantScale", &keyAntiScale},
-            {"keySharedPrefix", &keyPrefix}, {"queryRope", &queryRope}});
+    refuse({{"quantScale1", &quant1},
+            {"antiquantScale", &antiScale},
+            {"keyAntiquantScale", &keyAntiScale},
+            {"keySharedPrefix", &keyPrefix},
+            {"queryRope", &queryRope}});
     FUSED_RUN;
 }
 
 OP_COST(aclnnFusedInferAttentionScoreV4, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope),
-        In(keyRopeAntiScale), In(queryDequant), In(sink), FUSED_TAIL, Int(keyAntiMode), Int(valueAntiMode), Int(queryQuantMode),
-        Out(out), Out(lse)) {
-    refuse({{"quantScale1", &quant1}, {"antiquantScale", &antiScale}, {"keyAntiquantScale", &keyAntiScale},
-            {"keySharedPrefix", &keyPrefix}, {"queryRope", &queryRope}, {"learnableSink", &sink}});
+        In(keyRopeAntiScale), In(queryDequant), In(sink), FUSED_TAIL, Int(keyAntiMode), Int(valueAntiMode),
+        Int(queryQuantMode), Out(out), Out(lse)) {
+    refuse({{"quantScale1", &quant1},
+            {"antiquantScale", &antiScale},
+            {"keyAntiquantScale", &keyAntiScale},
+            {"keySharedPrefix", &keyPrefix},
+            {"queryRope", &queryRope},
+            {"learnableSink", &sink}});
     FUSED_RUN;
 }

@@ -100,7 +100,8 @@ Result attend_one(const AttentionCall& call, const Sequence& s, int64_t b) {
     const at::Tensor value = s.value.to(at::kFloat).repeat_interleave(group, 0);
     at::Tensor scores = at::bmm(s.query.to(at::kFloat), key.transpose(1, 2)) * call.scale;
     if (call.bias.defined()) {
-        scores = scores + (call.bias.dim() == 4 ? call.bias[std::min(b, call.bias.size(0) - 1)] : call.bias).to(at::kFloat);
+        scores =
+            scores + (call.bias.dim() == 4 ? call.bias[std::min(b, call.bias.size(0) - 1)] : call.bias).to(at::kFloat);
     }
     const at::Tensor mask = hidden(call, b, s.query.size(1), s.key.size(1));
     if (mask.defined()) {
@@ -199,8 +200,9 @@ AttentionSize measure(const AttentionShape& shape) {
     size.element = element_size(q.dtype);
     const bool packed = layout == "TND";
     const int axis = layout == "BNSD" ? 2 : layout == "SBH" || packed ? 0 : 1;  // where the tokens are
-    const int64_t batch = packed ? static_cast<int64_t>(shape.query_lengths != nullptr ? shape.query_lengths->size() : 1)
-                                 : q.sizes[layout == "SBH" ? 1 : 0];
+    const int64_t batch = packed
+                              ? static_cast<int64_t>(shape.query_lengths != nullptr ? shape.query_lengths->size() : 1)
+                              : q.sizes[layout == "SBH" ? 1 : 0];
     size.head_dim = layout == "BSH" || layout == "SBH" ? static_cast<double>(q.sizes[2]) / std::max(1.0, size.heads)
                                                        : static_cast<double>(q.sizes[q.dims - 1]);
     int64_t sum_q = 0;

@@ -23,7 +23,9 @@ ThreadCache& cache() {
     return mine;
 }
 
-std::string key_of(uint64_t hash) { return hash == 0 ? std::string() : std::string(reinterpret_cast<const char*>(&hash), sizeof hash); }
+std::string key_of(uint64_t hash) {
+    return hash == 0 ? std::string() : std::string(reinterpret_cast<const char*>(&hash), sizeof hash);
+}
 
 aclOpExecutor* find(const std::string& key, uint64_t* workspace_size) {
     ThreadCache& mine = cache();
@@ -83,7 +85,8 @@ SOFTNPU_EXPORT void SetPTACacheHashKey(uint8_t* key, size_t size) {
 }
 
 SOFTNPU_EXPORT aclOpExecutor* PTAFindExecCache(uint8_t* key, size_t size, uint64_t* workspaceSize) {
-    return softnpu::find(key == nullptr ? std::string() : std::string(reinterpret_cast<const char*>(key), size), workspaceSize);
+    return softnpu::find(key == nullptr ? std::string() : std::string(reinterpret_cast<const char*>(key), size),
+                         workspaceSize);
 }
 
 // Host memory for executors comes from the ordinary heap; there is no pool to open or close.

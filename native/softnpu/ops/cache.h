@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The executor cache that torch_npu drives (PTA*): before phase one it sets a key made of shapes and scalars and lists the storages
-// of the call; a hit gives an executor with the plan of the first call and the addresses of this one.
+// The executor cache that torch_npu drives (PTA*): before phase one it sets a key made of shapes and scalars and lists
+// the storages of the call; a hit gives an executor with the plan of the first call and the addresses of this one.
 #pragma once
 
 #include "ops/plan.h"

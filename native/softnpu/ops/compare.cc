@@ -3,10 +3,10 @@
 // Comparison, logic, bits.
 #include "ops/op.h"
 
-#define COMPARE(Name, function)                                                                      \
-    OP(aclnn##Name##Tensor, In(self), In(other), Out(out)) { at::function##_out(out, self, other); } \
+#define COMPARE(Name, function)                                                                       \
+    OP(aclnn##Name##Tensor, In(self), In(other), Out(out)) { at::function##_out(out, self, other); }  \
     OP(aclnn##Name##Scalar, In(self), Num(other), Out(out)) { out.copy_(at::function(self, other)); } \
-    OP(aclnnInplace##Name##Tensor, Out(self), In(other)) { self.function##_(other); }                \
+    OP(aclnnInplace##Name##Tensor, Out(self), In(other)) { self.function##_(other); }                 \
     OP(aclnnInplace##Name##Scalar, Out(self), Num(other)) { self.function##_(other); }
 
 COMPARE(Eq, eq)

@@ -7,8 +7,8 @@
 
 namespace softnpu {
 
-// Constants per operator, s: the vendor's modelling constants for matrix and vector operators, and the floor under which small
-// attention never goes on a 910B2.
+// Constants per operator, s: the vendor's modelling constants for matrix and vector operators, and the floor under
+// which small attention never goes on a 910B2.
 constexpr double kMatmulConstant = 5e-6;
 constexpr double kVectorConstant = 2e-6;
 constexpr double kAttentionConstant = 18e-6;

@@ -7,7 +7,9 @@ namespace {
 
 std::optional<c10::string_view> rounding(int64_t mode) {
     // 0: true division, 1: towards zero, 2: towards minus infinity
-    return mode == 1 ? std::optional<c10::string_view>("trunc") : mode == 2 ? std::optional<c10::string_view>("floor") : std::nullopt;
+    return mode == 1   ? std::optional<c10::string_view>("trunc")
+           : mode == 2 ? std::optional<c10::string_view>("floor")
+                       : std::nullopt;
 }
 
 }  // namespace
@@ -104,4 +106,6 @@ OP(aclnnInplaceFillScalar, Out(self), Num(value)) { self.fill_(value); }
 OP(aclnnInplaceFillTensor, Out(self), In(value)) { self.copy_(value.expand_as(self)); }
 OP(aclnnInplaceZero, Out(self)) { self.zero_(); }
 OP(aclnnInplaceOne, Out(self)) { self.fill_(1); }
-OP(aclnnSWhere, In(condition), In(self), In(other), Out(out)) { out.copy_(at::where(condition.to(at::kBool), self, other)); }
+OP(aclnnSWhere, In(condition), In(self), In(other), Out(out)) {
+    out.copy_(at::where(condition.to(at::kBool), self, other));
+}

@@ -67,11 +67,11 @@ using softnpu::read;
 extern "C" {
 
 aclTensor* aclCreateTensor(const int64_t* viewDims, uint64_t viewDimsNum, aclDataType dataType, const int64_t* stride,
-                           int64_t offset, aclFormat format, const int64_t* /*storageDims*/, uint64_t /*storageDimsNum*/,
-                           void* tensorData) {
+                           int64_t offset, aclFormat format, const int64_t* /*storageDims*/,
+                           uint64_t /*storageDimsNum*/, void* tensorData) {
     if (viewDimsNum > kMaxDims) {
-        fail(ACLNN_ERR_PARAM_INVALID, "aclCreateTensor: %llu dimensions, at most %u", static_cast<unsigned long long>(viewDimsNum),
-             kMaxDims);
+        fail(ACLNN_ERR_PARAM_INVALID, "aclCreateTensor: %llu dimensions, at most %u",
+             static_cast<unsigned long long>(viewDimsNum), kMaxDims);
         return nullptr;
     }
     auto* tensor = new aclTensor();
@@ -168,7 +168,9 @@ aclnnStatus aclDestroyIntArray(const aclIntArray* array) {
     return ACL_SUCCESS;
 }
 
-aclFloatArray* aclCreateFloatArray(const float* value, uint64_t size) { return new aclFloatArray{{value, value + size}}; }
+aclFloatArray* aclCreateFloatArray(const float* value, uint64_t size) {
+    return new aclFloatArray{{value, value + size}};
+}
 
 aclnnStatus aclDestroyFloatArray(const aclFloatArray* array) {
     delete array;

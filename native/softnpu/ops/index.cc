@@ -13,7 +13,8 @@ c10::List<std::optional<at::Tensor>> index_list(const std::vector<at::Tensor>& i
     c10::List<std::optional<at::Tensor>> list;
     for (const at::Tensor& index : indices) {
         const bool given = index.defined() && index.numel() != 0;
-        list.push_back(given ? std::optional(index.scalar_type() == at::kBool ? index : index.to(at::kLong)) : std::nullopt);
+        list.push_back(given ? std::optional(index.scalar_type() == at::kBool ? index : index.to(at::kLong))
+                             : std::nullopt);
     }
     return list;
 }
@@ -24,7 +25,9 @@ OP_COST(aclnnEmbedding, gather_cost, In(weight), In(indices), Out(out)) { out.co
 OP_COST(aclnnIndexSelect, gather_cost, In(self), Int(dim), In(index), Out(out)) {
     at::index_select_out(out, self, dim, index.reshape(-1));
 }
-OP_COST(aclnnGather, gather_cost, In(self), Int(dim), In(index), Out(out)) { at::gather_out(out, self, dim, index.to(at::kLong)); }
+OP_COST(aclnnGather, gather_cost, In(self), Int(dim), In(index), Out(out)) {
+    at::gather_out(out, self, dim, index.to(at::kLong));
+}
 OP_COST(aclnnGatherV2, gather_cost, In(self), Int(dim), In(index), Out(out)) {
     out.copy_(at::index_select(self, dim, index.reshape(-1)).reshape(out.sizes()));
 }
@@ -51,7 +54,8 @@ OP(aclnnScatter, In(self), Int(dim), In(index), In(source), Int(reduce), Out(out
 }
 OP(aclnnInplaceScatter, Out(self), Int(dim), In(index), In(source), Int(reduce)) {
     TORCH_CHECK(reduce >= 0 && reduce <= 2, "reduce ", reduce, ", must be 0 (replace), 1 (add) or 2 (multiply)");
-    reduce == 0 ? self.scatter_(dim, index, source) : self.scatter_(dim, index, source, reduce == 1 ? "add" : "multiply");
+    reduce == 0 ? self.scatter_(dim, index, source)
+                : self.scatter_(dim, index, source, reduce == 1 ? "add" : "multiply");
 }
 OP(aclnnScatterValue, In(self), Int(dim), In(index), Num(value), Int(reduce), Out(out)) {
     TORCH_CHECK(reduce >= 0 && reduce <= 2, "reduce ", reduce, ", must be 0 (replace), 1 (add) or 2 (multiply)");
@@ -62,10 +66,14 @@ OP(aclnnInplaceScatterValue, Out(self), Int(dim), In(index), Num(value), Int(red
     TORCH_CHECK(reduce >= 0 && reduce <= 2, "reduce ", reduce, ", must be 0 (replace), 1 (add) or 2 (multiply)");
     reduce == 0 ? self.scatter_(dim, index, value) : self.scatter_(dim, index, value, reduce == 1 ? "add" : "multiply");
 }
-OP(aclnnScatterAdd, In(self), Int(dim), In(index), In(source), Out(out)) { out.copy_(at::scatter_add(self, dim, index, source)); }
+OP(aclnnScatterAdd, In(self), Int(dim), In(index), In(source), Out(out)) {
+    out.copy_(at::scatter_add(self, dim, index, source));
+}
 // updates[i…] goes to self[indices[i…]], an index of as many dimensions as the last dimension of `indices` has entries.
 OP_COST(aclnnScatterNdUpdate, scatter_cost, Out(self), In(indices), In(updates)) {
     self.index_put_(index_list(indices.to(at::kLong).unbind(-1)), updates);
 }
 OP(aclnnInplaceMaskedFillScalar, Out(self), In(mask), Num(value)) { self.masked_fill_(mask.to(at::kBool), value); }
-OP(aclnnInplaceMaskedFillTensor, Out(self), In(mask), In(value)) { self.masked_fill_(mask.to(at::kBool), value.reshape({})); }
+OP(aclnnInplaceMaskedFillTensor, Out(self), In(mask), In(value)) {
+    self.masked_fill_(mask.to(at::kBool), value.reshape({}));
+}

@@ -32,7 +32,8 @@ at::Tensor rotate_pairs(const at::Tensor& x) {
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, int64_t mode) {
-    TORCH_CHECK(mode == 0 || mode == 1, "rotary mode ", mode, ", the software NPU knows 0 (halves) and 1 (interleaved)");
+    TORCH_CHECK(mode == 0 || mode == 1, "rotary mode ", mode,
+                ", the software NPU knows 0 (halves) and 1 (interleaved)");
     return x * cos + (mode == 0 ? rotate_half(x) : rotate_pairs(x)) * sin;
 }
 
@@ -55,7 +56,8 @@ OP(aclnnLayerNorm, In(input), Ints(shape), In(weight), In(bias), F64(eps), Out(o
         rstd.copy_(r.reshape(rstd.sizes()));
     }
 }
-OP(aclnnLayerNormWithImplMode, In(input), Ints(shape), In(weight), In(bias), F64(eps), Out(out), Out(mean), Out(rstd), I32(mode)) {
+OP(aclnnLayerNormWithImplMode, In(input), Ints(shape), In(weight), In(bias), F64(eps), Out(out), Out(mean), Out(rstd),
+   I32(mode)) {
     aclnnLayerNorm_body(input, shape, weight, bias, eps, out, mean, rstd);
 }
 OP(aclnnSwiGlu, In(x), Int(dim), Out(out)) {

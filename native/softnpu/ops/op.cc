@@ -70,7 +70,8 @@ at::Scalar to_scalar(const aclScalar& value) {
 at::Tensor Arguments::view(int32_t index) const {
     const aclTensor& tensor = executor_.plan->tensors[index];
     auto* data = static_cast<char*>(executor_.addresses[index]) + tensor.offset * element_size(tensor.dtype);
-    return at::from_blob(data, {tensor.sizes, tensor.dims}, {tensor.strides, tensor.dims}, at::dtype(scalar_type(tensor.dtype)));
+    return at::from_blob(data, {tensor.sizes, tensor.dims}, {tensor.strides, tensor.dims},
+                         at::dtype(scalar_type(tensor.dtype)));
 }
 
 at::Tensor Arguments::tensor() {

@@ -4,16 +4,17 @@
 //
 //     OP(aclnnAdd, In(self), In(other), Num(alpha), Out(out)) { at::add_out(out, self, other, alpha); }
 //
-// The list is the C signature of aclnnAddGetWorkspaceSize without its last two parameters. The macro makes both phases; the body runs
-// on the stream's worker, with ATen tensors over device memory, when math is exact. OP_COST names what the call costs in device time.
+// The list is the C signature of aclnnAddGetWorkspaceSize without its last two parameters. The macro makes both phases;
+// the body runs on the stream's worker, with ATen tensors over device memory, when math is exact. OP_COST names what
+// the call costs in device time.
 //
 //     In / Out    aclTensor*      at::Tensor, undefined when an optional one was not given
 //     List        aclTensorList*  std::vector<at::Tensor>
 //     Num         aclScalar*      at::Scalar          MaybeNum: std::optional<at::Scalar>
 //     Nums        aclScalarList*  std::vector<at::Scalar>
 //     Ints        aclIntArray*    std::vector<int64_t>   (empty when not given)
-//     Bools, Floats likewise      Int int64_t, I32 int32_t, I8 int8_t, U64 uint64_t, Flag bool, F64 double, F32 float, Text char*,
-//     Type        aclDataType     at::ScalarType
+//     Bools, Floats likewise      Int int64_t, I32 int32_t, I8 int8_t, U64 uint64_t, Flag bool, F64 double, F32 float,
+//     Text char*, Type        aclDataType     at::ScalarType
 #pragma once
 
 #include <ATen/ATen.h>
@@ -171,21 +172,21 @@ class Arguments {
 
 #define OP(name, ...) OP_COST(name, softnpu::vector_cost, __VA_ARGS__)
 
-#define OP_COST(name, cost_function, ...)                                                                                \
-    static void name##_body(SN_LIST(SN_BODY_, __VA_ARGS__));                                                             \
-    static void name##_run(const aclOpExecutor& executor) {                                                              \
-        softnpu::Arguments arguments(executor);                                                                          \
-        SN_EACH(SN_TAKE_, __VA_ARGS__)                                                                                   \
-        name##_body(SN_LIST(SN_NAME_, __VA_ARGS__));                                                                     \
-    }                                                                                                                    \
-    static constexpr softnpu::Operator name##_operator = softnpu::make_operator(#name, name##_run, cost_function);       \
-    SN_EXPORT aclnnStatus name##GetWorkspaceSize(SN_LIST(SN_ABI_, __VA_ARGS__), uint64_t* workspaceSize,                 \
-                                                 aclOpExecutor** executor) {                                             \
-        softnpu::PlanBuilder builder(name##_operator);                                                                   \
-        SN_EACH(SN_KEEP_, __VA_ARGS__)                                                                                   \
-        return builder.finish(workspaceSize, executor);                                                                  \
-    }                                                                                                                    \
-    SN_EXPORT aclnnStatus name(void* /*workspace*/, uint64_t /*size*/, aclOpExecutor* executor, aclrtStream stream) {    \
-        return softnpu::launch(name##_operator, executor, stream);                                                       \
-    }                                                                                                                    \
+#define OP_COST(name, cost_function, ...)                                                                             \
+    static void name##_body(SN_LIST(SN_BODY_, __VA_ARGS__));                                                          \
+    static void name##_run(const aclOpExecutor& executor) {                                                           \
+        softnpu::Arguments arguments(executor);                                                                       \
+        SN_EACH(SN_TAKE_, __VA_ARGS__)                                                                                \
+        name##_body(SN_LIST(SN_NAME_, __VA_ARGS__));                                                                  \
+    }                                                                                                                 \
+    static constexpr softnpu::Operator name##_operator = softnpu::make_operator(#name, name##_run, cost_function);    \
+    SN_EXPORT aclnnStatus name##GetWorkspaceSize(SN_LIST(SN_ABI_, __VA_ARGS__), uint64_t* workspaceSize,              \
+                                                 aclOpExecutor** executor) {                                          \
+        softnpu::PlanBuilder builder(name##_operator);                                                                \
+        SN_EACH(SN_KEEP_, __VA_ARGS__)                                                                                \
+        return builder.finish(workspaceSize, executor);                                                               \
+    }                                                                                                                 \
+    SN_EXPORT aclnnStatus name(void* /*workspace*/, uint64_t /*size*/, aclOpExecutor* executor, aclrtStream stream) { \
+        return softnpu::launch(name##_operator, executor, stream);                                                    \
+    }                                                                                                                 \
     static void name##_body(SN_LIST(SN_BODY_, __VA_ARGS__))

@@ -48,8 +48,8 @@ PlanBuilder::PlanBuilder(const Operator& op) : plan_(std::make_shared<Plan>()) {
 
 int32_t PlanBuilder::add(const aclTensor& tensor) {
     if (element_size(tensor.dtype) == 0 && problem_.empty()) {
-        problem_ = "data type " + std::to_string(tensor.dtype) + " of argument " + std::to_string(plan_->arguments.size()) +
-                   " is not known to the software NPU";
+        problem_ = "data type " + std::to_string(tensor.dtype) + " of argument " +
+                   std::to_string(plan_->arguments.size()) + " is not known to the software NPU";
     }
     plan_->tensors.push_back(tensor);
     return static_cast<int32_t>(plan_->tensors.size()) - 1;
@@ -132,8 +132,8 @@ aclnnStatus launch(const Operator& op, aclOpExecutor* executor, aclrtStream stre
     }
     KernelArgs args{executor->plan->cost, executor};
     // A function handle is opaque to the program; the launch reads the kernel and never writes it.
-    return aclrtLaunchKernelWithHostArgs(const_cast<Kernel*>(&op.kernel), executor->plan->blocks, stream, nullptr, &args,
-                                         sizeof args, nullptr, 0);
+    return aclrtLaunchKernelWithHostArgs(const_cast<Kernel*>(&op.kernel), executor->plan->blocks, stream, nullptr,
+                                         &args, sizeof args, nullptr, 0);
 }
 
 bool run_kernel(void* executor, char* error, uint32_t size) {

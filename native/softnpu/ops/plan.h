@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What phase one of an operator makes: a plan (operator, arguments, tiling, cost) without addresses, which the executor cache may
-// keep, and an executor: a plan with the addresses of one call.
+// What phase one of an operator makes: a plan (operator, arguments, tiling, cost) without addresses, which the executor
+// cache may keep, and an executor: a plan with the addresses of one call.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,9 @@ struct TensorListSlot {
     int32_t count;
 };
 
-using Argument = std::variant<std::monostate, TensorSlot, TensorListSlot, aclScalar, std::vector<aclScalar>, std::vector<int64_t>,
-                              std::vector<float>, std::vector<uint8_t>, int64_t, double, std::string>;
+using Argument =
+    std::variant<std::monostate, TensorSlot, TensorListSlot, aclScalar, std::vector<aclScalar>, std::vector<int64_t>,
+                 std::vector<float>, std::vector<uint8_t>, int64_t, double, std::string>;
 
 struct Plan {
     const Operator* op;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random numbers: a generator of the seed and offset that the framework counts on, so that a seed gives the same numbers again.
-// They are not the numbers that the device's own generator gives.
+// Random numbers: a generator of the seed and offset that the framework counts on, so that a seed gives the same
+// numbers again. They are not the numbers that the device's own generator gives.
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "ops/op.h"
@@ -15,11 +15,15 @@ at::Generator generator(int64_t seed, int64_t offset) {
 
 }  // namespace
 
-OP(aclnnInplaceUniform, Out(self), F64(from), F64(to), U64(seed), U64(offset)) { self.uniform_(from, to, generator(seed, offset)); }
+OP(aclnnInplaceUniform, Out(self), F64(from), F64(to), U64(seed), U64(offset)) {
+    self.uniform_(from, to, generator(seed, offset));
+}
 OP(aclnnInplaceNormal, Out(self), F32(mean), F32(std), Int(seed), Int(offset)) {
     self.normal_(mean, std, generator(seed, offset));
 }
-OP(aclnnInplaceRandom, Out(self), Int(from), Int(to), Int(seed), Int(offset)) { self.random_(from, to, generator(seed, offset)); }
+OP(aclnnInplaceRandom, Out(self), Int(from), Int(to), Int(seed), Int(offset)) {
+    self.random_(from, to, generator(seed, offset));
+}
 OP(aclnnBernoulli, In(self), Num(p), Int(seed), Int(offset), Out(out)) {
     out.bernoulli_(p.toDouble(), generator(seed, offset));
 }

@@ -16,7 +16,8 @@ OP(aclnnMean, In(self), Ints(dim), Flag(keep), Type(dtype), Out(out)) {
     out.copy_(at::mean(self, all_if_empty(dim), keep, dtype).reshape(out.sizes()));
 }
 OP(aclnnMeanV2, In(self), Ints(dim), Flag(keep), Flag(noop), Out(out)) {
-    out.copy_(noop && dim.empty() ? self : at::mean(self, all_if_empty(dim), keep, out.scalar_type()).reshape(out.sizes()));
+    out.copy_(noop && dim.empty() ? self
+                                  : at::mean(self, all_if_empty(dim), keep, out.scalar_type()).reshape(out.sizes()));
 }
 OP(aclnnReduceSum, In(self), Ints(dim), Flag(keep), Type(dtype), Out(out)) {
     out.copy_(at::sum(self, all_if_empty(dim), keep, dtype).reshape(out.sizes()));
@@ -51,7 +52,9 @@ OP(aclnnStd, In(self), Ints(dim), Int(correction), Flag(keep), Out(out)) {
 OP(aclnnVar, In(self), Ints(dim), Flag(unbiased), Flag(keep), Out(out)) {
     out.copy_(at::var(self, all_if_empty(dim), unbiased ? 1 : 0, keep).reshape(out.sizes()));
 }
-OP(aclnnNorm, In(self), Num(p), Ints(dim), Flag(keep), Out(out)) { out.copy_(at::norm(self, p, dim, keep).reshape(out.sizes())); }
+OP(aclnnNorm, In(self), Num(p), Ints(dim), Flag(keep), Out(out)) {
+    out.copy_(at::norm(self, p, dim, keep).reshape(out.sizes()));
+}
 
 OP(aclnnCumsum, In(self), Int(dim), Type(dtype), Out(out)) { at::cumsum_out(out, self, dim, dtype); }
 OP(aclnnCumsumV2, In(self), Int(dim), Flag(exclusive), Flag(reverse), Out(out)) {

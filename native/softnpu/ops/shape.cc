@@ -12,14 +12,16 @@ OP(aclnnCat, List(tensors), Int(dim), Out(out)) { at::cat_out(out, tensors, dim)
 OP(aclnnStack, List(tensors), Int(dim), Out(out)) { at::stack_out(out, tensors, dim); }
 OP(aclnnSplitTensor, In(self), U64(sections), Int(dim), List(out)) {
     const auto pieces = at::split(self, sections, dim);
-    TORCH_CHECK(pieces.size() == out.size(), "split gives ", pieces.size(), " pieces, ", out.size(), " outputs were given");
+    TORCH_CHECK(pieces.size() == out.size(), "split gives ", pieces.size(), " pieces, ", out.size(),
+                " outputs were given");
     for (size_t i = 0; i < out.size(); ++i) {
         out[i].copy_(pieces[i]);
     }
 }
 OP(aclnnSplitWithSize, In(self), Ints(sizes), Int(dim), List(out)) {
     const auto pieces = at::split_with_sizes(self, sizes, dim);
-    TORCH_CHECK(pieces.size() == out.size(), "split gives ", pieces.size(), " pieces, ", out.size(), " outputs were given");
+    TORCH_CHECK(pieces.size() == out.size(), "split gives ", pieces.size(), " pieces, ", out.size(),
+                " outputs were given");
     for (size_t i = 0; i < out.size(); ++i) {
         out[i].copy_(pieces[i]);
     }

@@ -6,7 +6,8 @@
 namespace softnpu {
 
 namespace {
-constexpr double kCopySetup = 2e-6;  // s, a DMA descriptor and its doorbell; of the order of the vendor's vector-operator constant
+constexpr double kCopySetup =
+    2e-6;  // s, a DMA descriptor and its doorbell; of the order of the vendor's vector-operator constant
 }
 
 bool must_carry_out(const Device& device, uint64_t bytes, bool touches_device) {

@@ -11,8 +11,8 @@ namespace softnpu {
 
 class DeviceState;
 
-// With math skipped, device memory is not touched by large copies; up to this size they are carried out, since token ids, lengths
-// and flags ride on them.
+// With math skipped, device memory is not touched by large copies; up to this size they are carried out, since token
+// ids, lengths and flags ride on them.
 constexpr uint64_t kSmallCopy = 64 * 1024;
 
 bool must_carry_out(const Device& device, uint64_t bytes, bool touches_device);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/device_state.h"
 
+#include <cstring>
 #include <ctime>
 #include <vector>
-
-#include <cstring>
 
 #include "runtime/copy.h"
 

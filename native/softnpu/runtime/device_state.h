@@ -3,13 +3,13 @@
 // One device as this process uses it: its memory, streams and core limits.
 #pragma once
 
+#include <flexnpu_abi/acl_types.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <unordered_set>
-
-#include <flexnpu_abi/acl_types.h>
 
 #include "device/device.h"
 #include "runtime/memory.h"

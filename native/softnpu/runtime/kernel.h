@@ -22,7 +22,8 @@ struct KernelArgs {
 struct Kernel {
     uint32_t magic = kKernelMagic;
     const char* name = nullptr;
-    // Runs the mathematics. Returns false with a line in `error` (size bytes) when it could not. Not called when math is skipped.
+    // Runs the mathematics. Returns false with a line in `error` (size bytes) when it could not. Not called when math
+    // is skipped.
     bool (*execute)(void* state, char* error, uint32_t size) = nullptr;
     // Called once after the launch is over, whatever came of it.
     void (*drop)(void* state) = nullptr;

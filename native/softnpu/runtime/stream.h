@@ -4,6 +4,8 @@
 // Lock order: Stream::mutex_ before nothing else; the worker runs tasks without it.
 #pragma once
 
+#include <flexnpu_abi/acl_types.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -12,8 +14,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <flexnpu_abi/acl_types.h>
 
 #include "device/device.h"
 #include "runtime/kernel.h"

@@ -10,14 +10,14 @@ aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor* self, const aclTensor* oth
                                      const aclTensor* out, uint64_t* workspaceSize, aclOpExecutor** executor);
 aclnnStatus aclnnAdd(void* workspace, uint64_t workspaceSize, aclOpExecutor* executor, aclrtStream stream);
 
-#define CHECK(call)                                                                          \
-    do {                                                                                     \
-        int code = (int)(call);                                                              \
-        if (code != 0) {                                                                     \
-            const char* why = aclGetRecentErrMsg();                                          \
-            fprintf(stderr, "%s: error %d: %s\n", #call, code, why != NULL ? why : "-");     \
-            return 1;                                                                        \
-        }                                                                                    \
+#define CHECK(call)                                                                      \
+    do {                                                                                 \
+        int code = (int)(call);                                                          \
+        if (code != 0) {                                                                 \
+            const char* why = aclGetRecentErrMsg();                                      \
+            fprintf(stderr, "%s: error %d: %s\n", #call, code, why != NULL ? why : "-"); \
+            return 1;                                                                    \
+        }                                                                                \
     } while (0)
 
 enum { N = 1000 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where tasks come to lie on the device time line. Nothing here depends on how fast the host is: times are those of the model.
+// Where tasks come to lie on the device time line. Nothing here depends on how fast the host is: times are those of the
+// model.
 #include <cmath>
 
 #include "fixture.h"
@@ -23,7 +24,9 @@ class Lanes : public ::testing::Test {
         std::string error;
         device_ = Device::open(options, &error);
     }
-    int64_t model(const Cost& cost, uint32_t cores) const { return nanoseconds(modelled_seconds(device_->soc(), cost, cores)); }
+    int64_t model(const Cost& cost, uint32_t cores) const {
+        return nanoseconds(modelled_seconds(device_->soc(), cost, cores));
+    }
 
     std::unique_ptr<Device> device_;
     const int64_t start_ = 20'000'000'000;  // ahead of the clock, so that no task is late
@@ -69,9 +72,8 @@ TEST_F(Lanes, a_task_waits_for_as_many_cores_as_it_needs) {
     const int64_t end = left.run(cube_task(1e-3), 16, start_);
     EXPECT_EQ(right.run(cube_task(1e-3), 8, start_), start_ + model(cube_task(1e-3), 8)) << "8 of 24 are free";
     Lane third(*device_);
-    EXPECT_EQ(third.run(cube_task(1e-3), 16, start_), std::min(end, right.horizon_ns()) == end
-                                                          ? end + model(cube_task(1e-3), 16)
-                                                          : third.horizon_ns());
+    EXPECT_EQ(third.run(cube_task(1e-3), 16, start_),
+              std::min(end, right.horizon_ns()) == end ? end + model(cube_task(1e-3), 16) : third.horizon_ns());
     EXPECT_GE(third.horizon_ns(), end + model(cube_task(1e-3), 16));
 }
 

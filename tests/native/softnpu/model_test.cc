@@ -39,7 +39,8 @@ TEST(Model, more_cores_never_take_longer) {
     for (const Soc& soc : all_socs()) {
         for (uint32_t cores = 1; cores < soc.cube_cores; ++cores) {
             EXPECT_GE(modelled_seconds(soc, cube_task(1e-3), cores), modelled_seconds(soc, cube_task(1e-3), cores + 1));
-            EXPECT_GE(modelled_seconds(soc, memory_task(1e-3), cores), modelled_seconds(soc, memory_task(1e-3), cores + 1));
+            EXPECT_GE(modelled_seconds(soc, memory_task(1e-3), cores),
+                      modelled_seconds(soc, memory_task(1e-3), cores + 1));
         }
     }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Several processes on one device, and what is left when they are killed.
+#include <sys/wait.h>
+
 #include <csignal>
 #include <random>
-#include <sys/wait.h>
 #include <thread>
 
 #include "fixture.h"

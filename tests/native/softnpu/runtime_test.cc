@@ -48,8 +48,10 @@ TEST_F(Runtime, work_on_one_stream_keeps_its_order) {
     for (int round = 0; round < 200; ++round) {
         std::memset(source, round, sizeof source);
         ASSERT_EQ(aclrtMemsetAsync(device, sizeof source, 255 - round % 2, sizeof source, first_), ACL_SUCCESS);
-        ASSERT_EQ(aclrtMemcpyAsync(device, sizeof source, source, sizeof source, ACL_MEMCPY_HOST_TO_DEVICE, first_), ACL_SUCCESS);
-        ASSERT_EQ(aclrtMemcpyAsync(back, sizeof back, device, sizeof back, ACL_MEMCPY_DEVICE_TO_HOST, first_), ACL_SUCCESS);
+        ASSERT_EQ(aclrtMemcpyAsync(device, sizeof source, source, sizeof source, ACL_MEMCPY_HOST_TO_DEVICE, first_),
+                  ACL_SUCCESS);
+        ASSERT_EQ(aclrtMemcpyAsync(back, sizeof back, device, sizeof back, ACL_MEMCPY_DEVICE_TO_HOST, first_),
+                  ACL_SUCCESS);
         ASSERT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
         ASSERT_EQ(std::memcmp(source, back, sizeof back), 0) << "round " << round;
     }

@@ -22,14 +22,15 @@
 #define FLEXNPU_MESSAGE_SIZE 256u
 
 typedef struct flexnpu_control_page {
-    uint32_t magic;      /* daemon, once */
-    uint32_t version;    /* daemon, once */
-    uint32_t size;       /* daemon, once: sizeof(flexnpu_control_page) */
-    uint32_t device;     /* daemon, once: physical device ordinal */
+    uint32_t magic;               /* daemon, once */
+    uint32_t version;             /* daemon, once */
+    uint32_t size;                /* daemon, once: sizeof(flexnpu_control_page) */
+    uint32_t device;              /* daemon, once: physical device ordinal */
     char vnpu[FLEXNPU_NAME_SIZE]; /* daemon, once */
     /* One word so that a reader never sees a count without its revision:
      * bits 63..32 revision, 31..16 vector cores, 15..0 cube cores.
-     * daemon: release store, then FUTEX_WAKE on revision_futex; tenant: relaxed load on the hot path, acquire in the herald. */
+     * daemon: release store, then FUTEX_WAKE on revision_futex; tenant: relaxed load on the hot path, acquire in the
+     * herald. */
     uint64_t quota;
     uint64_t memory_bytes;   /* daemon: release; tenant: relaxed. Limit of the vNPU on this device. */
     uint32_t revision_futex; /* daemon: low 32 bits of the revision, release; tenant's herald sleeps on it */
@@ -38,10 +39,10 @@ typedef struct flexnpu_control_page {
 } flexnpu_control_page;
 
 typedef struct flexnpu_report_page {
-    uint32_t magic;   /* daemon, once */
-    uint32_t version; /* daemon, once */
-    uint32_t size;    /* daemon, once */
-    uint32_t pid;     /* daemon, once: as seen by SO_PEERCRED */
+    uint32_t magic;            /* daemon, once */
+    uint32_t version;          /* daemon, once */
+    uint32_t size;             /* daemon, once */
+    uint32_t pid;              /* daemon, once: as seen by SO_PEERCRED */
     uint64_t seen_revision;    /* tenant, release: newest revision an operator or the herald has read */
     uint64_t applied_revision; /* tenant, release: no work tiled under an older revision can still be launched */
     uint64_t applied_ns;       /* tenant, relaxed, before applied_revision: CLOCK_MONOTONIC of that moment */
@@ -77,10 +78,10 @@ typedef struct flexnpu_hello {
 
 typedef enum flexnpu_status {
     FLEXNPU_OK = 0,
-    FLEXNPU_BAD_HELLO = 1,      /* magic or size wrong */
-    FLEXNPU_BAD_VERSION = 2,    /* page versions differ */
+    FLEXNPU_BAD_HELLO = 1,   /* magic or size wrong */
+    FLEXNPU_BAD_VERSION = 2, /* page versions differ */
     FLEXNPU_UNKNOWN_VNPU = 3,
-    FLEXNPU_DENIED = 4,         /* peer is not allowed on this vNPU */
+    FLEXNPU_DENIED = 4, /* peer is not allowed on this vNPU */
     FLEXNPU_DAEMON_FAULT = 5,
 } flexnpu_status;
 
@@ -95,15 +96,9 @@ typedef struct flexnpu_welcome {
 static inline uint64_t flexnpu_pack_quota(uint32_t revision, uint32_t cube, uint32_t vector) {
     return ((uint64_t)revision << 32) | ((uint64_t)(vector & 0xffffu) << 16) | (cube & 0xffffu);
 }
-static inline uint32_t flexnpu_quota_revision(uint64_t quota) {
-    return (uint32_t)(quota >> 32);
-}
-static inline uint32_t flexnpu_quota_cube(uint64_t quota) {
-    return (uint32_t)(quota & 0xffffu);
-}
-static inline uint32_t flexnpu_quota_vector(uint64_t quota) {
-    return (uint32_t)((quota >> 16) & 0xffffu);
-}
+static inline uint32_t flexnpu_quota_revision(uint64_t quota) { return (uint32_t)(quota >> 32); }
+static inline uint32_t flexnpu_quota_cube(uint64_t quota) { return (uint32_t)(quota & 0xffffu); }
+static inline uint32_t flexnpu_quota_vector(uint64_t quota) { return (uint32_t)((quota >> 16) & 0xffffu); }
 
 #ifdef __cplusplus
 #define FLEXNPU_STATIC_ASSERT(cond, text) static_assert(cond, text)
