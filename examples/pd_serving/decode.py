@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decode instance: continuous batching over what prefill hands over, one token per running sequence and step.
 
-A sequence gets cache blocks for all it may grow to when it joins, so that none is ever put back. At most one hand-over is
-taken in between two steps, so that a burst of them does not hold up those that run.
+A sequence gets cache blocks for all it may grow to when it joins, so that none is ever put back. At most one hand-over
+is taken in between two steps, so that a burst of them does not hold up those that run.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ class DecodeEngine:
     def page(self) -> bytes:
         return self.metrics.page()
 
-    def submit(self, body: Any) -> Ticket:  # noqa: ARG002 - the interface of both instances
+    def submit(self, body: Any) -> Ticket:
         raise RequestError("this is the decode instance; send requests to the prefill instance")
 
     def stop(self) -> None:
@@ -209,10 +210,8 @@ class DecodeEngine:
         self._table = None
 
     def _tell(self, sequence: Sequence, message: Message) -> None:
-        try:
+        with suppress(LinkError):  # the listening thread sees the same, and its note comes through the inbox
             sequence.link.send(message)
-        except LinkError:
-            pass  # the listening thread sees the same, and its note comes through the inbox
 
     def _waiting_requests(self) -> float:
         return len(self._waiting) + self._inbox.qsize()

@@ -68,9 +68,7 @@ def _engine(options: argparse.Namespace) -> PrefillEngine | DecodeEngine:
             PrefillOptions(options.link, options.max_len, options.token_budget, options.run_ahead, options.patience),
         )
     blocks = options.cache_blocks or _blocks_that_fit(weights, device, options)
-    return DecodeEngine(
-        model, DecodeOptions(options.link, options.max_len, options.max_batch, blocks, options.slots)
-    )
+    return DecodeEngine(model, DecodeOptions(options.link, options.max_len, options.max_batch, blocks, options.slots))
 
 
 def _device(name: str) -> torch.device:

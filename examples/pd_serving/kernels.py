@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fused operators a decoder layer is made of: torch_npu's on an NPU, plain torch elsewhere.
 
-Rows are tokens. A paged cache is (blocks, block, kv_heads * head_dim); a block table names each sequence's blocks in order.
+Rows are tokens. A paged cache is (blocks, block, kv_heads * head_dim); a block table names each sequence's blocks in
+order.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Heads:
 
 
 class Kernels(Protocol):
-    """What a layer calls. `ends` are running sums of the sequences' lengths; `lengths` count the token being decoded."""
+    """What a layer calls. `ends` are running sums of the sequences' lengths; `lengths` count the decoded one too."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor: ...
 
@@ -140,18 +141,14 @@ class TorchKernels:
 
     def attend_packed(self, q: Tensor, k: Tensor, v: Tensor, ends: Sequence[int]) -> Tensor:
         starts = [0, *ends[:-1]]
-        parts = [
-            self._attend(q[a:b], k[a:b], v[a:b], causal=True) for a, b in zip(starts, ends, strict=True)
-        ]
+        parts = [self._attend(q[a:b], k[a:b], v[a:b], causal=True) for a, b in zip(starts, ends, strict=True)]
         return torch.cat(parts)
 
     def attend_paged(self, q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Sequence[int]) -> Tensor:
         heads = self._heads
         rows = []
         for index, length in enumerate(lengths):
-            keys, values = (
-                cache[table[index].long()].view(-1, heads.kv, heads.dim)[:length] for cache in (k, v)
-            )
+            keys, values = (cache[table[index].long()].view(-1, heads.kv, heads.dim)[:length] for cache in (k, v))
             rows.append(self._attend(q[index].view(1, heads.query, heads.dim), keys, values, causal=False))
         return torch.cat(rows).view(len(lengths), heads.query_width)
 

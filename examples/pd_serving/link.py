@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,16 +53,16 @@ class Link:
 
     def close(self) -> None:
         # shutdown wakes a thread that reads; close alone does not.
-        try:
+        with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._socket.close()
 
 
 def check_path(path: Path) -> None:
     if len(str(path)) > _LONGEST_PATH:
-        raise LinkError(f"--link {str(path)!r} is {len(str(path))} characters; a unix socket's path has at most {_LONGEST_PATH}")
+        raise LinkError(
+            f"--link {str(path)!r} is {len(str(path))} characters; a unix socket's path has at most {_LONGEST_PATH}"
+        )
 
 
 def connect(path: Path, layout: Layout, patience: float, stopped: Callable[[], bool]) -> tuple[Link, Pool]:
@@ -75,7 +76,9 @@ def connect(path: Path, layout: Layout, patience: float, stopped: Callable[[], b
         except OSError as error:
             connection.close()
             if time.monotonic() > deadline or stopped():
-                raise LinkError(f"no decode instance listens at {path} ({error.strerror}); start one with --role decode") from error
+                raise LinkError(
+                    f"no decode instance listens at {path} ({error.strerror}); start one with --role decode"
+                ) from error
             time.sleep(0.1)
     connection.settimeout(patience)
     try:
@@ -88,7 +91,9 @@ def connect(path: Path, layout: Layout, patience: float, stopped: Callable[[], b
     slots = theirs.slots
     if Layout(layout.layers, layout.width, layout.dtype, slots, layout.slot_tokens) != theirs:
         connection.close()
-        raise LinkError(f"decode at {path} has {theirs}, prefill {layout}; start both with the same model, dtype and --max-len")
+        raise LinkError(
+            f"decode at {path} has {theirs}, prefill {layout}; start both with the same model, dtype and --max-len"
+        )
     return Link(connection), Pool(descriptors[0], theirs)
 
 
@@ -100,25 +105,32 @@ class Listener:
         self._pool = pool
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            path.unlink(missing_ok=True)
+            if path.is_socket():  # of an instance that was killed
+                path.unlink()
             self._socket.bind(str(path))
         except OSError as error:
-            raise LinkError(f"--link {str(path)!r} cannot be bound ({error.strerror}); name a path in a folder of yours") from error
+            raise LinkError(
+                f"--link {str(path)!r} cannot be bound ({error.strerror}); name a path in a folder of yours"
+            ) from error
         self._socket.listen(1)
 
     def accept(self) -> Link | None:
         """The next prefill instance; None once closed."""
-        try:
-            connection, _ = self._socket.accept()
-            socket.send_fds(connection, [json.dumps(asdict(self._pool.layout)).encode()], [self._pool.descriptor])
-        except OSError:
-            return None
-        return Link(connection)
+        greeting = json.dumps(asdict(self._pool.layout)).encode()
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return None
+            try:
+                socket.send_fds(connection, [greeting], [self._pool.descriptor])
+            except OSError:  # it came and went
+                connection.close()
+                continue
+            return Link(connection)
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)
-        try:
+        with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._socket.close()

@@ -23,8 +23,8 @@ from pd_serving.weights import Weights
 class LaunchWindow:
     """Keeps the host at most so many layers ahead of the device.
 
-    A long prompt's layers are launched within milliseconds and run for half a second. Whatever is launched runs as it was
-    tiled then, so that a changed core limit would take hold only after the queue; this keeps the queue short.
+    A long prompt's layers are launched within milliseconds and run for half a second. Whatever is launched runs as it
+    was tiled then, so that a changed core limit would take hold only after the queue; this keeps the queue short.
     """
 
     def __init__(self, device: torch.device, layers: int) -> None:
@@ -131,9 +131,7 @@ class PagedCache:
         width = weights.heads.kv_width
         like = weights.embedding
         self.blocks = blocks
-        self.store = torch.empty(
-            (len(weights.layers), 2, blocks, BLOCK, width), dtype=like.dtype, device=like.device
-        )
+        self.store = torch.empty((len(weights.layers), 2, blocks, BLOCK, width), dtype=like.dtype, device=like.device)
         self.keys = [layer[0] for layer in self.store]
         self.values = [layer[1] for layer in self.store]
         self.flat_keys = [each.view(-1, width) for each in self.keys]

@@ -18,7 +18,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def prepare(device: str) -> None:
-    """torch and transformers load torch_npu wherever it is installed, and fail where CANN is missing: load it by --device."""
+    """torch and transformers load torch_npu where it is installed, and fail without CANN: load it by --device."""
     os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"
     if not device.startswith("npu"):
         sys.modules.setdefault("torch_npu", None)  # type: ignore[arg-type] # None is Python's "not to be imported"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prefill instance: prompts first in, first out, in batches up to a token budget; then their keys and values go to decode.
+"""The prefill instance: prompts first in, first out, in batches up to a token budget; keys and values go to decode.
 
 Threads: this loop alone touches the device. HTTP threads put tickets into the inbox, the link's thread puts answers to
 tickets and freed slots; both sleep otherwise.
@@ -128,7 +128,9 @@ class PrefillEngine:
             while batch := self._next_batch():
                 self._iterate(batch, link, pool)
         finally:
-            self._end("the engine has been stopped" if self._stopping.is_set() else f"decode at {self._options.link} is gone")
+            self._end(
+                "the engine has been stopped" if self._stopping.is_set() else f"decode at {self._options.link} is gone"
+            )
             link.close()
         if self._lost and not self._stopping.is_set():
             raise LinkError(f"the decode instance at {self._options.link} is gone; start it again, then this one")

@@ -62,7 +62,9 @@ def parse(body: Any, limits: Limits) -> Ticket:
     prompt = _prompt(body, limits)
     max_tokens = _integer(body, "max_tokens", 16, 1, limits.total)
     if len(prompt) + max_tokens > limits.total:
-        raise RequestError(f"prompt of {len(prompt)} and max_tokens of {max_tokens} tokens; together at most {limits.total}")
+        raise RequestError(
+            f"prompt of {len(prompt)} and max_tokens of {max_tokens} tokens; together at most {limits.total}"
+        )
     return Ticket(prompt, max_tokens, bool(body.get("ignore_eos", False)), bool(body.get("stream", False)))
 
 
@@ -75,7 +77,9 @@ def _prompt(body: dict[str, Any], limits: Limits) -> list[int]:
         raise RequestError(f"prompt_token_ids must be a list of 1 to {limits.prompt} ids")
     for token in ids:
         if type(token) is not int or not 0 <= token < limits.vocabulary:
-            raise RequestError(f"prompt_token_ids has {token!r}; an id is a whole number from 0 to {limits.vocabulary - 1}")
+            raise RequestError(
+                f"prompt_token_ids has {token!r}; an id is a whole number from 0 to {limits.vocabulary - 1}"
+            )
     return ids
 
 

@@ -55,14 +55,22 @@ def read_config(path: Path) -> Qwen2Config:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"model config {str(path)!r} cannot be read ({error}); name a Hugging Face config.json") from error
+        raise ConfigError(
+            f"model config {str(path)!r} cannot be read ({error}); name a Hugging Face config.json"
+        ) from error
     if fields.get("model_type") != "qwen2":
         raise ConfigError(f"{path}: model_type is {fields.get('model_type')!r}; this engine serves 'qwen2'")
     return Qwen2Config(**fields)
 
 
-def load(
-    config: Qwen2Config, device: torch.device, dtype: torch.dtype, *, positions: int, seed: int | None, folder: Path | None
+def load(  # noqa: PLR0913 - three of them say where values come from, and are named in every call
+    config: Qwen2Config,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    positions: int,
+    seed: int | None,
+    folder: Path | None,
 ) -> Weights:
     """Weights from a folder of safetensors, or random ones from a seed, or, with neither, whatever the memory holds."""
     if folder is not None:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 import httpx
 
+from flexnpu.client import Client
 from flexnpu.controller.decision import Applied
 from flexnpu.controller.seam import CoresError, DeviceView
+from flexnpu.errors import FlexNpuError
 from flexnpu.planner import Split
 
-# Operators take milliseconds; a move that is not applied by then waits for a hung engine.
-APPLY_WITHIN = 5.0
+# Operators take milliseconds. A move that is not applied by then waits for a hung engine, and the loop must go on.
+APPLY_WITHIN = 0.5
+_REFUSALS = (OSError, httpx.HTTPError, FlexNpuError)
 
 
 class DaemonClient(Protocol):
@@ -43,21 +45,16 @@ class DaemonCores:
     client: DaemonClient
     prefill: str
     decode: str
-    refusals: tuple[type[Exception], ...] = (OSError, httpx.HTTPError)
 
     @classmethod
     def connect(cls, prefill: str, decode: str, runtime_dir: Path | None = None) -> DaemonCores:
         """Through the admin socket of the daemon at hand."""
-        # By name: the loop and its tests do without the client, and a command that is not run does not pay for it.
-        client = import_module("flexnpu.client").Client(runtime_dir)
-        errors = vars(import_module("flexnpu.errors")).values()
-        own = tuple(each for each in errors if isinstance(each, type) and issubclass(each, Exception))
-        return cls(client, prefill, decode, (OSError, httpx.HTTPError, *own))
+        return cls(Client(runtime_dir), prefill, decode)
 
     def look(self) -> DeviceView:
         try:
             vnpus, devices = self.client.vnpus(), self.client.devices()
-        except self.refusals as error:
+        except _REFUSALS as error:
             raise CoresError(str(error)) from error
         prefill, decode = (self._named(vnpus, name) for name in (self.prefill, self.decode))
         index = _field(prefill, "device")
@@ -80,7 +77,7 @@ class DaemonCores:
         moves = [{"vnpu": self.prefill, "cores": split.prefill}, {"vnpu": self.decode, "cores": split.decode}]
         try:
             answer = self.client.rebalance(moves, wait=APPLY_WITHIN)
-        except self.refusals as error:
+        except _REFUSALS as error:
             raise CoresError(str(error)) from error
         revision = _field(answer, "revision", None)
         return Applied(

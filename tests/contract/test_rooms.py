@@ -16,6 +16,7 @@ ROOT = Path(flexnpu.__file__).parent
 # What every room may use: no decisions, no daemon.
 COMMON = {"__version__", "errors", "units", "paths"}
 ROOMS: dict[str, set[str]] = {
+    "environment": set(),
     "errors": set(),
     "units": set(),
     "paths": {"_native"},

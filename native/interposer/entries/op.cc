@@ -167,8 +167,9 @@ __attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* worksp
     auto real = reinterpret_cast<aclnnLaunch>(real_function(first_phase_two + op));
     if (real == nullptr) return ACL_ERROR_API_NOT_SUPPORT;
     if (!attached()) return kRefused;
-    const uint64_t key = operator_words(op) != 0 ? reinterpret_cast<uint64_t>(executor) : key_of_operator(op);
-    uint32_t generation = key != 0 ? tenant.probe.launching(key) : 0;
+    // An operator of unknown signature is known by its executor all the same where that came from the cache.
+    uint32_t generation = executor != nullptr ? tenant.probe.launching(reinterpret_cast<uint64_t>(executor)) : 0;
+    if (generation == 0 && operator_words(op) == 0) generation = tenant.probe.launching(key_of_operator(op));
     const aclnnStatus status = real(workspace, workspaceSize, executor, stream);
     if (generation != 0) tenant.probe.launched(generation);
     tenant.report.launched();

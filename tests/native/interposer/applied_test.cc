@@ -117,6 +117,21 @@ TEST_F(Applied, only_after_an_operator_of_unknown_signature_was_launched) {
     EXPECT_TRUE(daemon.applied_within(2, 20));
 }
 
+TEST_F(Applied, hits_of_an_operator_of_unknown_signature_are_over_when_they_were_launched) {
+    uint8_t key[] = "shape";
+    Tiled op;
+    SetPTACacheHashKey(key, sizeof key);
+    ASSERT_EQ(aclnnAddRmsNormCastGetWorkspaceSize(nullptr, nullptr, &op.size, &op.executor), ACL_SUCCESS);
+    ASSERT_EQ(aclnnAddRmsNormCast(nullptr, op.size, op.executor, nullptr), ACL_SUCCESS);
+    for (int hit = 0; hit < 3; ++hit) {
+        ASSERT_EQ(PTAFindExecCache(key, sizeof key, &op.size), op.executor);
+        ASSERT_EQ(aclnnAddRmsNormCast(nullptr, op.size, op.executor, nullptr), ACL_SUCCESS);
+    }
+    daemon.publish(2, 6, 12);
+    EXPECT_TRUE(daemon.applied_within(2, 20));
+    EXPECT_EQ(daemon.report().ungoverned, 0u) << "none was given up";
+}
+
 TEST_F(Applied, an_executor_that_is_destroyed_is_waited_for_no_longer) {
     const Tiled old = tile();
     daemon.publish(2, 6, 12);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pair of instances with a tiny random model: on the CPU, or on the NPU where the program that runs the tests has one."""
+"""A pair of instances with a tiny random model: on the CPU, or on the NPU where the tests' program has one."""
 
 import json
 import os

@@ -28,7 +28,10 @@ class Pair:
     def start(self, role):
         with self.log.open("a") as log:
             process = subprocess.Popen(
-                [sys.executable, str(ENGINE), "--role", role, *self._common], stdout=subprocess.PIPE, stderr=log, text=True
+                [sys.executable, str(ENGINE), "--role", role, *self._common],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
             )
         line = process.stdout.readline()
         assert "listens on" in line, self.log.read_text()

@@ -5,7 +5,8 @@ from pd_serving.instance import main
 from pd_serving.model import BLOCK, LaunchWindow, Model, PagedCache, blocks_for
 from pd_serving.options import parse
 from pd_serving.pool import Layout, Pool, Staging
-from pd_serving.ticket import Limits, RequestError, parse as parse_request
+from pd_serving.ticket import Limits, RequestError
+from pd_serving.ticket import parse as parse_request
 from pd_serving.weights import ConfigError, from_model, load, read_config
 from transformers import Qwen2ForCausalLM
 
@@ -21,7 +22,14 @@ def reference(tiny_config):
 def generate(reference, prompt, count):
     ids = torch.tensor([prompt])
     with torch.no_grad():
-        out = reference.generate(ids, max_new_tokens=count, min_new_tokens=count, do_sample=False, eos_token_id=None, attention_mask=torch.ones_like(ids))
+        out = reference.generate(
+            ids,
+            max_new_tokens=count,
+            min_new_tokens=count,
+            do_sample=False,
+            eos_token_id=None,
+            attention_mask=torch.ones_like(ids),
+        )
     return out[0, len(prompt) :].tolist()
 
 
@@ -30,7 +38,9 @@ def disaggregated(weights, prompts, count):
     model = Model(weights, CPU)
     lengths = [len(prompt) for prompt in prompts]
     kv = torch.empty(len(weights.layers), 2, sum(lengths) + BLOCK, weights.heads.kv_width)
-    last = model.prefill(torch.tensor(sum(prompts, [])), lengths, kv, LaunchWindow(CPU, 2))
+    last = model.prefill(
+        torch.tensor([token for prompt in prompts for token in prompt]), lengths, kv, LaunchWindow(CPU, 2)
+    )
     layout = Layout.of(weights, len(prompts), 512)
     pool, staging, cache = Pool.create(layout), Staging(layout, CPU), PagedCache(weights, 16)
     tables, start = [], 0
@@ -122,6 +132,19 @@ def test_a_bad_request_is_told_what_is_wrong(body, names):
 
 
 def test_an_overlong_link_path_is_refused(tiny_config, capsys):
-    options = parse(["--role", "decode", "--model", str(tiny_config), "--device", "cpu", "--port", "0", "--link", "/tmp/" + "x" * 110])
+    options = parse(
+        [
+            "--role",
+            "decode",
+            "--model",
+            str(tiny_config),
+            "--device",
+            "cpu",
+            "--port",
+            "0",
+            "--link",
+            "/tmp/" + "x" * 110,
+        ]
+    )
     assert main(options) == 1
     assert "at most 107" in capsys.readouterr().err

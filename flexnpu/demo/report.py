@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a replay came to: latencies, throughput, goodput, the cores over time. Pure; all times are device seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+MODELLED = "modelled on the software NPU: device times are those of its SoC model, not of an NPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What counts as good."""
+
+    ttft: float = 1.0
+    tpot: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One request of a replay. A request without tokens was not answered; why says what came instead."""
+
+    arrived: float
+    prompt: int
+    output: int
+    tokens: tuple[float, ...] = ()  # when each token was there, same origin as arrived
+    why: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        return len(self.tokens) == self.output
+
+    @property
+    def ttft(self) -> float:
+        return self.tokens[0] - self.arrived
+
+    @property
+    def tpot(self) -> float | None:
+        """Seconds per token after the first; None for a single token."""
+        return (self.tokens[-1] - self.tokens[0]) / (len(self.tokens) - 1) if len(self.tokens) > 1 else None
+
+    @property
+    def latency(self) -> float:
+        return self.tokens[-1] - self.arrived
+
+    def meets(self, targets: Targets) -> bool:
+        return self.finished and self.ttft <= targets.ttft and (self.tpot is None or self.tpot <= targets.tpot)
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """The split at one moment."""
+
+    at: float
+    prefill: int
+    decode: int
+    waiting: int  # requests without a first token
+    running: int  # requests with one that are not finished
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A distribution in three numbers; None where there is nothing to count."""
+
+    mean: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        if not values:
+            return cls()
+        p50, p99 = np.percentile(values, (50, 99))
+        return cls(float(np.mean(values)), float(p50), float(p99))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One replay under one policy."""
+
+    policy: str
+    requests: tuple[Served, ...]
+    cores: tuple[Cores, ...]
+    moves: int = 0
+    decisions: int = 0
+
+    @property
+    def finished(self) -> tuple[Served, ...]:
+        return tuple(request for request in self.requests if request.finished)
+
+    @property
+    def seconds(self) -> float:
+        """From the first arrival to the last token."""
+        ends = [request.tokens[-1] for request in self.finished]
+        return max(ends) - min(request.arrived for request in self.requests) if ends else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of a run. Unfinished and refused requests count as misses of the goodput."""
+
+    policy: str
+    requests: int
+    finished: int
+    ttft: Spread
+    tpot: Spread
+    latency: Spread
+    seconds: float
+    tokens_per_second: float
+    requests_per_second: float
+    goodput: float  # requests per second within the targets
+    attainment: float  # 0 to 1, of all requests
+    moves: int
+    decisions: int
+    cores: dict[str, float] = field(default_factory=dict)  # mean over time, by phase
+
+
+def summarise(run: Run, targets: Targets) -> Summary:
+    good = sum(request.meets(targets) for request in run.requests)
+    seconds = run.seconds
+    rate = 1 / seconds if seconds > 0 else 0.0
+    return Summary(
+        policy=run.policy,
+        requests=len(run.requests),
+        finished=len(run.finished),
+        ttft=Spread.of([request.ttft for request in run.finished]),
+        tpot=Spread.of([request.tpot for request in run.finished if request.tpot is not None]),
+        latency=Spread.of([request.latency for request in run.finished]),
+        seconds=seconds,
+        tokens_per_second=rate * sum(request.prompt + request.output for request in run.finished),
+        requests_per_second=rate * len(run.finished),
+        goodput=rate * good,
+        attainment=good / len(run.requests) if run.requests else 0.0,
+        moves=run.moves,
+        decisions=run.decisions,
+        cores={
+            "prefill": float(np.mean([each.prefill for each in run.cores])) if run.cores else 0.0,
+            "decode": float(np.mean([each.decode for each in run.cores])) if run.cores else 0.0,
+        },
+    )
+
+
+def document(runs: Sequence[Run], targets: Targets, setting: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of the demo; docs/demo.md names the fields."""
+    return {
+        "schema": SCHEMA,
+        "note": MODELLED,
+        "setting": setting,
+        "targets": asdict(targets),
+        "runs": [
+            {
+                "summary": asdict(summarise(run, targets)),
+                "cores": [asdict(each) for each in run.cores],
+                "requests": [
+                    {
+                        "arrived": request.arrived,
+                        "prompt": request.prompt,
+                        "output": request.output,
+                        "finished": request.finished,
+                        "ttft": request.ttft if request.tokens else None,
+                        "tpot": request.tpot if request.tokens else None,
+                        "latency": request.latency if request.finished else None,
+                        "why": request.why,
+                    }
+                    for request in run.requests
+                ],
+            }
+            for run in runs
+        ],
+    }

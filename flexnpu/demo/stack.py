@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo runs on: a daemon with a paced software device, and two engines on vNPUs of their own.
+
+All of it ends with the demo, whatever ends the demo.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import flexnpu
+from flexnpu.client import Client
+from flexnpu.errors import BackendError, FlexNpuError
+
+EXAMPLE = Path(flexnpu.__file__).parents[1] / "examples" / "pd_serving"
+MODEL = EXAMPLE / "qwen2.5-7b.json"
+SOC = "Ascend910B2"
+HALF = (12, 12)  # cores of prefill and decode
+MEMORY = {"prefill": "22GiB", "decode": "30GiB"}
+_START_WITHIN = 120.0  # wall seconds: importing torch twice on two cores
+_END_WITHIN = 15.0
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class StackError(FlexNpuError):
+    """A part of the demo did not start or has ended; the message has the end of its log."""
+
+    code = "demo_failed"
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Stack:
+    """The running parts. Use as a context manager."""
+
+    def __init__(self) -> None:
+        if not (EXAMPLE / "engine.py").is_file():
+            raise BackendError(f"{EXAMPLE} is not there", next_step="run the demo from a checkout of FlexNPU")
+        self.root = Path(tempfile.mkdtemp(prefix="flexnpu-demo-"))
+        self.runtime_dir = self.root / "run"
+        self.ports = {role: _free_port() for role in MEMORY}
+        self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self.client = Client(self.runtime_dir)
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end()
+
+    @property
+    def state_file(self) -> Path:
+        """The software device's state (flexnpu.softnpu)."""
+        return self.runtime_dir / "softnpu" / "device0"
+
+    def url(self, role: str) -> str:
+        return f"http://127.0.0.1:{self.ports[role]}"
+
+    def split(self) -> tuple[int, int]:
+        """Cores of prefill and decode as they are granted."""
+        cores = {vnpu.name: vnpu.cores for vnpu in self.client.vnpus()}
+        return cores["prefill"], cores["decode"]
+
+    def start_controller(self, decisions: Path, ttft: str, itl: str) -> subprocess.Popen[bytes]:
+        roles = [f"--{role}={role}={self.url(role)}" for role in MEMORY]
+        targets = ["--ttft", ttft, "--itl", itl]
+        command = ["controller", *roles, "--model", str(MODEL), *targets, "--decisions", str(decisions), "--quiet"]
+        return self._flexnpu("controller", *command)
+
+    def stop(self, part: subprocess.Popen[bytes]) -> None:
+        part.terminate()
+        try:
+            part.wait(_END_WITHIN)
+        except subprocess.TimeoutExpired:
+            part.kill()
+            part.wait()
+        self._parts = [each for each in self._parts if each[1] is not part]
+
+    def check(self) -> None:
+        """Raises StackError when a part has ended by itself."""
+        for name, part in self._parts:
+            if part.poll() is not None:
+                raise StackError(f"{name} has ended with status {part.returncode}: {self._last_line(name)}")
+
+    def _start(self) -> None:
+        options = ["--soc", SOC, "--clock", "paced", "--math", "skip", "--runtime-dir", str(self.runtime_dir)]
+        self._run("flexnpud", [sys.executable, "-m", "flexnpu.daemon.main", *options])
+        self._wait("flexnpud", lambda: bool(self.client.version()))
+        link = self.root / "link.sock"
+        for role, cores in zip(MEMORY, HALF, strict=True):
+            engine = [sys.executable, str(EXAMPLE / "engine.py"), "--role", role, "--model", str(MODEL)]
+            engine += ["--port", str(self.ports[role]), "--link", str(link)]
+            quota = ["--name", role, "--phase", role, "--cores", str(cores), "--memory", MEMORY[role]]
+            self._flexnpu(role, "run", *quota, "--", *engine)
+        for role in MEMORY:
+            self._wait(role, lambda port=self.ports[role]: _healthy(port))  # type: ignore[misc] # bound per turn
+
+    def _flexnpu(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        return self._run(name, [sys.executable, "-m", "flexnpu.cli.main", *arguments])
+
+    def _run(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "FLEXNPU_RUNTIME_DIR": str(self.runtime_dir), "OMP_NUM_THREADS": "1"}
+        with self._log(name).open("ab") as log:
+            part = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, in a process that has no lock of Python's
+            )
+        self._parts.append((name, part))
+        return part
+
+    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
+        end = time.monotonic() + _START_WITHIN
+        while not _answers(ready):
+            self.check()
+            if time.monotonic() > end:
+                raise StackError(f"{name} does not answer after {_START_WITHIN:g} s: {self._last_line(name)}")
+            time.sleep(0.1)
+
+    def _end(self) -> None:
+        self.client.close()
+        # Engines before the daemon, so that it sees them go; decode last, since prefill holds its end of the link.
+        for _, part in reversed(self._parts):
+            self.stop(part)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _log(self, name: str) -> Path:
+        return self.root / f"{name}.log"
+
+    def _last_line(self, name: str) -> str:
+        try:
+            lines = self._log(name).read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "its log is empty"
+
+
+def _answers(ready: Callable[[], bool]) -> bool:
+    try:
+        return ready()
+    except (OSError, http.client.HTTPException, FlexNpuError):
+        return False
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.client.OK
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

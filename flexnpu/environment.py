@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every environment variable that FlexNPU reads, in one table; docs/environment.md is made from it.
+
+python -m flexnpu.environment > docs/environment.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One public variable."""
+
+    name: str
+    read_by: str
+    values: str
+    default: str
+    meaning: str
+
+
+TENANT = "libflexnpu.so"
+SOFTNPU = "the software NPU"
+COMMANDS = "flexnpu, flexnpud"
+
+VARIABLES = (
+    Variable(
+        "FLEXNPU_RUNTIME_DIR",
+        COMMANDS,
+        "a directory",
+        "$XDG_RUNTIME_DIR/flexnpu, /run/flexnpu (root), /tmp/flexnpu-UID",
+        "the daemon's sockets, registry and software device state; mode 0700",
+    ),
+    Variable(
+        "FLEXNPU_LIB_DIR",
+        COMMANDS,
+        "a directory",
+        "flexnpu/lib of the package",
+        "where libflexnpu.so and softnpu/ lie; for tests and build trees",
+    ),
+    Variable(
+        "FLEXNPU_SOC_PATH",
+        COMMANDS,
+        "directories, colon between",
+        "none",
+        "more SoC specifications (YAML), before those of the package",
+    ),
+    Variable("FLEXNPU_SOCKET", TENANT, "a path", "set by flexnpu run", "the daemon's attach socket"),
+    Variable("FLEXNPU_VNPU", TENANT, "a name", "set by flexnpu run", "the vNPU to attach to"),
+    Variable("FLEXNPU_LOG", TENANT, "error, warn, info, debug", "warn", "what goes to stderr"),
+    Variable("FLEXNPU_SOFTNPU_SOC", SOFTNPU, "a SoC name", "Ascend910B2", "the SoC that is modelled"),
+    Variable("FLEXNPU_SOFTNPU_DEVICES", SOFTNPU, "1 to 16", "1", "how many devices there are"),
+    Variable(
+        "FLEXNPU_SOFTNPU_CLOCK", SOFTNPU, "free, paced", "free", "as fast as the CPU goes, or at the model's pace"
+    ),
+    Variable(
+        "FLEXNPU_SOFTNPU_MATH",
+        SOFTNPU,
+        "exact, skip",
+        "exact",
+        "results as ATen gives them, or undefined and memory untouched",
+    ),
+    Variable(
+        "FLEXNPU_SOFTNPU_SCALE",
+        SOFTNPU,
+        "1e-6 to 1e6",
+        "1",
+        "wall seconds per device second when the device's state is made",
+    ),
+    Variable(
+        "FLEXNPU_SOFTNPU_STATE",
+        SOFTNPU,
+        "a directory",
+        "none: private to the process",
+        "state that all processes on the devices share",
+    ),
+)
+
+
+def table() -> str:
+    """The table in Markdown."""
+    head = "# Environment variables\n\nMade by `python -m flexnpu.environment`; a test holds it to the code.\n\n"
+    rows = [f"| `{v.name}` | {v.read_by} | {v.values} | {v.default} | {v.meaning} |\n" for v in VARIABLES]
+    return head + "| variable | read by | values | default | meaning |\n|---|---|---|---|---|\n" + "".join(rows)
+
+
+if __name__ == "__main__":
+    print(table(), end="")
