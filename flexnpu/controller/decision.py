@@ -17,11 +17,11 @@ Mode = Literal["planned", "safe"]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How a move ended. done: no work tiled under the older revision can still be launched."""
+    """How a move ended. done: no work tiled under the older revision can still be launched. revisions: by vNPU."""
 
     done: bool
     wall_seconds: float
-    revision: int | None = None
+    revisions: Mapping[str, int] | None = None
     error: str | None = None
 
 

@@ -29,7 +29,7 @@ class FakeCores:
             raise CoresError(self.refusal or self.gone)
         self.moves.append(split)
         self.view = replace(self.view, split=split)
-        return Applied(done=True, wall_seconds=0.003, revision=len(self.moves))
+        return Applied(done=True, wall_seconds=0.003, revisions={"prefill": len(self.moves), "decode": len(self.moves)})
 
 
 @dataclass

@@ -67,7 +67,12 @@ def test_a_decision_can_be_read_back_with_inputs_alternatives_and_reason(loop, w
     assert told["inputs"]["prefill"]["waiting_tokens"] == 4 * 2048
     assert told["forecast"]["decode_seconds"] < 0.05
     assert len(told["alternatives"]) > 10
-    assert told["applied"] == {"done": True, "wall_seconds": 0.003, "revision": 1, "error": None}
+    assert told["applied"] == {
+        "done": True,
+        "wall_seconds": 0.003,
+        "revisions": {"prefill": 1, "decode": 1},
+        "error": None,
+    }
     assert "ITL target" in told["reason"]
 
 
