@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,27 +24,29 @@ from flexnpu.demo.stack import HALF, MODEL, SOC, Stack
 from flexnpu.demo.trace import HEAD, Arrival, read_azure, shorten_gaps
 from flexnpu.errors import InvalidValue
 
-MINUTES = 3.0
 # Device seconds. Under a static half/half split the longest burst of these minutes is worked off well within them.
 LONGEST_GAP = 6.0
 STATIC = "static half/half"
 CONTROLLED = "controller"
 
 
-def run_demo(*, json_file: Path | None = None, png_file: Path | None = None) -> None:
-    """Runs the whole demo; prints a table and writes JSON and picture where asked. Raises flexnpu.errors."""
-    console = Console(file=sys.stdout)
+def run_demo(*, minutes: float = 3.0, json_file: Path | None = None, png_file: Path | None = None) -> None:
+    """Runs the whole demo on the first `minutes` of the trace; prints a table and writes JSON and picture where asked.
+
+    Raises flexnpu.errors.
+    """
+    console = Console(soft_wrap=not sys.stdout.isatty())
     for file in (json_file, png_file):
         _must_be_writable(file)
     targets = Targets()
-    arrivals = shorten_gaps(read_azure(HEAD, MINUTES), LONGEST_GAP)
+    arrivals = shorten_gaps(read_azure(HEAD, minutes), LONGEST_GAP)
     before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         console.print(f"starting a daemon on a software {SOC}, and two engines of {MODEL.stem} on it …")
         with Stack() as stack:
             console.print("measuring how fast this host's Python is beside the modelled device …")
             calibration = calibrate(stack.ports["prefill"], stack.state_file)
-            _tell(console, calibration, arrivals)
+            _tell(console, calibration, len(arrivals), minutes)
             runs = [_static(stack, arrivals, calibration, console), _controlled(stack, arrivals, calibration, console)]
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -52,11 +55,12 @@ def run_demo(*, json_file: Path | None = None, png_file: Path | None = None) -> 
         "soc": SOC,
         "model": MODEL.stem,
         "trace": HEAD.name,
-        "minutes": MINUTES,
+        "minutes": minutes,
         "longest_gap": LONGEST_GAP,
         **asdict(calibration),
     }
     if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(document(runs, targets, setting), indent=1) + "\n")
         console.print(f"wrote {json_file}")
     if png_file is not None:
@@ -75,10 +79,10 @@ def _controlled(stack: Stack, arrivals: Sequence[Arrival], calibration: Calibrat
     run = _replay(stack, CONTROLLED, arrivals, calibration, console)
     stack.check()
     stack.stop(controller)
-    records = [json.loads(line) for line in journal.read_text().splitlines()]
-    decisions = [record for record in records if record["kind"] == "decision"]
-    moves = sum(bool(record["moved"]) for record in decisions)
-    return Run(run.policy, run.requests, run.cores, moves, len(decisions))
+    records = (json.loads(line) for line in journal.read_text().splitlines())
+    moves = [record["applied"] for record in records if record["kind"] == "decision" and record["moved"]]
+    applied = tuple(float(move["wall_seconds"]) if move["done"] else None for move in moves)
+    return Run(run.policy, run.requests, run.cores, applied)
 
 
 def _replay(stack: Stack, policy: str, arrivals: Sequence[Arrival], calibration: Calibration, console: Console) -> Run:
@@ -89,7 +93,7 @@ def _replay(stack: Stack, policy: str, arrivals: Sequence[Arrival], calibration:
     return Run(policy, replay.served, cores)
 
 
-def _tell(console: Console, calibration: Calibration, arrivals: Sequence[Arrival]) -> None:
+def _tell(console: Console, calibration: Calibration, requests: int, minutes: float) -> None:
     host, device = calibration.host, calibration.device
     console.print(
         f"a decode step takes {host.decode * 1e3:.1f} ms of Python and {device.decode * 1e3:.1f} ms of device time; "
@@ -97,7 +101,7 @@ def _tell(console: Console, calibration: Calibration, arrivals: Sequence[Arrival
     )
     console.print(f"so {calibration.scale:g} wall seconds make one device second; {MODELLED}")
     console.print(
-        f"replaying {len(arrivals)} requests, the first {MINUTES:g} minutes of the Azure code trace "
+        f"replaying {requests} requests, the first {minutes:g} minutes of the Azure code trace "
         f"(gaps over {LONGEST_GAP:g} s shortened), with {STATIC} = {HALF[0]}/{HALF[1]} cores, then with the controller"
     )
 
@@ -106,12 +110,12 @@ def _must_be_writable(file: Path | None) -> None:
     """Before minutes have gone into what cannot be kept."""
     if file is None:
         return
+    there = next(each for each in (file, *file.absolute().parents) if each.exists())
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a"):
+        with file.open("ab") if there == file else tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise InvalidValue(f"{file} cannot be written ({error.strerror})", next_step="choose another file") from error
+        raise InvalidValue(f"{file} cannot be written ({error.strerror})", next_step="name another file") from error
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -90,8 +90,15 @@ def result_table(summaries: Sequence[Summary], targets: Targets, scale: float) -
     table.add_row("attainment", *(f"{summary.attainment:.0%}" for summary in summaries))
     mean = (f"{summary.cores['prefill']:.1f} / {summary.cores['decode']:.1f}" for summary in summaries)
     table.add_row("cores prefill / decode, mean", *mean)
-    table.add_row("moves of cores", *(str(summary.moves) for summary in summaries))
+    table.add_row("moves of cores (applied in, p50 of wall time)", *(_moves(summary) for summary in summaries))
     return table
+
+
+def _moves(summary: Summary) -> str:
+    if summary.moves == 0:
+        return "0"
+    late = f", {summary.moves_unapplied} not in time" if summary.moves_unapplied else ""
+    return f"{summary.moves} ({_ms(summary.applied_wall.p50)}{late})"
 
 
 def _ms(seconds: float | None) -> str:

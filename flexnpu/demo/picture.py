@@ -11,6 +11,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from flexnpu.demo.report import Run, Targets
@@ -28,17 +29,15 @@ def draw(path: Path, runs: Sequence[Run], targets: Targets, scale: float) -> Non
     _distribution(axes[0][1], runs, tpot, targets.tpot * 1e3, "time per output token, ms")
     most = max((sample.waiting for run in runs for sample in run.cores), default=1)
     for axis, run in zip(axes[1], runs, strict=False):
-        _cores(axis, run, max(most, 1))
+        queue = _cores(axis, run, max(most, 1))
+    end = max((sample.at for run in runs for sample in run.cores), default=1.0)
+    for axis in axes[1]:
+        axis.set_xlim(0, end)
+    figure.legend(*_entries(axes[1][-1], queue), loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(
-        "Qwen2.5-7B's shape on one Ascend910B2, Azure code trace: prefill and decode on one NPU", fontsize=12
-    )
-    figure.text(
-        0.995,
-        0.004,
-        f"modelled on the software NPU, scale {scale:g}; device time",
-        ha="right",
-        fontsize=7.5,
-        color="#666",
+        "Prefill and decode of Qwen2.5-7B's shape on one Ascend910B2, Azure code trace\n"
+        f"device time, modelled on the software NPU (clock slowed {scale:g} times)",
+        fontsize=11,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
@@ -65,7 +64,8 @@ def _distribution(axis: Axes, runs: Sequence[Run], values: list[list[float]], ta
     axis.legend(frameon=False, loc="lower right")
 
 
-def _cores(axis: Axes, run: Run, most_waiting: int) -> None:
+def _cores(axis: Axes, run: Run, most_waiting: int) -> Axes:
+    """Returns the second axis, which has the queue."""
     time = [sample.at for sample in run.cores]
     axis.stackplot(
         time,
@@ -77,12 +77,15 @@ def _cores(axis: Axes, run: Run, most_waiting: int) -> None:
         step="post",
     )
     axis.set(xlabel="device time, s", ylabel="cores", title=run.policy, ylim=(0, 24))
-    axis.margins(x=0)
     queue = axis.twinx()
     queue.step(
         time, [sample.waiting for sample in run.cores], where="post", color=_QUEUE, lw=1.2, label="waiting requests"
     )
     queue.set(ylim=(0, most_waiting * 1.1), ylabel="waiting requests")
-    handles, labels = axis.get_legend_handles_labels()
+    return queue
+
+
+def _entries(cores: Axes, queue: Axes) -> tuple[list[Artist], list[str]]:
+    handles, labels = cores.get_legend_handles_labels()
     more, names = queue.get_legend_handles_labels()
-    queue.legend(handles + more, labels + names, loc="upper right", fontsize=8, framealpha=0.9)
+    return handles + more, labels + names

@@ -93,6 +93,8 @@ class Replay:
         try:
             connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
             answer = connection.getresponse()
+            if answer.status != http.client.OK:
+                raise ValueError(f"{answer.status} {answer.reason}")
             for line in answer:
                 event = json.loads(line)
                 if "error" in event:

@@ -86,8 +86,7 @@ class Run:
     policy: str
     requests: tuple[Served, ...]
     cores: tuple[Cores, ...]
-    moves: int = 0
-    decisions: int = 0
+    applied: tuple[float | None, ...] = ()  # of each move: wall seconds until applied, None where not in time
 
     @property
     def finished(self) -> tuple[Served, ...]:
@@ -116,7 +115,8 @@ class Summary:
     goodput: float  # requests per second within the targets
     attainment: float  # 0 to 1, of all requests
     moves: int
-    decisions: int
+    moves_unapplied: int
+    applied_wall: Spread  # wall seconds from asking for a move until it was applied
     cores: dict[str, float] = field(default_factory=dict)  # mean over time, by phase
 
 
@@ -136,8 +136,9 @@ def summarise(run: Run, targets: Targets) -> Summary:
         requests_per_second=rate * len(run.finished),
         goodput=rate * good,
         attainment=good / len(run.requests) if run.requests else 0.0,
-        moves=run.moves,
-        decisions=run.decisions,
+        moves=len(run.applied),
+        moves_unapplied=run.applied.count(None),
+        applied_wall=Spread.of([seconds for seconds in run.applied if seconds is not None]),
         cores={
             "prefill": float(np.mean([each.prefill for each in run.cores])) if run.cores else 0.0,
             "decode": float(np.mean([each.decode for each in run.cores])) if run.cores else 0.0,
