@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every environment variable that FlexNPU reads, in one table; docs/environment.md is made from it.
-
-python -m flexnpu.environment > docs/environment.md
-"""
+"""Every environment variable that FlexNPU reads; docs/reference.md shows them."""
 
 from __future__ import annotations
 
@@ -76,14 +73,3 @@ VARIABLES = (
         "state that all processes on the devices share",
     ),
 )
-
-
-def table() -> str:
-    """The table in Markdown."""
-    head = "# Environment variables\n\nMade by `python -m flexnpu.environment`; a test holds it to the code.\n\n"
-    rows = [f"| `{v.name}` | {v.read_by} | {v.values} | {v.default} | {v.meaning} |\n" for v in VARIABLES]
-    return head + "| variable | read by | values | default | meaning |\n|---|---|---|---|---|\n" + "".join(rows)
-
-
-if __name__ == "__main__":
-    print(table(), end="")

@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main() -> None:
     """The entry point."""
-    given = _parser().parse_args()
+    given = parser().parse_args()
     logging.basicConfig(format="flexnpud: %(message)s", level=logging.INFO, stream=sys.stderr)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
@@ -40,20 +40,21 @@ def _fail(error: FlexNpuError) -> int:
     return error.exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    made = _Parser(
         prog="flexnpud",
         description="The FlexNPU daemon. Without an Ascend NPU it offers software NPUs as the options describe them.",
     )
     defaults = SoftwareOptions()
-    parser.add_argument("--soc", default=defaults.soc, help="SoC of the software NPU (default: %(default)s)")
-    parser.add_argument("--devices", type=int, default=defaults.devices, help="number of software NPUs, 1 to 16")
-    parser.add_argument("--clock", default=defaults.clock, help="free, or paced: operators take the time of the SoC")
-    parser.add_argument("--math", default=defaults.math, help="exact, or skip: results are undefined")
-    parser.add_argument("--scale", type=float, default=defaults.scale, help="wall seconds per device second")
-    parser.add_argument("--runtime-dir", help="sockets, registry and state (default: $FLEXNPU_RUNTIME_DIR)")
-    parser.add_argument("--version", action="version", version=f"flexnpud {__version__}")
-    return parser
+    made.add_argument("--soc", default=defaults.soc, help="SoC of the software NPU (default: %(default)s)")
+    made.add_argument("--devices", type=int, default=defaults.devices, help="number of software NPUs, 1 to 16")
+    made.add_argument("--clock", default=defaults.clock, help="free, or paced: operators take the time of the SoC")
+    made.add_argument("--math", default=defaults.math, help="exact, or skip: results are undefined")
+    made.add_argument("--scale", type=float, default=defaults.scale, help="wall seconds per device second")
+    made.add_argument("--runtime-dir", help="sockets, registry and state (default: $FLEXNPU_RUNTIME_DIR)")
+    made.add_argument("--version", action="version", version=f"flexnpud {__version__}")
+    return made
 
 
 if __name__ == "__main__":
