@@ -20,6 +20,7 @@ def demo(
         float,
         typer.Option(min=0.01, max=5, help="How much of the trace; beyond 3 it overloads one NPU"),
     ] = 3.0,
+    static: Annotated[str, typer.Option(metavar="P/D", help="The split to compare with, in cores")] = "12/12",
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")] = None,
     png_file: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the results there")] = None,
 ) -> None:
@@ -33,4 +34,4 @@ def demo(
     paths.softnpu_libraries()
     from flexnpu.demo.command import run_demo  # noqa: PLC0415 - heavy, and only needed here
 
-    run_demo(minutes=minutes, json_file=json_file, png_file=png_file)
+    run_demo(minutes=minutes, static=static, json_file=json_file, png_file=png_file)

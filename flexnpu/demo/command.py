@@ -15,39 +15,46 @@ from types import FrameType
 
 from rich.console import Console
 
+from flexnpu.controller.command import parse_split
 from flexnpu.demo.calibrate import Calibration, calibrate
 from flexnpu.demo.live import Progress, result_table
 from flexnpu.demo.picture import draw
 from flexnpu.demo.replay import Replay
 from flexnpu.demo.report import MODELLED, Run, Targets, document, summarise
-from flexnpu.demo.stack import HALF, MODEL, SOC, Stack
+from flexnpu.demo.stack import MODEL, SOC, Stack
 from flexnpu.demo.trace import HEAD, Arrival, read_azure, shorten_gaps
 from flexnpu.errors import InvalidValue
+from flexnpu.hardware import load_soc
+from flexnpu.planner import Split
 
-# Device seconds. Under a static half/half split the longest burst of these minutes is worked off well within them.
+# Device seconds. Under a split in halves the longest burst of these minutes is worked off well within them.
 LONGEST_GAP = 6.0
-STATIC = "static half/half"
 CONTROLLED = "controller"
 
 
-def run_demo(*, minutes: float = 3.0, json_file: Path | None = None, png_file: Path | None = None) -> None:
-    """Runs the whole demo on the first `minutes` of the trace; prints a table and writes JSON and picture where asked.
+def run_demo(*, minutes: float, static: str, json_file: Path | None = None, png_file: Path | None = None) -> None:
+    """Runs the whole demo on the first `minutes` of the trace, the controller against the split `static`, as "12/12".
 
-    Raises flexnpu.errors.
+    Prints a table, writes JSON and picture where asked. Raises flexnpu.errors.
     """
     console = Console(soft_wrap=not sys.stdout.isatty())
     for file in (json_file, png_file):
         _must_be_writable(file)
+    split = _on_device(parse_split(static, "--static"))
     targets = Targets()
     arrivals = shorten_gaps(read_azure(HEAD, minutes), LONGEST_GAP)
     before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         console.print(f"starting a daemon on a software {SOC}, and two engines of {MODEL.stem} on it …")
-        with Stack() as stack:
+        with Stack(split) as stack:
             console.print("measuring how fast this host's Python is beside the modelled device …")
             calibration = calibrate(stack.ports["prefill"], stack.state_file)
             _tell(console, calibration, len(arrivals), minutes)
-            runs = [_static(stack, arrivals, calibration, console), _controlled(stack, arrivals, calibration, console)]
+            policy = f"static {split.prefill}/{split.decode}"
+            runs = [
+                _replay(stack, policy, arrivals, calibration, console),
+                _controlled(stack, arrivals, calibration, console),
+            ]
     finally:
         signal.signal(signal.SIGTERM, before)
     console.print(result_table([summarise(run, targets) for run in runs], targets, calibration.scale))
@@ -56,6 +63,7 @@ def run_demo(*, minutes: float = 3.0, json_file: Path | None = None, png_file: P
         "model": MODEL.stem,
         "trace": HEAD.name,
         "minutes": minutes,
+        "static": split._asdict(),
         "longest_gap": LONGEST_GAP,
         **asdict(calibration),
     }
@@ -66,10 +74,6 @@ def run_demo(*, minutes: float = 3.0, json_file: Path | None = None, png_file: P
     if png_file is not None:
         draw(png_file, runs, targets, calibration.scale)
         console.print(f"wrote {png_file}")
-
-
-def _static(stack: Stack, arrivals: Sequence[Arrival], calibration: Calibration, console: Console) -> Run:
-    return _replay(stack, STATIC, arrivals, calibration, console)
 
 
 def _controlled(stack: Stack, arrivals: Sequence[Arrival], calibration: Calibration, console: Console) -> Run:
@@ -102,8 +106,18 @@ def _tell(console: Console, calibration: Calibration, requests: int, minutes: fl
     console.print(f"so {calibration.scale:g} wall seconds make one device second; {MODELLED}")
     console.print(
         f"replaying {requests} requests, the first {minutes:g} minutes of the Azure code trace "
-        f"(gaps over {LONGEST_GAP:g} s shortened), with {STATIC} = {HALF[0]}/{HALF[1]} cores, then with the controller"
+        f"(gaps over {LONGEST_GAP:g} s shortened), with a static split, then with the controller"
     )
+
+
+def _on_device(split: Split) -> Split:
+    cores = load_soc(SOC).cube_cores
+    if min(split) < 1 or sum(split) > cores:
+        raise InvalidValue(
+            f"--static {split.prefill}/{split.decode}: both need a core, and {SOC} has {cores}",
+            next_step="choose at least 1 of each, and no more than that together",
+        )
+    return split
 
 
 def _must_be_writable(file: Path | None) -> None:

@@ -60,8 +60,8 @@ class Progress:
             str(len(served)),
             str(sample.waiting),
             str(sample.running),
-            f"{sample.prefill} {'█' * sample.prefill}",
-            f"{sample.decode} {'█' * sample.decode}",
+            _bar(sample.prefill, sample.prefill + sample.decode),
+            _bar(sample.decode, sample.prefill + sample.decode),
             _ms(summary.ttft.p50 if summary else None),
             _ms(summary.tpot.p50 if summary else None),
         )
@@ -92,6 +92,10 @@ def result_table(summaries: Sequence[Summary], targets: Targets, scale: float) -
     table.add_row("cores prefill / decode, mean", *mean)
     table.add_row("moves of cores (applied in, p50 of wall time)", *(_moves(summary) for summary in summaries))
     return table
+
+
+def _bar(cores: int, of: int) -> str:
+    return f"{cores:2} " + ("█" * cores).ljust(of, "·")
 
 
 def _moves(summary: Summary) -> str:

@@ -24,11 +24,12 @@ from typing import Self
 import flexnpu
 from flexnpu.client import Client
 from flexnpu.errors import BackendError, FlexNpuError
+from flexnpu.planner import Split
 
 EXAMPLE = Path(flexnpu.__file__).parents[1] / "examples" / "pd_serving"
 MODEL = EXAMPLE / "qwen2.5-7b.json"
 SOC = "Ascend910B2"
-HALF = (12, 12)  # cores of prefill and decode
+HALF = Split(12, 12)
 MEMORY = {"prefill": "22GiB", "decode": "30GiB"}
 _START_WITHIN = 120.0  # wall seconds: importing torch twice on two cores
 _END_WITHIN = 15.0
@@ -49,7 +50,7 @@ def _die_with_parent() -> None:
 class Stack:
     """The running parts. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, split: Split = HALF) -> None:
         if not (EXAMPLE / "engine.py").is_file():
             raise BackendError(f"{EXAMPLE} is not there", next_step="run the demo from a checkout of FlexNPU")
         self.root = Path(tempfile.mkdtemp(prefix="flexnpu-demo-"))
@@ -57,6 +58,7 @@ class Stack:
         self.ports = {role: _free_port() for role in MEMORY}
         self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []
         self.client = Client(self.runtime_dir)
+        self._start_split = split
 
     def __enter__(self) -> Self:
         try:
@@ -108,7 +110,7 @@ class Stack:
         self._run("flexnpud", [sys.executable, "-m", "flexnpu.daemon.main", *options])
         self._wait("flexnpud", lambda: bool(self.client.version()))
         link = self.root / "link.sock"
-        for role, cores in zip(MEMORY, HALF, strict=True):
+        for role, cores in zip(MEMORY, self._start_split, strict=True):
             engine = [sys.executable, str(EXAMPLE / "engine.py"), "--role", role, "--model", str(MODEL)]
             engine += ["--port", str(self.ports[role]), "--link", str(link)]
             quota = ["--name", role, "--phase", role, "--cores", str(cores), "--memory", MEMORY[role]]

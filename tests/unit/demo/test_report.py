@@ -83,7 +83,14 @@ def fields(value, inside=""):
 
 
 def test_the_page_names_every_field_of_the_json(run):
-    setting = {"soc": "x", "model": "x", "trace": "x", "minutes": 3.0, "longest_gap": 6.0}
+    setting = {
+        "soc": "x",
+        "model": "x",
+        "trace": "x",
+        "minutes": 3.0,
+        "static": {"prefill": 12, "decode": 12},
+        "longest_gap": 6.0,
+    }
     pace = {"prefill": 0.1, "decode": 0.1}
     told = json.loads(json.dumps(document([run], TARGETS, {**setting, "host": pace, "device": pace, "scale": 1.0})))
     named = set(re.findall(r"^\| `([\w.]+)`", PAGE.read_text(), flags=re.M))
