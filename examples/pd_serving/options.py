@@ -25,7 +25,7 @@ def prepare(device: str) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="engine.py", description=__doc__, allow_abbrev=False)
+    made = argparse.ArgumentParser(prog="engine.py", description="One instance of the engine.", allow_abbrev=False)
     made.add_argument("--role", required=True, choices=("prefill", "decode"))
     made.add_argument("--model", required=True, type=Path, help="a Hugging Face config.json of a Qwen2 model")
     made.add_argument("--device", default="npu:0", help="npu:0 (default) or cpu")

@@ -98,9 +98,11 @@ aclnnStatus aclGetViewShape(const aclTensor* tensor, int64_t** viewDims, uint64_
     if (tensor == nullptr || viewDims == nullptr || viewDimsNum == nullptr) {
         return fail(ACLNN_ERR_PARAM_NULLPTR, "aclGetViewShape: an argument is null");
     }
-    *viewDimsNum = tensor->dims;
-    *viewDims = new int64_t[tensor->dims];  // the caller frees it with delete[], as CANN asks
-    std::memcpy(*viewDims, tensor->sizes, tensor->dims * sizeof(int64_t));
+    const RunSizes* found = tensor->run_sizes.get();
+    const bool known = found != nullptr && found->known.load(std::memory_order_acquire);
+    *viewDimsNum = known ? found->dims : tensor->dims;
+    *viewDims = new int64_t[*viewDimsNum];  // the caller frees it with delete[], as CANN asks
+    std::memcpy(*viewDims, known ? found->sizes : tensor->sizes, *viewDimsNum * sizeof(int64_t));
     return ACL_SUCCESS;
 }
 

@@ -5,12 +5,21 @@
 
 #include <flexnpu_abi/aclnn.h>
 
+#include <atomic>
 #include <complex>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 // A view on device memory. Dimensions beyond kMaxDims are refused when the tensor is made.
 constexpr uint32_t kMaxDims = 8;  // CANN's own limit
+
+// The sizes that a run gave a result, where no phase one can know them; read once the stream has been waited for.
+struct RunSizes {
+    std::atomic<bool> known{false};
+    uint32_t dims = 0;
+    int64_t sizes[kMaxDims] = {};
+};
 
 struct aclTensor {
     void* data = nullptr;  // start of the storage
@@ -20,6 +29,7 @@ struct aclTensor {
     uint32_t dims = 0;
     int64_t sizes[kMaxDims] = {};
     int64_t strides[kMaxDims] = {};
+    mutable std::shared_ptr<RunSizes> run_sizes;  // outlives the handle: a run may come after its destruction
 
     int64_t numel() const {
         int64_t n = 1;

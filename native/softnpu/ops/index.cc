@@ -73,6 +73,10 @@ OP(aclnnScatterAdd, In(self), Int(dim), In(index), In(source), Out(out)) {
 OP_COST(aclnnScatterNdUpdate, scatter_cost, Out(self), In(indices), In(updates)) {
     self.index_put_(index_list(indices.to(at::kLong).unbind(-1)), updates);
 }
+OP(aclnnMaskedSelect, In(self), In(mask), Sized(out)) { out.set(at::masked_select(self, mask.to(at::kBool))); }
+// V2 has a column for each element, where the first has a row.
+OP(aclnnNonzero, In(self), Sized(out)) { out.set(at::nonzero(self)); }
+OP(aclnnNonzeroV2, In(self), Sized(out)) { out.set(at::nonzero(self).t()); }
 OP(aclnnInplaceMaskedFillScalar, Out(self), In(mask), Num(value)) { self.masked_fill_(mask.to(at::kBool), value); }
 OP(aclnnInplaceMaskedFillTensor, Out(self), In(mask), In(value)) {
     self.masked_fill_(mask.to(at::kBool), value.reshape({}));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/op.h"
 
+#include <algorithm>
+
 namespace softnpu {
 
 at::ScalarType scalar_type(aclDataType dtype) {
@@ -74,9 +76,24 @@ at::Tensor Arguments::view(int32_t index) const {
                          at::dtype(scalar_type(tensor.dtype)));
 }
 
+void Sized::set(const at::Tensor& value) {
+    TORCH_CHECK(value.numel() <= room_.numel(), "a result of ", value.numel(), " elements in a tensor of ",
+                room_.numel());
+    at::from_blob(room_.data_ptr(), value.sizes(), room_.options()).copy_(value);
+    sizes_.dims = static_cast<uint32_t>(value.dim());
+    std::copy(value.sizes().begin(), value.sizes().end(), sizes_.sizes);
+    sizes_.known.store(true, std::memory_order_release);
+}
+
 at::Tensor Arguments::tensor() {
     const int32_t index = std::get<TensorSlot>(next()).index;
     return index >= 0 ? view(index) : at::Tensor();
+}
+
+Sized Arguments::sized() {
+    const int32_t index = std::get<TensorSlot>(next()).index;
+    TORCH_CHECK(index >= 0, "the result is null");
+    return {view(index), *executor_.plan->tensors[index].run_sizes};
 }
 
 std::vector<at::Tensor> Arguments::tensors() {

@@ -9,6 +9,7 @@
 // the call costs in device time.
 //
 //     In / Out    aclTensor*      at::Tensor, undefined when an optional one was not given
+//     Sized       aclTensor*      a result whose size the body decides; the tensor given has room for the largest
 //     List        aclTensorList*  std::vector<at::Tensor>
 //     Num         aclScalar*      at::Scalar          MaybeNum: std::optional<at::Scalar>
 //     Nums        aclScalarList*  std::vector<at::Scalar>
@@ -21,6 +22,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/cost.h"
@@ -30,12 +32,24 @@ namespace softnpu {
 
 at::ScalarType scalar_type(aclDataType dtype);
 
+// A result whose size is known only when the operator has run; aclGetViewShape tells it afterwards.
+class Sized {
+  public:
+    Sized(at::Tensor room, RunSizes& sizes) : room_(std::move(room)), sizes_(sizes) {}
+    void set(const at::Tensor& value);
+
+  private:
+    at::Tensor room_;
+    RunSizes& sizes_;
+};
+
 // Gives the arguments of a call back in their order, as ATen knows them.
 class Arguments {
   public:
     explicit Arguments(const aclOpExecutor& executor) : executor_(executor) {}
     at::Tensor tensor();
     std::vector<at::Tensor> tensors();
+    Sized sized();
     at::Scalar scalar();
     std::optional<at::Scalar> maybe_scalar();
     std::vector<at::Scalar> scalars();
@@ -73,6 +87,7 @@ class Arguments {
 // As C sees the parameter.
 #define SN_ABI_In(x) const aclTensor* x
 #define SN_ABI_Out(x) const aclTensor* x
+#define SN_ABI_Sized(x) const aclTensor* x
 #define SN_ABI_List(x) const aclTensorList* x
 #define SN_ABI_Num(x) const aclScalar* x
 #define SN_ABI_MaybeNum(x) const aclScalar* x
@@ -93,6 +108,7 @@ class Arguments {
 // How phase one keeps it.
 #define SN_KEEP_In(x) builder.tensor(x);
 #define SN_KEEP_Out(x) builder.tensor(x);
+#define SN_KEEP_Sized(x) builder.sized(x);
 #define SN_KEEP_List(x) builder.tensors(x);
 #define SN_KEEP_Num(x) builder.scalar(x);
 #define SN_KEEP_MaybeNum(x) builder.scalar(x);
@@ -113,6 +129,7 @@ class Arguments {
 // How the body gets it.
 #define SN_TAKE_In(x) const at::Tensor x = arguments.tensor();
 #define SN_TAKE_Out(x) at::Tensor x = arguments.tensor();
+#define SN_TAKE_Sized(x) softnpu::Sized x = arguments.sized();
 #define SN_TAKE_List(x) const std::vector<at::Tensor> x = arguments.tensors();
 #define SN_TAKE_Num(x) const at::Scalar x = arguments.scalar();
 #define SN_TAKE_MaybeNum(x) const std::optional<at::Scalar> x = arguments.maybe_scalar();
@@ -132,6 +149,7 @@ class Arguments {
 
 #define SN_BODY_In(x) [[maybe_unused]] const at::Tensor& x
 #define SN_BODY_Out(x) [[maybe_unused]] at::Tensor& x
+#define SN_BODY_Sized(x) [[maybe_unused]] softnpu::Sized& x
 #define SN_BODY_List(x) [[maybe_unused]] const std::vector<at::Tensor>& x
 #define SN_BODY_Num(x) [[maybe_unused]] const at::Scalar& x
 #define SN_BODY_MaybeNum(x) [[maybe_unused]] const std::optional<at::Scalar>& x
@@ -151,6 +169,7 @@ class Arguments {
 
 #define SN_NAME_In(x) x
 #define SN_NAME_Out(x) x
+#define SN_NAME_Sized(x) x
 #define SN_NAME_List(x) x
 #define SN_NAME_Num(x) x
 #define SN_NAME_MaybeNum(x) x

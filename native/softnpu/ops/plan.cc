@@ -59,6 +59,14 @@ void PlanBuilder::tensor(const aclTensor* tensor) {
     plan_->arguments.emplace_back(TensorSlot{tensor != nullptr ? add(*tensor) : -1});
 }
 
+void PlanBuilder::sized(const aclTensor* result) {
+    if (result != nullptr) {
+        result->run_sizes = std::make_shared<RunSizes>();
+    }
+    plan_->cacheable = false;  // a kept plan would tell its sizes to the handle of its first call
+    tensor(result);
+}
+
 void PlanBuilder::tensors(const aclTensorList* list) {
     TensorListSlot slot{static_cast<int32_t>(plan_->tensors.size()), 0};
     if (list != nullptr) {
@@ -120,7 +128,9 @@ aclnnStatus PlanBuilder::finish(uint64_t* workspace_size, aclOpExecutor** execut
         made->addresses.push_back(tensor.data);
     }
     made->plan = plan_;
-    cache_store(*made);
+    if (plan_->cacheable) {
+        cache_store(*made);
+    }
     *workspace_size = 0;
     *executor = made;
     return ACL_SUCCESS;

@@ -47,6 +47,7 @@ struct Plan {
     std::vector<Argument> arguments;
     Cost cost{};
     uint32_t blocks = 1;
+    bool cacheable = true;
 };
 
 // Takes the arguments of a phase one in their order, then makes the executor.
@@ -55,6 +56,7 @@ class PlanBuilder {
     explicit PlanBuilder(const Operator& op);
     void tensor(const aclTensor* tensor);
     void tensors(const aclTensorList* list);
+    void sized(const aclTensor* tensor);
     void scalar(const aclScalar* scalar);
     void scalars(const aclScalarList* list);
     void integers(const aclIntArray* array);
