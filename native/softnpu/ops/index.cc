@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reading and writing by index, masks.
+#include <algorithm>
+
 #include "ops/op.h"
 
 using softnpu::gather_cost;
@@ -8,7 +10,12 @@ using softnpu::scatter_cost;
 
 namespace {
 
-// A tensor of no elements and one dimension stands for "this dimension is not indexed".
+// A tensor of no elements and one dimension stands for "this dimension is not indexed", or is an index that selects
+// nothing. Where every index is one, it is the latter: an operator without any index would not have been called.
+bool selects_nothing(const std::vector<at::Tensor>& indices) {
+    return std::none_of(indices.begin(), indices.end(), [](const at::Tensor& index) { return index.numel() != 0; });
+}
+
 c10::List<std::optional<at::Tensor>> index_list(const std::vector<at::Tensor>& indices) {
     c10::List<std::optional<at::Tensor>> list;
     for (const at::Tensor& index : indices) {
@@ -31,9 +38,15 @@ OP_COST(aclnnGather, gather_cost, In(self), Int(dim), In(index), Out(out)) {
 OP_COST(aclnnGatherV2, gather_cost, In(self), Int(dim), In(index), Out(out)) {
     out.copy_(at::index_select(self, dim, index.reshape(-1)).reshape(out.sizes()));
 }
-OP_COST(aclnnIndex, gather_cost, In(self), List(indices), Out(out)) { out.copy_(at::index(self, index_list(indices))); }
+OP_COST(aclnnIndex, gather_cost, In(self), List(indices), Out(out)) {
+    if (!selects_nothing(indices)) {
+        out.copy_(at::index(self, index_list(indices)));
+    }
+}
 OP_COST(aclnnIndexPutImpl, scatter_cost, Out(self), List(indices), In(values), Flag(accumulate), Flag(unsafe)) {
-    self.index_put_(index_list(indices), values, accumulate);
+    if (!selects_nothing(indices)) {
+        self.index_put_(index_list(indices), values, accumulate);
+    }
 }
 OP_COST(aclnnInplaceIndexCopy, scatter_cost, Out(self), Int(dim), In(index), In(source)) {
     self.index_copy_(dim, index.to(at::kLong), source);
