@@ -3,8 +3,9 @@
 
     flexnpu softnpu run -- python tests/suites/run.py PATH… [--jobs 2] [--timeout 60] --json results.json
 
-Each file runs in a fork of its own with torch_npu imported once, since an operator that fails leaves torch_npu unusable;
-a test that takes longer than the timeout, or a file that crashes, counts as failed. Nothing of the suites is kept here.
+Each file runs in a fork of its own with torch_npu imported once, since an operator that fails leaves torch_npu
+unusable; a test that takes longer than the timeout, or a file that crashes, counts as failed. Nothing of the suites is
+kept here.
 """
 
 from __future__ import annotations
@@ -187,9 +188,8 @@ def report(found: list[dict[str, str]]) -> None:
     for name, count in unbound.most_common():
         print(f"{count:5} tests need {name}")
     applied = outcomes["passed"] + outcomes["failed"]
-    print(
-        f"{outcomes['passed']} of {applied} passed ({outcomes['passed'] / max(1, applied):.1%}), {outcomes['skipped']} skipped"
-    )
+    share = outcomes["passed"] / max(1, applied)
+    print(f"{outcomes['passed']} of {applied} passed ({share:.1%}), {outcomes['skipped']} skipped")
 
 
 if __name__ == "__main__":
