@@ -3,9 +3,9 @@
 
     flexnpu softnpu run -- python tests/suites/run.py PATH… [--jobs 2] [--timeout 60] --json results.json
 
-Each file runs in a fork of its own with torch_npu imported once, since an operator that fails leaves torch_npu
-unusable; a test that takes longer than the timeout, or a file that crashes, counts as failed. Nothing of the suites is
-kept here.
+Files run in forks with torch_npu imported once. An operator that fails leaves torch_npu unusable, so after a test that
+fails the rest of its file goes on in another fork. A test that takes longer than the timeout, or that crashes, counts as
+failed. Nothing of the suites is kept here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,13 @@ class Recorder(unittest.TestResult):
 
     def addError(self, test: unittest.TestCase, err: Any) -> None:
         self._tell(test, "failed", self._exc_info_to_string(err, test))
+        self.stop()
 
     addFailure = addError  # noqa: N815 - unittest's name
 
     def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
         if err is not None:
-            self._tell(test, "failed", self._exc_info_to_string(err, test))
+            self.addError(test, err)
 
     def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
         self._tell(test, "passed")
@@ -72,8 +74,16 @@ class Recorder(unittest.TestResult):
         self._stream.flush()
 
 
-def run_file(path: Path, out: Path, timeout: int) -> None:
-    """In the fork: every test of one file."""
+def each_test(tests: unittest.TestSuite | unittest.TestCase) -> Iterator[unittest.TestCase]:
+    if isinstance(tests, unittest.TestCase):
+        yield tests
+    else:
+        for part in tests:
+            yield from each_test(part)
+
+
+def run_file(path: Path, out: Path, timeout: int, done: set[str]) -> None:
+    """In the fork: the tests of one file that are not done, until one fails."""
 
     def too_long(*_: object) -> None:
         raise TooLongError(f"no end after {timeout} s")
@@ -89,7 +99,8 @@ def run_file(path: Path, out: Path, timeout: int) -> None:
             module = importlib.util.module_from_spec(spec)
             sys.modules[path.stem] = module
             spec.loader.exec_module(module)
-            tests = unittest.defaultTestLoader.loadTestsFromModule(module)
+            every = each_test(unittest.defaultTestLoader.loadTestsFromModule(module))
+            tests = unittest.TestSuite(test for test in every if test.id() not in done)
         except unittest.SkipTest as reason:
             recorder.addSkip(unittest.FunctionTestCase(lambda: None, description=path.stem), str(reason))
             return
@@ -99,9 +110,19 @@ def run_file(path: Path, out: Path, timeout: int) -> None:
         tests.run(recorder)
 
 
-def in_a_fork(path: Path, folder: Path, timeout: int, most: int) -> list[dict[str, str]]:
-    out = folder / f"{path.stem}-{abs(hash(path))}.jsonl"
-    log = folder / f"{path.stem}.log"
+def in_forks(path: Path, folder: Path, timeout: int, most: int) -> list[dict[str, str]]:
+    """One file, from fork to fork, for at most so many seconds each."""
+    found: dict[str, dict[str, str]] = {}
+    while True:
+        told = in_a_fork(path, folder, timeout, most, set(found))
+        found.update(told)
+        if not any(each["outcome"] == "failed" and not each["test"] == path.stem for each in told.values()):
+            return [{"file": str(path), **each} for each in found.values()]
+
+
+def in_a_fork(path: Path, folder: Path, timeout: int, most: int, done: set[str]) -> dict[str, dict[str, str]]:
+    out, log = folder / "out.jsonl", folder / "log"
+    out.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -118,7 +139,7 @@ def in_a_fork(path: Path, folder: Path, timeout: int, most: int) -> list[dict[st
                     os._exit(0)
             os.kill(parent, signal.SIGKILL)
             os._exit(0)
-        run_file(path, out, timeout)
+        run_file(path, out, timeout, done)
         os.kill(killer, signal.SIGKILL)
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -133,7 +154,7 @@ def in_a_fork(path: Path, folder: Path, timeout: int, most: int) -> list[dict[st
             each.update(outcome="failed", why=f"the process ended with {status}: {tail(log)}")
     if not found and status != 0:
         found[path.stem] = {"test": path.stem, "outcome": "failed", "why": f"ended with {status}: {tail(log)}"}
-    return [{"file": str(path), **each} for each in found.values()]
+    return found
 
 
 def tail(log: Path) -> str:
@@ -162,7 +183,7 @@ def main() -> None:
         found = []
         with tempfile.TemporaryDirectory() as folder:
             for file in files:
-                found += in_a_fork(file, Path(folder), given.timeout, given.file_timeout)
+                found += in_forks(file, Path(folder), given.timeout, given.file_timeout)
     given.json.write_text(json.dumps(found, indent=0))
     report(found)
 

@@ -36,3 +36,13 @@ OP(aclnnIsInTensorScalar, In(element), Num(test), Flag(unique), Flag(invert), Ou
 OP(aclnnIsInScalarTensor, Num(element), In(tests), Flag(unique), Flag(invert), Out(out)) {
     out.copy_(at::isin(element, tests, unique, invert));
 }
+OP(aclnnIsPosInf, In(self), Out(out)) { at::isposinf_out(out, self); }
+OP(aclnnIsNegInf, In(self), Out(out)) { at::isneginf_out(out, self); }
+OP(aclnnIsClose, In(self), In(other), F64(rtol), F64(atol), Flag(equal_nan), Out(out)) {
+    out.copy_(at::isclose(self, other, rtol, atol, equal_nan));
+}
+OP(aclnnApproximateEqual, In(self), In(other), F32(tolerance), Out(out)) {
+    out.copy_((self - other).abs() < tolerance);
+}
+OP(aclnnBitwiseAndTensorOut, In(self), In(other), Out(out)) { at::bitwise_and_out(out, self, other); }
+OP(aclnnInplaceBitwiseAndTensorOut, Out(self), In(other)) { self.bitwise_and_(other); }

@@ -12,6 +12,13 @@ std::optional<c10::string_view> rounding(int64_t mode) {
                        : std::nullopt;
 }
 
+// Of one tensor, into another of any type; the second kind also in place.
+#define UNARY_OUT(Name, function) \
+    OP(aclnn##Name, In(self), Out(out)) { out.copy_(at::function(self)); }
+#define UNARY(Name, function) \
+    UNARY_OUT(Name, function) \
+    OP(aclnnInplace##Name, Out(self)) { self.copy_(at::function(self)); }
+
 }  // namespace
 
 OP(aclnnAdd, In(self), In(other), Num(alpha), Out(out)) { at::add_out(out, self, other, alpha); }
@@ -49,42 +56,96 @@ OP(aclnnLerps, In(self), In(end), Num(weight), Out(out)) { at::lerp_out(out, sel
 OP(aclnnMaximum, In(self), In(other), Out(out)) { at::maximum_out(out, self, other); }
 OP(aclnnMinimum, In(self), In(other), Out(out)) { at::minimum_out(out, self, other); }
 OP(aclnnAtan2, In(self), In(other), Out(out)) { at::atan2_out(out, self, other); }
+OP(aclnnAddV3, Num(self), In(other), Num(alpha), Out(out)) { out.copy_(at::add(at::mul(other, alpha), self)); }
+OP(aclnnAddRelu, In(self), In(other), Num(alpha), Out(out)) { out.copy_(at::relu(at::add(self, other, alpha))); }
+OP(aclnnInplaceAddRelu, Out(self), In(other), Num(alpha)) { self.add_(other, alpha).relu_(); }
+OP(aclnnDivV3, In(self), In(other), Int(mode), Out(out)) { at::div_out(out, self, other, rounding(mode)); }
+OP(aclnnInplaceFloorDivide, Out(self), In(other)) { self.floor_divide_(other); }
+OP(aclnnRemainderScalarTensor, Num(self), In(other), Out(out)) { out.copy_(at::remainder(self, other)); }
+OP(aclnnInplaceRemainderTensorTensor, Out(self), In(other)) { self.remainder_(other); }
+OP(aclnnInplaceRemainderTensorScalar, Out(self), Num(other)) { self.remainder_(other); }
+OP(aclnnFmodTensor, In(self), In(other), Out(out)) { at::fmod_out(out, self, other); }
+OP(aclnnInplaceFmodTensor, Out(self), In(other)) { self.fmod_(other); }
+OP(aclnnInplaceFmodScalar, Out(self), Num(other)) { self.fmod_(other); }
+OP(aclnnInplaceAddcmul, Out(self), In(a), In(b), Num(value)) { self.addcmul_(a, b, value); }
+OP(aclnnInplaceAddcdiv, Out(self), In(a), In(b), Num(value)) { self.addcdiv_(a, b, value); }
+OP(aclnnInplaceLerp, Out(self), In(end), In(weight)) { self.lerp_(end, weight); }
+OP(aclnnInplaceLerps, Out(self), In(end), Num(weight)) { self.lerp_(end, weight); }
+OP(aclnnInplaceAtan2, Out(self), In(other)) { self.atan2_(other); }
+OP(aclnnGcd, In(self), In(other), Out(out)) { at::gcd_out(out, self, other); }
+OP(aclnnHeaviside, In(self), In(values), Out(out)) { at::heaviside_out(out, self, values); }
+OP(aclnnLogAddExp, In(self), In(other), Out(out)) { at::logaddexp_out(out, self, other); }
+OP(aclnnLogAddExp2, In(self), In(other), Out(out)) { at::logaddexp2_out(out, self, other); }
+OP(aclnnXLogYTensor, In(self), In(other), Out(out)) { at::xlogy_out(out, self, other); }
+OP(aclnnXLogYScalarOther, In(self), Num(other), Out(out)) { out.copy_(at::xlogy(self, other)); }
+OP(aclnnXLogYScalarSelf, Num(self), In(other), Out(out)) { out.copy_(at::xlogy(self, other)); }
+OP(aclnnInplaceXLogYTensor, Out(self), In(other)) { self.xlogy_(other); }
+OP(aclnnInplaceXLogYScalarOther, Out(self), Num(other)) { self.xlogy_(other); }
+OP(aclnnXlog1py, In(self), In(other), Out(out)) { out.copy_(at::special_xlog1py(self, other)); }
+OP(aclnnLeftShift, In(self), In(bits), Out(out)) { out.copy_(at::bitwise_left_shift(self, bits)); }
+OP(aclnnLeftShifts, In(self), Num(bits), Out(out)) { out.copy_(at::bitwise_left_shift(self, bits)); }
+OP(aclnnRightShift, In(self), In(bits), Out(out)) { out.copy_(at::bitwise_right_shift(self, bits)); }
+OP(aclnnMulNoNan, In(self), In(other), Out(out)) {
+    out.copy_(at::where(other == 0, at::zeros_like(self), self * other));
+}
+OP(aclnnAddN, List(tensors), Out(out)) {
+    at::Tensor sum = tensors.at(0).clone();
+    for (size_t i = 1; i < tensors.size(); ++i) {
+        sum = sum + tensors[i];
+    }
+    out.copy_(sum);
+}
 
 OP(aclnnPowTensorScalar, In(self), Num(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
 OP(aclnnPowTensorTensor, In(self), In(exponent), Out(out)) { at::pow_out(out, self, exponent); }
 OP(aclnnPowScalarTensor, Num(self), In(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
 OP(aclnnInplacePowTensorScalar, Out(self), Num(exponent)) { self.pow_(exponent); }
+OP(aclnnInplacePowTensorTensor, Out(self), In(exponent)) { self.pow_(exponent); }
 
-OP(aclnnNeg, In(self), Out(out)) { at::neg_out(out, self); }
-OP(aclnnInplaceNeg, Out(self)) { self.neg_(); }
-OP(aclnnAbs, In(self), Out(out)) { at::abs_out(out, self); }
-OP(aclnnExp, In(self), Out(out)) { at::exp_out(out, self); }
-OP(aclnnInplaceExp, Out(self)) { self.exp_(); }
-OP(aclnnExp2, In(self), Out(out)) { at::exp2_out(out, self); }
-OP(aclnnLog, In(self), Out(out)) { at::log_out(out, self); }
-OP(aclnnInplaceLog, Out(self)) { self.log_(); }
-OP(aclnnSqrt, In(self), Out(out)) { at::sqrt_out(out, self); }
-OP(aclnnInplaceSqrt, Out(self)) { self.sqrt_(); }
-OP(aclnnRsqrt, In(self), Out(out)) { at::rsqrt_out(out, self); }
-OP(aclnnInplaceRsqrt, Out(self)) { self.rsqrt_(); }
-OP(aclnnReciprocal, In(self), Out(out)) { at::reciprocal_out(out, self); }
-OP(aclnnInplaceReciprocal, Out(self)) { self.reciprocal_(); }
-OP(aclnnSquare, In(self), Out(out)) { at::square_out(out, self); }
-OP(aclnnSin, In(self), Out(out)) { at::sin_out(out, self); }
-OP(aclnnCos, In(self), Out(out)) { at::cos_out(out, self); }
-OP(aclnnTan, In(self), Out(out)) { at::tan_out(out, self); }
-OP(aclnnTanh, In(self), Out(out)) { at::tanh_out(out, self); }
-OP(aclnnErf, In(self), Out(out)) { at::erf_out(out, self); }
-OP(aclnnFloor, In(self), Out(out)) { at::floor_out(out, self); }
-OP(aclnnCeil, In(self), Out(out)) { at::ceil_out(out, self); }
-OP(aclnnRound, In(self), Out(out)) { at::round_out(out, self); }
-OP(aclnnTrunc, In(self), Out(out)) { at::trunc_out(out, self); }
-OP(aclnnSign, In(self), Out(out)) { at::sign_out(out, self); }
-OP(aclnnSigmoid, In(self), Out(out)) { at::sigmoid_out(out, self); }
-OP(aclnnInplaceSigmoid, Out(self)) { self.sigmoid_(); }
-OP(aclnnRelu, In(self), Out(out)) { out.copy_(at::relu(self)); }
-OP(aclnnInplaceRelu, Out(self)) { self.relu_(); }
-OP(aclnnSilu, In(self), Out(out)) { at::silu_out(out, self); }
+UNARY(Acos, acos)
+UNARY(Acosh, acosh)
+UNARY(Asin, asin)
+UNARY(Asinh, asinh)
+UNARY(Atan, atan)
+UNARY(Atanh, atanh)
+UNARY(Ceil, ceil)
+UNARY(Cos, cos)
+UNARY(Cosh, cosh)
+UNARY(Erf, erf)
+UNARY(Erfc, erfc)
+UNARY(Erfinv, erfinv)
+UNARY(Exp, exp)
+UNARY(Exp2, exp2)
+UNARY(Expm1, expm1)
+UNARY(Floor, floor)
+UNARY(Frac, frac)
+UNARY(Log, log)
+UNARY(Log10, log10)
+UNARY(Log1p, log1p)
+UNARY(Log2, log2)
+UNARY(Neg, neg)
+UNARY(Reciprocal, reciprocal)
+UNARY(Relu, relu)
+UNARY(Round, round)
+UNARY(Rsqrt, rsqrt)
+UNARY(Sigmoid, sigmoid)
+UNARY(Sin, sin)
+UNARY(Sinc, sinc)
+UNARY(Sinh, sinh)
+UNARY(Sqrt, sqrt)
+UNARY(Tan, tan)
+UNARY(Tanh, tanh)
+UNARY(Trunc, trunc)
+UNARY_OUT(Abs, abs)
+UNARY_OUT(AngleV2, angle)
+UNARY_OUT(Digamma, digamma)
+UNARY_OUT(Lgamma, lgamma)
+UNARY_OUT(Real, real)
+UNARY_OUT(Sign, sign)
+UNARY_OUT(Signbit, signbit)
+UNARY_OUT(Silu, silu)
+UNARY_OUT(Square, square)
+
 OP(aclnnGelu, In(self), Out(out)) { out.copy_(at::gelu(self)); }
 OP(aclnnGeluV2, In(self), Int(approximate), Out(out)) { out.copy_(at::gelu(self, approximate == 1 ? "tanh" : "none")); }
 OP(aclnnSoftplus, In(self), Num(beta), Num(threshold), Out(out)) { out.copy_(at::softplus(self, beta, threshold)); }
@@ -92,10 +153,22 @@ OP(aclnnLeakyRelu, In(self), Num(slope), Out(out)) { out.copy_(at::leaky_relu(se
 OP(aclnnHardswish, In(self), Out(out)) { out.copy_(at::hardswish(self)); }
 OP(aclnnHardtanh, In(self), Num(least), Num(most), Out(out)) { out.copy_(at::hardtanh(self, least, most)); }
 
+OP(aclnnRoundDecimals, In(self), Int(decimals), Out(out)) { at::round_out(out, self, decimals); }
+OP(aclnnInplaceRoundDecimals, Out(self), Int(decimals)) { self.round_(decimals); }
+OP(aclnnNanToNum, In(self), F32(nan), F32(most), F32(least), Out(out)) {
+    at::nan_to_num_out(out, self, nan, most, least);
+}
+OP(aclnnInplaceNanToNum, Out(self), F32(nan), F32(most), F32(least)) { self.nan_to_num_(nan, most, least); }
+OP(aclnnLogit, In(self), F64(eps), Out(out)) { at::logit_out(out, self, eps < 0 ? std::nullopt : std::optional(eps)); }
+OP(aclnnComplex, In(real), In(imag), Out(out)) { at::complex_out(out, real, imag); }
+OP(aclnnPolar, In(length), In(angle), Out(out)) { at::polar_out(out, length, angle); }
+
 OP(aclnnClamp, In(self), MaybeNum(least), MaybeNum(most), Out(out)) { out.copy_(at::clamp(self, least, most)); }
 OP(aclnnClampMin, In(self), Num(least), Out(out)) { out.copy_(at::clamp_min(self, least)); }
 OP(aclnnClampMax, In(self), Num(most), Out(out)) { out.copy_(at::clamp_max(self, most)); }
 OP(aclnnInplaceClampMax, Out(self), Num(most)) { self.clamp_max_(most); }
+OP(aclnnInplaceClampMinTensor, Out(self), In(least)) { self.clamp_min_(least); }
+OP(aclnnInplaceClampMaxTensor, Out(self), In(most)) { self.clamp_max_(most); }
 OP(aclnnClampTensor, In(self), In(least), In(most), Out(out)) { at::clamp_out(out, self, least, most); }
 OP(aclnnClampMinTensor, In(self), In(least), Out(out)) { at::clamp_min_out(out, self, least); }
 OP(aclnnClampMaxTensor, In(self), In(most), Out(out)) { at::clamp_max_out(out, self, most); }
@@ -103,6 +176,7 @@ OP(aclnnClampMaxTensor, In(self), In(most), Out(out)) { at::clamp_max_out(out, s
 OP(aclnnCast, In(self), Type(dtype), Out(out)) { out.copy_(self); }
 OP(aclnnInplaceCopy, Out(self), In(source)) { self.copy_(source); }
 OP(aclnnInplaceFillScalar, Out(self), Num(value)) { self.fill_(value); }
+OP(aclnnInplaceFillDiagonal, Out(self), Num(value), Flag(wrap)) { self.fill_diagonal_(value, wrap); }
 OP(aclnnInplaceFillTensor, Out(self), In(value)) { self.copy_(value.expand_as(self)); }
 OP(aclnnInplaceZero, Out(self)) { self.zero_(); }
 OP(aclnnInplaceOne, Out(self)) { self.fill_(1); }

@@ -26,6 +26,12 @@ c10::List<std::optional<at::Tensor>> index_list(const std::vector<at::Tensor>& i
     return list;
 }
 
+const char* reduction(int64_t number) {
+    constexpr const char* kNames[] = {"", "sum", "prod", "amax", "amin", "mean"};
+    TORCH_CHECK(number >= 1 && number <= 5, "reduce ", number, ", must be 1 (sum) to 5 (mean)");
+    return kNames[number];
+}
+
 }  // namespace
 
 OP_COST(aclnnEmbedding, gather_cost, In(weight), In(indices), Out(out)) { out.copy_(at::embedding(weight, indices)); }
@@ -79,6 +85,38 @@ OP(aclnnInplaceScatterValue, Out(self), Int(dim), In(index), Num(value), Int(red
     TORCH_CHECK(reduce >= 0 && reduce <= 2, "reduce ", reduce, ", must be 0 (replace), 1 (add) or 2 (multiply)");
     reduce == 0 ? self.scatter_(dim, index, value) : self.scatter_(dim, index, value, reduce == 1 ? "add" : "multiply");
 }
+OP(aclnnScatterReduce, In(self), Int(dim), In(index), In(source), Int(reduce), Flag(include_self), Out(out)) {
+    out.copy_(at::scatter_reduce(self, dim, index, source, reduction(reduce), include_self));
+}
+OP(aclnnInplaceScatterReduce, Out(self), Int(dim), In(index), In(source), Int(reduce), Flag(include_self)) {
+    self.scatter_reduce_(dim, index, source, reduction(reduce), include_self);
+}
+OP_COST(aclnnIndexAdd, scatter_cost, In(self), Int(dim), In(index), In(source), Num(alpha), Out(out)) {
+    out.copy_(at::index_add(self, dim, index, source, alpha));
+}
+OP_COST(aclnnIndexAddV2, scatter_cost, In(self), Int(dim), In(index), In(source), Num(alpha), Int(mode), Out(out)) {
+    out.copy_(at::index_add(self, dim, index, source, alpha));
+}
+OP_COST(aclnnTake, gather_cost, In(self), In(index), Out(out)) { out.copy_(at::take(self, index.to(at::kLong))); }
+OP_COST(aclnnInplacePut, scatter_cost, Out(self), In(index), In(source), Flag(accumulate)) {
+    self.put_(index.to(at::kLong), source, accumulate);
+}
+OP_COST(aclnnIndexFillTensor, scatter_cost, In(self), Int(dim), Ints(index), Num(value), Out(out)) {
+    out.copy_(at::index_fill(self, dim, at::tensor(index, at::kLong), value));
+}
+OP_COST(aclnnInplaceIndexFillTensor, scatter_cost, Out(self), Int(dim), Ints(index), Num(value)) {
+    self.index_fill_(dim, at::tensor(index, at::kLong), value);
+}
+OP_COST(aclnnGatherNd, gather_cost, In(self), In(indices), Flag(negative), Out(out)) {
+    out.copy_(at::index(self, index_list(indices.to(at::kLong).unbind(-1))));
+}
+OP_COST(aclnnScatterNd, scatter_cost, In(self), In(indices), In(updates), Out(out)) {
+    out.copy_(self);
+    out.index_put_(index_list(indices.to(at::kLong).unbind(-1)), updates);
+}
+OP_COST(aclnnTfScatterAdd, scatter_cost, Out(self), In(indices), In(updates)) {
+    self.index_add_(0, indices.reshape(-1).to(at::kLong), updates);
+}
 OP(aclnnScatterAdd, In(self), Int(dim), In(index), In(source), Out(out)) {
     out.copy_(at::scatter_add(self, dim, index, source));
 }
@@ -90,6 +128,8 @@ OP(aclnnMaskedSelect, In(self), In(mask), Sized(out)) { out.set(at::masked_selec
 // V2 has a column for each element, where the first has a row.
 OP(aclnnNonzero, In(self), Sized(out)) { out.set(at::nonzero(self)); }
 OP(aclnnNonzeroV2, In(self), Sized(out)) { out.set(at::nonzero(self).t()); }
+OP(aclnnInplaceMaskedScatter, Out(self), In(mask), In(source)) { self.masked_scatter_(mask.to(at::kBool), source); }
+OP(aclnnMaskedScale, In(self), In(mask), F32(scale), Out(out)) { out.copy_(self * mask * scale); }
 OP(aclnnInplaceMaskedFillScalar, Out(self), In(mask), Num(value)) { self.masked_fill_(mask.to(at::kBool), value); }
 OP(aclnnInplaceMaskedFillTensor, Out(self), In(mask), In(value)) {
     self.masked_fill_(mask.to(at::kBool), value.reshape({}));

@@ -22,3 +22,19 @@ OP_COST(aclnnAddbmm, matmul_cost, In(self), In(a), In(b), Num(beta), Num(alpha),
 }
 OP_COST(aclnnMv, matmul_cost, In(self), In(vec), Out(out), I8(cubeMathType)) { at::mv_out(out, self, vec); }
 OP(aclnnDot, In(self), In(other), Out(out)) { at::dot_out(out, self, other); }
+OP_COST(aclnnInplaceBaddbmm, matmul_cost, Out(self), In(a), In(b), Num(beta), Num(alpha), I8(cubeMathType)) {
+    self.baddbmm_(a, b, beta, alpha);
+}
+OP_COST(aclnnInplaceAddbmm, matmul_cost, Out(self), In(a), In(b), Num(beta), Num(alpha), I8(cubeMathType)) {
+    self.addbmm_(a, b, beta, alpha);
+}
+OP_COST(aclnnAddmv, matmul_cost, In(self), In(mat), In(vec), Num(alpha), Num(beta), Out(out), I8(cubeMathType)) {
+    out.copy_(at::addmv(self, mat, vec, beta, alpha));
+}
+OP(aclnnAddr, In(self), In(a), In(b), MaybeNum(beta), MaybeNum(alpha), Out(out)) {
+    out.copy_(at::addr(self, a, b, beta.value_or(1), alpha.value_or(1)));
+}
+OP(aclnnInplaceAddr, Out(self), In(a), In(b), MaybeNum(beta), MaybeNum(alpha)) {
+    self.addr_(a, b, beta.value_or(1), alpha.value_or(1));
+}
+OP(aclnnGer, In(self), In(other), Out(out)) { out.copy_(at::outer(self, other)); }

@@ -30,3 +30,28 @@ OP(aclnnBernoulli, In(self), Num(p), Int(seed), Int(offset), Out(out)) {
 OP(aclnnMultinomial, In(self), Int(samples), Flag(replacement), Int(seed), Int(offset), Out(out)) {
     out.copy_(at::multinomial(self, samples, replacement, generator(seed, offset)));
 }
+OP(aclnnInplaceBernoulli, Out(self), Num(p), Int(seed), Int(offset)) {
+    self.bernoulli_(p.toDouble(), generator(seed, offset));
+}
+OP(aclnnInplaceBernoulliTensor, Out(self), In(p), Int(seed), Int(offset)) {
+    self.bernoulli_(p.to(at::kFloat), generator(seed, offset));
+}
+OP(aclnnBernoulliTensor, In(self), In(p), Int(seed), Int(offset), Out(out)) {
+    out.bernoulli_(p.to(at::kFloat), generator(seed, offset));
+}
+OP(aclnnInplaceRandomWithoutFromTo, Out(self), Int(seed), Int(offset)) { self.random_(generator(seed, offset)); }
+OP(aclnnRandperm, Int(n), Int(seed), Int(offset), Out(out)) {
+    out.copy_(at::randperm(n, generator(seed, offset), at::kLong));
+}
+OP(aclnnNormalTensorTensor, In(mean), In(std), Int(seed), Int(offset), Out(out)) {
+    out.copy_(at::normal(mean, std, generator(seed, offset)));
+}
+OP(aclnnNormalTensorFloat, In(mean), F32(std), Int(seed), Int(offset), Out(out)) {
+    out.copy_(at::normal(mean, std, generator(seed, offset)));
+}
+OP(aclnnNormalFloatTensor, F32(mean), In(std), Int(seed), Int(offset), Out(out)) {
+    out.copy_(at::normal(mean, std, generator(seed, offset)));
+}
+OP(aclnnNormalFloatFloat, F32(mean), F32(std), Int(seed), Int(offset), Out(out)) {
+    out.normal_(mean, std, generator(seed, offset));
+}

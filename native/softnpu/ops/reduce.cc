@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reductions, sorting, cumulative operators.
+// Reductions, cumulative operators.
 #include "ops/op.h"
 
 namespace {
@@ -36,6 +36,21 @@ OP(aclnnMinDim, In(self), Int(dim), Flag(keep), Out(out), Out(indices)) {
     out.copy_(values);
     indices.copy_(places);
 }
+OP(aclnnMaxV2, In(self), Ints(dim), Flag(keep), Flag(noop), Out(out)) {
+    out.copy_(noop && dim.empty() ? self : at::amax(self, dim, keep).reshape(out.sizes()));
+}
+OP(aclnnAminmax, In(self), Ints(dim), Flag(keep), Out(least), Out(most)) {
+    least.copy_(at::amin(self, dim, keep).reshape(least.sizes()));
+    most.copy_(at::amax(self, dim, keep).reshape(most.sizes()));
+}
+OP(aclnnAminmaxDim, In(self), Int(dim), Flag(keep), Out(least), Out(most)) {
+    least.copy_(at::amin(self, dim, keep));
+    most.copy_(at::amax(self, dim, keep));
+}
+OP(aclnnAminmaxAll, In(self), Out(least), Out(most)) {
+    least.copy_(at::amin(self));
+    most.copy_(at::amax(self));
+}
 OP(aclnnArgMax, In(self), Int(dim), Flag(keep), Out(out)) { out.copy_(at::argmax(self, dim, keep)); }
 OP(aclnnArgMin, In(self), Int(dim), Flag(keep), Out(out)) { out.copy_(at::argmin(self, dim, keep)); }
 OP(aclnnAll, In(self), Ints(dim), Flag(keep), Out(out)) {
@@ -52,6 +67,29 @@ OP(aclnnStd, In(self), Ints(dim), Int(correction), Flag(keep), Out(out)) {
 OP(aclnnVar, In(self), Ints(dim), Flag(unbiased), Flag(keep), Out(out)) {
     out.copy_(at::var(self, all_if_empty(dim), unbiased ? 1 : 0, keep).reshape(out.sizes()));
 }
+OP(aclnnVarCorrection, In(self), Ints(dim), Int(correction), Flag(keep), Out(out)) {
+    out.copy_(at::var(self, all_if_empty(dim), correction, keep).reshape(out.sizes()));
+}
+OP(aclnnVarMean, In(self), Ints(dim), Int(correction), Flag(keep), Out(variance), Out(mean)) {
+    const auto [v, m] = at::var_mean(self, all_if_empty(dim), correction, keep);
+    variance.copy_(v.reshape(variance.sizes()));
+    mean.copy_(m.reshape(mean.sizes()));
+}
+OP(aclnnStdMeanCorrection, In(self), Ints(dim), Int(correction), Flag(keep), Out(deviation), Out(mean)) {
+    const auto [d, m] = at::std_mean(self, all_if_empty(dim), correction, keep);
+    deviation.copy_(d.reshape(deviation.sizes()));
+    mean.copy_(m.reshape(mean.sizes()));
+}
+OP(aclnnReduceNansum, In(self), Ints(dim), Flag(keep), Type(dtype), Out(out)) {
+    out.copy_(at::nansum(self, all_if_empty(dim), keep, dtype).reshape(out.sizes()));
+}
+OP(aclnnLogSumExp, In(self), Ints(dim), Flag(keep), Out(out)) {
+    out.copy_(at::logsumexp(self, dim, keep).reshape(out.sizes()));
+}
+OP(aclnnReduceLogSum, In(self), Ints(dim), Flag(keep), Flag(noop), Out(out)) {
+    out.copy_(noop && dim.empty() ? self : at::log(at::sum(self, all_if_empty(dim), keep)).reshape(out.sizes()));
+}
+OP(aclnnTrace, In(self), Out(out)) { out.copy_(at::trace(self)); }
 OP(aclnnNorm, In(self), Num(p), Ints(dim), Flag(keep), Out(out)) {
     out.copy_(at::norm(self, p, dim, keep).reshape(out.sizes()));
 }
@@ -63,14 +101,15 @@ OP(aclnnCumsumV2, In(self), Int(dim), Flag(exclusive), Flag(reverse), Out(out)) 
     sums = exclusive ? sums - source : sums;
     out.copy_(reverse ? sums.flip(dim) : sums);
 }
-OP(aclnnSort, In(self), Flag(stable), Int(dim), Flag(descending), Out(values), Out(indices)) {
-    const auto [sorted, places] = at::sort(self, stable, dim, descending);
-    values.copy_(sorted);
+OP(aclnnCumprod, In(self), Num(dim), Type(dtype), Out(out)) { at::cumprod_out(out, self, dim.toLong(), dtype); }
+OP(aclnnInplaceCumprod, Out(self), Num(dim)) { self.cumprod_(dim.toLong()); }
+OP(aclnnCummax, In(self), Int(dim), Out(values), Out(indices)) {
+    const auto [found, places] = at::cummax(self, dim);
+    values.copy_(found);
     indices.copy_(places);
 }
-OP(aclnnArgsort, In(self), Int(dim), Flag(descending), Out(out)) { out.copy_(at::argsort(self, dim, descending)); }
-OP(aclnnTopk, In(self), Int(k), Int(dim), Flag(largest), Flag(sorted), Out(values), Out(indices)) {
-    const auto [top, places] = at::topk(self, k, dim, largest, sorted);
-    values.copy_(top);
+OP(aclnnCummin, In(self), Int(dim), Out(values), Out(indices)) {
+    const auto [found, places] = at::cummin(self, dim);
+    values.copy_(found);
     indices.copy_(places);
 }
