@@ -4,8 +4,8 @@
     flexnpu softnpu run -- python tests/suites/run.py PATH… [--jobs 2] [--timeout 60] --json results.json
 
 Files run in forks with torch_npu imported once. An operator that fails leaves torch_npu unusable, so after a test that
-fails the rest of its file goes on in another fork. A test that takes longer than the timeout, or that crashes, counts as
-failed. Nothing of the suites is kept here.
+fails the rest of its file goes on in another fork. A test that takes longer than the timeout, or that crashes, counts
+as failed. Nothing of the suites is kept here.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def in_forks(path: Path, folder: Path, timeout: int, most: int) -> list[dict[str
     while True:
         told = in_a_fork(path, folder, timeout, most, set(found))
         found.update(told)
-        if not any(each["outcome"] == "failed" and not each["test"] == path.stem for each in told.values()):
+        if not any(each["outcome"] == "failed" and each["test"] != path.stem for each in told.values()):
             return [{"file": str(path), **each} for each in found.values()]
 
 
