@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flexnpu import paths
 from flexnpu.errors import BackendError, InvalidValue
-from flexnpu.hardware import Soc, SpecError, load_soc
+from flexnpu.hardware import load_soc
 from flexnpu.softnpu import StateError, read_state
 
 DRIVER = Path("/dev/davinci_manager")
@@ -66,7 +66,7 @@ def discover(options: SoftwareOptions, state_dir: Path) -> list[Device]:
 
 def software_devices(options: SoftwareOptions, state_dir: Path) -> list[Device]:
     """The configured number of software NPUs."""
-    soc = _soc(options.soc)
+    soc = load_soc(options.soc)
     environment = software_environment(options, state_dir)
     return [
         Device(
@@ -89,7 +89,7 @@ def software_devices(options: SoftwareOptions, state_dir: Path) -> list[Device]:
 def software_environment(options: SoftwareOptions, state_dir: Path | None) -> dict[str, str]:
     """What puts a process on the software NPU; LD_LIBRARY_PATH is to be prepended to what the process has."""
     environment = {
-        "FLEXNPU_SOFTNPU_SOC": _soc(options.soc).name,
+        "FLEXNPU_SOFTNPU_SOC": load_soc(options.soc).name,
         "FLEXNPU_SOFTNPU_DEVICES": str(options.devices),
         "FLEXNPU_SOFTNPU_CLOCK": options.clock,
         "FLEXNPU_SOFTNPU_MATH": options.math,
@@ -106,7 +106,7 @@ def ascend_devices() -> list[Device]:
     library = _ascendcl()
     if library is None:
         raise BackendError("libascendcl.so is not found", next_step="source CANN's set_env.sh before flexnpud")
-    soc = _soc(_soc_name(library))
+    soc = load_soc(_soc_name(library))
     indices = sorted(
         int(found[1]) for node in Path("/dev").iterdir() if (found := re.fullmatch(r"davinci(\d+)", node.name))
     )
@@ -138,13 +138,6 @@ def _soc_name(library: Path) -> str:
     if not name:
         raise BackendError(f"{library} does not know this SoC", next_step="check the driver with npu-smi info")
     return str(name.decode())
-
-
-def _soc(name: str) -> Soc:
-    try:
-        return load_soc(name)
-    except SpecError as error:
-        raise InvalidValue(str(error)) from error
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

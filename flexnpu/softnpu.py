@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from flexnpu.errors import BackendError
+
 STATE_MAGIC = 0x55504E53
 STATE_VERSION = 1
 
@@ -30,7 +32,7 @@ _LANE = struct.Struct("<IIqqdd")
 _LANES = 512
 
 
-class StateError(Exception):
+class StateError(BackendError):
     """A state file that is not there, or not one of this version."""
 
 

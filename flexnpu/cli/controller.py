@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from flexnpu.cli import options
-from flexnpu.errors import InvalidValue, Refused
 
 
 def controller(
@@ -28,23 +27,17 @@ def controller(
 ) -> None:
     """Keep prefill and decode inside their latency targets, until SIGTERM or SIGINT. Times are device time."""
     from flexnpu.controller.command import run_controller  # noqa: PLC0415 - heavy, and only needed here
-    from flexnpu.controller.seam import CoresError  # noqa: PLC0415
 
-    try:
-        run_controller(
-            prefill,
-            decode,
-            model,
-            ttft,
-            itl,
-            decisions=decisions,
-            runtime_dir=runtime_dir,
-            period=period,
-            safe=safe,
-            minima=minima,
-            quiet=quiet,
-        )
-    except CoresError as error:
-        raise Refused(str(error)) from error
-    except (ValueError, OSError) as error:
-        raise InvalidValue(str(error)) from error
+    run_controller(
+        prefill,
+        decode,
+        model,
+        ttft,
+        itl,
+        decisions=decisions,
+        runtime_dir=runtime_dir,
+        period=period,
+        safe=safe,
+        minima=minima,
+        quiet=quiet,
+    )

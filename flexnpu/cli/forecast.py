@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 
 from flexnpu.cli import options
-from flexnpu.errors import InvalidValue
 
 
 def forecast(
-    model: Annotated[Path, typer.Argument(help="The model's Hugging Face config.json")],
+    model: Annotated[Path, typer.Option(help="The model's Hugging Face config.json")],
     device: Annotated[str, typer.Option(help="SoC")] = "Ascend910B2",
     cores: Annotated[int | None, typer.Option(help="Cores of the iteration  [default: all]")] = None,
     prefill: Annotated[list[str] | None, typer.Option(help="Prompts: TOKENS, COUNTxTOKENS or TOKENS+CACHED")] = None,
@@ -25,15 +24,12 @@ def forecast(
     """Forecast one iteration, operator by operator (modelled, not measured)."""
     from flexnpu.forecast.command import run_forecast  # noqa: PLC0415 - heavy, and only needed here
 
-    try:
-        run_forecast(
-            model,
-            device,
-            cores=cores,
-            prefill=prefill or (),
-            decode=decode or (),
-            beside_cores=beside_cores,
-            as_json=as_json,
-        )
-    except (ValueError, OSError) as error:
-        raise InvalidValue(str(error)) from error
+    run_forecast(
+        model,
+        device,
+        cores=cores,
+        prefill=prefill or (),
+        decode=decode or (),
+        beside_cores=beside_cores,
+        as_json=as_json,
+    )

@@ -21,6 +21,7 @@ from flexnpu.controller.decision import Decision, Outcome
 from flexnpu.controller.loop import Loop, Settings
 from flexnpu.controller.scrape import HttpScraper
 from flexnpu.controller.seam import Cores, Endpoint, Seams
+from flexnpu.errors import InvalidValue
 from flexnpu.forecast import Forecaster
 from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
@@ -29,7 +30,7 @@ from flexnpu.planner import Split, Targets
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
-class OptionError(ValueError):
+class OptionError(InvalidValue):
     """An option of the command that cannot be read."""
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from flexnpu.client import Client
 from flexnpu.controller.decision import Applied
 from flexnpu.controller.seam import CoresError, DeviceView
-from flexnpu.errors import FlexNpuError
 from flexnpu.planner import Split
 
 # Operators take milliseconds. A move that is not applied by then waits for a hung engine, and the loop must go on.
@@ -31,11 +30,8 @@ class DaemonCores:
         return cls(Client(runtime_dir), prefill, decode)
 
     def look(self) -> DeviceView:
-        try:
-            vnpus = {each.name: each for each in self.client.vnpus()}
-            devices = {each.index: each for each in self.client.devices()}
-        except FlexNpuError as error:
-            raise CoresError(str(error)) from error
+        vnpus = {each.name: each for each in self.client.vnpus()}
+        devices = {each.index: each for each in self.client.devices()}
         for name in (self.prefill, self.decode):
             if name not in vnpus:
                 there = ", ".join(vnpus) or "none"
@@ -56,8 +52,5 @@ class DaemonCores:
     def move(self, split: Split) -> Applied:
         began = time.monotonic()
         moves = [{"vnpu": self.prefill, "cores": split.prefill}, {"vnpu": self.decode, "cores": split.decode}]
-        try:
-            answer = self.client.rebalance(moves, wait=APPLY_WITHIN)
-        except FlexNpuError as error:
-            raise CoresError(str(error)) from error
+        answer = self.client.rebalance(moves, wait=APPLY_WITHIN)
         return Applied(answer.applied, time.monotonic() - began, dict(answer.revisions))

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from flexnpu.controller.decision import Applied, Decision
 from flexnpu.controller.engines import Engine, decode_requests, describe, prefill_requests
 from flexnpu.controller.learning import Corrected, Episode
-from flexnpu.controller.seam import CoresError, DeviceView, Endpoint, Seams
+from flexnpu.controller.seam import DeviceView, Endpoint, Seams
+from flexnpu.errors import FlexNpuError
 from flexnpu.forecast import Forecaster, Request
 from flexnpu.planner import Plan, Snapshot, SnapshotError, Split, Targets, instances
 
@@ -64,7 +65,7 @@ class _Clock:
 
 
 class Loop:
-    """One controller for one pair of engines. Construction asks the daemon once and raises CoresError if that fails."""
+    """One controller for one pair of engines. Construction asks the daemon, and raises a FlexNpuError if that fails."""
 
     def __init__(
         self, prefill: Endpoint, decode: Endpoint, forecaster: Forecaster, settings: Settings, seams: Seams
@@ -104,7 +105,7 @@ class Loop:
         self._finish_episode(at)
         try:
             self._view = self._seams.cores.look()
-        except CoresError:
+        except FlexNpuError:
             return  # the vNPUs or the daemon are gone, and with them what would have to be put back
         decision = self._apply(self._safe(at, "the controller ends"))
         if decision.moved:
@@ -132,7 +133,7 @@ class Loop:
         try:
             self._view, self._device_trouble = self._seams.cores.look(), None
             self._clock.rescale(self._view.scale)
-        except CoresError as error:
+        except FlexNpuError as error:
             self._device_trouble = str(error)
 
     def _learn(self, at: float) -> None:
@@ -222,7 +223,7 @@ class Loop:
         try:
             applied = self._seams.cores.move(decision.after)
             self._view = replace(self._view, split=decision.after)
-        except CoresError as error:
+        except FlexNpuError as error:
             applied = Applied(done=False, wall_seconds=self._seams.clock() - began, error=str(error))
             self._device_trouble = str(error)  # asks the daemon anew before the next move
         return replace(decision, applied=applied)

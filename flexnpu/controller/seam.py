@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flexnpu.controller.decision import Applied, Decision, Outcome
+from flexnpu.errors import Refused
 from flexnpu.planner import Split
 
 
-class CoresError(Exception):
-    """The daemon cannot be asked, or refused."""
+class CoresError(Refused):
+    """The two vNPUs cannot share cores."""
 
 
 class ScrapeError(Exception):
@@ -44,10 +45,10 @@ class Cores(Protocol):
     """The two vNPUs' cores."""
 
     def look(self) -> DeviceView:
-        """The device now; CoresError when it cannot be had."""
+        """The device now; a FlexNpuError when it cannot be had."""
 
     def move(self, split: Split) -> Applied:
-        """One transaction; returns when it is applied, or after a bounded wait; CoresError when refused."""
+        """One transaction; returns when it is applied, or after a bounded wait; a FlexNpuError when refused."""
 
 
 class Scraper(Protocol):

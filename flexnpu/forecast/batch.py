@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from flexnpu.errors import InvalidValue
+
 Floats = npt.NDArray[np.float64]
 
 
-class ForecastError(ValueError):
+class ForecastError(InvalidValue):
     """A question that the forecast cannot answer."""
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flexnpu.errors import InvalidValue
 
-class SpecError(ValueError):
+
+class SpecError(InvalidValue):
     """A SoC that is not known, or a specification that cannot be used."""
 
 

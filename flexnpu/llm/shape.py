@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flexnpu.errors import InvalidValue
 from flexnpu.llm.architectures import ARCHITECTURES, BY_MODEL_TYPE, DTYPE_BYTES
 
 
-class ModelError(ValueError):
+class ModelError(InvalidValue):
     """A config.json that cannot be read as a model's shape."""
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from flexnpu.errors import InvalidValue
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Floats
 
 
-class SnapshotError(ValueError):
+class SnapshotError(InvalidValue):
     """A snapshot that no plan can satisfy, such as minima over the device."""
 
 

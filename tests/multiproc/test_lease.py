@@ -149,9 +149,9 @@ def test_a_softnpu_program_leaves_no_state_behind(quiet_node: Node):
 
 
 def test_a_killed_softnpu_program_leaves_no_state_behind(quiet_node: Node):
-    script = "import os, time; print('\"' + os.environ['FLEXNPU_SOFTNPU_STATE'] + '\"', flush=True); time.sleep(60)"
+    script = "import json, os, time; print(json.dumps(dict(os.environ)), flush=True); time.sleep(60)"
     program = quiet_node.program("softnpu", "run", "--", sys.executable, "-c", script)
-    state = str(program.line())
+    state = program.line()["FLEXNPU_SOFTNPU_STATE"]
     assert Path(state).is_dir()
     program.kill()
     eventually(lambda: not Path(state).exists())
