@@ -47,7 +47,7 @@ check-sanitizers: $(STAMPS)/system $(STAMPS)/python
 	  $(BIN)/cmake -S . -B build/$$s -G Ninja -DFLEXNPU_TESTS=ON -DFLEXNPU_SANITIZE=$$s \
 	    -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/$$s.log && \
 	  $(BIN)/cmake --build build/$$s --target $(SANITIZED) && \
-	  $(BIN)/ctest --test-dir build/$$s --output-on-failure --timeout 300 \
+	  $(BIN)/ctest --test-dir build/$$s --output-on-failure --timeout 300 --no-tests=error \
 	    -R '^(SharedDevice|Lanes|FreeClock|Model|Soc|Decide|Arbiter|Page|ControlPage|ReportPage)' || exit 1; \
 	done
 

@@ -50,13 +50,13 @@ class Client:
         self.close()
 
     def devices(self) -> list[Device]:
-        return [Device.model_validate(item) for item in self._ask("GET", "/api/v1/devices")]
+        return _read_list(Device, self._ask("GET", "/api/v1/devices"))
 
     def vnpus(self) -> list[VNpu]:
-        return [VNpu.model_validate(item) for item in self._ask("GET", "/api/v1/vnpus")]
+        return _read_list(VNpu, self._ask("GET", "/api/v1/vnpus"))
 
     def vnpu(self, name: str) -> VNpu:
-        return VNpu.model_validate(self._ask("GET", _path(name)))
+        return _read(VNpu, self._ask("GET", _path(name)))
 
     def create_vnpu(  # noqa: PLR0913 - the fields of the vNPU, by name
         self,
@@ -77,7 +77,7 @@ class Client:
             "phase": phase,
             "owner_pid": owner_pid,
         }
-        return VNpu.model_validate(self._ask("POST", "/api/v1/vnpus", fields))
+        return _read(VNpu, self._ask("POST", "/api/v1/vnpus", fields))
 
     def delete_vnpu(self, name: str, *, force: bool = False) -> None:
         """force: even when tenants are alive; they are killed."""
@@ -96,18 +96,18 @@ class Client:
         fields = {"cores": cores, "memory_bytes": memory_bytes}
         headers = {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
         answer = self._ask("PATCH", f"{_path(name)}/quota", fields, wait=wait, headers=headers)
-        return QuotaState.model_validate(answer)
+        return _read(QuotaState, answer)
 
     def rebalance(self, moves: Sequence[Move | Mapping[str, object]], wait: float | None = None) -> RebalanceState:
         """All moves or none, in one transaction. Each is a Move or a mapping of its fields."""
         fields = {"moves": [move.model_dump() if isinstance(move, Move) else dict(move) for move in moves]}
-        return RebalanceState.model_validate(self._ask("POST", "/api/v1/rebalances", fields, wait=wait))
+        return _read(RebalanceState, self._ask("POST", "/api/v1/rebalances", fields, wait=wait))
 
     def tenants(self) -> list[Tenant]:
-        return [Tenant.model_validate(item) for item in self._ask("GET", "/api/v1/tenants")]
+        return _read_list(Tenant, self._ask("GET", "/api/v1/tenants"))
 
     def version(self) -> Version:
-        return Version.model_validate(self._ask("GET", "/version"))
+        return _read(Version, self._ask("GET", "/version"))
 
     def _ask(  # noqa: PLR0913 - the parts of a request
         self,
@@ -130,8 +130,29 @@ class Client:
         except httpx.HTTPError as error:
             raise DaemonFault(f"the daemon did not answer ({error})", next_step="see its log") from error
         if answer.is_success:
-            return answer.json() if answer.content else None
+            try:
+                return answer.json() if answer.content else None
+            except ValueError as error:
+                raise DaemonFault("the daemon's answer is no JSON", next_step="see its log") from error
         raise _error(answer)
+
+
+def _read(model: type[_Model], answer: object) -> _Model:
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or model.__name__
+        raise DaemonFault(
+            f"the daemon's answer cannot be read ({where}: {first['msg']})",
+            next_step="the daemon and this command are of different versions: see flexnpu version",
+        ) from error
+
+
+def _read_list(model: type[_Model], answer: object) -> list[_Model]:
+    if not isinstance(answer, list):
+        raise DaemonFault("the daemon's answer is no list", next_step="compare versions: flexnpu version")
+    return [_read(model, item) for item in answer]
 
 
 def _error(answer: httpx.Response) -> Exception:

@@ -40,7 +40,7 @@ def draw(path: Path, runs: Sequence[Run], targets: Targets, scale: float) -> Non
         fontsize=11,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, format="png", dpi=130)
     plt.close(figure)
 
 

@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+import socketserver
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -13,6 +19,36 @@ from flexnpu.errors import InvalidValue
 
 LIMITS = ("--cores", "4", "--memory", "1GiB")
 PYTHON = ("--", sys.executable, "-c", "pass")
+MODEL = str(Path(__file__).parents[2] / "examples" / "pd_serving" / "qwen2.5-7b.json")
+PREFILL, DECODE = "p=http://127.0.0.1:1", "d=http://127.0.0.1:2"
+
+
+@contextmanager
+def http_on(socket: Path, body: bytes) -> Iterator[None]:
+    """A server on a unix socket that answers every request with `body`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "local"
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    with socketserver.UnixStreamServer(str(socket), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def check(result: tuple[int, str, str], code: int, *words: str) -> None:
@@ -48,6 +84,14 @@ def check(result: tuple[int, str, str], code: int, *words: str) -> None:
         (("softnpu", "run", "--devices", "17", "--", "true"), 2, ("17", "16")),
         (("softnpu", "run", "--scale", "nan", "--", "true"), 2, ("nan",)),
         (("softnpu", "run", "--", "no-such-program"), 127, ("no-such-program",)),
+        (("demo", "--minutes", "0"), 2, ("--minutes", "0.01")),
+        (("demo", "--static", "20/12"), 2, ("20/12", "24")),
+        (("demo", "--json", "/proc/none/demo.json"), 2, ("/proc/none/demo.json",)),
+        (("forecast", "--model", "/nowhere", "--decode", "64x4096"), 2, ("/nowhere", "config.json")),
+        (("forecast", "--model", MODEL, "--decode", "64x4096", "--cores", "25"), 2, ("25", "1 to 24")),
+        (("forecast", "--model", MODEL, "--prefill", "many"), 2, ("many", "4x2048")),
+        (("controller", "--prefill", "p", "--decode", DECODE, "--model", MODEL), 2, ("'p'", "NAME=URL")),
+        (("controller", "--prefill", PREFILL, "--decode", DECODE, "--model", MODEL), 3, ("'p'",)),
     ],
 )
 def test_one_line_says_what_is_wrong(node: Node, arguments: tuple[str, ...], code: int, words: tuple[str, ...]):
@@ -121,6 +165,20 @@ def test_the_daemon_refuses_a_bad_option_before_it_touches_anything(quiet_node: 
     assert errors.count("\n") == 1
     assert all(word in errors for word in words), errors
     assert not quiet_node.root.exists()
+
+
+@pytest.mark.parametrize("missing", ["torch_npu", "transformers"])
+def test_a_demo_without_its_packages_says_what_to_install(quiet_node: Node, missing: str):
+    script = f"import sys; sys.modules[{missing!r}] = None; from flexnpu.cli.main import main; main()"
+    command = [sys.executable, "-c", script, "demo"]
+    ended = subprocess.run(command, env=quiet_node.env, capture_output=True, text=True, check=False, timeout=60)
+    check((ended.returncode, ended.stdout, ended.stderr), 6, missing, "pip install")
+
+
+@pytest.mark.parametrize("answer", [b"[{}]", b"{}", b"no JSON"])
+def test_a_daemon_of_another_version_is_not_understood_and_said_so(quiet_node: Node, answer: bytes):
+    with http_on(quiet_node.client().paths.admin_socket, answer):
+        check(quiet_node.flexnpu("ps"), 4, "the daemon's answer")
 
 
 def test_an_owner_that_does_not_exist_is_refused(node: Node):

@@ -48,10 +48,10 @@ int64_t wall_now_ns() {
 int64_t device_time_ns(const State& state, int64_t wall_ns) {
     for (;;) {
         const uint64_t before = state.clock_sequence.load(std::memory_order_acquire);
-        const double scale = state.scale.load(std::memory_order_relaxed);
-        const int64_t wall_origin = state.wall_origin_ns.load(std::memory_order_relaxed);
-        const int64_t device_origin = state.device_origin_ns.load(std::memory_order_relaxed);
-        std::atomic_thread_fence(std::memory_order_acquire);
+        // Acquire, so that the sequence is read again after them; a fence would do too, but TSan knows none.
+        const double scale = state.scale.load(std::memory_order_acquire);
+        const int64_t wall_origin = state.wall_origin_ns.load(std::memory_order_acquire);
+        const int64_t device_origin = state.device_origin_ns.load(std::memory_order_acquire);
         if (before % 2 == 0 && state.clock_sequence.load(std::memory_order_relaxed) == before) {
             return device_origin + static_cast<int64_t>(static_cast<double>(wall_ns - wall_origin) / scale);
         }
