@@ -35,8 +35,7 @@ aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle funcHandle, uint32_t numB
     task.kernel = kernel;
     task.blocks = numBlocks;
     std::memcpy(&task.args, hostArgs, sizeof task.args);
-    queue->enqueue(task);
-    return ACL_SUCCESS;
+    return queue->enqueue(task);
 }
 
 aclError aclrtLaunchKernel(aclrtFuncHandle funcHandle, uint32_t numBlocks, const void* argsData, size_t argsSize,

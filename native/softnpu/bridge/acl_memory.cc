@@ -181,7 +181,7 @@ aclError aclrtMemcpyAsync(void* dst, size_t destMax, const void* src, size_t cou
         task.destination = dst;
         task.source = src;
         task.bytes = count;
-        queue->enqueue(task);
+        return queue->enqueue(task);
     }
     return error;
 }
@@ -203,7 +203,7 @@ aclError aclrtMemsetAsync(void* devPtr, size_t maxCount, int32_t value, size_t c
         task.destination = devPtr;
         task.value = value;
         task.bytes = count;
-        queue->enqueue(task);
+        return queue->enqueue(task);
     }
     return error;
 }

@@ -148,15 +148,13 @@ aclError aclrtDestroyEvent(aclrtEvent event) {
 aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
     SOFTNPU_NEED(event);
     SOFTNPU_STREAM(queue, stream);
-    queue->record(*static_cast<Event*>(event));
-    return ACL_SUCCESS;
+    return queue->record(*static_cast<Event*>(event));
 }
 
 aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
     SOFTNPU_NEED(event);
     SOFTNPU_STREAM(queue, stream);
-    queue->wait_for(*static_cast<Event*>(event));
-    return ACL_SUCCESS;
+    return queue->wait_for(*static_cast<Event*>(event));
 }
 
 aclError aclrtResetEvent(aclrtEvent event, aclrtStream /*stream*/) {
@@ -219,8 +217,7 @@ aclError aclrtLaunchHostFunc(aclrtStream stream, aclrtHostFunc fn, void* args) {
     Task task{TaskKind::host};
     task.host = fn;
     task.destination = args;
-    queue->enqueue(task);
-    return ACL_SUCCESS;
+    return queue->enqueue(task);
 }
 
 aclError aclrtSubscribeReport(uint64_t threadId, aclrtStream stream) {
@@ -248,9 +245,13 @@ aclError aclrtLaunchCallback(aclrtCallback fn, void* userData, aclrtCallbackBloc
     report->argument = userData;
     Task task{TaskKind::host};
     task.host = deliver;
-    task.destination = new Callback{std::move(report), thread, blockType == ACL_CALLBACK_BLOCK};
-    queue->enqueue(task);
-    return ACL_SUCCESS;
+    auto callback = std::make_unique<Callback>(std::move(report), thread, blockType == ACL_CALLBACK_BLOCK);
+    task.destination = callback.get();
+    const aclError error = queue->enqueue(task);
+    if (error == ACL_SUCCESS) {
+        callback.release();  // deliver() owns it
+    }
+    return error;
 }
 
 aclError aclrtProcessReport(int32_t timeout) {

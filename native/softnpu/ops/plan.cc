@@ -142,8 +142,12 @@ aclnnStatus launch(const Operator& op, aclOpExecutor* executor, aclrtStream stre
     }
     KernelArgs args{executor->plan->cost, executor};
     // A function handle is opaque to the program; the launch reads the kernel and never writes it.
-    return aclrtLaunchKernelWithHostArgs(const_cast<Kernel*>(&op.kernel), executor->plan->blocks, stream, nullptr,
-                                         &args, sizeof args, nullptr, 0);
+    const aclError error = aclrtLaunchKernelWithHostArgs(const_cast<Kernel*>(&op.kernel), executor->plan->blocks,
+                                                         stream, nullptr, &args, sizeof args, nullptr, 0);
+    if (error != ACL_SUCCESS) {
+        drop_kernel(executor);  // phase two uses an executor up, whatever comes of it
+    }
+    return error;
 }
 
 bool run_kernel(void* executor, char* error, uint32_t size) {

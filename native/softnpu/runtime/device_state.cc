@@ -14,13 +14,17 @@ DeviceState::DeviceState(std::unique_ptr<Device> device, uint32_t index)
 
 DeviceState::~DeviceState() {
     for (Stream* stream : streams_) {
-        delete stream;
+        stream->close();
     }
 }
 
 Stream* DeviceState::create_stream() {
     const std::lock_guard lock(mutex_);
-    auto* stream = new Stream(*this, next_stream_++);
+    return new_stream();
+}
+
+Stream* DeviceState::new_stream() {
+    Stream* stream = all_streams_.emplace_back(std::make_unique<Stream>(*this, next_stream_++)).get();
     streams_.insert(stream);
     return stream;
 }
@@ -32,7 +36,7 @@ bool DeviceState::destroy_stream(Stream* stream) {
             return false;
         }
     }
-    delete stream;
+    stream->close();
     return true;
 }
 
@@ -44,8 +48,7 @@ bool DeviceState::owns(const Stream* stream) const {
 Stream& DeviceState::default_stream() {
     const std::lock_guard lock(mutex_);
     if (default_stream_ == nullptr) {
-        default_stream_ = new Stream(*this, next_stream_++);
-        streams_.insert(default_stream_);
+        default_stream_ = new_stream();
     }
     return *default_stream_;
 }

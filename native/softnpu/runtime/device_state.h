@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_set>
+#include <vector>
 
 #include "device/device.h"
 #include "runtime/memory.h"
@@ -45,11 +46,14 @@ class DeviceState {
     std::atomic<uint32_t> vector_limit{0};
 
   private:
+    Stream* new_stream();  // under mutex_
+
     std::unique_ptr<Device> device_;
     const uint32_t index_;
     Memory memory_;
     mutable std::mutex mutex_;
-    std::unordered_set<Stream*> streams_;
+    std::vector<std::unique_ptr<Stream>> all_streams_;  // destroyed ones too: handles to them stay valid
+    std::unordered_set<Stream*> streams_;               // those that are not destroyed
     Stream* default_stream_ = nullptr;
     uint32_t next_stream_ = 0;
     std::mutex copy_mutex_;

@@ -12,44 +12,61 @@
 
 namespace softnpu {
 
-Stream::Stream(DeviceState& device, uint32_t id)
-    : device_(device), id_(id), lane_(device.device()), worker_([this] { work(); }) {}
+Stream::Stream(DeviceState& device, uint32_t id) : device_(device), id_(id), worker_([this] { work(); }) {}
 
-Stream::~Stream() {
+void Stream::close() {
     {
         const std::lock_guard lock(mutex_);
+        if (stopping_) {
+            return;
+        }
         stopping_ = true;
         work_.notify_one();
     }
     worker_.join();
+    queue_ = {};
 }
 
-void Stream::enqueue(Task task) {
+aclError Stream::enqueue(Task task) {
     task.enqueued_ns = device_.device().now_ns();
     const std::lock_guard lock(mutex_);
+    if (stopping_) {
+        return fail(ACL_ERROR_RT_STREAM_CONTEXT, "stream %u of device %u was destroyed", id_, device_.index());
+    }
     queue_.push_back(task);
     ++enqueued_;
     if (sleeping_) {
         work_.notify_one();
     }
+    return ACL_SUCCESS;
 }
 
-void Stream::record(Event& event) {
+aclError Stream::record(Event& event) {
     Task task{TaskKind::record};
     task.event = &event;
     task.number = event.expect();
     event.retain();
-    enqueue(task);
+    const aclError error = enqueue(task);
+    if (error != ACL_SUCCESS) {
+        event.complete(task.number, device_.device().now_ns());  // nobody else would
+        event.release();
+    }
+    return error;
 }
 
-void Stream::wait_for(Event& event) {
+aclError Stream::wait_for(Event& event) {
     Task task{TaskKind::wait};
     task.event = &event;
     task.number = event.newest();
-    if (task.number != 0) {
-        event.retain();
-        enqueue(task);
+    if (task.number == 0) {
+        return ACL_SUCCESS;
     }
+    event.retain();
+    const aclError error = enqueue(task);
+    if (error != ACL_SUCCESS) {
+        event.release();
+    }
+    return error;
 }
 
 bool Stream::idle() const {
@@ -82,6 +99,7 @@ aclError Stream::synchronize(int32_t timeout_ms) {
 }
 
 void Stream::work() {
+    Lane lane(device_.device());
     std::vector<Task> batch;
     std::unique_lock lock(mutex_);
     for (;;) {
@@ -94,7 +112,7 @@ void Stream::work() {
         batch.swap(queue_);
         lock.unlock();
         for (Task& task : batch) {
-            run(task);
+            run(task, lane);
         }
         lock.lock();
         completed_ += batch.size();
@@ -105,23 +123,23 @@ void Stream::work() {
     }
 }
 
-void Stream::run(Task& task) {
+void Stream::run(Task& task, Lane& lane) {
     const int64_t start = std::max(task.enqueued_ns, floor_ns_);
     switch (task.kind) {
         case TaskKind::kernel:
-            run_kernel(task);
+            run_kernel(task, lane);
             break;
         case TaskKind::copy:
-            run_copy(task);
+            run_copy(task, lane);
             break;
         case TaskKind::fill:
             if (!device_.device().skip_math() || task.bytes <= kSmallCopy) {
                 std::memset(task.destination, task.value, task.bytes);
             }
-            lane_.run(fill_cost(task.bytes), 0, start);
+            lane.run(fill_cost(task.bytes), 0, start);
             break;
         case TaskKind::record:
-            task.event->complete(task.number, std::max(lane_.horizon_ns(), start));
+            task.event->complete(task.number, std::max(lane.horizon_ns(), start));
             task.event->release();
             break;
         case TaskKind::wait:
@@ -129,28 +147,28 @@ void Stream::run(Task& task) {
             task.event->release();
             break;
         case TaskKind::host:
-            device_.wait_until(lane_.horizon_ns());  // a host function sees the work before it as done
+            device_.wait_until(lane.horizon_ns());  // a host function sees the work before it as done
             task.host(task.destination);
             break;
     }
-    end_ns_.store(std::max(lane_.horizon_ns(), floor_ns_));
+    end_ns_.store(std::max(lane.horizon_ns(), floor_ns_));
 }
 
-void Stream::run_kernel(Task& task) {
+void Stream::run_kernel(Task& task, Lane& lane) {
     char error[512] = "";
     if (!device_.device().skip_math() && !task.kernel->execute(task.args.state, error, sizeof error)) {
         note_error(std::string(task.kernel->name) + " failed on stream " + std::to_string(id_) + ": " + error);
     }
-    lane_.run(task.args.cost, task.blocks, std::max(task.enqueued_ns, floor_ns_));
+    lane.run(task.args.cost, task.blocks, std::max(task.enqueued_ns, floor_ns_));
     task.kernel->drop(task.args.state);
 }
 
-void Stream::run_copy(const Task& task) {
+void Stream::run_copy(const Task& task, Lane& lane) {
     const bool touches_device = device_.is_device_memory(task.destination) || device_.is_device_memory(task.source);
     if (must_carry_out(device_.device(), task.bytes, touches_device)) {
         std::memmove(task.destination, task.source, task.bytes);
     }
-    lane_.run(copy_cost(device_, task.destination, task.source, task.bytes), 0, std::max(task.enqueued_ns, floor_ns_));
+    lane.run(copy_cost(device_, task.destination, task.source, task.bytes), 0, std::max(task.enqueued_ns, floor_ns_));
 }
 
 void Stream::note_error(const std::string& text) {

@@ -44,13 +44,18 @@ struct Task {
 class Stream {
   public:
     Stream(DeviceState& device, uint32_t id);
-    ~Stream();  // finishes what is queued
+    ~Stream() { close(); }
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
 
-    void enqueue(Task task);
-    void record(Event& event);
-    void wait_for(Event& event);
+    // Finishes what is queued and ends the worker. The object stays: a program that uses a stream after it destroyed
+    // it gets an error.
+    void close();
+
+    // The three fail with ACL_ERROR_RT_STREAM_CONTEXT on a closed stream.
+    aclError enqueue(Task task);
+    aclError record(Event& event);
+    aclError wait_for(Event& event);
 
     bool idle() const;
     // Waits until all that was queued before is over in device time. timeout_ms < 0: for ever.
@@ -66,14 +71,13 @@ class Stream {
 
   private:
     void work();
-    void run(Task& task);
-    void run_kernel(Task& task);
-    void run_copy(const Task& task);
+    void run(Task& task, Lane& lane);
+    void run_kernel(Task& task, Lane& lane);
+    void run_copy(const Task& task, Lane& lane);
     void note_error(const std::string& text);
 
     DeviceState& device_;
     const uint32_t id_;
-    Lane lane_;
     int64_t floor_ns_ = 0;  // device time of the last event waited for; worker only
 
     mutable std::mutex mutex_;

@@ -75,6 +75,24 @@ TEST_F(Runtime, a_stream_waits_for_another_streams_event) {
     aclrtDestroyEvent(event);
 }
 
+TEST_F(Runtime, a_destroyed_stream_refuses_work_and_harms_nobody) {
+    aclrtStream gone = nullptr;
+    aclrtEvent event = nullptr;
+    std::atomic<int> calls{0};
+    ASSERT_EQ(aclrtCreateStream(&gone), ACL_SUCCESS);
+    ASSERT_EQ(aclrtCreateEvent(&event), ACL_SUCCESS);
+    ASSERT_EQ(aclrtLaunchHostFunc(gone, count, &calls), ACL_SUCCESS);
+    ASSERT_EQ(aclrtDestroyStream(gone), ACL_SUCCESS);
+    EXPECT_EQ(calls, 1) << "work that was queued is finished first";
+    EXPECT_EQ(aclrtLaunchHostFunc(gone, count, &calls), ACL_ERROR_RT_STREAM_CONTEXT);
+    EXPECT_EQ(aclrtRecordEvent(event, gone), ACL_ERROR_RT_STREAM_CONTEXT);
+    EXPECT_EQ(aclrtSynchronizeEvent(event), ACL_SUCCESS) << "a record that failed is not waited for";
+    EXPECT_EQ(aclrtSynchronizeStream(gone), ACL_SUCCESS);
+    EXPECT_EQ(aclrtDestroyStream(gone), ACL_ERROR_RT_STREAM_CONTEXT);
+    EXPECT_EQ(calls, 1);
+    EXPECT_EQ(aclrtDestroyEvent(event), ACL_SUCCESS);
+}
+
 TEST_F(Runtime, a_foreign_pointer_is_not_freed_and_is_named) {
     int here = 0;
     EXPECT_EQ(aclrtFree(&here), ACL_ERROR_RT_PARAM_INVALID);
