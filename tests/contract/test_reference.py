@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flags and environment variables: the page shows what the code reads."""
+"""Pages that are made from the code agree with it: flags, environment variables, operators."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from flexnpu import operators
 from flexnpu.environment import VARIABLES
 from flexnpu.reference import page
 
@@ -23,3 +24,8 @@ def test_the_table_names_every_variable_that_is_read():
 def test_the_page_has_every_flag_and_variable_as_the_code_does():
     committed = (ROOT / "docs/reference.md").read_text()
     assert committed == page(), "run: python -m flexnpu.reference > docs/reference.md"
+
+
+def test_the_page_of_operators_agrees_with_the_library():
+    committed = (ROOT / "docs/operators.md").read_text()
+    assert committed == operators.page(), "run: python -m flexnpu.operators > docs/operators.md"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs torch's own operator samples (OpInfo) on this process's NPU and on the CPU; prints a JSON line per operator.
 
-    flexnpu softnpu run -- python tests/device/opinfo.py float32 [NAME…]
+    GRADIENTS=1 flexnpu softnpu run -- python tests/device/opinfo.py float32 [NAME…]
 
 Each operator runs in a fork of its own, since an operator that fails leaves torch_npu's queue of launches unusable.
 Line: {"name": …, "good": samples that agree, "unbound": why it cannot run or null, "wrong": [what differs]}.
@@ -9,6 +9,7 @@ Line: {"name": …, "good": samples that agree, "unbound": why it cannot run or 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -20,9 +21,10 @@ from typing import Any
 import torch
 import torch_npu  # noqa: F401 - brings the device
 from torch.testing._internal.common_methods_invocations import op_db
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 SAMPLES = 12
+GRADIENTS = os.environ.get("GRADIENTS") == "1"
 WITHIN = 60  # seconds of one operator
 WIDE = {torch.float32, torch.float64, torch.complex64}
 
@@ -45,26 +47,56 @@ def samples(op: Any, dtype: torch.dtype) -> Iterator[Any]:
         yield sample
 
 
+def gradients(op: Any, given: Any) -> list[torch.Tensor]:
+    """What flows back to each tensor of `given` from a sum of the results in which each place has another weight."""
+    leaves = []
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            leaves.append(value.clone().requires_grad_())
+            return leaves[-1]
+        return value
+
+    first, args, kwargs = tree_map(leaf, given)
+    results = [
+        each
+        for each in tree_flatten(op(first, *args, **kwargs))[0]
+        if isinstance(each, torch.Tensor) and each.is_floating_point() and each.requires_grad
+    ]
+    sums = [(each * torch.linspace(0.5, 1.5, each.numel()).reshape(each.shape).to(each)).sum() for each in results]
+    found = torch.autograd.grad(sum(sums), leaves, allow_unused=True)
+    return [each if each is not None else torch.zeros(()) for each in found]
+
+
 def compare(op: Any, dtype: torch.dtype) -> dict[str, Any]:
-    good, wrong = 0, []
     tolerance = {"rtol": 1e-3, "atol": 1e-4} if dtype in WIDE else {"rtol": 2e-2, "atol": 1e-2}
+    good, wrong = 0, []
+
+    def call(given: Any) -> Any:
+        return op(given[0], *given[1], **given[2])
+
+    functions = {"forward": call}
+    if GRADIENTS and op.supports_autograd and dtype.is_floating_point:
+        functions["backward"] = functools.partial(gradients, op)
     for sample in samples(op, dtype):
-        # A copy first: some operators change what they are given.
-        there = tree_map(on_npu, (sample.input, sample.args, sample.kwargs))
-        try:
-            wanted = tree_map(on_cpu, op(sample.input, *sample.args, **sample.kwargs))
-        except Exception:
-            continue
-        try:
-            found = tree_map(on_cpu, op(there[0], *there[1], **there[2]))
-            torch.testing.assert_close(found, wanted, equal_nan=True, **tolerance)
-            good += 1
-        except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            unbound = [line for line in lines if "is not bound" in line]
-            if unbound:
-                return {"good": good, "unbound": unbound[0], "wrong": wrong}
-            wrong.append(" / ".join(line.strip() for line in lines if line.strip())[:400])
+        for name, function in functions.items():
+            # Copies first: some operators change what they are given.
+            here = (sample.input, sample.args, sample.kwargs)
+            there = tree_map(on_npu, here)
+            try:
+                wanted = tree_map(on_cpu, function(tree_map(on_cpu, here)))
+            except Exception:
+                continue
+            try:
+                found = tree_map(on_cpu, function(there))
+                torch.testing.assert_close(found, wanted, equal_nan=True, **tolerance)
+                good += 1
+            except Exception as error:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                unbound = [line for line in lines if "is not bound" in line]
+                if unbound:
+                    return {"good": good, "unbound": unbound[0], "wrong": wrong}
+                wrong.append(f"{name}: " + " / ".join(line.strip() for line in lines if line.strip())[:400])
     return {"good": good, "unbound": None, "wrong": wrong}
 
 

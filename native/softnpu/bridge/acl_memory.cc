@@ -222,46 +222,45 @@ aclError aclrtMallocPhysical(aclrtDrvMemHandle* handle, size_t size, const aclrt
 
 aclError aclrtFreePhysical(aclrtDrvMemHandle handle) {
     SOFTNPU_NEED(handle);
-    SOFTNPU_CURRENT(state);
-    state->memory().release_physical(static_cast<Physical*>(handle));
+    auto* physical = static_cast<Physical*>(handle);
+    physical->owner->release_physical(physical);
     return ACL_SUCCESS;
 }
 
 aclError aclrtReserveMemAddress(void** virPtr, size_t size, size_t /*alignment*/, void* /*expectPtr*/,
                                 uint64_t /*flags*/) {
     SOFTNPU_NEED(virPtr);
-    // Addresses belong to the process: a program may reserve them before it chooses a device.
-    DeviceState* state =
-        Process::get().current() != nullptr ? Process::get().current_device() : Process::get().device(0);
-    if (state == nullptr) {
-        return softnpu::last_error(false);
-    }
-    *virPtr = state->memory().reserve_addresses(size);
+    *virPtr = Process::get().addresses().reserve(size);
     return *virPtr != nullptr ? ACL_SUCCESS
                               : fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "no %zu bytes of address space to reserve", size);
 }
 
 aclError aclrtReleaseMemAddress(void* virPtr) {
-    SOFTNPU_CURRENT(state);
-    return state->memory().release_addresses(virPtr)
+    return Process::get().addresses().release(virPtr)
                ? ACL_SUCCESS
                : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtReleaseMemAddress: %p is not reserved", virPtr);
 }
 
 aclError aclrtMapMem(void* virPtr, size_t size, size_t offset, aclrtDrvMemHandle handle, uint64_t /*flags*/) {
     SOFTNPU_NEED(handle);
-    SOFTNPU_CURRENT(state);
-    return state->memory().map(virPtr, size, offset, *static_cast<Physical*>(handle))
+    const auto& physical = *static_cast<Physical*>(handle);
+    return Process::get().addresses().contains(virPtr) && physical.owner->map(virPtr, size, offset, physical)
                ? ACL_SUCCESS
                : fail(ACL_ERROR_RT_PARAM_INVALID,
                       "aclrtMapMem: %zu bytes at %p are not reserved, or pass the end of the memory", size, virPtr);
 }
 
 aclError aclrtUnmapMem(void* virPtr) {
-    SOFTNPU_CURRENT(state);
-    state->synchronize(-1);
-    return state->memory().unmap(virPtr) ? ACL_SUCCESS
-                                         : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtUnmapMem: %p is not mapped", virPtr);
+    for (uint32_t index = 0; index < Process::get().options().devices; ++index) {
+        DeviceState* state = Process::get().opened(index);
+        if (state != nullptr && state->memory().contains(virPtr)) {
+            state->synchronize(-1);
+            return state->memory().unmap(virPtr)
+                       ? ACL_SUCCESS
+                       : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtUnmapMem: %p is not the start of a mapping", virPtr);
+        }
+    }
+    return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtUnmapMem: %p is not mapped", virPtr);
 }
 
 }  // extern "C"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The fused attention operators. Quantised caches, rope inside the operator and shared prefixes are refused by name.
+// The fused attention operators. Quantised caches and shared prefixes are refused by name.
 #include "ops/attention_math.h"
 #include "ops/op.h"
 
@@ -32,23 +32,41 @@ struct Tail {
     int64_t integer(int from_layout) const { return std::get<int64_t>(plan.arguments[layout + from_layout]); }
 };
 
-// FlashAttentionScore: …, headNum, layout, innerPrecise, sparseMode.
+int64_t kv_heads_of(int64_t key_heads_or_width, int64_t query_width, int64_t heads, const std::string& layout) {
+    const bool fused = layout == "BSH" || layout == "SBH";
+    return fused ? std::max<int64_t>(1, heads * key_heads_or_width / std::max<int64_t>(1, query_width))
+                 : key_heads_or_width;
+}
+
+// Where the heads of a tensor are, or the width that holds them all.
+size_t head_axis(const std::string& layout) { return layout == "BNSD" || layout == "TND" ? 1 : 2; }
+
+// Training: …, headNum, layout, innerPrecise, sparseMode. `key` is the place of the key among the arguments.
+template <size_t key, bool packed, bool backward>
 Cost training_cost(const Plan& plan) {
     const Tail tail(plan);
-    const aclTensor* key = tensor_at(plan, 1);
     const std::string& layout = std::get<std::string>(plan.arguments[tail.layout]);
     const int64_t heads = tail.integer(-1);
-    const aclTensor* query = tensor_at(plan, 0);
-    int64_t kv_heads = heads;
-    if (layout == "BNSD") {
-        kv_heads = key->sizes[1];
-    } else if (layout == "BSND") {
-        kv_heads = key->sizes[2];
-    } else if (layout == "BSH" || layout == "SBH") {
-        kv_heads = std::max<int64_t>(1, heads * key->sizes[2] / std::max<int64_t>(1, query->sizes[2]));
+    const aclTensor* queries = tensor_at(plan, 0);
+    const aclTensor* keys = tensor_at(plan, key);
+    const size_t axis = head_axis(layout);
+    std::vector<const std::vector<int64_t>*> lists;  // prefix, and where packed the two running sums
+    for (const softnpu::Argument& argument : plan.arguments) {
+        if (const auto* list = std::get_if<std::vector<int64_t>>(&argument)) {
+            lists.push_back(list);
+        }
     }
-    return softnpu::attention_cost(
-        softnpu::measure({query, key, nullptr, nullptr, heads, kv_heads, tail.integer(2), layout}));
+    const bool lengths = packed && lists.size() >= 3;
+    Cost cost = softnpu::attention_cost(
+        softnpu::measure({queries, keys, lengths ? lists[1] : nullptr, lengths ? lists[2] : nullptr, heads,
+                          kv_heads_of(keys->sizes[axis], queries->sizes[2], heads, layout), tail.integer(2), layout}));
+    if (backward) {
+        // Five products of the size of the forward's two, and every tensor again with its gradient.
+        cost.cube_flops *= 2.5;
+        cost.vector_flops *= 2;
+        cost.hbm_bytes *= 2;
+    }
+    return cost;
 }
 
 // Inference: query, key, value, pse, mask, lengths, …, numHeads, scale, …, layout, numKeyValueHeads, sparseMode or
@@ -83,47 +101,124 @@ void refuse(std::initializer_list<std::pair<const char*, const at::Tensor*>> uns
     }
 }
 
-int64_t kv_heads_of(const at::Tensor& query, const at::Tensor& key, int64_t heads, const std::string& layout) {
-    if (layout == "BNSD") {
-        return key.size(1);
-    }
-    if (layout == "BSND") {
-        return key.size(2);
-    }
-    return heads * key.size(-1) / query.size(-1);
+struct Training {
+    const at::Tensor &query, &key, &value, &shift, &drop, &padding, &mask;
+    const std::vector<int64_t>&lengths, &keyLengths;
+    double scale, keep;
+    int64_t before, after, heads;
+    const std::string& layout;
+    int64_t sparse;
+};
+
+const std::vector<int64_t> kNoLengths;
+
+AttentionCall training_call(const Training& t) {
+    refuse({{"paddingMask", &t.padding}});
+    AttentionCall call;
+    call.query = t.query;
+    call.key = t.key;
+    call.value = t.value;
+    call.mask = t.mask;
+    call.bias = t.shift;
+    call.drop = t.drop;
+    call.keep = t.keep;
+    call.query_lengths = t.lengths;
+    call.key_lengths = t.keyLengths;
+    call.heads = t.heads;
+    const auto axis = static_cast<int64_t>(head_axis(t.layout));
+    call.kv_heads = kv_heads_of(t.key.size(axis), t.query.size(2), t.heads, t.layout);
+    call.scale = t.scale;
+    call.before = t.before;
+    call.after = t.after;
+    call.sparse_mode = t.sparse;
+    call.layout = t.layout;
+    return call;
 }
 
-}  // namespace
-
-OP_COST(aclnnFlashAttentionScore, training_cost, In(query), In(key), In(value), In(shift), In(drop), In(padding),
-        In(mask), Ints(prefix), F64(scale), F64(keep), Int(before), Int(after), Int(heads), Text(layout), Int(precise),
-        Int(sparse), Out(maximum), Out(sum), Out(softmax), Out(out)) {
-    refuse({{"dropMask", &drop}, {"paddingMask", &padding}});
-    AttentionCall call;
-    call.query = query;
-    call.key = key;
-    call.value = value;
-    call.mask = mask;
-    call.bias = shift;
-    call.heads = heads;
-    call.kv_heads = kv_heads_of(query, key, heads, layout);
-    call.scale = scale;
-    call.before = before;
-    call.after = after;
-    call.sparse_mode = sparse;
-    call.layout = layout;
+void train(AttentionCall call, const at::Tensor& maximum, const at::Tensor& sum, const at::Tensor& out) {
     call.out = out;
     call.softmax_max = maximum;
     call.softmax_sum = sum;
     softnpu::attend(std::move(call));
 }
 
-OP_COST(aclnnFlashAttentionScoreV2, training_cost, In(query), In(key), In(value), In(shift), In(drop), In(padding),
-        In(mask), Ints(prefix), Ints(queryStart), Ints(keyStart), F64(scale), F64(keep), Int(before), Int(after),
-        Int(heads), Text(layout), Int(precise), Int(sparse), Int(pseType), Out(maximum), Out(sum), Out(softmax),
-        Out(out)) {
-    aclnnFlashAttentionScore_body(query, key, value, shift, drop, padding, mask, prefix, scale, keep, before, after,
-                                  heads, layout, precise, sparse, maximum, sum, softmax, out);
+}  // namespace
+
+// The backward computes the weights again from query and key; the statistics that the forward saved would give the
+// same.
+#define TRAINING_HEAD In(query), In(key), In(value)
+#define TRAINING_MASKS In(shift), In(drop), In(padding), In(mask)
+#define TRAINING_SAVED In(maximum), In(sum), In(softmaxIn), In(attention)
+#define TRAINING_TAIL \
+    F64(scale), F64(keep), Int(before), Int(after), Int(heads), Text(layout), Int(precise), Int(sparse)
+#define TRAINING_OUT Out(maximum), Out(sum), Out(softmax), Out(out)
+#define TRAINING_STARTS Ints(queryStart), Ints(keyStart)
+#define TRAINING_LENGTHS Ints(lengths), Ints(keyLengths)
+#define TRAINING_GRADIENTS Out(dq), Out(dk), Out(dv), Out(dpse)
+#define PADDED_CALL                                                                                                   \
+    training_call({query, key, value, shift, drop, padding, mask, kNoLengths, kNoLengths, scale, keep, before, after, \
+                   heads, layout, sparse})
+#define PACKED_CALL                                                                                                \
+    training_call({query, key, value, shift, drop, padding, mask, lengths, keyLengths, scale, keep, before, after, \
+                   heads, layout, sparse})
+
+OP_COST(aclnnFlashAttentionScore, (training_cost<1, false, false>), TRAINING_HEAD, TRAINING_MASKS, Ints(prefix),
+        TRAINING_TAIL, TRAINING_OUT) {
+    train(PADDED_CALL, maximum, sum, out);
+}
+OP_COST(aclnnFlashAttentionScoreV2, (training_cost<1, false, false>), TRAINING_HEAD, TRAINING_MASKS, Ints(prefix),
+        TRAINING_STARTS, TRAINING_TAIL, Int(pseType), TRAINING_OUT) {
+    train(PADDED_CALL, maximum, sum, out);
+}
+OP_COST(aclnnFlashAttentionVarLenScore, (training_cost<1, true, false>), TRAINING_HEAD, TRAINING_MASKS, Ints(prefix),
+        TRAINING_LENGTHS, TRAINING_TAIL, TRAINING_OUT) {
+    train(PACKED_CALL, maximum, sum, out);
+}
+OP_COST(aclnnFlashAttentionVarLenScoreV2, (training_cost<1, true, false>), TRAINING_HEAD, TRAINING_MASKS, Ints(prefix),
+        TRAINING_LENGTHS, TRAINING_STARTS, TRAINING_TAIL, Int(pseType), TRAINING_OUT) {
+    train(PACKED_CALL, maximum, sum, out);
+}
+OP_COST(aclnnFlashAttentionVarLenScoreV3, (training_cost<2, true, false>), In(query), In(queryRope), In(key),
+        In(keyRope), In(value), TRAINING_MASKS, Ints(prefix), TRAINING_LENGTHS, TRAINING_STARTS, TRAINING_TAIL,
+        Int(pseType), TRAINING_OUT) {
+    AttentionCall call = PACKED_CALL;
+    call.query_rope = queryRope;
+    call.key_rope = keyRope;
+    train(std::move(call), maximum, sum, out);
+}
+OP_COST(aclnnFlashAttentionVarLenScoreV4, (training_cost<1, true, false>), TRAINING_HEAD, TRAINING_MASKS, Ints(prefix),
+        TRAINING_LENGTHS, TRAINING_TAIL, Text(statisticsLayout), TRAINING_OUT) {
+    train(PACKED_CALL, maximum, sum, out);
+}
+
+OP_COST(aclnnFlashAttentionScoreGrad, (training_cost<1, false, true>), TRAINING_HEAD, In(dy), TRAINING_MASKS,
+        TRAINING_SAVED, Ints(prefix), TRAINING_TAIL, TRAINING_GRADIENTS) {
+    softnpu::attend_backward(PADDED_CALL, dy, {dq, dk, dv, {}, {}, dpse});
+}
+OP_COST(aclnnFlashAttentionScoreGradV2, (training_cost<1, false, true>), TRAINING_HEAD, In(dy), TRAINING_MASKS,
+        TRAINING_SAVED, Ints(prefix), TRAINING_STARTS, TRAINING_TAIL, Int(pseType), TRAINING_GRADIENTS) {
+    softnpu::attend_backward(PADDED_CALL, dy, {dq, dk, dv, {}, {}, dpse});
+}
+OP_COST(aclnnFlashAttentionUnpaddingScoreGrad, (training_cost<1, true, true>), TRAINING_HEAD, In(dy), TRAINING_MASKS,
+        TRAINING_SAVED, Ints(prefix), TRAINING_LENGTHS, TRAINING_TAIL, TRAINING_GRADIENTS) {
+    softnpu::attend_backward(PACKED_CALL, dy, {dq, dk, dv, {}, {}, dpse});
+}
+OP_COST(aclnnFlashAttentionUnpaddingScoreGradV2, (training_cost<1, true, true>), TRAINING_HEAD, In(dy), TRAINING_MASKS,
+        TRAINING_SAVED, Ints(prefix), TRAINING_LENGTHS, TRAINING_STARTS, TRAINING_TAIL, Int(pseType),
+        TRAINING_GRADIENTS) {
+    softnpu::attend_backward(PACKED_CALL, dy, {dq, dk, dv, {}, {}, dpse});
+}
+OP_COST(aclnnFlashAttentionUnpaddingScoreGradV3, (training_cost<2, true, true>), In(query), In(queryRope), In(key),
+        In(keyRope), In(value), In(dy), TRAINING_MASKS, TRAINING_SAVED, Ints(prefix), TRAINING_LENGTHS, TRAINING_STARTS,
+        TRAINING_TAIL, Int(pseType), Out(dq), Out(dqRope), Out(dk), Out(dkRope), Out(dv), Out(dpse)) {
+    AttentionCall call = PACKED_CALL;
+    call.query_rope = queryRope;
+    call.key_rope = keyRope;
+    softnpu::attend_backward(std::move(call), dy, {dq, dk, dv, dqRope, dkRope, dpse});
+}
+OP_COST(aclnnFlashAttentionUnpaddingScoreGradV4, (training_cost<1, true, true>), TRAINING_HEAD, In(dy), TRAINING_MASKS,
+        TRAINING_SAVED, Ints(prefix), TRAINING_LENGTHS, TRAINING_TAIL, TRAINING_GRADIENTS, Text(statisticsLayout)) {
+    softnpu::attend_backward(PACKED_CALL, dy, {dq, dk, dv, {}, {}, dpse});
 }
 
 OP_COST(aclnnPromptFlashAttentionV3, inference_cost, In(query), In(key), In(value), In(shift), In(mask), Ints(lengths),
@@ -184,6 +279,7 @@ struct Fused {
     int64_t kvHeads, sparse, blockSize;
     bool wantLse;
     at::Tensor &out, &lse;
+    at::Tensor queryRope, keyRope, sink;
 };
 
 void fused_inference(const Fused& f) {
@@ -206,6 +302,9 @@ void fused_inference(const Fused& f) {
     call.layout = f.layout;
     call.out = f.out;
     call.lse = f.wantLse ? f.lse : at::Tensor();
+    call.query_rope = f.queryRope;
+    call.key_rope = f.keyRope;
+    call.sink = f.sink;
     softnpu::attend(std::move(call));
 }
 
@@ -220,13 +319,13 @@ void fused_inference(const Fused& f) {
 #define FUSED_TAIL                                                                                          \
     Int(heads), F64(scale), Int(before), Int(after), Text(layout), Int(kvHeads), Int(sparse), Int(precise), \
         Int(blockSize), Int(antiMode), Flag(wantLse)
-#define FUSED_RUN                                                                                                      \
-    fused_inference({query, shift, mask, blocks, key, value, lengths, keyLengths, heads, scale, before, after, layout, \
-                     kvHeads, sparse, blockSize, wantLse, out, lse})
+#define FUSED_RUN(...)                                                                                     \
+    fused_inference({query,  shift, mask,   blocks,  key,    value,     lengths, keyLengths, heads, scale, \
+                     before, after, layout, kvHeads, sparse, blockSize, wantLse, out,        lse,   __VA_ARGS__})
 
 OP_COST(aclnnFusedInferAttentionScore, inference_cost, FUSED_HEAD, FUSED_TAIL, Out(out), Out(lse)) {
     refuse({{"quantScale1", &quant1}, {"quantScale2", &quant2}, {"antiquantScale", &antiScale}});
-    FUSED_RUN;
+    FUSED_RUN({}, {}, {});
 }
 
 OP_COST(aclnnFusedInferAttentionScoreV2, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, FUSED_TAIL, Int(keyAntiMode),
@@ -235,7 +334,7 @@ OP_COST(aclnnFusedInferAttentionScoreV2, inference_cost, FUSED_HEAD, FUSED_ANTIQ
             {"antiquantScale", &antiScale},
             {"keyAntiquantScale", &keyAntiScale},
             {"keySharedPrefix", &keyPrefix}});
-    FUSED_RUN;
+    FUSED_RUN({}, {}, {});
 }
 
 OP_COST(aclnnFusedInferAttentionScoreV3, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope),
@@ -243,9 +342,8 @@ OP_COST(aclnnFusedInferAttentionScoreV3, inference_cost, FUSED_HEAD, FUSED_ANTIQ
     refuse({{"quantScale1", &quant1},
             {"antiquantScale", &antiScale},
             {"keyAntiquantScale", &keyAntiScale},
-            {"keySharedPrefix", &keyPrefix},
-            {"queryRope", &queryRope}});
-    FUSED_RUN;
+            {"keySharedPrefix", &keyPrefix}});
+    FUSED_RUN(queryRope, keyRope, {});
 }
 
 OP_COST(aclnnFusedInferAttentionScoreV4, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope),
@@ -254,8 +352,16 @@ OP_COST(aclnnFusedInferAttentionScoreV4, inference_cost, FUSED_HEAD, FUSED_ANTIQ
     refuse({{"quantScale1", &quant1},
             {"antiquantScale", &antiScale},
             {"keyAntiquantScale", &keyAntiScale},
-            {"keySharedPrefix", &keyPrefix},
-            {"queryRope", &queryRope},
-            {"learnableSink", &sink}});
-    FUSED_RUN;
+            {"keySharedPrefix", &keyPrefix}});
+    FUSED_RUN(queryRope, keyRope, sink);
+}
+
+OP_COST(aclnnFusedInferAttentionScoreV5, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope),
+        In(keyRopeAntiScale), In(queryDequant), In(sink), Ints(queryStart), Ints(keyStart), FUSED_TAIL,
+        Int(keyAntiMode), Int(valueAntiMode), Int(queryQuantMode), Int(pseType), Out(out), Out(lse)) {
+    refuse({{"quantScale1", &quant1},
+            {"antiquantScale", &antiScale},
+            {"keyAntiquantScale", &keyAntiScale},
+            {"keySharedPrefix", &keyPrefix}});
+    FUSED_RUN(queryRope, keyRope, sink);
 }

@@ -5,13 +5,16 @@
 #include <limits>
 
 #include "ops/cost.h"
+#include "ops/op.h"
 
 namespace softnpu {
 namespace {
 
-// One sequence: (heads, tokens, head_dim).
-struct Sequence {
-    at::Tensor query, key, value;
+// One sequence of the batch: where its tokens are.
+struct Span {
+    int64_t batch;
+    int64_t first = 0, queries = 0;  // of the packed tokens; a padded batch starts at 0
+    int64_t first_key = 0, keys = 0;
 };
 
 std::string input_layout(const std::string& layout) { return layout.substr(0, layout.find('_')); }
@@ -27,7 +30,7 @@ at::Tensor split_heads(const at::Tensor& rows, int64_t heads) {
     return rows.reshape({rows.size(0), heads, -1}).transpose(0, 1);
 }
 
-// Sequence `b` of a tensor, as a view of (heads, tokens, head_dim).
+// Sequence `b` of a padded tensor, as a view of (heads, tokens, head_dim).
 at::Tensor sequence(const at::Tensor& all, const std::string& layout, int64_t heads, int64_t b) {
     if (layout == "BNSD") {
         return all[b];
@@ -90,44 +93,6 @@ at::Tensor hidden(const AttentionCall& call, int64_t b, int64_t queries, int64_t
     return j > i + shift;
 }
 
-struct Result {
-    at::Tensor out, maximum, sum;
-};
-
-Result attend_one(const AttentionCall& call, const Sequence& s, int64_t b) {
-    const int64_t group = call.heads / call.kv_heads;
-    const at::Tensor key = s.key.to(at::kFloat).repeat_interleave(group, 0);
-    const at::Tensor value = s.value.to(at::kFloat).repeat_interleave(group, 0);
-    at::Tensor scores = at::bmm(s.query.to(at::kFloat), key.transpose(1, 2)) * call.scale;
-    if (call.bias.defined()) {
-        scores =
-            scores + (call.bias.dim() == 4 ? call.bias[std::min(b, call.bias.size(0) - 1)] : call.bias).to(at::kFloat);
-    }
-    const at::Tensor mask = hidden(call, b, s.query.size(1), s.key.size(1));
-    if (mask.defined()) {
-        scores = scores.masked_fill(mask, -std::numeric_limits<float>::infinity());
-    }
-    at::Tensor maximum = scores.amax(-1, true);
-    maximum = at::where(at::isinf(maximum), at::zeros_like(maximum), maximum);
-    const at::Tensor weights = (scores - maximum).exp();
-    const at::Tensor sum = weights.sum(-1, true);
-    // A query that sees no key gives zero, not a division by it.
-    const at::Tensor out = at::bmm(weights, value) / at::where(sum == 0, at::ones_like(sum), sum);
-    return {out, maximum, sum};
-}
-
-void store(AttentionCall& call, const Result& result, int64_t b) {
-    at::Tensor target = sequence(call.out, output_layout(call.layout), call.heads, b);
-    target.narrow(1, 0, result.out.size(1)).copy_(result.out);
-    if (call.softmax_max.defined() && call.softmax_max.numel() != 0) {
-        call.softmax_max[b].copy_(result.maximum.expand_as(call.softmax_max[b]));
-        call.softmax_sum[b].copy_(result.sum.expand_as(call.softmax_sum[b]));
-    }
-    if (call.lse.defined() && call.lse.numel() != 0) {
-        call.lse[b].copy_((result.maximum + result.sum.log()).reshape(call.lse[b].sizes()));
-    }
-}
-
 int64_t length_of(const std::vector<int64_t>& lengths, int64_t b, int64_t whole) {
     if (lengths.empty()) {
         return whole;
@@ -135,29 +100,128 @@ int64_t length_of(const std::vector<int64_t>& lengths, int64_t b, int64_t whole)
     return lengths[lengths.size() == 1 ? 0 : b];
 }
 
-// TND: the tokens of all sequences one after another, the lengths as running sums.
-void attend_packed(AttentionCall& call) {
+// TND: the tokens of all sequences one after another, the lengths as running sums; those of a paged cache are lengths.
+std::vector<Span> packed_spans(const AttentionCall& call) {
     TORCH_CHECK(!call.query_lengths.empty(), "layout TND needs the sequence lengths of the queries");
-    int64_t first = 0;
-    int64_t first_key = 0;
+    const std::vector<int64_t>& sums = call.key_lengths.empty() ? call.query_lengths : call.key_lengths;
+    std::vector<Span> all;
+    Span next{};
     for (size_t b = 0; b < call.query_lengths.size(); ++b) {
-        const int64_t queries = call.query_lengths[b] - first;
-        Sequence s;
-        s.query = split_heads(call.query.narrow(0, first, queries), call.heads);
-        if (call.block_table.defined()) {
-            const int64_t keys = call.key_lengths.at(b);  // of a paged cache: lengths, not sums
-            s.key = paged_sequence(call.key, call.block_table[b], call.kv_heads, keys);
-            s.value = paged_sequence(call.value, call.block_table[b], call.kv_heads, keys);
-        } else {
-            const std::vector<int64_t>& sums = call.key_lengths.empty() ? call.query_lengths : call.key_lengths;
-            s.key = split_heads(call.key.narrow(0, first_key, sums[b] - first_key), call.kv_heads);
-            s.value = split_heads(call.value.narrow(0, first_key, sums[b] - first_key), call.kv_heads);
-            first_key = sums[b];
-        }
-        const Result result = attend_one(call, s, static_cast<int64_t>(b));
-        at::Tensor target = call.out.narrow(0, first, queries);
-        target.copy_(result.out.transpose(0, 1).reshape(target.sizes()));
-        first = call.query_lengths[b];
+        next.batch = static_cast<int64_t>(b);
+        next.queries = call.query_lengths[b] - next.first;
+        next.keys = call.block_table.defined() ? sums.at(b) : sums.at(b) - next.first_key;
+        all.push_back(next);
+        next.first = call.query_lengths[b];
+        next.first_key = sums.at(b);
+    }
+    return all;
+}
+
+std::vector<Span> spans(const AttentionCall& call) {
+    const std::string layout = input_layout(call.layout);
+    if (layout == "TND" || layout == "NTD") {
+        return packed_spans(call);
+    }
+    const int64_t axis = layout == "BNSD" ? 2 : layout == "SBH" ? 0 : 1;
+    const int64_t batch = call.query.size(layout == "SBH" ? 1 : 0);
+    std::vector<Span> all;
+    for (int64_t b = 0; b < batch; ++b) {
+        const int64_t room =
+            call.block_table.defined() ? call.block_size * call.block_table.size(1) : call.key.size(axis);
+        all.push_back(
+            {b, 0, length_of(call.query_lengths, b, call.query.size(axis)), 0, length_of(call.key_lengths, b, room)});
+    }
+    return all;
+}
+
+// The tokens of a span as a view of (heads, tokens, head_dim).
+at::Tensor rows(const at::Tensor& all, const std::string& layout, int64_t heads, const Span& span, bool of_keys) {
+    const int64_t first = of_keys ? span.first_key : span.first;
+    const int64_t count = of_keys ? span.keys : span.queries;
+    if (layout == "TND") {
+        return split_heads(all.narrow(0, first, count), heads);
+    }
+    if (layout == "NTD") {
+        return all.narrow(1, first, count);
+    }
+    return sequence(all, layout, heads, span.batch).narrow(1, 0, count);
+}
+
+at::Tensor key_rows(const AttentionCall& call, const at::Tensor& all, const Span& span) {
+    return call.block_table.defined() ? paged_sequence(all, call.block_table[span.batch], call.kv_heads, span.keys)
+                                      : rows(all, input_layout(call.layout), call.kv_heads, span, true);
+}
+
+// The weights of one sequence, before dropout, and what they were made from; all fp32 and (heads, queries, …).
+struct Weights {
+    at::Tensor query, key;  // with rope; key and value as many heads as the query
+    at::Tensor value;
+    at::Tensor weights;       // sum to one over the keys
+    at::Tensor maximum, sum;  // of the scores, and of their exponentials over the maximum
+};
+
+Weights weigh(const AttentionCall& call, const Span& span) {
+    const std::string layout = input_layout(call.layout);
+    const int64_t group = call.heads / call.kv_heads;
+    Weights w;
+    w.query = rows(call.query, layout, call.heads, span, false).to(at::kFloat);
+    w.key = key_rows(call, call.key, span).to(at::kFloat);
+    if (call.query_rope.defined() && call.query_rope.numel() != 0) {
+        w.query = at::cat({w.query, rows(call.query_rope, layout, call.heads, span, false).to(at::kFloat)}, -1);
+        w.key = at::cat({w.key, key_rows(call, call.key_rope, span).to(at::kFloat)}, -1);
+    }
+    w.key = w.key.repeat_interleave(group, 0);
+    w.value = key_rows(call, call.value, span).to(at::kFloat).repeat_interleave(group, 0);
+    at::Tensor scores = at::bmm(w.query, w.key.transpose(1, 2)) * call.scale;
+    if (call.bias.defined() && call.bias.numel() != 0) {
+        const at::Tensor bias = call.bias.to(at::kFloat);
+        scores = scores + (bias.dim() == 4 ? bias[std::min(span.batch, bias.size(0) - 1)] : bias);
+    }
+    const at::Tensor mask = hidden(call, span.batch, span.queries, span.keys);
+    if (mask.defined()) {
+        scores = scores.masked_fill(mask, -std::numeric_limits<float>::infinity());
+    }
+    w.maximum = scores.amax(-1, true);
+    const bool sinks = call.sink.defined() && call.sink.numel() != 0;
+    const at::Tensor sink = sinks ? call.sink.to(at::kFloat).reshape({-1, 1, 1}) : at::Tensor();
+    w.maximum = sinks ? at::maximum(w.maximum, sink) : w.maximum;
+    w.maximum = at::where(at::isinf(w.maximum), at::zeros_like(w.maximum), w.maximum);
+    w.weights = (scores - w.maximum).exp();
+    w.sum = w.weights.sum(-1, true);
+    w.sum = sinks ? w.sum + (sink - w.maximum).exp() : w.sum;
+    // A query that sees no key gives zero, not a division by it.
+    w.weights = w.weights / at::where(w.sum == 0, at::ones_like(w.sum), w.sum);
+    return w;
+}
+
+// What dropout multiplies the weights with; undefined: nothing.
+at::Tensor dropout(const AttentionCall& call, const Span& span) {
+    if (!call.drop.defined() || call.drop.numel() == 0) {
+        return {};
+    }
+    TORCH_CHECK(input_layout(call.layout) != "TND", "dropMask in layout TND is not bound in the software NPU");
+    const int64_t each = call.heads * span.queries * span.keys;
+    const at::Tensor bits = unpack_bits(call.drop, (span.batch + 1) * each).slice(0, span.batch * each);
+    return bits.reshape({call.heads, span.queries, span.keys}).to(at::kFloat) / call.keep;
+}
+
+// A (heads, queries, 1) of each query into the statistics of all, whose last dimension repeats it.
+void store_statistic(const AttentionCall& call, const at::Tensor& all, const at::Tensor& values, const Span& span) {
+    if (!all.defined() || all.numel() == 0) {
+        return;
+    }
+    const bool packed = input_layout(call.layout) == "TND";
+    const at::Tensor place = packed ? all.narrow(0, span.first, span.queries).transpose(0, 1) : all[span.batch];
+    place.narrow(1, 0, span.queries).copy_(values.expand({-1, -1, place.size(-1)}));
+}
+
+// Gradients of heads that share a key go together.
+at::Tensor ungroup(const at::Tensor& each, int64_t kv_heads) { return each.unflatten(0, {kv_heads, -1}).sum(1); }
+
+void add_rows(const AttentionCall& call, const at::Tensor& all, const at::Tensor& value, const Span& span,
+              bool of_keys) {
+    if (all.defined() && all.numel() != 0) {
+        rows(all, input_layout(call.layout), of_keys ? call.kv_heads : call.heads, span, of_keys).add_(value);
     }
 }
 
@@ -165,28 +229,50 @@ void attend_packed(AttentionCall& call) {
 
 void attend(AttentionCall call) {
     call.kv_heads = call.kv_heads > 0 ? call.kv_heads : call.heads;
-    const std::string layout = input_layout(call.layout);
-    if (layout == "TND") {
-        attend_packed(call);
-        return;
+    for (const Span& span : spans(call)) {
+        const Weights w = weigh(call, span);
+        const at::Tensor kept = dropout(call, span);
+        const at::Tensor out = at::bmm(kept.defined() ? w.weights * kept : w.weights, w.value);
+        rows(call.out, output_layout(call.layout), call.heads, span, false).copy_(out);
+        store_statistic(call, call.softmax_max, w.maximum, span);
+        store_statistic(call, call.softmax_sum, w.sum, span);
+        store_statistic(call, call.lse, w.maximum + w.sum.log(), span);
     }
-    const int64_t batch = call.query.size(layout == "SBH" ? 1 : 0);
-    for (int64_t b = 0; b < batch; ++b) {
-        Sequence s;
-        s.query = sequence(call.query, layout, call.heads, b);
-        s.query = s.query.narrow(1, 0, length_of(call.query_lengths, b, s.query.size(1)));
-        if (call.block_table.defined()) {
-            const int64_t keys = length_of(call.key_lengths, b, call.block_size * call.block_table.size(1));
-            s.key = paged_sequence(call.key, call.block_table[b], call.kv_heads, keys);
-            s.value = paged_sequence(call.value, call.block_table[b], call.kv_heads, keys);
-        } else {
-            s.key = sequence(call.key, layout, call.kv_heads, b);
-            s.value = sequence(call.value, layout, call.kv_heads, b);
-            const int64_t keys = length_of(call.key_lengths, b, s.key.size(1));
-            s.key = s.key.narrow(1, 0, keys);
-            s.value = s.value.narrow(1, 0, keys);
+}
+
+void attend_backward(AttentionCall call, const at::Tensor& grad, AttentionGradients gradients) {
+    call.kv_heads = call.kv_heads > 0 ? call.kv_heads : call.heads;
+    // Summed in fp32: two spans never share a place, but a bias may belong to all of them.
+    for (at::Tensor* each : {&gradients.query, &gradients.key, &gradients.value, &gradients.query_rope,
+                             &gradients.key_rope, &gradients.bias}) {
+        if (each->defined()) {
+            each->zero_();
         }
-        store(call, attend_one(call, s, b), b);
+    }
+    for (const Span& span : spans(call)) {
+        const Weights w = weigh(call, span);
+        const at::Tensor kept = dropout(call, span);
+        const at::Tensor dy = rows(grad, output_layout(call.layout), call.heads, span, false).to(at::kFloat);
+        const at::Tensor used = kept.defined() ? w.weights * kept : w.weights;
+        const at::Tensor value = at::bmm(used.transpose(1, 2), dy);
+        at::Tensor slope = at::bmm(dy, w.value.transpose(1, 2));
+        slope = kept.defined() ? slope * kept : slope;
+        const at::Tensor scores = w.weights * (slope - (slope * w.weights).sum(-1, true));
+        const at::Tensor query = at::bmm(scores, w.key) * call.scale;
+        const at::Tensor key = ungroup(at::bmm(scores.transpose(1, 2), w.query) * call.scale, call.kv_heads);
+        const int64_t rope = call.query_rope.defined() ? call.query_rope.size(-1) : 0;
+        const int64_t plain = query.size(-1) - rope;
+        add_rows(call, gradients.query, query.narrow(-1, 0, plain), span, false);
+        add_rows(call, gradients.key, key.narrow(-1, 0, plain), span, true);
+        add_rows(call, gradients.query_rope, query.narrow(-1, plain, rope), span, false);
+        add_rows(call, gradients.key_rope, key.narrow(-1, plain, rope), span, true);
+        add_rows(call, gradients.value, ungroup(value, call.kv_heads), span, true);
+        if (gradients.bias.defined() && gradients.bias.numel() != 0) {
+            at::Tensor place = gradients.bias.dim() == 4
+                                   ? gradients.bias[std::min(span.batch, gradients.bias.size(0) - 1)]
+                                   : gradients.bias;
+            place.add_(scores.sum_to_size(place.sizes()));
+        }
     }
 }
 

@@ -46,3 +46,4 @@ OP(aclnnApproximateEqual, In(self), In(other), F32(tolerance), Out(out)) {
 }
 OP(aclnnBitwiseAndTensorOut, In(self), In(other), Out(out)) { at::bitwise_and_out(out, self, other); }
 OP(aclnnInplaceBitwiseAndTensorOut, Out(self), In(other)) { self.bitwise_and_(other); }
+OP(aclnnLessScalar, In(self), Num(other), Out(out)) { out.copy_(at::lt(self, other)); }

@@ -12,6 +12,11 @@ std::optional<c10::string_view> rounding(int64_t mode) {
                        : std::nullopt;
 }
 
+// Straight into the result where it has the type that ATen gives, else computed and then cast, as the device does.
+#define INTO(result, type, function, ...)                                      \
+    (type) == (result).scalar_type() ? at::function##_out(result, __VA_ARGS__) \
+                                     : (result).copy_(at::function(__VA_ARGS__))
+
 // Of one tensor, into another of any type; the second kind also in place.
 #define UNARY_OUT(Name, function) \
     OP(aclnn##Name, In(self), Out(out)) { out.copy_(at::function(self)); }
@@ -21,66 +26,74 @@ std::optional<c10::string_view> rounding(int64_t mode) {
 
 }  // namespace
 
-OP(aclnnAdd, In(self), In(other), Num(alpha), Out(out)) { at::add_out(out, self, other, alpha); }
+OP(aclnnAdd, In(self), In(other), Num(alpha), Out(out)) {
+    INTO(out, at::result_type(self, other), add, self, other, alpha);
+}
 OP(aclnnAdds, In(self), Num(other), Num(alpha), Out(out)) { out.copy_(at::add(self, other, alpha)); }
-OP(aclnnInplaceAdd, Out(self), In(other), Num(alpha)) { self.add_(other, alpha); }
-OP(aclnnInplaceAdds, Out(self), Num(other), Num(alpha)) { self.add_(other, alpha); }
-OP(aclnnSub, In(self), In(other), Num(alpha), Out(out)) { at::sub_out(out, self, other, alpha); }
+OP(aclnnInplaceAdd, Out(self), In(other), Num(alpha)) {
+    INTO(self, at::result_type(self, other), add, self, other, alpha);
+}
+OP(aclnnInplaceAdds, Out(self), Num(other), Num(alpha)) { self.copy_(at::add(self, other, alpha)); }
+OP(aclnnSub, In(self), In(other), Num(alpha), Out(out)) {
+    INTO(out, at::result_type(self, other), sub, self, other, alpha);
+}
 OP(aclnnSubs, In(self), Num(other), Num(alpha), Out(out)) { out.copy_(at::sub(self, other, alpha)); }
-OP(aclnnInplaceSub, Out(self), In(other), Num(alpha)) { self.sub_(other, alpha); }
-OP(aclnnInplaceSubs, Out(self), Num(other), Num(alpha)) { self.sub_(other, alpha); }
+OP(aclnnInplaceSub, Out(self), In(other), Num(alpha)) {
+    INTO(self, at::result_type(self, other), sub, self, other, alpha);
+}
+OP(aclnnInplaceSubs, Out(self), Num(other), Num(alpha)) { self.copy_(at::sub(self, other, alpha)); }
 OP(aclnnRsub, In(self), In(other), Num(alpha), Out(out)) { out.copy_(at::rsub(self, other, alpha)); }
 OP(aclnnRsubs, In(self), Num(other), Num(alpha), Out(out)) { out.copy_(at::rsub(self, other, alpha)); }
-OP(aclnnMul, In(self), In(other), Out(out)) { at::mul_out(out, self, other); }
+OP(aclnnMul, In(self), In(other), Out(out)) { INTO(out, at::result_type(self, other), mul, self, other); }
 OP(aclnnMuls, In(self), Num(other), Out(out)) { out.copy_(at::mul(self, other)); }
-OP(aclnnInplaceMul, Out(self), In(other)) { self.mul_(other); }
-OP(aclnnInplaceMuls, Out(self), Num(other)) { self.mul_(other); }
-OP(aclnnDiv, In(self), In(other), Out(out)) { at::div_out(out, self, other); }
+OP(aclnnInplaceMul, Out(self), In(other)) { INTO(self, at::result_type(self, other), mul, self, other); }
+OP(aclnnInplaceMuls, Out(self), Num(other)) { self.copy_(at::mul(self, other)); }
+OP(aclnnDiv, In(self), In(other), Out(out)) { INTO(out, at::result_type(self, other), div, self, other); }
 OP(aclnnDivs, In(self), Num(other), Out(out)) { out.copy_(at::div(self, other)); }
-OP(aclnnInplaceDiv, Out(self), In(other)) { self.div_(other); }
-OP(aclnnInplaceDivs, Out(self), Num(other)) { self.div_(other); }
-OP(aclnnDivMod, In(self), In(other), I32(mode), Out(out)) { at::div_out(out, self, other, rounding(mode)); }
+OP(aclnnInplaceDiv, Out(self), In(other)) { INTO(self, at::result_type(self, other), div, self, other); }
+OP(aclnnInplaceDivs, Out(self), Num(other)) { self.copy_(at::div(self, other)); }
+OP(aclnnDivMod, In(self), In(other), I32(mode), Out(out)) { out.copy_(at::div(self, other, rounding(mode))); }
 OP(aclnnDivMods, In(self), Num(other), I32(mode), Out(out)) { out.copy_(at::div(self, other, rounding(mode))); }
-OP(aclnnInplaceDivMod, Out(self), In(other), I32(mode)) { self.div_(other, rounding(mode)); }
-OP(aclnnInplaceDivMods, Out(self), Num(other), I32(mode)) { self.div_(other, rounding(mode)); }
-OP(aclnnFloorDivide, In(self), In(other), Out(out)) { at::floor_divide_out(out, self, other); }
+OP(aclnnInplaceDivMod, Out(self), In(other), I32(mode)) { self.copy_(at::div(self, other, rounding(mode))); }
+OP(aclnnInplaceDivMods, Out(self), Num(other), I32(mode)) { self.copy_(at::div(self, other, rounding(mode))); }
+OP(aclnnFloorDivide, In(self), In(other), Out(out)) { out.copy_(at::floor_divide(self, other)); }
 OP(aclnnFloorDivides, In(self), Num(other), Out(out)) { out.copy_(at::floor_divide(self, other)); }
-OP(aclnnInplaceFloorDivides, Out(self), Num(other)) { self.floor_divide_(other); }
-OP(aclnnRemainderTensorTensor, In(self), In(other), Out(out)) { at::remainder_out(out, self, other); }
+OP(aclnnInplaceFloorDivides, Out(self), Num(other)) { self.copy_(at::floor_divide(self, other)); }
+OP(aclnnRemainderTensorTensor, In(self), In(other), Out(out)) { out.copy_(at::remainder(self, other)); }
 OP(aclnnRemainderTensorScalar, In(self), Num(other), Out(out)) { out.copy_(at::remainder(self, other)); }
 OP(aclnnFmodScalar, In(self), Num(other), Out(out)) { out.copy_(at::fmod(self, other)); }
-OP(aclnnAddcmul, In(self), In(a), In(b), Num(value), Out(out)) { at::addcmul_out(out, self, a, b, value); }
-OP(aclnnAddcdiv, In(self), In(a), In(b), Num(value), Out(out)) { at::addcdiv_out(out, self, a, b, value); }
-OP(aclnnLerp, In(self), In(end), In(weight), Out(out)) { at::lerp_out(out, self, end, weight); }
-OP(aclnnLerps, In(self), In(end), Num(weight), Out(out)) { at::lerp_out(out, self, end, weight); }
-OP(aclnnMaximum, In(self), In(other), Out(out)) { at::maximum_out(out, self, other); }
-OP(aclnnMinimum, In(self), In(other), Out(out)) { at::minimum_out(out, self, other); }
-OP(aclnnAtan2, In(self), In(other), Out(out)) { at::atan2_out(out, self, other); }
+OP(aclnnAddcmul, In(self), In(a), In(b), Num(value), Out(out)) { out.copy_(at::addcmul(self, a, b, value)); }
+OP(aclnnAddcdiv, In(self), In(a), In(b), Num(value), Out(out)) { out.copy_(at::addcdiv(self, a, b, value)); }
+OP(aclnnLerp, In(self), In(end), In(weight), Out(out)) { out.copy_(at::lerp(self, end, weight)); }
+OP(aclnnLerps, In(self), In(end), Num(weight), Out(out)) { out.copy_(at::lerp(self, end, weight)); }
+OP(aclnnMaximum, In(self), In(other), Out(out)) { out.copy_(at::maximum(self, other)); }
+OP(aclnnMinimum, In(self), In(other), Out(out)) { out.copy_(at::minimum(self, other)); }
+OP(aclnnAtan2, In(self), In(other), Out(out)) { out.copy_(at::atan2(self, other)); }
 OP(aclnnAddV3, Num(self), In(other), Num(alpha), Out(out)) { out.copy_(at::add(at::mul(other, alpha), self)); }
 OP(aclnnAddRelu, In(self), In(other), Num(alpha), Out(out)) { out.copy_(at::relu(at::add(self, other, alpha))); }
-OP(aclnnInplaceAddRelu, Out(self), In(other), Num(alpha)) { self.add_(other, alpha).relu_(); }
-OP(aclnnDivV3, In(self), In(other), Int(mode), Out(out)) { at::div_out(out, self, other, rounding(mode)); }
-OP(aclnnInplaceFloorDivide, Out(self), In(other)) { self.floor_divide_(other); }
+OP(aclnnInplaceAddRelu, Out(self), In(other), Num(alpha)) { self.copy_(at::add(self, other, alpha).relu_()); }
+OP(aclnnDivV3, In(self), In(other), Int(mode), Out(out)) { out.copy_(at::div(self, other, rounding(mode))); }
+OP(aclnnInplaceFloorDivide, Out(self), In(other)) { self.copy_(at::floor_divide(self, other)); }
 OP(aclnnRemainderScalarTensor, Num(self), In(other), Out(out)) { out.copy_(at::remainder(self, other)); }
-OP(aclnnInplaceRemainderTensorTensor, Out(self), In(other)) { self.remainder_(other); }
-OP(aclnnInplaceRemainderTensorScalar, Out(self), Num(other)) { self.remainder_(other); }
-OP(aclnnFmodTensor, In(self), In(other), Out(out)) { at::fmod_out(out, self, other); }
-OP(aclnnInplaceFmodTensor, Out(self), In(other)) { self.fmod_(other); }
-OP(aclnnInplaceFmodScalar, Out(self), Num(other)) { self.fmod_(other); }
-OP(aclnnInplaceAddcmul, Out(self), In(a), In(b), Num(value)) { self.addcmul_(a, b, value); }
-OP(aclnnInplaceAddcdiv, Out(self), In(a), In(b), Num(value)) { self.addcdiv_(a, b, value); }
-OP(aclnnInplaceLerp, Out(self), In(end), In(weight)) { self.lerp_(end, weight); }
-OP(aclnnInplaceLerps, Out(self), In(end), Num(weight)) { self.lerp_(end, weight); }
-OP(aclnnInplaceAtan2, Out(self), In(other)) { self.atan2_(other); }
-OP(aclnnGcd, In(self), In(other), Out(out)) { at::gcd_out(out, self, other); }
-OP(aclnnHeaviside, In(self), In(values), Out(out)) { at::heaviside_out(out, self, values); }
-OP(aclnnLogAddExp, In(self), In(other), Out(out)) { at::logaddexp_out(out, self, other); }
-OP(aclnnLogAddExp2, In(self), In(other), Out(out)) { at::logaddexp2_out(out, self, other); }
-OP(aclnnXLogYTensor, In(self), In(other), Out(out)) { at::xlogy_out(out, self, other); }
+OP(aclnnInplaceRemainderTensorTensor, Out(self), In(other)) { self.copy_(at::remainder(self, other)); }
+OP(aclnnInplaceRemainderTensorScalar, Out(self), Num(other)) { self.copy_(at::remainder(self, other)); }
+OP(aclnnFmodTensor, In(self), In(other), Out(out)) { out.copy_(at::fmod(self, other)); }
+OP(aclnnInplaceFmodTensor, Out(self), In(other)) { self.copy_(at::fmod(self, other)); }
+OP(aclnnInplaceFmodScalar, Out(self), Num(other)) { self.copy_(at::fmod(self, other)); }
+OP(aclnnInplaceAddcmul, Out(self), In(a), In(b), Num(value)) { self.copy_(at::addcmul(self, a, b, value)); }
+OP(aclnnInplaceAddcdiv, Out(self), In(a), In(b), Num(value)) { self.copy_(at::addcdiv(self, a, b, value)); }
+OP(aclnnInplaceLerp, Out(self), In(end), In(weight)) { self.copy_(at::lerp(self, end, weight)); }
+OP(aclnnInplaceLerps, Out(self), In(end), Num(weight)) { self.copy_(at::lerp(self, end, weight)); }
+OP(aclnnInplaceAtan2, Out(self), In(other)) { self.copy_(at::atan2(self, other)); }
+OP(aclnnGcd, In(self), In(other), Out(out)) { out.copy_(at::gcd(self, other)); }
+OP(aclnnHeaviside, In(self), In(values), Out(out)) { out.copy_(at::heaviside(self, values)); }
+OP(aclnnLogAddExp, In(self), In(other), Out(out)) { out.copy_(at::logaddexp(self, other)); }
+OP(aclnnLogAddExp2, In(self), In(other), Out(out)) { out.copy_(at::logaddexp2(self, other)); }
+OP(aclnnXLogYTensor, In(self), In(other), Out(out)) { out.copy_(at::xlogy(self, other)); }
 OP(aclnnXLogYScalarOther, In(self), Num(other), Out(out)) { out.copy_(at::xlogy(self, other)); }
 OP(aclnnXLogYScalarSelf, Num(self), In(other), Out(out)) { out.copy_(at::xlogy(self, other)); }
-OP(aclnnInplaceXLogYTensor, Out(self), In(other)) { self.xlogy_(other); }
-OP(aclnnInplaceXLogYScalarOther, Out(self), Num(other)) { self.xlogy_(other); }
+OP(aclnnInplaceXLogYTensor, Out(self), In(other)) { self.copy_(at::xlogy(self, other)); }
+OP(aclnnInplaceXLogYScalarOther, Out(self), Num(other)) { self.copy_(at::xlogy(self, other)); }
 OP(aclnnXlog1py, In(self), In(other), Out(out)) { out.copy_(at::special_xlog1py(self, other)); }
 OP(aclnnLeftShift, In(self), In(bits), Out(out)) { out.copy_(at::bitwise_left_shift(self, bits)); }
 OP(aclnnLeftShifts, In(self), Num(bits), Out(out)) { out.copy_(at::bitwise_left_shift(self, bits)); }
@@ -97,10 +110,10 @@ OP(aclnnAddN, List(tensors), Out(out)) {
 }
 
 OP(aclnnPowTensorScalar, In(self), Num(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
-OP(aclnnPowTensorTensor, In(self), In(exponent), Out(out)) { at::pow_out(out, self, exponent); }
+OP(aclnnPowTensorTensor, In(self), In(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
 OP(aclnnPowScalarTensor, Num(self), In(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
-OP(aclnnInplacePowTensorScalar, Out(self), Num(exponent)) { self.pow_(exponent); }
-OP(aclnnInplacePowTensorTensor, Out(self), In(exponent)) { self.pow_(exponent); }
+OP(aclnnInplacePowTensorScalar, Out(self), Num(exponent)) { self.copy_(at::pow(self, exponent)); }
+OP(aclnnInplacePowTensorTensor, Out(self), In(exponent)) { self.copy_(at::pow(self, exponent)); }
 
 UNARY(Acos, acos)
 UNARY(Acosh, acosh)
@@ -143,25 +156,19 @@ UNARY_OUT(Lgamma, lgamma)
 UNARY_OUT(Real, real)
 UNARY_OUT(Sign, sign)
 UNARY_OUT(Signbit, signbit)
-UNARY_OUT(Silu, silu)
 UNARY_OUT(Square, square)
 
-OP(aclnnGelu, In(self), Out(out)) { out.copy_(at::gelu(self)); }
-OP(aclnnGeluV2, In(self), Int(approximate), Out(out)) { out.copy_(at::gelu(self, approximate == 1 ? "tanh" : "none")); }
-OP(aclnnSoftplus, In(self), Num(beta), Num(threshold), Out(out)) { out.copy_(at::softplus(self, beta, threshold)); }
-OP(aclnnLeakyRelu, In(self), Num(slope), Out(out)) { out.copy_(at::leaky_relu(self, slope)); }
-OP(aclnnHardswish, In(self), Out(out)) { out.copy_(at::hardswish(self)); }
-OP(aclnnHardtanh, In(self), Num(least), Num(most), Out(out)) { out.copy_(at::hardtanh(self, least, most)); }
-
-OP(aclnnRoundDecimals, In(self), Int(decimals), Out(out)) { at::round_out(out, self, decimals); }
+OP(aclnnRoundDecimals, In(self), Int(decimals), Out(out)) { out.copy_(at::round(self, decimals)); }
 OP(aclnnInplaceRoundDecimals, Out(self), Int(decimals)) { self.round_(decimals); }
 OP(aclnnNanToNum, In(self), F32(nan), F32(most), F32(least), Out(out)) {
     at::nan_to_num_out(out, self, nan, most, least);
 }
 OP(aclnnInplaceNanToNum, Out(self), F32(nan), F32(most), F32(least)) { self.nan_to_num_(nan, most, least); }
-OP(aclnnLogit, In(self), F64(eps), Out(out)) { at::logit_out(out, self, eps < 0 ? std::nullopt : std::optional(eps)); }
-OP(aclnnComplex, In(real), In(imag), Out(out)) { at::complex_out(out, real, imag); }
-OP(aclnnPolar, In(length), In(angle), Out(out)) { at::polar_out(out, length, angle); }
+OP(aclnnLogit, In(self), F64(eps), Out(out)) {
+    out.copy_(at::logit(self, eps < 0 ? std::nullopt : std::optional(eps)));
+}
+OP(aclnnComplex, In(real), In(imag), Out(out)) { out.copy_(at::complex(real, imag)); }
+OP(aclnnPolar, In(length), In(angle), Out(out)) { out.copy_(at::polar(length, angle)); }
 
 OP(aclnnClamp, In(self), MaybeNum(least), MaybeNum(most), Out(out)) { out.copy_(at::clamp(self, least, most)); }
 OP(aclnnClampMin, In(self), Num(least), Out(out)) { out.copy_(at::clamp_min(self, least)); }
@@ -169,9 +176,9 @@ OP(aclnnClampMax, In(self), Num(most), Out(out)) { out.copy_(at::clamp_max(self,
 OP(aclnnInplaceClampMax, Out(self), Num(most)) { self.clamp_max_(most); }
 OP(aclnnInplaceClampMinTensor, Out(self), In(least)) { self.clamp_min_(least); }
 OP(aclnnInplaceClampMaxTensor, Out(self), In(most)) { self.clamp_max_(most); }
-OP(aclnnClampTensor, In(self), In(least), In(most), Out(out)) { at::clamp_out(out, self, least, most); }
-OP(aclnnClampMinTensor, In(self), In(least), Out(out)) { at::clamp_min_out(out, self, least); }
-OP(aclnnClampMaxTensor, In(self), In(most), Out(out)) { at::clamp_max_out(out, self, most); }
+OP(aclnnClampTensor, In(self), In(least), In(most), Out(out)) { out.copy_(at::clamp(self, least, most)); }
+OP(aclnnClampMinTensor, In(self), In(least), Out(out)) { out.copy_(at::clamp_min(self, least)); }
+OP(aclnnClampMaxTensor, In(self), In(most), Out(out)) { out.copy_(at::clamp_max(self, most)); }
 
 OP(aclnnCast, In(self), Type(dtype), Out(out)) { out.copy_(self); }
 OP(aclnnInplaceCopy, Out(self), In(source)) { self.copy_(source); }

@@ -3,6 +3,8 @@
 // One operator over lists of tensors: item by item, all in one launch.
 #include "ops/op.h"
 
+using softnpu::wide;
+
 namespace {
 
 // A scalar that came as a tensor of one element.
@@ -21,39 +23,44 @@ at::Scalar number(const at::Tensor& scalars, size_t i) {
         out[i].copy_(expression);             \
     }
 
+// clang-format off: it knows no operators after one another in a macro
 #define FOREACH_UNARY(Name, function) \
-    OP(aclnnForeach##Name, List(x), List(out)) { FOREACH(out, at::function(x[i])) }
+    OP(aclnnForeach##Name, List(x), List(out)) { FOREACH(out, at::function(wide(x[i]))) }
 
 // With a list, a scalar in a tensor, a scalar, a list of scalars.
-#define FOREACH_BINARY(Name, function)                                                                             \
-    OP(aclnnForeach##Name##List, List(a), List(b), List(out)){FOREACH(out, at::function(a[i], b[i]))} OP(          \
-        aclnnForeach##Name##Scalar, List(x), In(s), List(out)){                                                    \
-        FOREACH(out, at::function(x[i], number(s)))} OP(aclnnForeach##Name##ScalarV2, List(x), Num(s), List(out)){ \
-        FOREACH(out, at::function(x[i], s))} OP(aclnnForeach##Name##ScalarList, List(x), Nums(s), List(out)) {     \
-        FOREACH(out, at::function(x[i], s.at(i)))                                                                  \
-    }
+#define FOREACH_BINARY(Name, function) \
+    OP(aclnnForeach##Name##List, List(a), List(b), List(out)) { FOREACH(out, at::function(wide(a[i]), wide(b[i]))) } \
+    FOREACH_SCALARS(Name, function)
 
 // The same, where a list comes with a factor.
-#define FOREACH_SUM(Name, function)                                                                                \
-    OP(aclnnForeach##Name##List, List(a), List(b), In(alpha),                                                      \
-       List(out)){FOREACH(out, at::function(a[i], b[i], number(alpha)))} OP(aclnnForeach##Name##ListV2, List(a),   \
-                                                                            List(b), Num(alpha), List(out)){       \
-        FOREACH(out, at::function(a[i], b[i], alpha))} OP(aclnnForeach##Name##Scalar, List(x), In(s), List(out)){  \
-        FOREACH(out, at::function(x[i], number(s)))} OP(aclnnForeach##Name##ScalarV2, List(x), Num(s), List(out)){ \
-        FOREACH(out, at::function(x[i], s))} OP(aclnnForeach##Name##ScalarList, List(x), Nums(s), List(out)) {     \
-        FOREACH(out, at::function(x[i], s.at(i)))                                                                  \
-    }
+#define FOREACH_SUM(Name, function) \
+    OP(aclnnForeach##Name##List, List(a), List(b), In(alpha), List(out)) { \
+        FOREACH(out, at::function(wide(a[i]), wide(b[i]), number(alpha))) \
+    } \
+    OP(aclnnForeach##Name##ListV2, List(a), List(b), Num(alpha), List(out)) { \
+        FOREACH(out, at::function(wide(a[i]), wide(b[i]), alpha)) \
+    } \
+    FOREACH_SCALARS(Name, function)
 
-#define FOREACH_FUSED(Name, function)                                                                                \
-    OP(aclnnForeach##Name##List, List(x), List(a), List(b), In(s), List(out)){                                       \
-        FOREACH(out, at::function(x[i], a[i], b[i], number(s, i)))} OP(aclnnForeach##Name##ScalarList, List(x),      \
-                                                                       List(a), List(b), In(s), List(out)){          \
-        FOREACH(out, at::function(x[i], a[i], b[i], number(s, i)))} OP(aclnnForeach##Name##Scalar, List(x), List(a), \
-                                                                       List(b), In(s), List(out)){                   \
-        FOREACH(out, at::function(x[i], a[i], b[i], number(s)))} OP(aclnnForeach##Name##ScalarV2, List(x), List(a),  \
-                                                                    List(b), Num(s), List(out)) {                    \
-        FOREACH(out, at::function(x[i], a[i], b[i], s))                                                              \
+#define FOREACH_SCALARS(Name, function) \
+    OP(aclnnForeach##Name##Scalar, List(x), In(s), List(out)) { FOREACH(out, at::function(wide(x[i]), number(s))) } \
+    OP(aclnnForeach##Name##ScalarV2, List(x), Num(s), List(out)) { FOREACH(out, at::function(wide(x[i]), s)) } \
+    OP(aclnnForeach##Name##ScalarList, List(x), Nums(s), List(out)) { FOREACH(out, at::function(wide(x[i]), s.at(i))) }
+
+#define FOREACH_FUSED(Name, function) \
+    OP(aclnnForeach##Name##List, List(x), List(a), List(b), In(s), List(out)) { \
+        FOREACH(out, at::function(wide(x[i]), wide(a[i]), wide(b[i]), number(s, i))) \
+    } \
+    OP(aclnnForeach##Name##ScalarList, List(x), List(a), List(b), In(s), List(out)) { \
+        FOREACH(out, at::function(wide(x[i]), wide(a[i]), wide(b[i]), number(s, i))) \
+    } \
+    OP(aclnnForeach##Name##Scalar, List(x), List(a), List(b), In(s), List(out)) { \
+        FOREACH(out, at::function(wide(x[i]), wide(a[i]), wide(b[i]), number(s))) \
+    } \
+    OP(aclnnForeach##Name##ScalarV2, List(x), List(a), List(b), Num(s), List(out)) { \
+        FOREACH(out, at::function(wide(x[i]), wide(a[i]), wide(b[i]), s)) \
     }
+// clang-format on
 
 namespace {
 
@@ -128,3 +135,15 @@ FOREACH_SUM(Add, add) FOREACH_SUM(Sub, sub) FOREACH_BINARY(Mul, mul) FOREACH_BIN
 OP(aclnnForeachLerpList, List(a), List(b), List(weight), List(out)){
     FOREACH(out, at::lerp(a[i], b[i], weight[i]))} OP(aclnnForeachLerpScalar, List(a), List(b), Num(weight), List(out)){
     FOREACH(out, at::lerp(a[i], b[i], weight))} FOREACH_FUSED(Addcmul, addcmul) FOREACH_FUSED(Addcdiv, addcdiv)
+
+    OP(aclnnForeachNorm, List(x), Num(order),
+       List(out)){FOREACH(out, at::linalg_vector_norm(wide(x[i]), order).reshape(out[i].sizes()))}
+// found_inf becomes 1 where any is not finite, and all are multiplied with the inverse of the loss scale.
+OP(aclnnForeachNonFiniteCheckAndUnscale, List(grads), Out(found_inf), In(inverse)) {
+    for (const at::Tensor& grad : grads) {
+        if (!at::isfinite(grad).all().item<bool>()) {
+            found_inf.fill_(1);
+        }
+        grad.copy_(wide(grad) * inverse);
+    }
+}

@@ -6,7 +6,10 @@
 #include "ops/op.h"
 
 using softnpu::gather_cost;
+using softnpu::maybe;
+using softnpu::put;
 using softnpu::scatter_cost;
+using softnpu::wide;
 
 namespace {
 
@@ -35,6 +38,48 @@ const char* reduction(int64_t number) {
 }  // namespace
 
 OP_COST(aclnnEmbedding, gather_cost, In(weight), In(indices), Out(out)) { out.copy_(at::embedding(weight, indices)); }
+OP(aclnnEmbeddingDenseBackward, In(grad), In(indices), U64(rows), U64(padding), Flag(by_frequency), Out(out)) {
+    put(out, at::embedding_dense_backward(wide(grad), indices.to(at::kLong), rows, padding, by_frequency));
+}
+OP_COST(aclnnEmbeddingRenorm, scatter_cost, Out(self), In(indices), F64(max_norm), F64(norm_type)) {
+    at::Tensor weight = wide(self);
+    self.copy_(at::embedding_renorm_(weight, indices.to(at::kLong), max_norm, norm_type));
+}
+OP_COST(aclnnEmbeddingBag, gather_cost, In(weight), In(indices), In(offsets), Flag(by_frequency), Int(mode),
+        Flag(sparse), In(per_sample), Flag(last_offset), Int(padding), Out(out), Out(offset2bag), Out(bag_size),
+        Out(max_indices)) {
+    const auto [bags, bag_of, sizes, maxima] =
+        at::_embedding_bag(wide(weight), indices.to(at::kLong), offsets.to(at::kLong), by_frequency, mode, false,
+                           maybe(wide(per_sample)), last_offset, padding);
+    put(out, bags);
+    put(offset2bag, bag_of);
+    put(bag_size, sizes);
+    put(max_indices, maxima);
+}
+// The first batch_dims dimensions of both walk together; `dim` is picked from by the rest of the index.
+OP_COST(aclnnGatherV3, gather_cost, In(self), Int(dim), In(index), Int(batch_dims), Int(mode), Out(out)) {
+    const at::Tensor places = index.to(at::kLong);
+    if (batch_dims == 0) {
+        put(out, at::index_select(self, dim, places.reshape(-1)));
+        return;
+    }
+    const at::Tensor rows = self.flatten(0, batch_dims - 1);
+    const at::Tensor wanted = places.flatten(0, batch_dims - 1);
+    std::vector<at::Tensor> each;
+    for (int64_t i = 0; i < rows.size(0); ++i) {
+        each.push_back(at::index_select(rows[i], dim - batch_dims, wanted[i].reshape(-1)));
+    }
+    put(out, at::stack(each));
+}
+OP_COST(aclnnInplaceScatterUpdate, scatter_cost, Out(self), In(indices), In(updates), Int(axis)) {
+    // Row b of the updates goes to self[b] at indices[b], along the axis.
+    const at::Tensor start = indices.to(at::kLong).reshape(-1);
+    for (int64_t i = 0; i < self.size(0); ++i) {
+        const int64_t at = start[start.numel() == 1 ? 0 : i].item<int64_t>();
+        const int64_t length = updates.size(axis);
+        self[i].narrow(axis < 0 ? axis : axis - 1, at, length).copy_(updates[i]);
+    }
+}
 OP_COST(aclnnIndexSelect, gather_cost, In(self), Int(dim), In(index), Out(out)) {
     at::index_select_out(out, self, dim, index.reshape(-1));
 }

@@ -3,6 +3,25 @@
 // Linear algebra beyond products.
 #include "ops/op.h"
 
+using softnpu::wide;
+
+namespace {
+
+// Every slice along `dim` whose norm is over `most` is brought down to it.
+at::Tensor limited(const at::Tensor& self, const at::Scalar& p, int64_t dim, const at::Scalar& most) {
+    const at::Tensor x = wide(self);
+    std::vector<int64_t> others;
+    for (int64_t d = 0; d < x.dim(); ++d) {
+        if (d != (dim < 0 ? dim + x.dim() : dim)) {
+            others.push_back(d);
+        }
+    }
+    const at::Tensor norm = at::linalg_vector_norm(x, p, others, true);
+    return x * at::where(norm > most, most.toDouble() / (norm + 1e-7), at::ones_like(norm));
+}
+
+}  // namespace
+
 OP(aclnnLinalgVectorNorm, In(self), Num(order), Ints(dims), Flag(keep), Type(dtype), Out(out)) {
     const auto over = dims.empty() ? at::OptionalIntArrayRef() : at::OptionalIntArrayRef(dims);
     out.copy_(at::linalg_vector_norm(self, order, over, keep, dtype).reshape(out.sizes()));
@@ -33,7 +52,7 @@ OP(aclnnTriangularSolve, In(self), In(a), Flag(upper), Flag(transpose), Flag(uni
     x.copy_(solution);
     m.copy_(coefficients);
 }
-OP(aclnnInverse, In(self), Out(out)) { out.copy_(at::linalg_inv(self)); }
+OP(aclnnInverse, In(self), Out(out)) { out.copy_(at::linalg_inv(wide(self))); }
 OP(aclnnLogdet, In(self), Out(out)) { out.copy_(at::logdet(self)); }
 OP(aclnnSlogdet, In(self), Out(sign), Out(log)) {
     const auto [s, l] = at::slogdet(self);
@@ -42,9 +61,13 @@ OP(aclnnSlogdet, In(self), Out(sign), Out(log)) {
 }
 OP(aclnnCdist, In(a), In(b), F32(p), Int(mode), Out(out)) {
     // 0: by products where that is faster, 1: always, 2: never
-    out.copy_(at::cdist(a, b, p, mode));
+    out.copy_(at::cdist(wide(a), wide(b), p, mode));
 }
-OP(aclnnPdist, In(self), F32(p), Out(out)) { out.copy_(at::pdist(self, p)); }
-OP(aclnnRenorm, In(self), Num(p), Int(dim), Num(most), Out(out)) { out.copy_(at::renorm(self, p, dim, most)); }
-OP(aclnnInplaceRenorm, Out(self), Num(p), Int(dim), Num(most)) { self.renorm_(p, dim, most); }
+OP(aclnnPdist, In(self), F32(p), Out(out)) { out.copy_(at::pdist(wide(self), p)); }
+OP(aclnnRenorm, In(self), Num(p), Int(dim), Num(most), Out(out)) { out.copy_(limited(self, p, dim, most)); }
+OP(aclnnInplaceRenorm, Out(self), Num(p), Int(dim), Num(most)) { self.copy_(limited(self, p, dim, most)); }
 OP(aclnnEinsum, List(tensors), Text(equation), Out(out)) { out.copy_(at::einsum(equation, tensors)); }
+OP(aclnnCdistBackward, In(grad), In(a), In(b), In(distances), F32(p), Out(out)) {
+    out.copy_(at::_cdist_backward(wide(grad).contiguous(), wide(a).contiguous(), wide(b).contiguous(), p,
+                                  wide(distances).contiguous()));
+}

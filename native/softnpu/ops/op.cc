@@ -48,6 +48,29 @@ at::ScalarType scalar_type(aclDataType dtype) {
     }
 }
 
+at::Tensor wide(const at::Tensor& x) {
+    const bool narrow = x.defined() && (x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16);
+    return narrow ? x.to(at::kFloat) : x;
+}
+
+void put(const at::Tensor& out, const at::Tensor& value) {
+    if (out.defined() && value.defined() && out.numel() == value.numel()) {
+        out.copy_(value.reshape(out.sizes()));
+    }
+}
+
+at::Tensor pack_bits(const at::Tensor& kept, int64_t bytes) {
+    at::Tensor bits = at::zeros({bytes * 8}, at::kInt);
+    bits.slice(0, 0, kept.numel()).copy_(kept.reshape(-1));
+    return at::bitwise_left_shift(bits.reshape({bytes, 8}), at::arange(8, at::kInt)).sum(1).to(at::kByte);
+}
+
+at::Tensor unpack_bits(const at::Tensor& mask, int64_t count) {
+    const at::Tensor bytes = mask.reshape({-1, 1}).to(at::kInt);
+    const at::Tensor bits = at::bitwise_right_shift(bytes, at::arange(8, at::kInt)).bitwise_and(1);
+    return bits.reshape(-1).slice(0, 0, count);
+}
+
 namespace {
 
 at::Scalar to_scalar(const aclScalar& value) {

@@ -32,6 +32,16 @@ namespace softnpu {
 
 at::ScalarType scalar_type(aclDataType dtype);
 
+// fp16 and bf16 as fp32, in which the device computes too; other types, and tensors not given, as they are.
+at::Tensor wide(const at::Tensor& x);
+// Copies where the program asked for the result: an optional output may be undefined, or of no elements.
+void put(const at::Tensor& out, const at::Tensor& value);
+// Dropout's mask has a bit for each element, the lowest of a byte first: 1 where the element is kept.
+at::Tensor pack_bits(const at::Tensor& kept, int64_t bytes);
+at::Tensor unpack_bits(const at::Tensor& mask, int64_t count);  // one dimension, int32
+// ATen's word for "not given".
+inline std::optional<at::Tensor> maybe(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
+
 // A result whose size is known only when the operator has run; aclGetViewShape tells it afterwards.
 class Sized {
   public:

@@ -110,6 +110,11 @@ void PlanBuilder::real(double value) { plan_->arguments.emplace_back(value); }
 
 void PlanBuilder::text(const char* value) { plan_->arguments.emplace_back(std::string(value != nullptr ? value : "")); }
 
+void PlanBuilder::extras(std::shared_ptr<const CompiledExtras> value) {
+    plan_->extras = std::move(value);
+    plan_->cacheable = false;
+}
+
 aclnnStatus PlanBuilder::finish(uint64_t* workspace_size, aclOpExecutor** executor) {
     if (workspace_size == nullptr || executor == nullptr) {
         return fail(ACLNN_ERR_PARAM_NULLPTR, "%s: workspaceSize or executor is null", plan_->op->name);
@@ -156,6 +161,8 @@ bool run_kernel(void* executor, char* error, uint32_t size) {
         const c10::InferenceMode mode;
         call->plan->op->run(*call);
         return true;
+    } catch (const c10::Error& problem) {
+        std::snprintf(error, size, "%s", problem.what_without_backtrace());
     } catch (const std::exception& problem) {
         std::snprintf(error, size, "%s", problem.what());
     } catch (...) {

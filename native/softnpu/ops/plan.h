@@ -17,6 +17,7 @@
 namespace softnpu {
 
 struct Plan;
+struct CompiledExtras;
 
 // Time of one call on the device, from shapes alone.
 using CostFunction = Cost (*)(const Plan& plan);
@@ -48,6 +49,7 @@ struct Plan {
     Cost cost{};
     uint32_t blocks = 1;
     bool cacheable = true;
+    std::shared_ptr<const CompiledExtras> extras;  // of an operator that is run by name (ops/compiled.h)
 };
 
 // Takes the arguments of a phase one in their order, then makes the executor.
@@ -65,6 +67,7 @@ class PlanBuilder {
     void integer(int64_t value);
     void real(double value);
     void text(const char* value);
+    void extras(std::shared_ptr<const CompiledExtras> value);
 
     aclnnStatus finish(uint64_t* workspace_size, aclOpExecutor** executor);
 

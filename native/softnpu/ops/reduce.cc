@@ -3,12 +3,17 @@
 // Reductions, cumulative operators.
 #include "ops/op.h"
 
+using softnpu::wide;
+
 namespace {
 
 // CANN takes an empty list of dimensions for all of them, where ATen wants none given.
 at::OptionalIntArrayRef all_if_empty(const std::vector<int64_t>& dims) {
     return dims.empty() ? at::OptionalIntArrayRef() : at::OptionalIntArrayRef(dims);
 }
+
+// As a scalar: a bare integer would be taken for the flag of Bessel's correction.
+std::optional<at::Scalar> degrees(int64_t correction) { return at::Scalar(correction); }
 
 }  // namespace
 
@@ -62,21 +67,21 @@ OP(aclnnAny, In(self), Ints(dim), Flag(keep), Out(out)) {
 OP(aclnnProd, In(self), Type(dtype), Out(out)) { out.copy_(at::prod(self, dtype)); }
 OP(aclnnProdDim, In(self), Int(dim), Flag(keep), Type(dtype), Out(out)) { out.copy_(at::prod(self, dim, keep, dtype)); }
 OP(aclnnStd, In(self), Ints(dim), Int(correction), Flag(keep), Out(out)) {
-    out.copy_(at::std(self, all_if_empty(dim), correction, keep).reshape(out.sizes()));
+    out.copy_(at::std(wide(self), all_if_empty(dim), degrees(correction), keep).reshape(out.sizes()));
 }
 OP(aclnnVar, In(self), Ints(dim), Flag(unbiased), Flag(keep), Out(out)) {
-    out.copy_(at::var(self, all_if_empty(dim), unbiased ? 1 : 0, keep).reshape(out.sizes()));
+    out.copy_(at::var(wide(self), all_if_empty(dim), degrees(unbiased ? 1 : 0), keep).reshape(out.sizes()));
 }
 OP(aclnnVarCorrection, In(self), Ints(dim), Int(correction), Flag(keep), Out(out)) {
-    out.copy_(at::var(self, all_if_empty(dim), correction, keep).reshape(out.sizes()));
+    out.copy_(at::var(wide(self), all_if_empty(dim), degrees(correction), keep).reshape(out.sizes()));
 }
 OP(aclnnVarMean, In(self), Ints(dim), Int(correction), Flag(keep), Out(variance), Out(mean)) {
-    const auto [v, m] = at::var_mean(self, all_if_empty(dim), correction, keep);
+    const auto [v, m] = at::var_mean(wide(self), all_if_empty(dim), degrees(correction), keep);
     variance.copy_(v.reshape(variance.sizes()));
     mean.copy_(m.reshape(mean.sizes()));
 }
 OP(aclnnStdMeanCorrection, In(self), Ints(dim), Int(correction), Flag(keep), Out(deviation), Out(mean)) {
-    const auto [d, m] = at::std_mean(self, all_if_empty(dim), correction, keep);
+    const auto [d, m] = at::std_mean(wide(self), all_if_empty(dim), degrees(correction), keep);
     deviation.copy_(d.reshape(deviation.sizes()));
     mean.copy_(m.reshape(mean.sizes()));
 }

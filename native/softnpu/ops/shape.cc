@@ -81,3 +81,12 @@ OP(aclnnTril, In(self), Int(diagonal), Out(out)) { at::tril_out(out, self, diago
 OP(aclnnInplaceTriu, Out(self), Int(diagonal)) { self.triu_(diagonal); }
 OP(aclnnInplaceTril, Out(self), Int(diagonal)) { self.tril_(diagonal); }
 OP(aclnnConstantPadNd, In(self), Ints(pad), Num(value), Out(out)) { out.copy_(at::constant_pad_nd(self, pad, value)); }
+OP(aclnnConfusionTranspose, In(x), Ints(perm), Ints(shape), Flag(transpose_first), Out(out)) {
+    out.copy_(transpose_first ? x.permute(perm).reshape(shape) : x.reshape(shape).permute(perm));
+}
+OP(aclnnRepeatInterleaveGrad, In(grad), In(repeats), Int(dim), Out(out)) {
+    const at::Tensor times = repeats.to(at::kLong).reshape(-1);
+    const at::Tensor each = times.numel() == 1 ? times.expand({out.size(dim)}) : times;
+    out.zero_();
+    out.copy_(out.to(at::kFloat).index_add(dim, at::repeat_interleave(each), grad.to(at::kFloat)));
+}

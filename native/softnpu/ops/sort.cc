@@ -14,6 +14,9 @@ OP(aclnnTopk, In(self), Int(k), Int(dim), Flag(largest), Flag(sorted), Out(value
     values.copy_(top);
     indices.copy_(places);
 }
+OP(aclnnTopkV2, In(self), Int(k), Int(dim), Flag(largest), Flag(sorted), Flag(stable), Out(values), Out(indices)) {
+    aclnnTopk_body(self, k, dim, largest, sorted, values, indices);
+}
 OP(aclnnKthvalue, In(self), Int(k), Int(dim), Flag(keep), Out(values), Out(indices)) {
     const auto [found, places] = at::kthvalue(self, k, dim, keep);
     values.copy_(found);

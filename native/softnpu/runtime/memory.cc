@@ -85,7 +85,7 @@ Physical* Memory::allocate_physical(uint64_t bytes) {
         device_.release(size);
         return nullptr;
     }
-    return new Physical{fd, size};
+    return new Physical{fd, size, this};
 }
 
 void Memory::release_physical(Physical* physical) {
@@ -94,7 +94,7 @@ void Memory::release_physical(Physical* physical) {
     delete physical;
 }
 
-void* Memory::reserve_addresses(uint64_t bytes) {
+void* AddressSpace::reserve(uint64_t bytes) {
     const uint64_t size = whole_pages(bytes);
     void* address = map_anonymous(size, PROT_NONE);
     if (address != nullptr) {
@@ -104,7 +104,12 @@ void* Memory::reserve_addresses(uint64_t bytes) {
     return address;
 }
 
-bool Memory::release_addresses(void* address) {
+bool AddressSpace::contains(const void* address) const {
+    const std::lock_guard lock(mutex_);
+    return inside(reserved_, reinterpret_cast<uintptr_t>(address));
+}
+
+bool AddressSpace::release(void* address) {
     const std::lock_guard lock(mutex_);
     const auto range = reserved_.find(reinterpret_cast<uintptr_t>(address));
     if (range == reserved_.end()) {
@@ -117,7 +122,7 @@ bool Memory::release_addresses(void* address) {
 
 bool Memory::map(void* address, uint64_t bytes, uint64_t offset, const Physical& physical) {
     const std::lock_guard lock(mutex_);
-    if (!inside(reserved_, reinterpret_cast<uintptr_t>(address)) || offset + bytes > physical.bytes) {
+    if (offset + bytes > physical.bytes) {
         return false;
     }
     void* mapped = mmap(address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, physical.fd,

@@ -13,10 +13,25 @@
 
 namespace softnpu {
 
+class Memory;
+
 // Physical memory (aclrtMallocPhysical): pages without an address.
 struct Physical {
     int fd;
     uint64_t bytes;
+    Memory* owner;
+};
+
+// Addresses without pages (aclrtReserveMemAddress). They belong to the process, whatever device's pages go there.
+class AddressSpace {
+  public:
+    void* reserve(uint64_t bytes);
+    bool release(void* address);
+    bool contains(const void* address) const;
+
+  private:
+    mutable std::mutex mutex_;
+    std::map<uintptr_t, uint64_t> reserved_;
 };
 
 class Memory {
@@ -32,17 +47,15 @@ class Memory {
 
     Physical* allocate_physical(uint64_t bytes);
     void release_physical(Physical* physical);
-    void* reserve_addresses(uint64_t bytes);
-    bool release_addresses(void* address);
+    // At addresses that the process has reserved. false: past the end of the physical memory.
     bool map(void* address, uint64_t bytes, uint64_t offset, const Physical& physical);
     bool unmap(void* address);
 
   private:
     Device& device_;
     mutable std::shared_mutex mutex_;
-    std::map<uintptr_t, uint64_t> blocks_;    // from aclrtMalloc
-    std::map<uintptr_t, uint64_t> reserved_;  // from aclrtReserveMemAddress
-    std::map<uintptr_t, uint64_t> mapped_;    // inside reserved_
+    std::map<uintptr_t, uint64_t> blocks_;  // from aclrtMalloc
+    std::map<uintptr_t, uint64_t> mapped_;  // at reserved addresses
 };
 
 }  // namespace softnpu

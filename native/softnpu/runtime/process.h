@@ -32,8 +32,9 @@ class Process {
     DeviceState* opened(uint32_t index);  // nullptr when not open
     aclError choose(uint32_t index);      // aclrtSetDevice for this thread
     void choose(Context* context);
-    Context* current();                   // nullptr before any choice
-    DeviceState* current_device();        // sets the thread's error when there is none
+    Context* current();             // nullptr before any choice
+    DeviceState* current_device();  // sets the thread's error when there is none
+    AddressSpace& addresses() { return addresses_; }
     Stream* resolve(aclrtStream stream);  // nullptr stream: the current device's default stream
     aclError close(uint32_t index);       // aclrtResetDevice
 
@@ -42,6 +43,7 @@ class Process {
     bool read_ = false;
     std::string problem_;
     Options options_;
+    AddressSpace addresses_;
     std::array<std::unique_ptr<DeviceState>, 16> devices_;
     std::array<Context, 16> primary_{};
 };

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory, devices and training as a torch_npu program uses them."""
+
+from __future__ import annotations
+
+
+def test_expandable_segments_grow_and_are_given_back(on_device):
+    result = on_device("""
+torch.npu.memory._set_allocator_settings("expandable_segments:True")
+few = torch.full((1 << 18,), 2.0).npu()
+many = [torch.full((1 << 20,), float(i)).npu() for i in range(40)]
+sums = [each.sum().item() / (1 << 20) for each in many]
+held = torch.npu.memory_reserved()
+del many
+torch.npu.empty_cache()
+print(json.dumps([sums, held >> 20, torch.npu.memory_reserved() >> 20, few.sum().item()]))
+""")
+    sums, held, after, first = result
+    assert sums == [float(i) for i in range(40)]
+    assert held >= 160
+    assert after <= 40
+    assert first == 2.0 * (1 << 18)
+
+
+def test_tensors_travel_between_devices(on_device):
+    assert on_device(
+        """
+x = torch.arange(5.0).to("npu:0")
+y = x.to("npu:1") + 1
+print(json.dumps([torch.npu.device_count(), y.device.index, y.to("npu:0").tolist(), y.cpu().tolist()]))
+""",
+        devices=2,
+    ) == [2, 1, [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
+
+
+def test_formats_of_the_cube_keep_the_values(on_device):
+    assert on_device("""
+x = torch.arange(33 * 65).reshape(33, 65).float()
+there = torch_npu.npu_format_cast(x.half().npu(), 29)
+product = torch.eye(33).half().npu() @ there
+print(json.dumps([bool((there.cpu() == x.half()).all()), bool((product.cpu() == x.half()).all())]))
+""") == [True, True]
+
+
+def test_training_with_amp_and_adamw_follows_the_cpu(on_device):
+    here, there = on_device("""
+torch.manual_seed(0)
+data, goal = torch.randn(64, 16), torch.randn(64, 4)
+start = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.LayerNorm(32), torch.nn.GELU(), torch.nn.Linear(32, 4))
+curves = []
+for device in ("cpu", "npu"):
+    net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.LayerNorm(32), torch.nn.GELU(), torch.nn.Linear(32, 4))
+    net.load_state_dict(start.state_dict())
+    net.to(device)
+    optimizer, curve = torch.optim.AdamW(net.parameters(), lr=1e-2), []
+    for _ in range(20):
+        with torch.autocast(device, torch.bfloat16):
+            loss = torch.nn.functional.mse_loss(net(data.to(device)), goal.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(loss.item())
+    curves.append(curve)
+print(json.dumps(curves))
+""")
+    assert here[-1] < 0.7 * here[0]
+    # bf16 keeps 8 bits, and twenty steps add their roundings up
+    assert max(abs(a - b) / a for a, b in zip(here, there, strict=True)) < 0.03
+
+
+def test_a_convolutional_network_trains_as_on_the_cpu(on_device):
+    here, there = on_device("""
+torch.manual_seed(0)
+images, labels = torch.randn(8, 3, 16, 16), torch.randint(0, 5, (8,))
+def network():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(8, 16, 3, stride=2), torch.nn.GroupNorm(4, 16), torch.nn.SiLU(),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 5))
+curves = []
+for device in ("cpu", "npu"):
+    net, curve = network().to(device), []
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(10):
+        loss = torch.nn.functional.cross_entropy(net(images.to(device)), labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(loss.item())
+    curves.append(curve)
+print(json.dumps(curves))
+""")
+    assert here[-1] < 0.7 * here[0]
+    assert max(abs(a - b) for a, b in zip(here, there, strict=True)) < 1e-3
