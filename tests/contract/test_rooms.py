@@ -17,6 +17,7 @@ ROOT = Path(flexnpu.__file__).parent
 COMMON = {"__version__", "errors", "units", "paths"}
 ROOMS: dict[str, set[str]] = {
     "environment": set(),
+    "operators": {"paths"},
     "reference": {"environment", "cli.main", "daemon.main"},
     "errors": set(),
     "units": set(),

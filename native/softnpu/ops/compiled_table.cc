@@ -81,7 +81,8 @@ struct Overlap {
 };
 
 // cross: every pair of a box of `first` and one of `second`; otherwise pair by pair.
-Overlap overlap(const at::Tensor& first, const at::Tensor& second, bool middle, bool cross, bool over_first) {
+Overlap overlap(const at::Tensor& first, const at::Tensor& second, bool middle, bool cross, bool over_first,
+                double eps = 0) {
     Overlap o;
     o.a = corners(first, middle);
     o.b = corners(second, middle);
@@ -95,8 +96,8 @@ Overlap overlap(const at::Tensor& first, const at::Tensor& second, bool middle, 
     }
     const at::Tensor w = at::clamp_min(at::minimum(o.a[2], o.b[2]) - at::maximum(o.a[0], o.b[0]), 0);
     const at::Tensor h = at::clamp_min(at::minimum(o.a[3], o.b[3]) - at::maximum(o.a[1], o.b[1]), 0);
-    const at::Tensor area_a = (o.a[2] - o.a[0]) * (o.a[3] - o.a[1]);
-    const at::Tensor area_b = (o.b[2] - o.b[0]) * (o.b[3] - o.b[1]);
+    const at::Tensor area_a = (o.a[2] - o.a[0] + eps) * (o.a[3] - o.a[1] + eps);
+    const at::Tensor area_b = (o.b[2] - o.b[0] + eps) * (o.b[3] - o.b[1] + eps);
     o.joined = over_first ? area_b.expand_as(w) : area_a + area_b - w * h;
     o.iou = w * h / o.joined;
     o.hull = {at::minimum(o.a[0], o.b[0]), at::minimum(o.a[1], o.b[1]), at::maximum(o.a[2], o.b[2]),
@@ -109,6 +110,12 @@ at::Tensor distance_ratio(const Overlap& o) {
     const at::Tensor dy = (o.a[1] + o.a[3] - o.b[1] - o.b[3]) / 2;
     const at::Tensor diagonal = (o.hull[2] - o.hull[0]).square() + (o.hull[3] - o.hull[1]).square();
     return (dx.square() + dy.square()) / (diagonal + 1e-7);
+}
+
+// torch_npu says infinity with the ends of int32.
+double order(double p) {
+    constexpr double kEnd = 2147483647;
+    return std::abs(p) >= kEnd ? std::copysign(std::numeric_limits<double>::infinity(), p) : p;
 }
 
 }  // namespace
@@ -170,7 +177,7 @@ COMPILED(ArgMinWithValue) {
 }
 // The sum, largest or smallest of |x|^p; the update after it takes the root.
 COMPILED(LpNormReduceV2) {
-    const double p = real("p", 2);
+    const double p = order(real("p", 2));
     const auto axes = integers("axes");
     const at::Tensor x = wide(in(0)).abs();
     if (std::isinf(p)) {
@@ -181,11 +188,18 @@ COMPILED(LpNormReduceV2) {
     put(out(0), axes.empty() ? powers.sum() : powers.sum(axes, flag("keepdim")));
 }
 COMPILED(LpNormUpdateV2) {
-    const double p = real("p", 2);
+    const double p = order(real("p", 2));
     put(out(0), std::isinf(p) || p == 0 ? wide(in(0)) : at::pow(wide(in(0)), 1 / p));
 }
 
+COMPILED(OneHotD) {
+    const at::Tensor places = in(0).to(at::kLong);
+    const int64_t axis = integer("axis", -1);
+    const at::Tensor marks = places.unsqueeze(-1) == at::arange(integer("depth"), at::kLong);
+    put(out(0), at::where(marks.movedim(-1, axis), in(1).reshape({}), in(2).reshape({})));
+}
 COMPILED(Mish) { put(out(0), at::mish(wide(in(0)))); }
+COMPILED(MishGrad) { put(out(0), at::mish_backward(wide(in(0)), wide(in(1)))); }
 COMPILED(Swish) { put(out(0), wide(in(0)) * at::sigmoid(wide(in(0)) * real("scale", 1))); }
 COMPILED(LogSoftmaxV2) {
     const auto axes = integers("axes");
@@ -198,11 +212,14 @@ COMPILED(SoftmaxCrossEntropyWithLogits) {
 }
 COMPILED(CdistGrad) {
     // The tensors are broadcast to every pair; the gradient of each goes to its own place of the first.
-    const double p = real("p", 2);
+    const double given = real("p", 2);
+    const double p = given < 0 ? std::numeric_limits<double>::infinity() : given;  // torch_npu's word for it is -1
     const at::Tensor gap = wide(in(1)) - wide(in(2));
     const at::Tensor distance = wide(in(3));
     at::Tensor slope = at::sign(gap);
-    if (std::isinf(p)) {
+    if (p == 0) {
+        slope = at::zeros_like(gap);
+    } else if (std::isinf(p)) {
         slope = slope * (gap.abs() == distance);
     } else if (p != 1) {
         slope = slope * at::pow(gap.abs() / distance, p - 1);
@@ -255,6 +272,10 @@ COMPILED_COST(MatMul, product_cost) {
     at::Tensor y = at::matmul(turned(wide(in(0)), flag("transpose_x1")), turned(wide(in(1)), flag("transpose_x2")));
     put(out(0), in(2).defined() && in(2).numel() != 0 ? y + wide(in(2)) : y);
 }
+COMPILED_COST(MatMulV2, product_cost) {
+    at::Tensor y = at::matmul(turned(wide(in(0)), flag("transpose_x1")), turned(wide(in(1)), flag("transpose_x2")));
+    put(out(0), in(2).defined() && in(2).numel() != 0 ? y + wide(in(2)) : y);
+}
 COMPILED_COST(BatchMatMul, product_cost) {
     put(out(0), at::matmul(turned(wide(in(0)), flag("adj_x1")), turned(wide(in(1)), flag("adj_x2"))));
 }
@@ -275,14 +296,18 @@ COMPILED(ApplyAdamD) {
 }
 COMPILED(ApplyAdamW) {
     const double lr = number(in(5));
-    const at::Tensor decayed = wide(in(0)) * (1 - lr * number(in(6)));
-    const at::Tensor grad = flag("maximize") ? -wide(in(10)) : wide(in(10));
-    // The powers are those before this step.
     const double beta1 = number(in(7));
     const double beta2 = number(in(8));
-    adam_step(
-        {decayed, in(1), in(2), grad, lr, beta1, beta2, number(in(9)), number(in(3)) * beta1, number(in(4)) * beta2},
-        out(0), out(1), out(2));
+    const at::Tensor grad = flag("maximize") ? -wide(in(10)) : wide(in(10));
+    const at::Tensor m = wide(in(1)) * beta1 + grad * (1 - beta1);
+    const at::Tensor v = wide(in(2)) * beta2 + grad.square() * (1 - beta2);
+    const at::Tensor spread = flag("amsgrad") && in(11).defined() ? at::maximum(wide(in(11)), v) : v;
+    // The powers are those before this step.
+    const at::Tensor scale = (spread / (1 - number(in(4)) * beta2)).sqrt() + number(in(9));
+    const at::Tensor next = wide(in(0)) * (1 - lr * number(in(6))) - (lr / (1 - number(in(3)) * beta1)) * m / scale;
+    out(0).copy_(next);
+    out(1).copy_(m);
+    out(2).copy_(v);
 }
 COMPILED(ApplyAdamV2) {
     const double most = number(in(8));
@@ -303,7 +328,7 @@ COMPILED(ApplyAdamV2) {
 }
 
 COMPILED(Iou) {
-    const Overlap o = overlap(in(0).t(), in(1).t(), false, true, text("mode") == "iof");
+    const Overlap o = overlap(in(0).t(), in(1).t(), false, true, text("mode") == "iof", real("eps", 0.01));
     put(out(0), o.iou);
 }
 COMPILED(GIoU) {

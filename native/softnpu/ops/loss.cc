@@ -152,3 +152,38 @@ OP(aclnnCtcLossBackward, In(grad), In(log_probs), In(targets), Ints(input_length
     out.copy_(at::_ctc_loss_backward(wide(grad), wide(log_probs), targets.to(at::kLong), input_lengths, target_lengths,
                                      wide(loss), wide(log_alpha), blank, zero_infinity));
 }
+
+// Cross entropy over a vocabulary that several devices share. Each makes the logits of its own part, with their largest
+// and the sum of their exponentials; what is joined over the devices gives the loss, and the gradients of each part.
+OP_COST(aclnnFusedLinearOnlineMaxSum, softnpu::matmul_cost, In(input), In(weight), In(target), Int(first), Int(last),
+        Out(largest), Out(sum), Out(predicted), Out(mask), Out(place), Out(logits)) {
+    const at::Tensor scores = at::matmul(wide(input), wide(weight).t());
+    const at::Tensor most = scores.amax(-1);
+    const at::Tensor elsewhere = (target < first).logical_or(target >= last);
+    const at::Tensor own = at::where(elsewhere, at::zeros_like(target), target - first).to(at::kLong);
+    put(largest, most);
+    put(sum, at::exp(scores - most.unsqueeze(-1)).sum(-1));
+    put(predicted, scores.gather(1, own.unsqueeze(1)).squeeze(1).masked_fill(elsewhere, 0));
+    put(mask, softnpu::pack_bits(elsewhere, mask.numel()));
+    put(place, own);
+    put(logits, scores);
+}
+OP(aclnnFusedCrossEntropyLossWithMaxSum, In(largest), In(sum), In(predicted), F32(smoothing), In(input), In(weight),
+   In(logits), Out(loss), Out(probability)) {
+    put(loss, at::log(sum) + largest - predicted);
+    if (logits.defined()) {
+        put(probability, at::exp(wide(logits) - largest.unsqueeze(-1)) / sum.unsqueeze(-1));
+    }
+}
+OP_COST(aclnnFusedLinearCrossEntropyLossGrad, softnpu::matmul_cost, In(grad), In(input), In(weight), In(mask),
+        In(place), F32(smoothing), In(largest), In(sum), In(probability), Out(grad_input), Out(grad_weight)) {
+    at::Tensor slope = probability;
+    if (!slope.defined() || slope.numel() == 0) {
+        const at::Tensor scores = at::matmul(wide(input), wide(weight).t());
+        slope = at::exp(scores - largest.unsqueeze(-1)) / sum.unsqueeze(-1);
+    }
+    const at::Tensor here = 1 - softnpu::unpack_bits(mask, place.numel()).to(at::kFloat);
+    slope = slope.scatter_add(1, place.to(at::kLong).unsqueeze(1), -here.unsqueeze(1)) * grad.unsqueeze(1);
+    put(grad_input, at::matmul(slope, wide(weight)));
+    put(grad_weight, at::matmul(slope.t(), wide(input)));
+}
