@@ -79,9 +79,9 @@ void deliver(void* argument) {
     }
 }
 
-aclError make_event(aclrtEvent* event) {
+aclError make_event(aclrtEvent* event, uint32_t flags = 0) {
     SOFTNPU_NEED(event);
-    *event = new Event();
+    *event = new Event((flags & ACL_EVENT_EXTERNAL) != 0);
     return ACL_SUCCESS;
 }
 
@@ -133,9 +133,9 @@ aclError aclrtStreamGetId(aclrtStream stream, int32_t* streamId) {
 // A failed task is reported at the next synchronisation whatever the mode, and what follows it still runs.
 aclError aclrtSetStreamFailureMode(aclrtStream /*stream*/, uint64_t /*mode*/) { return ACL_SUCCESS; }
 
-aclError aclrtCreateEventWithFlag(aclrtEvent* event, uint32_t /*flag*/) { return make_event(event); }
+aclError aclrtCreateEventWithFlag(aclrtEvent* event, uint32_t flag) { return make_event(event, flag); }
 
-aclError aclrtCreateEventExWithFlag(aclrtEvent* event, uint32_t /*flag*/) { return make_event(event); }
+aclError aclrtCreateEventExWithFlag(aclrtEvent* event, uint32_t flag) { return make_event(event, flag); }
 
 aclError aclrtCreateEvent(aclrtEvent* event) { return make_event(event); }
 
@@ -157,9 +157,10 @@ aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
     return queue->wait_for(*static_cast<Event*>(event));
 }
 
-aclError aclrtResetEvent(aclrtEvent event, aclrtStream /*stream*/) {
+aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
     SOFTNPU_NEED(event);
-    return ACL_SUCCESS;  // a record is numbered, so a later wait already means the later record
+    SOFTNPU_STREAM(queue, stream);
+    return queue->reset(*static_cast<Event*>(event));
 }
 
 aclError aclrtSynchronizeEvent(aclrtEvent event) {

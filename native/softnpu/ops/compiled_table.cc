@@ -376,6 +376,16 @@ COMPILED(BoundingBoxDecode) {
     }
 }
 
+COMPILED(DropOutGenMaskV3) {
+    at::Tensor kept = at::empty(list_in(0), at::kFloat);
+    kept.bernoulli_(number(in(1)), softnpu::generator(integer("seed"), integer("seed2")));
+    put(out(0), softnpu::pack_bits(kept, out(0).numel()));
+}
+COMPILED(DropOutDoMaskV3) {
+    const at::Tensor bits = softnpu::unpack_bits(in(1), in(0).numel()).reshape(in(0).sizes());
+    put(out(0), wide(in(0)) * bits / number(in(2)));
+}
+
 // Overflow is not modelled: the status says that there was none.
 COMPILED(NPUAllocFloatStatus) { out(0).zero_(); }
 COMPILED(NPUGetFloatStatus) { out(0).zero_(); }

@@ -39,6 +39,8 @@ void put(const at::Tensor& out, const at::Tensor& value);
 // Dropout's mask has a bit for each element, the lowest of a byte first: 1 where the element is kept.
 at::Tensor pack_bits(const at::Tensor& kept, int64_t bytes);
 at::Tensor unpack_bits(const at::Tensor& mask, int64_t count);  // one dimension, int32
+// Numbers that a seed and an offset give again.
+at::Generator generator(int64_t seed, int64_t offset);
 // ATen's word for "not given".
 inline std::optional<at::Tensor> maybe(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 

@@ -9,12 +9,18 @@
 using softnpu::put;
 using softnpu::wide;
 
-namespace {
+namespace softnpu {
 
 at::Generator generator(int64_t seed, int64_t offset) {
     constexpr uint64_t kSpread = 0x9e3779b97f4a7c15;  // 2^64 / golden ratio: neighbouring offsets give unrelated seeds
     return at::detail::createCPUGenerator(static_cast<uint64_t>(seed) ^ (static_cast<uint64_t>(offset) * kSpread));
 }
+
+}  // namespace softnpu
+
+namespace {
+
+using softnpu::generator;
 
 // A graph's seed lies in device memory, and its offset too, plus what the call adds.
 at::Generator generator(const at::Tensor& seed, const at::Tensor& base, int64_t offset) {

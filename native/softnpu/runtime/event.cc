@@ -14,6 +14,7 @@ void Event::complete(uint64_t number, int64_t device_ns) {
     const std::lock_guard lock(mutex_);
     completed_ = std::max(completed_, number);
     device_ns_ = device_ns;
+    set_ = true;
     done_.notify_all();
 }
 
@@ -32,6 +33,17 @@ int64_t Event::wait(uint64_t number) const {
     std::unique_lock lock(mutex_);
     done_.wait(lock, [&] { return completed_ >= number; });
     return device_ns_;
+}
+
+int64_t Event::await() const {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return set_; });
+    return device_ns_;
+}
+
+void Event::reset() {
+    const std::lock_guard lock(mutex_);
+    set_ = false;
 }
 
 }  // namespace softnpu

@@ -20,6 +20,15 @@ class Event {
         }
     }
 
+    explicit Event(bool external = false) : external_(external) {}
+
+    // An external event is a flag: records set it, a reset clears it, and a captured graph awaits it when it runs.
+    bool external() const { return external_; }
+    int64_t await() const;
+    void reset();
+    // The capture that it was recorded in, 0 for none: who waits for it then takes part in the capture.
+    std::atomic<uint32_t> capture{0};
+
     // A record was put on a stream: returns its number, to be passed to complete().
     uint64_t expect();
     void complete(uint64_t number, int64_t device_ns);
@@ -31,12 +40,14 @@ class Event {
     int64_t wait(uint64_t number) const;
 
   private:
+    const bool external_;
     std::atomic<uint32_t> references_{1};
     mutable std::mutex mutex_;
     mutable std::condition_variable done_;
     uint64_t expected_ = 0;
     uint64_t completed_ = 0;
     int64_t device_ns_ = 0;
+    bool set_ = false;
 };
 
 }  // namespace softnpu

@@ -8,6 +8,7 @@
 #include "runtime/copy.h"
 #include "runtime/device_state.h"
 #include "runtime/event.h"
+#include "runtime/graph.h"
 #include "runtime/status.h"
 
 namespace softnpu {
@@ -28,10 +29,22 @@ void Stream::close() {
 }
 
 aclError Stream::enqueue(Task task) {
+    if (Graph* graph = capture.load(std::memory_order_relaxed)) {
+        graph->append(task);
+        return ACL_SUCCESS;
+    }
     task.enqueued_ns = device_.device().now_ns();
     const std::lock_guard lock(mutex_);
     if (stopping_) {
         return fail(ACL_ERROR_RT_STREAM_CONTEXT, "stream %u of device %u was destroyed", id_, device_.index());
+    }
+    if (update_ != nullptr) {
+        if (updated_ >= update_->count) {
+            return fail(ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED, "an update of a task group of %zu tasks has more",
+                        update_->count);
+        }
+        update_->graph->replace(*update_, updated_++, task);
+        return ACL_SUCCESS;
     }
     queue_.push_back(task);
     ++enqueued_;
@@ -42,9 +55,17 @@ aclError Stream::enqueue(Task task) {
 }
 
 aclError Stream::record(Event& event) {
+    if (Graph* graph = capture.load()) {
+        event.capture.store(graph->id());
+        if (!event.external()) {
+            return ACL_SUCCESS;  // the order of the graph's nodes says the same
+        }
+    } else {
+        event.capture.store(0);
+    }
     Task task{TaskKind::record};
     task.event = &event;
-    task.number = event.expect();
+    task.number = event.external() ? 0 : event.expect();
     event.retain();
     const aclError error = enqueue(task);
     if (error != ACL_SUCCESS) {
@@ -55,18 +76,56 @@ aclError Stream::record(Event& event) {
 }
 
 aclError Stream::wait_for(Event& event) {
-    Task task{TaskKind::wait};
-    task.event = &event;
-    task.number = event.newest();
-    if (task.number == 0) {
-        return ACL_SUCCESS;
+    Task task{event.external() ? TaskKind::await : TaskKind::wait};
+    if (!event.external()) {
+        Graph* graph = capture_of(event.capture.load());
+        if (graph != nullptr && capture.load() == nullptr) {
+            graph->join(*this);
+        }
+        task.number = event.newest();
+        if (capture.load() != nullptr || task.number == 0) {
+            return ACL_SUCCESS;
+        }
     }
+    task.event = &event;
     event.retain();
     const aclError error = enqueue(task);
     if (error != ACL_SUCCESS) {
         event.release();
     }
     return error;
+}
+
+aclError Stream::reset(Event& event) {
+    if (!event.external()) {
+        return ACL_SUCCESS;  // a record is numbered, so a later wait already means the later record
+    }
+    Task task{TaskKind::reset};
+    task.event = &event;
+    event.retain();
+    const aclError error = enqueue(task);
+    if (error != ACL_SUCCESS) {
+        event.release();
+    }
+    return error;
+}
+
+void Stream::update_begin(TaskGroup& group) {
+    const std::lock_guard lock(mutex_);
+    update_ = &group;
+    updated_ = 0;
+}
+
+aclError Stream::update_end() {
+    const std::lock_guard lock(mutex_);
+    if (update_ == nullptr) {
+        return fail(ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED, "aclmdlRICaptureTaskUpdateEnd without a begin");
+    }
+    const size_t missing = update_->count - updated_;
+    update_ = nullptr;
+    return missing == 0
+               ? ACL_SUCCESS
+               : fail(ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED, "an update of a task group lacks %zu tasks", missing);
 }
 
 bool Stream::idle() const {
@@ -124,6 +183,21 @@ void Stream::work() {
 }
 
 void Stream::run(Task& task, Lane& lane) {
+    if (task.kind == TaskKind::graph) {
+        const int64_t enqueued_ns = task.enqueued_ns;
+        task.graph->replay([&](const Task& node) {
+            Task now = node;
+            now.enqueued_ns = enqueued_ns;
+            carry_out(now, lane);
+        });
+        task.graph->release();
+        return;
+    }
+    carry_out(task, lane);
+    hand_back(task);
+}
+
+void Stream::carry_out(const Task& task, Lane& lane) {
     const int64_t start = std::max(task.enqueued_ns, floor_ns_);
     switch (task.kind) {
         case TaskKind::kernel:
@@ -140,27 +214,42 @@ void Stream::run(Task& task, Lane& lane) {
             break;
         case TaskKind::record:
             task.event->complete(task.number, std::max(lane.horizon_ns(), start));
-            task.event->release();
             break;
         case TaskKind::wait:
             floor_ns_ = std::max(floor_ns_, task.event->wait(task.number));
-            task.event->release();
+            break;
+        case TaskKind::await:
+            floor_ns_ = std::max(floor_ns_, task.event->await());
+            break;
+        case TaskKind::reset:
+            task.event->reset();
             break;
         case TaskKind::host:
             device_.wait_until(lane.horizon_ns());  // a host function sees the work before it as done
             task.host(task.destination);
             break;
+        case TaskKind::graph:
+            break;  // a graph holds no graphs
     }
     end_ns_.store(std::max(lane.horizon_ns(), floor_ns_));
 }
 
-void Stream::run_kernel(Task& task, Lane& lane) {
+// What a task held while it was queued.
+void Stream::hand_back(const Task& task) {
+    if (task.kind == TaskKind::kernel) {
+        task.kernel->drop(task.args.state);
+    }
+    if (task.event != nullptr) {
+        task.event->release();
+    }
+}
+
+void Stream::run_kernel(const Task& task, Lane& lane) {
     char error[512] = "";
     if (!device_.device().skip_math() && !task.kernel->execute(task.args.state, error, sizeof error)) {
         note_error(std::string(task.kernel->name) + " failed on stream " + std::to_string(id_) + ": " + error);
     }
     lane.run(task.args.cost, task.blocks, std::max(task.enqueued_ns, floor_ns_));
-    task.kernel->drop(task.args.state);
 }
 
 void Stream::run_copy(const Task& task, Lane& lane) {

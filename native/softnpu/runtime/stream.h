@@ -22,8 +22,11 @@ namespace softnpu {
 
 class DeviceState;
 class Event;
+class Graph;
+struct TaskGroup;
 
-enum class TaskKind : uint8_t { kernel, copy, fill, record, wait, host };
+// await and reset: of an external event, which is a flag that records set.
+enum class TaskKind : uint8_t { kernel, copy, fill, record, wait, host, await, reset, graph };
 
 // One entry of the queue. Plain data, so that enqueuing allocates nothing once the queue has grown.
 struct Task {
@@ -39,6 +42,7 @@ struct Task {
     Event* event = nullptr;
     uint64_t number = 0;
     void (*host)(void*) = nullptr;
+    Graph* graph = nullptr;
 };
 
 class Stream {
@@ -56,6 +60,14 @@ class Stream {
     aclError enqueue(Task task);
     aclError record(Event& event);
     aclError wait_for(Event& event);
+    aclError reset(Event& event);
+
+    // Between the two, what is enqueued takes the place of a captured group's tasks.
+    void update_begin(TaskGroup& group);
+    aclError update_end();
+
+    // The graph that takes what is enqueued; nullptr: it runs.
+    std::atomic<Graph*> capture{nullptr};
 
     bool idle() const;
     // Waits until all that was queued before is over in device time. timeout_ms < 0: for ever.
@@ -72,7 +84,9 @@ class Stream {
   private:
     void work();
     void run(Task& task, Lane& lane);
-    void run_kernel(Task& task, Lane& lane);
+    void carry_out(const Task& task, Lane& lane);
+    void hand_back(const Task& task);
+    void run_kernel(const Task& task, Lane& lane);
     void run_copy(const Task& task, Lane& lane);
     void note_error(const std::string& text);
 
@@ -89,6 +103,8 @@ class Stream {
     uint32_t waiters_ = 0;
     bool sleeping_ = false;
     bool stopping_ = false;
+    TaskGroup* update_ = nullptr;
+    size_t updated_ = 0;
     std::string error_;  // of the first task that failed and has not been reported
     std::atomic<int64_t> end_ns_{0};
     std::thread worker_;

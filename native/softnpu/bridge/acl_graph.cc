@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Captured graphs: capture, replay, and task groups that change between replays.
+#include <flexnpu_abi/acl_rt.h>
+
+#include <utility>
+
+#include "bridge/check.h"
+#include "runtime/graph.h"
+
+using softnpu::fail;
+using softnpu::Graph;
+using softnpu::Process;
+using softnpu::Task;
+using softnpu::TaskGroup;
+using softnpu::TaskKind;
+
+namespace {
+
+Graph* captured(softnpu::Stream& stream) { return stream.capture.load(); }
+
+aclError not_captured(const char* call, const softnpu::Stream& stream) {
+    return fail(ACL_ERROR_RT_STREAM_NOT_CAPTURED, "%s: stream %u is not being captured", call, stream.id());
+}
+
+}  // namespace
+
+extern "C" {
+
+aclError aclmdlRICaptureBegin(aclrtStream stream, aclmdlRICaptureMode /*mode*/) {
+    SOFTNPU_NEED(stream);
+    SOFTNPU_STREAM(queue, stream);
+    if (captured(*queue) != nullptr) {
+        return fail(ACL_ERROR_RT_STREAM_CAPTURED, "aclmdlRICaptureBegin: stream %u is being captured already",
+                    queue->id());
+    }
+    softnpu::begin_capture(*queue);
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRICaptureGetInfo(aclrtStream stream, aclmdlRICaptureStatus* status, aclmdlRI* modelRI) {
+    SOFTNPU_STREAM(queue, stream);
+    Graph* graph = captured(*queue);
+    if (status != nullptr) {
+        *status = graph != nullptr ? ACL_MODEL_RI_CAPTURE_STATUS_ACTIVE : ACL_MODEL_RI_CAPTURE_STATUS_NONE;
+    }
+    if (modelRI != nullptr) {
+        *modelRI = graph;
+    }
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRICaptureEnd(aclrtStream stream, aclmdlRI* modelRI) {
+    SOFTNPU_NEED(modelRI);
+    SOFTNPU_STREAM(queue, stream);
+    Graph* graph = captured(*queue);
+    if (graph == nullptr) {
+        return not_captured("aclmdlRICaptureEnd", *queue);
+    }
+    softnpu::end_capture(*graph);
+    *modelRI = graph;
+    return ACL_SUCCESS;
+}
+
+// Which calls of other threads a capture forbids. Nothing here harms a capture, so that none is.
+aclError aclmdlRICaptureThreadExchangeMode(aclmdlRICaptureMode* mode) {
+    SOFTNPU_NEED(mode);
+    thread_local aclmdlRICaptureMode own = ACL_MODEL_RI_CAPTURE_MODE_GLOBAL;
+    std::swap(own, *mode);
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRIExecuteAsync(aclmdlRI modelRI, aclrtStream stream) {
+    SOFTNPU_NEED(modelRI);
+    SOFTNPU_STREAM(queue, stream);
+    auto* graph = static_cast<Graph*>(modelRI);
+    Task task{TaskKind::graph};
+    task.graph = graph;
+    graph->retain();
+    const aclError error = queue->enqueue(task);
+    if (error != ACL_SUCCESS) {
+        graph->release();
+    }
+    return error;
+}
+
+aclError aclmdlRIExecute(aclmdlRI modelRI, int32_t timeout) {
+    const aclError error = aclmdlRIExecuteAsync(modelRI, nullptr);
+    if (error != ACL_SUCCESS) {
+        return error;
+    }
+    return Process::get().resolve(nullptr)->synchronize(timeout);
+}
+
+aclError aclmdlRIDestroy(aclmdlRI modelRI) {
+    SOFTNPU_NEED(modelRI);
+    static_cast<Graph*>(modelRI)->release();
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRIGetId(aclmdlRI modelRI, uint32_t* modelRIId) {
+    SOFTNPU_NEED(modelRI);
+    SOFTNPU_NEED(modelRIId);
+    *modelRIId = static_cast<Graph*>(modelRI)->id();
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRICaptureTaskGrpBegin(aclrtStream stream) {
+    SOFTNPU_STREAM(queue, stream);
+    Graph* graph = captured(*queue);
+    if (graph == nullptr) {
+        return not_captured("aclmdlRICaptureTaskGrpBegin", *queue);
+    }
+    graph->begin_group();
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRICaptureTaskGrpEnd(aclrtStream stream, aclrtTaskGrp* handle) {
+    SOFTNPU_NEED(handle);
+    SOFTNPU_STREAM(queue, stream);
+    Graph* graph = captured(*queue);
+    if (graph == nullptr) {
+        return not_captured("aclmdlRICaptureTaskGrpEnd", *queue);
+    }
+    TaskGroup* group = nullptr;
+    const aclError error = graph->end_group(&group);
+    *handle = group;
+    return error;
+}
+
+aclError aclmdlRICaptureTaskUpdateBegin(aclrtStream stream, aclrtTaskGrp handle) {
+    SOFTNPU_NEED(handle);
+    SOFTNPU_STREAM(queue, stream);
+    queue->update_begin(*static_cast<TaskGroup*>(handle));
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRICaptureTaskUpdateEnd(aclrtStream stream) {
+    SOFTNPU_STREAM(queue, stream);
+    return queue->update_end();
+}
+
+}  // extern "C"
