@@ -3,6 +3,9 @@
 // Captured graphs: capture, replay, and task groups that change between replays.
 #include <flexnpu_abi/acl_rt.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "bridge/check.h"
@@ -102,6 +105,25 @@ aclError aclmdlRIGetId(aclmdlRI modelRI, uint32_t* modelRIId) {
     SOFTNPU_NEED(modelRI);
     SOFTNPU_NEED(modelRIId);
     *modelRIId = static_cast<Graph*>(modelRI)->id();
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRIDebugPrint(aclmdlRI modelRI) {
+    SOFTNPU_NEED(modelRI);
+    std::fputs(static_cast<Graph*>(modelRI)->describe().c_str(), stdout);
+    return ACL_SUCCESS;
+}
+
+aclError aclmdlRIDebugJsonPrint(aclmdlRI modelRI, const char* path, uint32_t /*flags*/) {
+    SOFTNPU_NEED(modelRI);
+    SOFTNPU_NEED(path);
+    std::FILE* file = std::fopen(path, "w");
+    if (file == nullptr) {
+        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclmdlRIDebugJsonPrint: %s cannot be written (%s)", path,
+                    std::strerror(errno));
+    }
+    std::fputs(static_cast<Graph*>(modelRI)->describe().c_str(), file);
+    std::fclose(file);
     return ACL_SUCCESS;
 }
 

@@ -323,6 +323,28 @@ void fused_inference(const Fused& f) {
     fused_inference({query,  shift, mask,   blocks,  key,    value,     lengths, keyLengths, heads, scale, \
                      before, after, layout, kvHeads, sparse, blockSize, wantLse, out,        lse,   __VA_ARGS__})
 
+// What a program reserves before it captures a graph, so that updates of the operator fit: no workspace is needed.
+#define MAX_WORKSPACE(name, ...)                                                                   \
+    SN_EXPORT aclnnStatus name##GetMaxWorkspaceSize(SN_LIST(SN_ABI_, __VA_ARGS__), uint64_t* size, \
+                                                    aclOpExecutor** executor) {                    \
+        softnpu::PlanBuilder builder(name##_operator);                                             \
+        SN_EACH(SN_KEEP_, __VA_ARGS__)                                                             \
+        *size = 0;                                                                                 \
+        *executor = nullptr;                                                                       \
+        return ACL_SUCCESS;                                                                        \
+    }
+
+#define FUSED_V3                                                                                                 \
+    FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope), In(keyRopeAntiScale), FUSED_TAIL, Int(keyAntiMode), \
+        Int(valueAntiMode), Out(out), Out(lse)
+#define FUSED_V4                                                                                               \
+    FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope), In(keyRopeAntiScale), In(queryDequant), In(sink), \
+        FUSED_TAIL, Int(keyAntiMode), Int(valueAntiMode), Int(queryQuantMode), Out(out), Out(lse)
+#define FUSED_V5                                                                                                 \
+    FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope), In(keyRopeAntiScale), In(queryDequant), In(sink),   \
+        Ints(queryStart), Ints(keyStart), FUSED_TAIL, Int(keyAntiMode), Int(valueAntiMode), Int(queryQuantMode), \
+        Int(pseType), Out(out), Out(lse)
+
 OP_COST(aclnnFusedInferAttentionScore, inference_cost, FUSED_HEAD, FUSED_TAIL, Out(out), Out(lse)) {
     refuse({{"quantScale1", &quant1}, {"quantScale2", &quant2}, {"antiquantScale", &antiScale}});
     FUSED_RUN({}, {}, {});
@@ -337,8 +359,7 @@ OP_COST(aclnnFusedInferAttentionScoreV2, inference_cost, FUSED_HEAD, FUSED_ANTIQ
     FUSED_RUN({}, {}, {});
 }
 
-OP_COST(aclnnFusedInferAttentionScoreV3, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope),
-        In(keyRopeAntiScale), FUSED_TAIL, Int(keyAntiMode), Int(valueAntiMode), Out(out), Out(lse)) {
+OP_COST(aclnnFusedInferAttentionScoreV3, inference_cost, FUSED_V3) {
     refuse({{"quantScale1", &quant1},
             {"antiquantScale", &antiScale},
             {"keyAntiquantScale", &keyAntiScale},
@@ -346,9 +367,7 @@ OP_COST(aclnnFusedInferAttentionScoreV3, inference_cost, FUSED_HEAD, FUSED_ANTIQ
     FUSED_RUN(queryRope, keyRope, {});
 }
 
-OP_COST(aclnnFusedInferAttentionScoreV4, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope),
-        In(keyRopeAntiScale), In(queryDequant), In(sink), FUSED_TAIL, Int(keyAntiMode), Int(valueAntiMode),
-        Int(queryQuantMode), Out(out), Out(lse)) {
+OP_COST(aclnnFusedInferAttentionScoreV4, inference_cost, FUSED_V4) {
     refuse({{"quantScale1", &quant1},
             {"antiquantScale", &antiScale},
             {"keyAntiquantScale", &keyAntiScale},
@@ -356,12 +375,14 @@ OP_COST(aclnnFusedInferAttentionScoreV4, inference_cost, FUSED_HEAD, FUSED_ANTIQ
     FUSED_RUN(queryRope, keyRope, sink);
 }
 
-OP_COST(aclnnFusedInferAttentionScoreV5, inference_cost, FUSED_HEAD, FUSED_ANTIQUANT, In(queryRope), In(keyRope),
-        In(keyRopeAntiScale), In(queryDequant), In(sink), Ints(queryStart), Ints(keyStart), FUSED_TAIL,
-        Int(keyAntiMode), Int(valueAntiMode), Int(queryQuantMode), Int(pseType), Out(out), Out(lse)) {
+OP_COST(aclnnFusedInferAttentionScoreV5, inference_cost, FUSED_V5) {
     refuse({{"quantScale1", &quant1},
             {"antiquantScale", &antiScale},
             {"keyAntiquantScale", &keyAntiScale},
             {"keySharedPrefix", &keyPrefix}});
     FUSED_RUN(queryRope, keyRope, sink);
 }
+
+MAX_WORKSPACE(aclnnFusedInferAttentionScoreV3, FUSED_V3)
+MAX_WORKSPACE(aclnnFusedInferAttentionScoreV4, FUSED_V4)
+MAX_WORKSPACE(aclnnFusedInferAttentionScoreV5, FUSED_V5)

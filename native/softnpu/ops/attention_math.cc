@@ -128,8 +128,10 @@ std::vector<Span> spans(const AttentionCall& call) {
     for (int64_t b = 0; b < batch; ++b) {
         const int64_t room =
             call.block_table.defined() ? call.block_size * call.block_table.size(1) : call.key.size(axis);
-        all.push_back(
-            {b, 0, length_of(call.query_lengths, b, call.query.size(axis)), 0, length_of(call.key_lengths, b, room)});
+        // A decode step has one query, whatever lengths a program leaves in the call.
+        const int64_t tokens = call.query.size(axis);
+        const int64_t queries = std::min(length_of(call.query_lengths, b, tokens), tokens);
+        all.push_back({b, 0, queries, 0, length_of(call.key_lengths, b, room)});
     }
     return all;
 }
@@ -297,7 +299,8 @@ AttentionSize measure(const AttentionShape& shape) {
         int64_t queries = q.sizes[axis];
         int64_t keys = shape.paged ? 0 : k.sizes[axis];
         if (shape.query_lengths != nullptr && !shape.query_lengths->empty()) {
-            queries = (*shape.query_lengths)[shape.query_lengths->size() == 1 ? 0 : b] - sum_q;
+            const int64_t given = (*shape.query_lengths)[shape.query_lengths->size() == 1 ? 0 : b] - sum_q;
+            queries = packed ? given : std::min(given, queries);
             sum_q += packed ? queries : 0;
         }
         if (shape.key_lengths != nullptr && !shape.key_lengths->empty()) {

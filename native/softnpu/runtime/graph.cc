@@ -82,6 +82,23 @@ void Graph::finish() {
     streams_.clear();
 }
 
+std::string Graph::describe() {
+    constexpr const char* kKinds[] = {"kernel", "copy", "fill", "record", "wait", "host", "await", "reset", "graph"};
+    const std::lock_guard lock(mutex_);
+    std::string text = "{\"id\": " + std::to_string(id_) + ", \"nodes\": [";
+    const char* comma = "";
+    for (const auto& node : nodes_) {
+        text += comma + std::string("\n  {\"kind\": \"") + kKinds[static_cast<size_t>(node->kind)] + "\"";
+        if (node->kind == TaskKind::kernel) {
+            text +=
+                std::string(", \"name\": \"") + node->kernel->name + "\", \"blocks\": " + std::to_string(node->blocks);
+        }
+        text += "}";
+        comma = ",";
+    }
+    return text + "\n]}\n";
+}
+
 TaskGroup* Graph::begin_group() {
     const std::lock_guard lock(mutex_);
     groups_.push_back(std::make_unique<TaskGroup>(TaskGroup{this, nodes_.size()}));

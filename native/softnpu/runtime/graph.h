@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "runtime/stream.h"
@@ -36,6 +37,9 @@ class Graph {
     void join(Stream& stream);
     // Lets go of all streams that took part.
     void finish();
+
+    // A JSON object: its number and its nodes.
+    std::string describe();
 
     TaskGroup* begin_group();
     // ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED without a begin.
