@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -123,7 +124,7 @@ class Stack:
 
     def _run(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "FLEXNPU_RUNTIME_DIR": str(self.runtime_dir), "OMP_NUM_THREADS": "1"}
-        with self._log(name).open("ab") as log:
+        with self._log(name).open("ab") as log, _interrupts_wait():
             part = subprocess.Popen(
                 command,
                 env=environment,
@@ -132,7 +133,7 @@ class Stack:
                 stderr=log,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, in a process that has no lock of Python's
             )
-        self._parts.append((name, part))
+            self._parts.append((name, part))
         return part
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
@@ -159,6 +160,23 @@ class Stack:
         except OSError:
             lines = []
         return lines[-1] if lines else "its log is empty"
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """What interrupts meanwhile does so at the end: Python drops an exception that is raised in one of fork's hooks."""
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _answers(ready: Callable[[], bool]) -> bool:

@@ -39,11 +39,16 @@ def demo(tmp_path):
 
     def start(*arguments):
         environment = {**os.environ, "TMPDIR": str(folder)}
-        started.append(
-            subprocess.Popen(
-                [*DEMO, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        # A shell starts what runs in its background with SIGINT ignored, and the demo would inherit that.
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            started.append(
+                subprocess.Popen(
+                    [*DEMO, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
             )
-        )
+        finally:
+            signal.signal(signal.SIGINT, before)
         return started[-1], folder
 
     yield start
@@ -83,7 +88,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(demo, tmp_path, number
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Traceback" not in err
     assert left_behind(folder) == []
     assert not file.exists()
