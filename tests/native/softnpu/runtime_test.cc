@@ -93,6 +93,58 @@ TEST_F(Runtime, a_destroyed_stream_refuses_work_and_harms_nobody) {
     EXPECT_EQ(aclrtDestroyEvent(event), ACL_SUCCESS);
 }
 
+TEST_F(Runtime, a_captured_graph_runs_when_it_is_replayed_and_may_be_destroyed_meanwhile) {
+    std::atomic<int> calls{0};
+    aclrtEvent event = nullptr;
+    aclmdlRI graph = nullptr;
+    ASSERT_EQ(aclrtCreateEvent(&event), ACL_SUCCESS);
+    ASSERT_EQ(aclmdlRICaptureBegin(first_, ACL_MODEL_RI_CAPTURE_MODE_GLOBAL), ACL_SUCCESS);
+    ASSERT_EQ(aclrtLaunchHostFunc(first_, count, &calls), ACL_SUCCESS);
+    ASSERT_EQ(aclrtRecordEvent(event, first_), ACL_SUCCESS);
+    ASSERT_EQ(aclrtStreamWaitEvent(second_, event), ACL_SUCCESS);
+    ASSERT_EQ(aclrtLaunchHostFunc(second_, count, &calls), ACL_SUCCESS);
+    ASSERT_EQ(aclmdlRICaptureEnd(first_, &graph), ACL_SUCCESS);
+    ASSERT_EQ(aclrtSynchronizeStream(second_), ACL_SUCCESS);
+    EXPECT_EQ(calls, 0) << "a capture holds work back, on every stream that takes part";
+    for (int replay = 0; replay < 100; ++replay) {
+        ASSERT_EQ(aclmdlRIExecuteAsync(graph, replay % 2 == 0 ? first_ : second_), ACL_SUCCESS);
+    }
+    EXPECT_EQ(aclmdlRIDestroy(graph), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(second_), ACL_SUCCESS);
+    EXPECT_EQ(calls, 200);
+    EXPECT_EQ(aclmdlRICaptureEnd(first_, &graph), ACL_ERROR_RT_STREAM_NOT_CAPTURED);
+    EXPECT_EQ(aclrtDestroyEvent(event), ACL_SUCCESS);
+}
+
+TEST_F(Runtime, a_replay_awaits_an_external_event_and_takes_what_was_updated_until_then) {
+    std::atomic<int> old_calls{0};
+    std::atomic<int> new_calls{0};
+    aclrtEvent event = nullptr;
+    aclmdlRI graph = nullptr;
+    aclrtTaskGrp group = nullptr;
+    ASSERT_EQ(aclrtCreateEventWithFlag(&event, ACL_EVENT_EXTERNAL), ACL_SUCCESS);
+    ASSERT_EQ(aclmdlRICaptureBegin(first_, ACL_MODEL_RI_CAPTURE_MODE_GLOBAL), ACL_SUCCESS);
+    ASSERT_EQ(aclrtStreamWaitEvent(first_, event), ACL_SUCCESS);
+    ASSERT_EQ(aclrtResetEvent(event, first_), ACL_SUCCESS);
+    ASSERT_EQ(aclmdlRICaptureTaskGrpBegin(first_), ACL_SUCCESS);
+    ASSERT_EQ(aclrtLaunchHostFunc(first_, count, &old_calls), ACL_SUCCESS);
+    ASSERT_EQ(aclmdlRICaptureTaskGrpEnd(first_, &group), ACL_SUCCESS);
+    ASSERT_EQ(aclmdlRICaptureEnd(first_, &graph), ACL_SUCCESS);
+    ASSERT_EQ(aclmdlRIExecuteAsync(graph, first_), ACL_SUCCESS);
+    ASSERT_EQ(aclmdlRICaptureTaskUpdateBegin(second_, group), ACL_SUCCESS);
+    ASSERT_EQ(aclrtLaunchHostFunc(second_, count, &new_calls), ACL_SUCCESS);
+    EXPECT_EQ(aclrtLaunchHostFunc(second_, count, &new_calls), ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED);
+    ASSERT_EQ(aclmdlRICaptureTaskUpdateEnd(second_), ACL_SUCCESS);
+    EXPECT_EQ(new_calls, 0) << "the replay waits";
+    ASSERT_EQ(aclrtRecordEvent(event, second_), ACL_SUCCESS);
+    ASSERT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
+    EXPECT_EQ(old_calls, 0);
+    EXPECT_EQ(new_calls, 1);
+    EXPECT_EQ(aclmdlRIDestroy(graph), ACL_SUCCESS);
+    EXPECT_EQ(aclrtDestroyEvent(event), ACL_SUCCESS);
+}
+
 TEST_F(Runtime, a_foreign_pointer_is_not_freed_and_is_named) {
     int here = 0;
     EXPECT_EQ(aclrtFree(&here), ACL_ERROR_RT_PARAM_INVALID);
