@@ -29,7 +29,6 @@ _REASONS = (
     ),
     (re.compile(r"LSTM|Lstm|GRU"), "recurrent cells: not yet"),
     (re.compile(r"Nz|NZ"), "weights in the cube's own layout: not yet"),
-    (re.compile(r"MaxWorkspaceSize"), "sizes for task updates of graphs, which are not there yet"),
 )
 _OTHER = "not yet"
 
@@ -55,9 +54,9 @@ def reason(name: str) -> str:
     return next((why for pattern, why in _REASONS if pattern.search(name)), _OTHER)
 
 
-def page(library: Path | None = None) -> str:
+def page() -> str:
     """The page in Markdown."""
-    bound, unbound = symbols(library or paths.softnpu_libraries() / "libopapi.so")
+    bound, unbound = symbols(paths.softnpu_libraries() / "libopapi.so")
     groups: dict[str, list[str]] = defaultdict(list)
     for name in unbound:
         groups[reason(name)].append(name)

@@ -46,6 +46,16 @@ for line in sys.stdin:
 """
 
 
+# What an engine asks before it captures a graph, so that later updates of the operator fit.
+MAX_WORKSPACE = """
+import json, torch, torch_npu
+q, k, v = (torch.ones(1, 2, tokens, 16).half().npu() for tokens in (1, 32, 32))
+room = torch_npu._npu_fused_infer_attention_score_get_max_workspace(
+    q, k, v, num_heads=2, scale=0.25, input_layout="BNSD", actual_seq_lengths_kv=[32])
+print(json.dumps(dict(value=room.numel())))
+"""
+
+
 class Tenant:
     """The program above on a vNPU."""
 
@@ -94,6 +104,13 @@ def test_a_shape_already_used_runs_under_the_new_count(node):
     assert tenant.ask("limit")["cube"] == 6
     assert node.flexnpu("set", "only", "--cores", "12")[0] == 0
     assert tenant.ask("gemm") == pytest.approx(before, rel=0.1)
+
+
+@pytest.mark.device
+def test_a_program_may_ask_for_the_most_workspace_of_an_operator(node):
+    options = ["--name", "graphs", "--cores", "4", "--memory", "4GiB"]
+    program = node.program("run", *options, "--", sys.executable, "-c", MAX_WORKSPACE)
+    assert program.line()["value"] == 0, "the software NPU's operators need none"
 
 
 @pytest.mark.device
