@@ -3,6 +3,24 @@
 
 from __future__ import annotations
 
+# Prints the loss at every step of the same training on the CPU and on the NPU.
+COMPARE = """
+def compare(network, make_optimizer, steps, loss_of):
+    curves = []
+    for device in ("cpu", "npu"):
+        torch.manual_seed(1)
+        net, curve = network().to(device), []
+        optimizer = make_optimizer(net.parameters())
+        for _ in range(steps):
+            loss = loss_of(net, device)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            curve.append(loss.item())
+        curves.append(curve)
+    print(json.dumps(curves))
+"""
+
 
 def test_expandable_segments_grow_and_are_given_back(on_device):
     result = on_device("""
@@ -43,25 +61,15 @@ print(json.dumps([bool((there.cpu() == x.half()).all()), bool((product.cpu() == 
 
 
 def test_training_with_amp_and_adamw_follows_the_cpu(on_device):
-    here, there = on_device("""
+    here, there = on_device(f"""{COMPARE}
 torch.manual_seed(0)
 data, goal = torch.randn(64, 16), torch.randn(64, 4)
-start = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.LayerNorm(32), torch.nn.GELU(), torch.nn.Linear(32, 4))
-curves = []
-for device in ("cpu", "npu"):
-    net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.LayerNorm(32), torch.nn.GELU(), torch.nn.Linear(32, 4))
-    net.load_state_dict(start.state_dict())
-    net.to(device)
-    optimizer, curve = torch.optim.AdamW(net.parameters(), lr=1e-2), []
-    for _ in range(20):
-        with torch.autocast(device, torch.bfloat16):
-            loss = torch.nn.functional.mse_loss(net(data.to(device)), goal.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        curve.append(loss.item())
-    curves.append(curve)
-print(json.dumps(curves))
+def network():
+    return torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.LayerNorm(32), torch.nn.GELU(), torch.nn.Linear(32, 4))
+def loss_of(net, device):
+    with torch.autocast(device, torch.bfloat16):
+        return torch.nn.functional.mse_loss(net(data.to(device)), goal.to(device))
+compare(network, lambda parameters: torch.optim.AdamW(parameters, lr=1e-2), 20, loss_of)
 """)
     assert here[-1] < 0.7 * here[0]
     # bf16 keeps 8 bits, and twenty steps add their roundings up
@@ -69,27 +77,17 @@ print(json.dumps(curves))
 
 
 def test_a_convolutional_network_trains_as_on_the_cpu(on_device):
-    here, there = on_device("""
+    here, there = on_device(f"""{COMPARE}
 torch.manual_seed(0)
 images, labels = torch.randn(8, 3, 16, 16), torch.randint(0, 5, (8,))
 def network():
-    torch.manual_seed(1)
     return torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
         torch.nn.Conv2d(8, 16, 3, stride=2), torch.nn.GroupNorm(4, 16), torch.nn.SiLU(),
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 5))
-curves = []
-for device in ("cpu", "npu"):
-    net, curve = network().to(device), []
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    for _ in range(10):
-        loss = torch.nn.functional.cross_entropy(net(images.to(device)), labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        curve.append(loss.item())
-    curves.append(curve)
-print(json.dumps(curves))
+def loss_of(net, device):
+    return torch.nn.functional.cross_entropy(net(images.to(device)), labels.to(device))
+compare(network, lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9), 10, loss_of)
 """)
     assert here[-1] < 0.7 * here[0]
     assert max(abs(a - b) for a, b in zip(here, there, strict=True)) < 1e-3

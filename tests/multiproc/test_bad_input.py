@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from local_node import GIB, Node, eventually
 
+from flexnpu.demo import stack as demo_stack
 from flexnpu.errors import InvalidValue
 
 LIMITS = ("--cores", "4", "--memory", "1GiB")
 PYTHON = ("--", sys.executable, "-c", "pass")
-MODEL = str(Path(__file__).parents[2] / "examples" / "pd_serving" / "qwen2.5-7b.json")
+MODEL = str(demo_stack.MODEL)
 PREFILL, DECODE = "p=http://127.0.0.1:1", "d=http://127.0.0.1:2"
 
 

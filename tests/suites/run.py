@@ -175,7 +175,7 @@ def main() -> None:
     if given.jobs > 1:  # forks of a process with threads are not safe, so each job is a process without
         found = in_parts(files, given)
     else:
-        import torch  # noqa: PLC0415
+        import torch  # noqa: PLC0415 - heavy, and the parent of the parts needs none of it
         import torch_npu  # noqa: PLC0415 - brings the device
         import torch_npu.testing.testcase  # noqa: F401, PLC0415 - imported once, for all forks
 

@@ -22,11 +22,14 @@ namespace {
 
 Graph* captured(softnpu::Stream& stream) { return stream.capture.load(); }
 
-aclError not_captured(const char* call, const softnpu::Stream& stream) {
-    return fail(ACL_ERROR_RT_STREAM_NOT_CAPTURED, "%s: stream %u is not being captured", call, stream.id());
-}
-
 }  // namespace
+
+// Declares `name`, the graph that `queue` is being captured into, or returns the error of there being none.
+#define SOFTNPU_CAPTURE(name, queue)                                                                                   \
+    Graph* const name = captured(*(queue));                                                                            \
+    if ((name) == nullptr) {                                                                                           \
+        return fail(ACL_ERROR_RT_STREAM_NOT_CAPTURED, "%s: stream %u is not being captured", __func__, (queue)->id()); \
+    }
 
 extern "C" {
 
@@ -56,10 +59,7 @@ aclError aclmdlRICaptureGetInfo(aclrtStream stream, aclmdlRICaptureStatus* statu
 aclError aclmdlRICaptureEnd(aclrtStream stream, aclmdlRI* modelRI) {
     SOFTNPU_NEED(modelRI);
     SOFTNPU_STREAM(queue, stream);
-    Graph* graph = captured(*queue);
-    if (graph == nullptr) {
-        return not_captured("aclmdlRICaptureEnd", *queue);
-    }
+    SOFTNPU_CAPTURE(graph, queue);
     softnpu::end_capture(*graph);
     *modelRI = graph;
     return ACL_SUCCESS;
@@ -129,10 +129,7 @@ aclError aclmdlRIDebugJsonPrint(aclmdlRI modelRI, const char* path, uint32_t /*f
 
 aclError aclmdlRICaptureTaskGrpBegin(aclrtStream stream) {
     SOFTNPU_STREAM(queue, stream);
-    Graph* graph = captured(*queue);
-    if (graph == nullptr) {
-        return not_captured("aclmdlRICaptureTaskGrpBegin", *queue);
-    }
+    SOFTNPU_CAPTURE(graph, queue);
     graph->begin_group();
     return ACL_SUCCESS;
 }
@@ -140,10 +137,7 @@ aclError aclmdlRICaptureTaskGrpBegin(aclrtStream stream) {
 aclError aclmdlRICaptureTaskGrpEnd(aclrtStream stream, aclrtTaskGrp* handle) {
     SOFTNPU_NEED(handle);
     SOFTNPU_STREAM(queue, stream);
-    Graph* graph = captured(*queue);
-    if (graph == nullptr) {
-        return not_captured("aclmdlRICaptureTaskGrpEnd", *queue);
-    }
+    SOFTNPU_CAPTURE(graph, queue);
     TaskGroup* group = nullptr;
     const aclError error = graph->end_group(&group);
     *handle = group;

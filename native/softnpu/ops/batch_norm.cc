@@ -24,6 +24,13 @@ at::Tensor per_channel(const at::Tensor& values, const at::Tensor& like) {
     return values.reshape(sizes);
 }
 
+at::Tensor normalised(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& inverse, const at::Tensor& weight,
+                      const at::Tensor& bias) {
+    at::Tensor y = (x - per_channel(mean, x)) * per_channel(inverse, x);
+    y = weight.defined() ? y * per_channel(wide(weight), x) : y;
+    return bias.defined() ? y + per_channel(wide(bias), x) : y;
+}
+
 void move_towards(const at::Tensor& running, const at::Tensor& value, double momentum) {
     if (running.defined()) {
         running.copy_(wide(running) * (1 - momentum) + value * momentum);
@@ -38,9 +45,7 @@ OP(aclnnBatchNorm, In(input), In(weight), In(bias), Out(running_mean), Out(runni
     const auto dims = beside_channels(x);
     const auto [v, m] = training ? at::var_mean(x, dims, 0) : std::tuple(wide(running_var), wide(running_mean));
     const at::Tensor inverse = at::rsqrt(v + eps);
-    at::Tensor y = (x - per_channel(m, x)) * per_channel(inverse, x);
-    y = weight.defined() ? y * per_channel(wide(weight), x) : y;
-    put(out, bias.defined() ? y + per_channel(wide(bias), x) : y);
+    put(out, normalised(x, m, inverse, weight, bias));
     if (training) {
         const double count = static_cast<double>(x.numel()) / static_cast<double>(x.size(1));
         move_towards(running_mean, m, momentum);
@@ -77,10 +82,7 @@ OP(aclnnBatchNormStats, In(input), F64(eps), Out(mean), Out(invstd)) {
     put(invstd, at::rsqrt(v + eps));
 }
 OP(aclnnBatchNormElemt, In(input), In(weight), In(bias), In(mean), In(invstd), F64(eps), Out(out)) {
-    const at::Tensor x = wide(input);
-    at::Tensor y = (x - per_channel(wide(mean), x)) * per_channel(wide(invstd), x);
-    y = weight.defined() ? y * per_channel(wide(weight), x) : y;
-    put(out, bias.defined() ? y + per_channel(wide(bias), x) : y);
+    put(out, normalised(wide(input), wide(mean), wide(invstd), weight, bias));
 }
 OP(aclnnBatchNormElemtBackward, In(grad), In(input), In(mean), In(invstd), In(weight), In(sum_dy), In(sum_dy_xmu),
    In(counts), Out(out)) {

@@ -50,7 +50,6 @@ struct CompiledExtras {
 class CompiledCall {
   public:
     explicit CompiledCall(const aclOpExecutor& executor);
-    size_t inputs() const { return inputs_.size(); }
     const at::Tensor& in(size_t i) const;  // undefined when not given
     at::Tensor& out(size_t i) { return outputs_.at(i); }
     std::vector<int64_t> list_in(size_t i) const;

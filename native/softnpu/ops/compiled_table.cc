@@ -9,19 +9,13 @@ using softnpu::wide;
 namespace {
 
 softnpu::Cost product_cost(const softnpu::Plan& plan) {
-    softnpu::Cost cost = softnpu::vector_cost(plan);
     const aclTensor& left = plan.tensors.front();
     const aclTensor& out = plan.tensors.back();
     const double summed = out.dims >= 2 && out.sizes[out.dims - 2] > 0
                               ? static_cast<double>(left.numel()) / static_cast<double>(out.numel()) *
                                     static_cast<double>(out.sizes[out.dims - 1])
                               : 1;
-    cost.unit = softnpu::Unit::cube;
-    cost.fixed_s = softnpu::kMatmulConstant;
-    cost.vector_flops = 0;
-    cost.cube_flops = 2.0 * static_cast<double>(out.numel()) * summed;
-    cost.cube_rate = softnpu::cube_rate(left.dtype);
-    return cost;
+    return softnpu::cube_cost(plan, 2.0 * static_cast<double>(out.numel()) * summed, left.dtype);
 }
 
 at::Tensor turned(const at::Tensor& x, bool transpose) { return transpose ? x.transpose(-1, -2) : x; }
@@ -42,23 +36,6 @@ at::Tensor strided(at::Tensor x, const std::vector<int64_t>& begin, const std::v
         ++dim;
     }
     return x;
-}
-
-struct Adam {
-    const at::Tensor &var, &m, &v, &grad;
-    double lr, beta1, beta2, epsilon, power1, power2;
-};
-
-// var, m and v as one step of Adam leaves them.
-void adam_step(const Adam& a, at::Tensor& var, at::Tensor& m, at::Tensor& v) {
-    const at::Tensor slope = wide(a.grad);
-    const at::Tensor first = wide(a.m) * a.beta1 + slope * (1 - a.beta1);
-    const at::Tensor second = wide(a.v) * a.beta2 + slope.square() * (1 - a.beta2);
-    const double rate = a.lr * std::sqrt(1 - a.power2) / (1 - a.power1);
-    const at::Tensor next = wide(a.var) - rate * first / (second.sqrt() + a.epsilon);
-    m.copy_(first);
-    v.copy_(second);
-    var.copy_(next);
 }
 
 double number(const at::Tensor& x) { return x.reshape(-1)[0].to(at::kDouble).item<double>(); }
@@ -118,17 +95,23 @@ double order(double p) {
     return std::abs(p) >= kEnd ? std::copysign(std::numeric_limits<double>::infinity(), p) : p;
 }
 
+// The elements keep their order here, and a format's padding stays what it is.
+void cast_format(const at::Tensor& from, const at::Tensor& to) {
+    const int64_t count = std::min(from.numel(), to.numel());
+    to.reshape(-1).slice(0, 0, count).copy_(from.reshape(-1).slice(0, 0, count));
+}
+
+void multiply(softnpu::CompiledCall& call) {
+    const at::Tensor y = at::matmul(turned(wide(call.in(0)), call.flag("transpose_x1")),
+                                    turned(wide(call.in(1)), call.flag("transpose_x2")));
+    const at::Tensor& bias = call.in(2);
+    put(call.out(0), bias.defined() && bias.numel() != 0 ? y + wide(bias) : y);
+}
+
 }  // namespace
 
-// Format casts: the elements keep their order here, and a format's padding stays what it is.
-COMPILED(Identity) {
-    const int64_t count = std::min(in(0).numel(), out(0).numel());
-    out(0).reshape(-1).slice(0, 0, count).copy_(in(0).reshape(-1).slice(0, 0, count));
-}
-COMPILED(TransData) {
-    const int64_t count = std::min(in(0).numel(), out(0).numel());
-    out(0).reshape(-1).slice(0, 0, count).copy_(in(0).reshape(-1).slice(0, 0, count));
-}
+COMPILED(Identity) { cast_format(in(0), out(0)); }
+COMPILED(TransData) { cast_format(in(0), out(0)); }
 COMPILED(TensorMove) { put(out(0), in(0)); }
 COMPILED(Cast) { put(out(0), in(0)); }
 COMPILED(Fill) { out(0).copy_(in(1).reshape({}).expand(out(0).sizes())); }
@@ -241,19 +224,12 @@ COMPILED(MaskedFillRange) {
     const auto end = list_in(2);
     out(0).copy_(in(0));
     const auto axis = integer("axis", -1);
-    const at::Tensor value = in(3).reshape({});
-    const int64_t batches = in(0).dim() > 1 ? in(0).size(0) : 1;
-    const auto each = static_cast<int64_t>(start.size()) / batches;
+    const bool batched = in(0).dim() > 1;
+    const int64_t along = axis < 0 ? axis : batched && axis > 0 ? axis - 1 : 0;
+    const auto each = static_cast<int64_t>(start.size()) / (batched ? in(0).size(0) : 1);
     for (size_t i = 0; i < start.size(); ++i) {
-        at::Tensor part = in(0).dim() > 1 ? out(0)[static_cast<int64_t>(i) / each] : out(0);
-        part.slice(in(0).dim() > 1 && axis > 0 ? axis - 1
-                   : axis < 0                  ? axis
-                                               : 0,
-                   start[i], end[i])
-            .copy_(value.expand_as(part.slice(in(0).dim() > 1 && axis > 0 ? axis - 1
-                                              : axis < 0                  ? axis
-                                                                          : 0,
-                                              start[i], end[i])));
+        const at::Tensor row = batched ? out(0)[static_cast<int64_t>(i) / each] : out(0);
+        row.slice(along, start[i], end[i]).fill_(in(3).reshape({}));
     }
 }
 COMPILED(SignBitsPack) {
@@ -268,14 +244,8 @@ COMPILED(SignBitsUnpack) {
     put(out(0), bits * 2 - 1);
 }
 
-COMPILED_COST(MatMul, product_cost) {
-    at::Tensor y = at::matmul(turned(wide(in(0)), flag("transpose_x1")), turned(wide(in(1)), flag("transpose_x2")));
-    put(out(0), in(2).defined() && in(2).numel() != 0 ? y + wide(in(2)) : y);
-}
-COMPILED_COST(MatMulV2, product_cost) {
-    at::Tensor y = at::matmul(turned(wide(in(0)), flag("transpose_x1")), turned(wide(in(1)), flag("transpose_x2")));
-    put(out(0), in(2).defined() && in(2).numel() != 0 ? y + wide(in(2)) : y);
-}
+COMPILED_COST(MatMul, product_cost) { multiply(*this); }
+COMPILED_COST(MatMulV2, product_cost) { multiply(*this); }
 COMPILED_COST(BatchMatMul, product_cost) {
     put(out(0), at::matmul(turned(wide(in(0)), flag("adj_x1")), turned(wide(in(1)), flag("adj_x2"))));
 }
@@ -290,9 +260,16 @@ COMPILED_COST(Conv3D, product_cost) {
 }
 
 COMPILED(ApplyAdamD) {
-    adam_step({in(0), in(1), in(2), in(9), number(in(5)), number(in(6)), number(in(7)), number(in(8)), number(in(3)),
-               number(in(4))},
-              out(0), out(1), out(2));
+    const double beta1 = number(in(6));
+    const double beta2 = number(in(7));
+    const double rate = number(in(5)) * std::sqrt(1 - number(in(4))) / (1 - number(in(3)));
+    const at::Tensor grad = wide(in(9));
+    const at::Tensor m = wide(in(1)) * beta1 + grad * (1 - beta1);
+    const at::Tensor v = wide(in(2)) * beta2 + grad.square() * (1 - beta2);
+    const at::Tensor next = wide(in(0)) - rate * m / (v.sqrt() + number(in(8)));
+    out(0).copy_(next);
+    out(1).copy_(m);
+    out(2).copy_(v);
 }
 COMPILED(ApplyAdamW) {
     const double lr = number(in(5));
@@ -377,9 +354,8 @@ COMPILED(BoundingBoxDecode) {
 }
 
 COMPILED(DropOutGenMaskV3) {
-    at::Tensor kept = at::empty(list_in(0), at::kFloat);
-    kept.bernoulli_(number(in(1)), softnpu::generator(integer("seed"), integer("seed2")));
-    put(out(0), softnpu::pack_bits(kept, out(0).numel()));
+    const auto random = softnpu::generator(integer("seed"), integer("seed2"));
+    softnpu::draw_mask(c10::multiply_integers(list_in(0)), number(in(1)), random, out(0));
 }
 COMPILED(DropOutDoMaskV3) {
     const at::Tensor bits = softnpu::unpack_bits(in(1), in(0).numel()).reshape(in(0).sizes());

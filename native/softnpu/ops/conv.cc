@@ -12,14 +12,8 @@ namespace {
 
 // Multiplications of a convolution of these tensors: each element of the smaller image meets one filter.
 softnpu::Cost convolution(const Plan& plan, const aclTensor& image, const aclTensor& filter, double passes) {
-    softnpu::Cost cost = softnpu::vector_cost(plan);
-    cost.unit = softnpu::Unit::cube;
-    cost.fixed_s = softnpu::kMatmulConstant;
-    cost.vector_flops = 0;
     const double per_place = static_cast<double>(filter.numel()) / std::max<double>(1, filter.sizes[0]);
-    cost.cube_flops = passes * 2.0 * static_cast<double>(image.numel()) * per_place;
-    cost.cube_rate = softnpu::cube_rate(image.dtype);
-    return cost;
+    return softnpu::cube_cost(plan, passes * 2.0 * static_cast<double>(image.numel()) * per_place, image.dtype);
 }
 
 softnpu::Cost forward_cost(const Plan& plan) { return convolution(plan, plan.tensors.back(), plan.tensors[1], 1); }

@@ -48,21 +48,25 @@ Cost vector_cost(const Plan& plan) {
 
 Cost free_cost(const Plan& /*plan*/) { return base(Unit::vector, 0.0); }
 
-Cost matmul_cost(const Plan& plan) {
+Cost cube_cost(const Plan& plan, double flops, aclDataType dtype) {
     Cost cost = base(Unit::cube, kMatmulConstant);
     for (const aclTensor& tensor : plan.tensors) {
         cost.hbm_bytes += view_bytes(tensor);
     }
+    cost.cube_flops = flops;
+    cost.cube_rate = cube_rate(dtype);
+    return cost;
+}
+
+Cost matmul_cost(const Plan& plan) {
     const size_t count = plan.tensors.size();
     if (count < 3) {
-        return cost;
+        return cube_cost(plan, 0.0, ACL_FLOAT16);
     }
     const aclTensor& left = plan.tensors[count - 3];
     const aclTensor& out = plan.tensors[count - 1];
     const double depth = left.dims > 0 ? static_cast<double>(left.sizes[left.dims - 1]) : 1.0;
-    cost.cube_flops = 2.0 * static_cast<double>(out.numel()) * depth;
-    cost.cube_rate = cube_rate(left.dtype);
-    return cost;
+    return cube_cost(plan, 2.0 * static_cast<double>(out.numel()) * depth, left.dtype);
 }
 
 Cost gather_cost(const Plan& plan) {

@@ -21,6 +21,8 @@ double view_bytes(const aclTensor& tensor);
 
 // Every tensor of the call is read or written once.
 Cost vector_cost(const Plan& plan);
+// So many multiplications and additions on the cube, and every tensor of the call once; `dtype` is what is multiplied.
+Cost cube_cost(const Plan& plan, double flops, aclDataType dtype);
 // No work on the device: views and shape changes.
 Cost free_cost(const Plan& plan);
 // The last tensor is the product of the two before it: (…, m, k) x (…, k, n).

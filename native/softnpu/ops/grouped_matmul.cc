@@ -151,19 +151,15 @@ int64_t experts_of(const std::vector<at::Tensor>& weight) {
 }
 
 softnpu::Cost grouped_cost(const softnpu::Plan& plan) {
-    softnpu::Cost cost = softnpu::vector_cost(plan);
-    cost.unit = softnpu::Unit::cube;
-    cost.fixed_s = softnpu::kMatmulConstant;
-    cost.vector_flops = 0;
     const auto& xs = std::get<softnpu::TensorListSlot>(plan.arguments[0]);
     const auto& weights = std::get<softnpu::TensorListSlot>(plan.arguments[1]);
-    cost.cube_rate = softnpu::cube_rate(plan.tensors[xs.first].dtype);
+    double flops = 0;
     for (int32_t i = 0; i < xs.count; ++i) {  // each row of x meets one expert's columns
         const aclTensor& x = plan.tensors[xs.first + i];
         const aclTensor& w = plan.tensors[weights.first + (weights.count > i ? i : 0)];
-        cost.cube_flops += 2.0 * static_cast<double>(x.numel()) * static_cast<double>(w.sizes[w.dims - 1]);
+        flops += 2.0 * static_cast<double>(x.numel()) * static_cast<double>(w.sizes[w.dims - 1]);
     }
-    return cost;
+    return softnpu::cube_cost(plan, flops, plan.tensors[xs.first].dtype);
 }
 
 const std::vector<at::Tensor> kNone;

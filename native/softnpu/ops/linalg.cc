@@ -7,7 +7,7 @@ using softnpu::wide;
 
 namespace {
 
-// Every slice along `dim` whose norm is over `most` is brought down to it.
+// Every slice along `dim` whose norm is over `most` is brought down to it; at::renorm refuses an order of 0.
 at::Tensor limited(const at::Tensor& self, const at::Scalar& p, int64_t dim, const at::Scalar& most) {
     const at::Tensor x = wide(self);
     std::vector<int64_t> others;

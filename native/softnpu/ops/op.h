@@ -41,6 +41,8 @@ at::Tensor pack_bits(const at::Tensor& kept, int64_t bytes);
 at::Tensor unpack_bits(const at::Tensor& mask, int64_t count);  // one dimension, int32
 // Numbers that a seed and an offset give again.
 at::Generator generator(int64_t seed, int64_t offset);
+// A dropout mask of `count` bits, of which about that share is kept.
+void draw_mask(int64_t count, double share, const at::Generator& random, const at::Tensor& mask);
 // ATen's word for "not given".
 inline std::optional<at::Tensor> maybe(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 

@@ -16,6 +16,11 @@ at::Generator generator(int64_t seed, int64_t offset) {
     return at::detail::createCPUGenerator(static_cast<uint64_t>(seed) ^ (static_cast<uint64_t>(offset) * kSpread));
 }
 
+void draw_mask(int64_t count, double share, const at::Generator& random, const at::Tensor& mask) {
+    const at::Tensor kept = at::empty({count}, at::kFloat).bernoulli_(share, random);
+    mask.copy_(pack_bits(kept, mask.numel()).view(mask.scalar_type()).reshape(mask.sizes()));
+}
+
 }  // namespace softnpu
 
 namespace {
@@ -27,18 +32,8 @@ at::Generator generator(const at::Tensor& seed, const at::Tensor& base, int64_t 
     return generator(seed.item<int64_t>(), base.item<int64_t>() + offset);
 }
 
-int64_t product(const std::vector<int64_t>& shape) {
-    int64_t count = 1;
-    for (const int64_t size : shape) {
-        count *= size;
-    }
-    return count;
-}
-
-void keep(const std::vector<int64_t>& shape, double drop, const at::Generator& random, const at::Tensor& mask) {
-    at::Tensor kept = at::empty({product(shape)}, at::kFloat);
-    kept.bernoulli_(1 - drop, random);
-    mask.copy_(softnpu::pack_bits(kept, mask.numel()).view(mask.scalar_type()).reshape(mask.sizes()));
+void keep(at::IntArrayRef shape, double drop, const at::Generator& random, const at::Tensor& mask) {
+    softnpu::draw_mask(c10::multiply_integers(shape), 1 - drop, random, mask);
 }
 
 at::Tensor drop_out(const at::Tensor& x, const at::Tensor& mask, double drop) {
@@ -130,7 +125,7 @@ OP(aclnnDropoutGenMaskV2Tensor, Ints(shape), F64(drop), In(seed), In(base), Int(
 }
 OP(aclnnDropoutDoMask, In(self), In(mask), F64(drop), Out(out)) { out.copy_(drop_out(self, mask, drop)); }
 OP(aclnnDropoutV3, In(self), In(noise), F64(drop), Int(seed), Int(offset), Out(out), Out(mask)) {
-    keep(self.sizes().vec(), drop, generator(seed, offset), mask);
+    keep(self.sizes(), drop, generator(seed, offset), mask);
     out.copy_(drop_out(self, mask, drop));
 }
 OP(aclnnDropoutV3Grad, In(grad), In(mask), F64(gain), Out(out)) {

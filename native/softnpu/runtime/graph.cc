@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/graph.h"
 
-#include "runtime/event.h"
+#include <map>
+
 #include "runtime/status.h"
 
 namespace softnpu {
@@ -10,12 +11,7 @@ namespace {
 // Gives back what a task holds, when the last of the graph and its replays lets go of it.
 std::shared_ptr<Task> keep(const Task& task) {
     return {new Task(task), [](Task* node) {
-                if (node->kind == TaskKind::kernel) {
-                    node->kernel->drop(node->args.state);
-                }
-                if (node->event != nullptr) {
-                    node->event->release();
-                }
+                hand_back(*node);
                 delete node;
             }};
 }
@@ -33,6 +29,9 @@ std::map<uint32_t, Graph*>& captures() {
 }  // namespace
 
 Graph* capture_of(uint32_t id) {
+    if (id == 0) {
+        return nullptr;  // as nearly always: no lock
+    }
     const std::lock_guard lock(captures_mutex());
     const auto found = captures().find(id);
     return found == captures().end() ? nullptr : found->second;
@@ -99,11 +98,10 @@ std::string Graph::describe() {
     return text + "\n]}\n";
 }
 
-TaskGroup* Graph::begin_group() {
+void Graph::begin_group() {
     const std::lock_guard lock(mutex_);
     groups_.push_back(std::make_unique<TaskGroup>(TaskGroup{this, nodes_.size()}));
     open_ = groups_.back().get();
-    return open_;
 }
 
 aclError Graph::end_group(TaskGroup** group) {

@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -41,7 +40,7 @@ class Graph {
     // A JSON object: its number and its nodes.
     std::string describe();
 
-    TaskGroup* begin_group();
+    void begin_group();
     // ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED without a begin.
     aclError end_group(TaskGroup** group);
 
@@ -74,7 +73,7 @@ class Graph {
     TaskGroup* open_ = nullptr;
 };
 
-// The capture of that number, while it goes on; nullptr otherwise.
+// The capture of that number, while it goes on; nullptr otherwise, and for 0, the number of none.
 Graph* capture_of(uint32_t id);
 Graph* begin_capture(Stream& stream);
 void end_capture(Graph& graph);

@@ -54,6 +54,16 @@ aclError Stream::enqueue(Task task) {
     return ACL_SUCCESS;
 }
 
+// With the task's event, which stays until the task is over.
+aclError Stream::enqueue_held(const Task& task) {
+    task.event->retain();
+    const aclError error = enqueue(task);
+    if (error != ACL_SUCCESS) {
+        task.event->release();
+    }
+    return error;
+}
+
 aclError Stream::record(Event& event) {
     if (Graph* graph = capture.load()) {
         event.capture.store(graph->id());
@@ -66,11 +76,9 @@ aclError Stream::record(Event& event) {
     Task task{TaskKind::record};
     task.event = &event;
     task.number = event.external() ? 0 : event.expect();
-    event.retain();
-    const aclError error = enqueue(task);
+    const aclError error = enqueue_held(task);
     if (error != ACL_SUCCESS) {
         event.complete(task.number, device_.device().now_ns());  // nobody else would
-        event.release();
     }
     return error;
 }
@@ -88,12 +96,7 @@ aclError Stream::wait_for(Event& event) {
         }
     }
     task.event = &event;
-    event.retain();
-    const aclError error = enqueue(task);
-    if (error != ACL_SUCCESS) {
-        event.release();
-    }
-    return error;
+    return enqueue_held(task);
 }
 
 aclError Stream::reset(Event& event) {
@@ -102,12 +105,7 @@ aclError Stream::reset(Event& event) {
     }
     Task task{TaskKind::reset};
     task.event = &event;
-    event.retain();
-    const aclError error = enqueue(task);
-    if (error != ACL_SUCCESS) {
-        event.release();
-    }
-    return error;
+    return enqueue_held(task);
 }
 
 void Stream::update_begin(TaskGroup& group) {
@@ -234,8 +232,7 @@ void Stream::carry_out(const Task& task, Lane& lane) {
     end_ns_.store(std::max(lane.horizon_ns(), floor_ns_));
 }
 
-// What a task held while it was queued.
-void Stream::hand_back(const Task& task) {
+void hand_back(const Task& task) {
     if (task.kind == TaskKind::kernel) {
         task.kernel->drop(task.args.state);
     }

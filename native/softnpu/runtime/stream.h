@@ -45,6 +45,9 @@ struct Task {
     Graph* graph = nullptr;
 };
 
+// Gives back what a task holds: its operator's state, its event.
+void hand_back(const Task& task);
+
 class Stream {
   public:
     Stream(DeviceState& device, uint32_t id);
@@ -85,7 +88,7 @@ class Stream {
     void work();
     void run(Task& task, Lane& lane);
     void carry_out(const Task& task, Lane& lane);
-    void hand_back(const Task& task);
+    aclError enqueue_held(const Task& task);
     void run_kernel(const Task& task, Lane& lane);
     void run_copy(const Task& task, Lane& lane);
     void note_error(const std::string& text);
