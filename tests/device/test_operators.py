@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import merged
 
 from flexnpu.backend import SoftwareOptions, software_environment
+from flexnpu.cli.environment import merged
 
 PROGRAM = Path(__file__).with_name("opinfo.py")
 RANDOM = "its numbers are random, and drawn from another generator"
@@ -56,7 +57,7 @@ REFUSED_BY_TORCH_NPU = (
 
 def results(state_dir: Path, dtype: str) -> list[dict]:
     environment = {
-        **merged(software_environment(SoftwareOptions(), state_dir)),
+        **merged(os.environ, software_environment(SoftwareOptions(), state_dir)),
         "OMP_NUM_THREADS": "1",
         "GRADIENTS": "1",
     }
