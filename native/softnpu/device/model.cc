@@ -27,7 +27,8 @@ double compute_seconds(const Soc& soc, const Cost& cost, uint32_t blocks) {
     const double cube = cost.cube_flops / (soc.cube_flops_per_s * cost.cube_rate * curve);
     const double vector = cost.vector_flops / (soc.vector_flops_per_s * curve);
     const double link = cost.link_bytes / soc.host_bytes_per_s;
-    return std::max({cube, vector, link});
+    const double peers = cost.peer_bytes / soc.peer_bytes_per_s;
+    return std::max({cube, vector, link, peers});
 }
 
 double bandwidth(const Soc& soc, const Cost& cost, uint32_t blocks) {

@@ -22,6 +22,7 @@ struct Cost {
     double vector_flops;
     double hbm_bytes;
     double link_bytes;  // to or from the host
+    double peer_bytes;  // to or from other devices
     double fixed_s;
     double cube_rate;  // peak of the data type relative to fp16: fp32 0.25, int8 2
 };

@@ -45,7 +45,11 @@ int64_t wall_now_ns() {
     return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-int64_t device_time_ns(const State& state, int64_t wall_ns) {
+namespace {
+
+// Calls `convert` with the clock's scale and its two origins, which belong together.
+template <typename Convert>
+int64_t by_clock(const State& state, Convert convert) {
     for (;;) {
         const uint64_t before = state.clock_sequence.load(std::memory_order_acquire);
         // Acquire, so that the sequence is read again after them; a fence would do too, but TSan knows none.
@@ -53,9 +57,23 @@ int64_t device_time_ns(const State& state, int64_t wall_ns) {
         const int64_t wall_origin = state.wall_origin_ns.load(std::memory_order_acquire);
         const int64_t device_origin = state.device_origin_ns.load(std::memory_order_acquire);
         if (before % 2 == 0 && state.clock_sequence.load(std::memory_order_relaxed) == before) {
-            return device_origin + static_cast<int64_t>(static_cast<double>(wall_ns - wall_origin) / scale);
+            return convert(scale, wall_origin, device_origin);
         }
     }
+}
+
+}  // namespace
+
+int64_t device_time_ns(const State& state, int64_t wall_ns) {
+    return by_clock(state, [&](double scale, int64_t wall_origin, int64_t device_origin) {
+        return device_origin + static_cast<int64_t>(static_cast<double>(wall_ns - wall_origin) / scale);
+    });
+}
+
+int64_t wall_time_ns(const State& state, int64_t device_ns) {
+    return by_clock(state, [&](double scale, int64_t wall_origin, int64_t device_origin) {
+        return wall_origin + static_cast<int64_t>(static_cast<double>(device_ns - device_origin) * scale);
+    });
 }
 
 void reap(State& state) {

@@ -85,6 +85,7 @@ class StateLock {
 uint64_t start_time_of(uint32_t pid);  // 0: no such process
 int64_t wall_now_ns();
 int64_t device_time_ns(const State& state, int64_t wall_ns);
+int64_t wall_time_ns(const State& state, int64_t device_ns);
 
 // Both under the lock.
 void reap(State& state);  // frees the slots of processes that are gone

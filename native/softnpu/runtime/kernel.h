@@ -19,6 +19,13 @@ struct KernelArgs {
     void* state;  // the operator's own; passed to execute, then to drop
 };
 
+// A collective when its stream has come to it.
+struct Turn {
+    bool skip_math;
+    int64_t ready_ns;  // wall time at which this rank has come to it; then that at which the last one has
+    char error[512];
+};
+
 struct Kernel {
     uint32_t magic = kKernelMagic;
     const char* name = nullptr;
@@ -27,6 +34,9 @@ struct Kernel {
     bool (*execute)(void* state, char* error, uint32_t size) = nullptr;
     // Called once after the launch is over, whatever came of it.
     void (*drop)(void* state) = nullptr;
+    // Of a collective, in place of execute: takes part in it, also when math is skipped. false with a line in the
+    // turn's error.
+    bool (*meet)(void* state, Turn& turn) = nullptr;
 };
 
 }  // namespace softnpu

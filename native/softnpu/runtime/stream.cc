@@ -242,11 +242,22 @@ void hand_back(const Task& task) {
 }
 
 void Stream::run_kernel(const Task& task, Lane& lane) {
-    char error[512] = "";
-    if (!device_.device().skip_math() && !task.kernel->execute(task.args.state, error, sizeof error)) {
+    const auto failed = [&](const char* error) {
         note_error(std::string(task.kernel->name) + " failed on stream " + std::to_string(id_) + ": " + error);
+    };
+    const bool skip_math = device_.device().skip_math();
+    int64_t start = std::max(task.enqueued_ns, floor_ns_);
+    char error[512] = "";
+    if (task.kernel->meet != nullptr) {
+        Turn turn{skip_math, device_.device().wall_ns(std::max(start, lane.horizon_ns())), {}};
+        if (!task.kernel->meet(task.args.state, turn)) {
+            failed(turn.error);
+        }
+        start = std::max(start, device_.device().device_ns(turn.ready_ns));
+    } else if (!skip_math && !task.kernel->execute(task.args.state, error, sizeof error)) {
+        failed(error);
     }
-    lane.run(task.args.cost, task.blocks, std::max(task.enqueued_ns, floor_ns_));
+    lane.run(task.args.cost, task.blocks, start);
 }
 
 void Stream::run_copy(const Task& task, Lane& lane) {

@@ -18,6 +18,7 @@ struct Soc {
     uint64_t l2_bytes;
     double hbm_bytes_per_s;     // published peak
     double host_bytes_per_s;    // to and from the host, per direction: PCIe 4.0 x16, nominal
+    double peer_bytes_per_s;    // to and from the other devices of a node, per direction: HCCS; 310P3: PCIe
     double cube_flops_per_s;    // fp16, all cores: cores x 8192 x clock
     double vector_flops_per_s;  // fp16, all cores: cores x 128 lanes x multiply-add x clock
 };
