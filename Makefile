@@ -33,6 +33,7 @@ lint: $(STAMPS)/python
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy native/softnpu/profile/msprof.py
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
 format: $(STAMPS)/python

@@ -87,14 +87,16 @@ def software_devices(options: SoftwareOptions, state_dir: Path) -> list[Device]:
 
 
 def software_environment(options: SoftwareOptions, state_dir: Path | None) -> dict[str, str]:
-    """What puts a process on the software NPU; LD_LIBRARY_PATH is to be prepended to what the process has."""
+    """What puts a process on the software NPU; LD_LIBRARY_PATH and PATH are to be prepended to what it has."""
+    libraries = paths.library_dir() / "softnpu"
     environment = {
         "FLEXNPU_SOFTNPU_SOC": load_soc(options.soc).name,
         "FLEXNPU_SOFTNPU_DEVICES": str(options.devices),
         "FLEXNPU_SOFTNPU_CLOCK": options.clock,
         "FLEXNPU_SOFTNPU_MATH": options.math,
         "FLEXNPU_SOFTNPU_SCALE": f"{options.scale:g}",
-        "LD_LIBRARY_PATH": str(paths.library_dir() / "softnpu"),
+        "LD_LIBRARY_PATH": str(libraries),
+        "PATH": str(libraries / "tools" / "profiler" / "bin"),  # msprof
     }
     if state_dir is not None:
         environment["FLEXNPU_SOFTNPU_STATE"] = str(state_dir)

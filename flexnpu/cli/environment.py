@@ -11,11 +11,11 @@ from typing import NoReturn
 
 from flexnpu.errors import CommandError, InvalidValue
 
-_LISTS = ("LD_LIBRARY_PATH", "LD_PRELOAD")
+_LISTS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PATH")
 
 
 def merged(base: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
-    """`base` with `added` over it; in lists of libraries, ours come first and the program's own stay."""
+    """`base` with `added` over it; in lists of places, ours come first and the program's own stay."""
     environment = {**base, **added}
     for name in _LISTS:
         if name in added and base.get(name):

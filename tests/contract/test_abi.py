@@ -12,13 +12,14 @@ import subprocess
 from pathlib import Path
 
 ABI = Path(__file__).parents[2] / "native" / "abi" / "include"
-OURS = ["acl_types.h", "acl_rt.h", "acl_op.h", "hccl.h"]
+OURS = ["acl_types.h", "acl_rt.h", "acl_op.h", "acl_prof.h", "hccl.h"]
 VENDORS = [
     "acl/acl.h",
     "acl/acl_op_compiler.h",
     "acl/acl_dump.h",
     "acl/acl_rt_memory_soma.h",
     "acl/acl_platform.h",
+    "acl/acl_prof.h",
     "hccl/hccl.h",
 ]
 

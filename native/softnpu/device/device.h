@@ -65,6 +65,12 @@ struct Neighbour {
     double demand;
 };
 
+// Device time.
+struct Interval {
+    int64_t start_ns;
+    int64_t end_ns;
+};
+
 // The device time line of one in-order queue. Used by one thread at a time.
 //
 // A task is placed at the earliest device time at which its queue has come to it and enough cores are free, given what
@@ -77,17 +83,17 @@ class Lane {
     Lane(const Lane&) = delete;
     Lane& operator=(const Lane&) = delete;
 
-    // Paced: places the task and returns its end, in device ns, at about that time: the caller may run ahead of it by
+    // Paced: places the task and returns when it takes place, at about its end: the caller may run ahead of it by
     // kSlack, so that short tasks do not pay a wake-up each. A caller that wakes late loses nothing: the next task
-    // starts where this one ended. Free clock: returns now. `blocks` is clamped to the device's cores; DMA takes none.
-    int64_t run(const Cost& cost, uint32_t blocks, int64_t not_before_ns);
+    // starts where this one ended. Free clock: it ends now. `blocks` is clamped to the device's cores; DMA takes none.
+    Interval run(const Cost& cost, uint32_t blocks, int64_t not_before_ns);
     int64_t horizon_ns() const { return horizon_ns_.load(std::memory_order_relaxed); }
 
   private:
     static constexpr int64_t kSlackNs = 200'000;  // wall
 
     bool claim_slot();
-    void place(const Cost& cost, uint32_t cores, int64_t ready_ns);
+    int64_t place(const Cost& cost, uint32_t cores, int64_t ready_ns);
     void pace(int64_t end_ns) const;
 
     Device& device_;

@@ -112,7 +112,8 @@ bool Lane::claim_slot() {
     return false;
 }
 
-void Lane::place(const Cost& cost, uint32_t cores, int64_t ready_ns) {
+// Its start.
+int64_t Lane::place(const Cost& cost, uint32_t cores, int64_t ready_ns) {
     const Soc& soc = device_.soc_;
     const double total = total_bandwidth(soc);
     const double compute = compute_seconds(soc, cost, cores);
@@ -122,7 +123,7 @@ void Lane::place(const Cost& cost, uint32_t cores, int64_t ready_ns) {
     const StateLock lock(*device_.state_);
     if (slot_ == kNobody && !claim_slot()) {
         horizon_ns_.store(ready_ns + std::llround(alone * 1e9));  // more lanes than slots: modelled alone
-        return;
+        return ready_ns;
     }
     State& state = *device_.state_;
     find_neighbours(state, slot_, ready_ns, others_);
@@ -142,6 +143,7 @@ void Lane::place(const Cost& cost, uint32_t cores, int64_t ready_ns) {
     slot.demand = demand;
     slot.end_ns = start + std::llround(seconds * 1e9);
     horizon_ns_.store(slot.end_ns);
+    return start;
 }
 
 void Lane::pace(int64_t end_ns) const {
@@ -156,15 +158,16 @@ void Lane::pace(int64_t end_ns) const {
     }
 }
 
-int64_t Lane::run(const Cost& cost, uint32_t blocks, int64_t not_before_ns) {
+Interval Lane::run(const Cost& cost, uint32_t blocks, int64_t not_before_ns) {
+    const int64_t ready = std::max(not_before_ns, horizon_ns());
     if (!device_.paced()) {
         horizon_ns_.store(device_.now_ns());
-        return horizon_ns();
+        return {ready, horizon_ns()};
     }
     const uint32_t cores = std::clamp(blocks, 1u, device_.soc_.cube_cores);
-    place(cost, cores, std::max(not_before_ns, horizon_ns()));
+    const int64_t start = place(cost, cores, ready);
     pace(horizon_ns());
-    return horizon_ns();
+    return {start, horizon_ns()};
 }
 
 }  // namespace softnpu

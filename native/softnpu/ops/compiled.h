@@ -51,6 +51,7 @@ class CompiledCall {
   public:
     explicit CompiledCall(const aclOpExecutor& executor);
     const at::Tensor& in(size_t i) const;  // undefined when not given
+    const std::vector<at::Tensor>& inputs() const { return inputs_; }
     at::Tensor& out(size_t i) { return outputs_.at(i); }
     std::vector<int64_t> list_in(size_t i) const;
 

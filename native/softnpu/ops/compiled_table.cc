@@ -145,6 +145,7 @@ COMPILED(Pad) {
     }
     put(out(0), at::constant_pad_nd(in(0), last_first, 0));
 }
+COMPILED(ConcatD) { put(out(0), at::cat(inputs(), integer("concat_dim"))); }
 COMPILED(SortV2) { put(out(0), std::get<0>(at::sort(in(0), integer("axis", -1), flag("descending")))); }
 COMPILED(ReduceMin) { put(out(0), at::amin(in(0), list_in(1), flag("keep_dims"))); }
 COMPILED(ReduceMax) { put(out(0), at::amax(in(0), list_in(1), flag("keep_dims"))); }

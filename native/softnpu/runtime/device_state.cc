@@ -76,7 +76,7 @@ void DeviceState::copy_now(void* destination, const void* source, uint64_t bytes
         return;
     }
     const std::lock_guard lock(copy_mutex_);
-    wait_until(copy_lane_.run(copy_cost(*this, destination, source, bytes), 0, device_->now_ns()));
+    wait_until(copy_lane_.run(copy_cost(*this, destination, source, bytes), 0, device_->now_ns()).end_ns);
 }
 
 void DeviceState::fill_now(void* destination, int32_t value, uint64_t bytes) {
@@ -85,7 +85,7 @@ void DeviceState::fill_now(void* destination, int32_t value, uint64_t bytes) {
     }
     if (device_->paced()) {
         const std::lock_guard lock(copy_mutex_);
-        wait_until(copy_lane_.run(fill_cost(bytes), 0, device_->now_ns()));
+        wait_until(copy_lane_.run(fill_cost(bytes), 0, device_->now_ns()).end_ns);
     }
 }
 

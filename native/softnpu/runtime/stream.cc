@@ -9,6 +9,7 @@
 #include "runtime/device_state.h"
 #include "runtime/event.h"
 #include "runtime/graph.h"
+#include "runtime/profile.h"
 #include "runtime/status.h"
 
 namespace softnpu {
@@ -34,6 +35,10 @@ aclError Stream::enqueue(Task task) {
         return ACL_SUCCESS;
     }
     task.enqueued_ns = device_.device().now_ns();
+    if (Profile::on()) {
+        task.launched_ns = raw_now_ns();
+        task.thread = thread_number();
+    }
     const std::lock_guard lock(mutex_);
     if (stopping_) {
         return fail(ACL_ERROR_RT_STREAM_CONTEXT, "stream %u of device %u was destroyed", id_, device_.index());
@@ -182,42 +187,92 @@ void Stream::work() {
 
 void Stream::run(Task& task, Lane& lane) {
     if (task.kind == TaskKind::graph) {
-        const int64_t enqueued_ns = task.enqueued_ns;
         task.graph->replay([&](const Task& node) {
             Task now = node;
-            now.enqueued_ns = enqueued_ns;
-            carry_out(now, lane);
+            now.enqueued_ns = task.enqueued_ns;
+            now.launched_ns = task.launched_ns;
+            now.thread = task.thread;
+            carry_out_observed(now, lane);
         });
         task.graph->release();
         return;
     }
-    carry_out(task, lane);
+    carry_out_observed(task, lane);
     hand_back(task);
 }
 
-void Stream::carry_out(const Task& task, Lane& lane) {
-    const int64_t start = std::max(task.enqueued_ns, floor_ns_);
+namespace {
+
+const char* type_of(const Task& task) {
     switch (task.kind) {
         case TaskKind::kernel:
-            run_kernel(task, lane);
+            if (task.kernel->meet != nullptr) {
+                return "COMMUNICATION";
+            }
+            return task.args.cost.unit == Unit::cube  ? "AI_CORE"
+                   : task.args.cost.unit == Unit::mix ? "MIX_AIC"
+                                                      : "AI_VECTOR_CORE";
+        case TaskKind::copy:
+            return "MEMCPY_ASYNC";
+        case TaskKind::fill:
+            return "MEMSET_ASYNC";
+        case TaskKind::record:
+            return "EVENT_RECORD";
+        case TaskKind::wait:
+        case TaskKind::await:
+            return "EVENT_WAIT";
+        case TaskKind::reset:
+            return "EVENT_RESET";
+        case TaskKind::host:
+            return "HOST_FUNC";
+        case TaskKind::graph:
+            break;  // its nodes are noted
+    }
+    return "GRAPH";
+}
+
+}  // namespace
+
+// What was launched while a profiler listened is noted with the times at which it took place.
+void Stream::carry_out_observed(const Task& task, Lane& lane) {
+    const Interval span = carry_out(task, lane);
+    if (task.launched_ns == 0) {
+        return;
+    }
+    const Device& device = device_.device();
+    const char* const type = type_of(task);
+    const int64_t raw = raw_now_ns() - wall_now_ns();
+    Profile::get().note({task.kind == TaskKind::kernel ? task.kernel->name : type, type, device_.index(), id_,
+                         task.blocks, task.thread, task.launched_ns, device.wall_ns(span.start_ns) + raw,
+                         device.wall_ns(span.end_ns) + raw, span.end_ns - span.start_ns});
+}
+
+Interval Stream::carry_out(const Task& task, Lane& lane) {
+    const int64_t ready = std::max({task.enqueued_ns, floor_ns_, lane.horizon_ns()});
+    Interval span{ready, ready};
+    switch (task.kind) {
+        case TaskKind::kernel:
+            span = run_kernel(task, lane);
             break;
         case TaskKind::copy:
-            run_copy(task, lane);
+            span = run_copy(task, lane);
             break;
         case TaskKind::fill:
             if (!device_.device().skip_math() || task.bytes <= kSmallCopy) {
                 std::memset(task.destination, task.value, task.bytes);
             }
-            lane.run(fill_cost(task.bytes), 0, start);
+            span = lane.run(fill_cost(task.bytes), 0, std::max(task.enqueued_ns, floor_ns_));
             break;
         case TaskKind::record:
-            task.event->complete(task.number, std::max(lane.horizon_ns(), start));
+            task.event->complete(task.number, ready);
             break;
         case TaskKind::wait:
             floor_ns_ = std::max(floor_ns_, task.event->wait(task.number));
+            span.end_ns = std::max(ready, floor_ns_);
             break;
         case TaskKind::await:
             floor_ns_ = std::max(floor_ns_, task.event->await());
+            span.end_ns = std::max(ready, floor_ns_);
             break;
         case TaskKind::reset:
             task.event->reset();
@@ -230,6 +285,7 @@ void Stream::carry_out(const Task& task, Lane& lane) {
             break;  // a graph holds no graphs
     }
     end_ns_.store(std::max(lane.horizon_ns(), floor_ns_));
+    return span;
 }
 
 void hand_back(const Task& task) {
@@ -241,7 +297,7 @@ void hand_back(const Task& task) {
     }
 }
 
-void Stream::run_kernel(const Task& task, Lane& lane) {
+Interval Stream::run_kernel(const Task& task, Lane& lane) {
     const auto failed = [&](const char* error) {
         note_error(std::string(task.kernel->name) + " failed on stream " + std::to_string(id_) + ": " + error);
     };
@@ -257,15 +313,16 @@ void Stream::run_kernel(const Task& task, Lane& lane) {
     } else if (!skip_math && !task.kernel->execute(task.args.state, error, sizeof error)) {
         failed(error);
     }
-    lane.run(task.args.cost, task.blocks, start);
+    return lane.run(task.args.cost, task.blocks, start);
 }
 
-void Stream::run_copy(const Task& task, Lane& lane) {
+Interval Stream::run_copy(const Task& task, Lane& lane) {
     const bool touches_device = device_.is_device_memory(task.destination) || device_.is_device_memory(task.source);
     if (must_carry_out(device_.device(), task.bytes, touches_device)) {
         std::memmove(task.destination, task.source, task.bytes);
     }
-    lane.run(copy_cost(device_, task.destination, task.source, task.bytes), 0, std::max(task.enqueued_ns, floor_ns_));
+    return lane.run(copy_cost(device_, task.destination, task.source, task.bytes), 0,
+                    std::max(task.enqueued_ns, floor_ns_));
 }
 
 void Stream::note_error(const std::string& text) {

@@ -33,6 +33,8 @@ struct Task {
     TaskKind kind;
     uint32_t blocks = 0;
     int64_t enqueued_ns = 0;
+    int64_t launched_ns = 0;  // when and by whom, for a profiler; 0: none listens
+    uint32_t thread = 0;
     const Kernel* kernel = nullptr;
     KernelArgs args{};
     void* destination = nullptr;
@@ -87,10 +89,11 @@ class Stream {
   private:
     void work();
     void run(Task& task, Lane& lane);
-    void carry_out(const Task& task, Lane& lane);
+    Interval carry_out(const Task& task, Lane& lane);
+    void carry_out_observed(const Task& task, Lane& lane);
     aclError enqueue_held(const Task& task);
-    void run_kernel(const Task& task, Lane& lane);
-    void run_copy(const Task& task, Lane& lane);
+    Interval run_kernel(const Task& task, Lane& lane);
+    Interval run_copy(const Task& task, Lane& lane);
     void note_error(const std::string& text);
 
     DeviceState& device_;

@@ -47,32 +47,32 @@ TEST_F(Lanes, a_task_that_comes_late_starts_late) {
     Lane lane(*device_);
     lane.run(cube_task(1e-3), 24, start_);
     const int64_t later = start_ + nanoseconds(5e-3);
-    EXPECT_EQ(lane.run(cube_task(1e-3), 24, later), later + model(cube_task(1e-3), 24));
+    EXPECT_EQ(lane.run(cube_task(1e-3), 24, later).end_ns, later + model(cube_task(1e-3), 24));
 }
 
 TEST_F(Lanes, two_halves_of_the_device_work_side_by_side) {
     Lane left(*device_);
     Lane right(*device_);
-    EXPECT_EQ(left.run(cube_task(1e-3), 12, start_), right.run(cube_task(1e-3), 12, start_));
+    EXPECT_EQ(left.run(cube_task(1e-3), 12, start_).end_ns, right.run(cube_task(1e-3), 12, start_).end_ns);
 }
 
 TEST_F(Lanes, two_whole_devices_take_turns) {
     Lane left(*device_);
     Lane right(*device_);
     const int64_t one = model(cube_task(1e-3), 24);
-    EXPECT_EQ(left.run(cube_task(1e-3), 24, start_), start_ + one);
-    EXPECT_EQ(right.run(cube_task(1e-3), 24, start_), start_ + 2 * one);
-    EXPECT_EQ(left.run(cube_task(1e-3), 24, start_), start_ + 3 * one);
-    EXPECT_EQ(right.run(cube_task(1e-3), 24, start_), start_ + 4 * one);
+    EXPECT_EQ(left.run(cube_task(1e-3), 24, start_).end_ns, start_ + one);
+    EXPECT_EQ(right.run(cube_task(1e-3), 24, start_).end_ns, start_ + 2 * one);
+    EXPECT_EQ(left.run(cube_task(1e-3), 24, start_).end_ns, start_ + 3 * one);
+    EXPECT_EQ(right.run(cube_task(1e-3), 24, start_).end_ns, start_ + 4 * one);
 }
 
 TEST_F(Lanes, a_task_waits_for_as_many_cores_as_it_needs) {
     Lane left(*device_);
     Lane right(*device_);
-    const int64_t end = left.run(cube_task(1e-3), 16, start_);
-    EXPECT_EQ(right.run(cube_task(1e-3), 8, start_), start_ + model(cube_task(1e-3), 8)) << "8 of 24 are free";
+    const int64_t end = left.run(cube_task(1e-3), 16, start_).end_ns;
+    EXPECT_EQ(right.run(cube_task(1e-3), 8, start_).end_ns, start_ + model(cube_task(1e-3), 8)) << "8 of 24 are free";
     Lane third(*device_);
-    EXPECT_EQ(third.run(cube_task(1e-3), 16, start_),
+    EXPECT_EQ(third.run(cube_task(1e-3), 16, start_).end_ns,
               std::min(end, right.horizon_ns()) == end ? end + model(cube_task(1e-3), 16) : third.horizon_ns());
     EXPECT_GE(third.horizon_ns(), end + model(cube_task(1e-3), 16));
 }
@@ -98,7 +98,7 @@ TEST_F(Lanes, a_computing_neighbour_leaves_the_bandwidth) {
     Lane computing(*device_);
     Lane moving(*device_);
     computing.run(cube_task(5e-3), 12, start_);
-    EXPECT_EQ(moving.run(memory_task(1e-3), 12, start_), start_ + model(memory_task(1e-3), 12));
+    EXPECT_EQ(moving.run(memory_task(1e-3), 12, start_).end_ns, start_ + model(memory_task(1e-3), 12));
 }
 
 TEST_F(Lanes, a_copy_takes_no_cores) {
@@ -109,7 +109,7 @@ TEST_F(Lanes, a_copy_takes_no_cores) {
     copy.unit = Unit::copy;
     copy.cube_rate = 1.0;
     copy.link_bytes = 32e6;
-    EXPECT_EQ(copying.run(copy, 0, start_), start_ + model(copy, 1));
+    EXPECT_EQ(copying.run(copy, 0, start_).end_ns, start_ + model(copy, 1));
 }
 
 TEST(FreeClock, returns_at_once) {
@@ -118,6 +118,6 @@ TEST(FreeClock, returns_at_once) {
     std::string error;
     auto device = Device::open(options, &error);
     Lane lane(*device);
-    const int64_t end = lane.run(cube_task(3600.0), 24, 0);
+    const int64_t end = lane.run(cube_task(3600.0), 24, 0).end_ns;
     EXPECT_LE(end, device->now_ns());
 }

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch_npu's profiler: its own analysis of what the software NPU wrote down."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flexnpu.backend import SoftwareOptions, software_environment
+from flexnpu.cli.environment import merged
+
+STEPS = """
+from torch_npu import profiler
+config = profiler._ExperimentalConfig(profiler_level=profiler.ProfilerLevel.Level1)
+layers = torch.nn.Sequential(torch.nn.Linear(512, 1024), torch.nn.GELU(), torch.nn.Linear(1024, 8)).npu()
+x = torch.randn(4096, 512).npu()
+layers(x)
+with profiler.profile(
+    activities=[profiler.ProfilerActivity.CPU, profiler.ProfilerActivity.NPU], experimental_config=config,
+    schedule=profiler.schedule(wait=0, warmup=1, active=2, repeat=1),
+    on_trace_ready=profiler.tensorboard_trace_handler(DIRECTORY),
+) as running:
+    for _ in range(3):
+        layers(x).sum().backward()
+        running.step()
+start, end = torch.npu.Event(enable_timing=True), torch.npu.Event(enable_timing=True)
+busy, y = torch.empty(8192, 8192, device="npu"), torch.empty(4096, 1024, device="npu")
+busy @ busy  # what follows is queued before it begins
+start.record()
+torch.nn.functional.gelu(y)
+end.record()
+torch.npu.synchronize()
+print(json.dumps(start.elapsed_time(end) * 1e3))
+"""
+
+
+def analysed(directory: Path) -> Path:
+    (output,) = directory.glob("*_ascend_pt/ASCEND_PROFILER_OUTPUT")
+    return output
+
+
+@pytest.mark.device
+def test_a_trace_has_every_operator_with_its_modelled_time_and_where_it_came_from(on_device, tmp_path):
+    gelu_us = on_device(f"DIRECTORY = {str(tmp_path)!r}\n{STEPS}", clock="paced", math="skip")
+    output = analysed(tmp_path)
+    events = json.loads((output / "trace_view.json").read_text())
+    with (output / "kernel_details.csv").open() as file:
+        kernels = list(csv.DictReader(file))
+    names = [kernel["Name"] for kernel in kernels]
+    assert names.count("aclnnAddmm") == 4
+    assert names.count("aclnnGelu") == names.count("aclnnGeluBackward") == 2
+    assert {kernel["Step Id"] for kernel in kernels} == {"1", "2"}
+    assert {"AI_CORE", "AI_VECTOR_CORE"} <= {kernel["Accelerator Core"] for kernel in kernels}
+    (gelu, _) = (float(kernel["Duration(us)"]) for kernel in kernels if kernel["Name"] == "aclnnGelu")
+    assert gelu == pytest.approx(gelu_us, rel=0.02)
+    drawn = [event for event in events if event.get("name") == "aclnnGelu" and event.get("args", {}).get("Task Type")]
+    assert [event["dur"] for event in drawn] == pytest.approx([gelu] * 2, rel=0.02)
+    # An arrow from torch's operator to each task, which torch_npu draws when the launch falls into its time.
+    assert sum(event.get("cat") == "async_npu" and event["ph"] == "f" for event in events) >= len(kernels)
+    with (output / "operator_details.csv").open() as file:
+        durations = [row["Device Total Duration(us)"] for row in csv.DictReader(file) if row["Name"] == "aten::gelu"]
+    assert durations
+    assert [float(duration) for duration in durations] == pytest.approx([gelu] * len(durations), rel=0.02)
+
+
+@pytest.mark.device
+def test_profiling_that_is_not_set_up_or_runs_already_is_refused(on_device, tmp_path):
+    codes, said = on_device(
+        f"""
+import ctypes
+acl = ctypes.CDLL("libascendcl.so")
+acl.aclprofCreateConfig.restype = ctypes.c_void_p
+acl.aclGetRecentErrMsg.restype = ctypes.c_char_p
+torch.ones(1).npu()
+path = {str(tmp_path)!r}.encode()
+def config(*devices):
+    made = (ctypes.c_uint32 * len(devices))(*devices)
+    return acl.aclprofCreateConfig(made, len(devices), 255, None, ctypes.c_uint64(2))
+zero = ctypes.c_void_p(config(0))
+codes = [acl.aclprofStart(zero), acl.aclprofInit(b"/nowhere", 8), acl.aclprofInit(path, len(path)),
+         acl.aclprofInit(path, len(path)), acl.aclprofStart(zero), acl.aclprofStart(zero), acl.aclprofStop(zero),
+         acl.aclprofStop(zero), acl.aclprofFinalize()]
+assert config(0, 7) is None
+print(json.dumps([codes, acl.aclGetRecentErrMsg().decode()]))
+"""
+    )
+    assert codes == [100043, 100003, 0, 100002, 0, 100042, 0, 100043, 0]
+    assert "device 7, there are devices 0 to 0" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--export=on", "--output={}"], "was not written by the software NPU's profiling"),
+        (["--export=on", "--type=db", "--output={}"], "exports text alone"),
+        (["--export=on"], "--output"),
+    ],
+)
+def test_msprof_says_what_it_cannot_export(tmp_path, arguments, said):
+    environment = merged(os.environ, software_environment(SoftwareOptions(), None))
+    command = ["msprof", *(argument.format(tmp_path) for argument in arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
