@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What torch_npu's profiler asks the driver: whether the device's counter can be read as a clock. It cannot, so times are
-// taken from CLOCK_MONOTONIC_RAW. There is no drvGetDevNum: the number of devices comes from aclrtGetDeviceCount, which
-// FlexNPU's interposer answers for a vNPU.
+// What torch_npu's profiler asks the driver: whether the device's counter can be read as a clock. It cannot, so times
+// are taken from CLOCK_MONOTONIC_RAW. There is no drvGetDevNum: the number of devices comes from aclrtGetDeviceCount,
+// which FlexNPU's interposer answers for a vNPU.
 #include <cstdint>
 
 #define SOFTNPU_EXPORT __attribute__((visibility("default")))
