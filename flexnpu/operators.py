@@ -18,7 +18,7 @@ from flexnpu import paths
 _COLLECTIVE = "All(Reduce|Gather|to)|ReduceScatter|MoeDistribute|DistributeBarrier|ToFFN|FFNTo|Worker"
 # The first that fits says why an operator is not there.
 _REASONS = (
-    (re.compile(_COLLECTIVE, re.IGNORECASE), "it talks to other devices, and there are no collectives yet"),
+    (re.compile(_COLLECTIVE, re.IGNORECASE), "it computes and communicates in one: not yet"),
     (
         re.compile(r"Mx|DualLevel|BlockQuant|QuantMax|RotateQuant"),
         "fp8 and mx formats belong to later chips",

@@ -32,7 +32,9 @@ def on_device(state_dir: Path) -> Run:
 
     def run(code: str, **options: Any) -> Any:
         environment = merged(os.environ, software_environment(SoftwareOptions(**options), state_dir))
-        command = [sys.executable, "-c", "import json, torch, torch_npu\n" + code]
+        program = state_dir / "program.py"  # a file, so that it can start processes of its own
+        program.write_text("import json, torch, torch_npu\n" + code)
+        command = [sys.executable, program]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1])

@@ -2,11 +2,8 @@
 //
 // Memory entries: device, host, physical and virtual, copies.
 #include <flexnpu_abi/acl_rt.h>
-#include <sys/mman.h>
 
 #include <cstdlib>
-#include <map>
-#include <mutex>
 
 #include "bridge/check.h"
 
@@ -20,47 +17,52 @@ using softnpu::TaskKind;
 
 namespace {
 
-// Pinned host memory: what aclrtMallocHost gave and aclrtHostRegister named, start -> size.
-class HostRanges {
-  public:
-    void add(const void* address, uint64_t bytes) {
-        const std::lock_guard lock(mutex_);
-        ranges_[reinterpret_cast<uintptr_t>(address)] = bytes;
-    }
-    bool remove(const void* address) {
-        const std::lock_guard lock(mutex_);
-        return ranges_.erase(reinterpret_cast<uintptr_t>(address)) != 0;
-    }
-    bool contains(const void* address) {
-        const std::lock_guard lock(mutex_);
-        const auto key = reinterpret_cast<uintptr_t>(address);
-        auto next = ranges_.upper_bound(key);
-        return next != ranges_.begin() && key < std::prev(next)->first + std::prev(next)->second;
-    }
-
-  private:
-    std::mutex mutex_;
-    std::map<uintptr_t, uint64_t> ranges_;
-};
-
-HostRanges& host_ranges() {
-    static auto* ranges = new HostRanges();
-    return *ranges;
-}
-
 aclError out_of_memory(DeviceState& state, size_t asked) {
     return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "device %u is out of memory: %zu bytes asked, %llu of %llu used",
                 state.index(), asked, static_cast<unsigned long long>(state.device().memory_used()),
                 static_cast<unsigned long long>(state.device().memory_total()));
 }
 
-aclError check_copy(const void* dst, size_t destMax, const void* src, size_t count) {
+// Whether a device can reach all of it: device memory, or host memory that is pinned.
+bool reachable(const void* address, size_t bytes) {
+    const Process& process = Process::get();
+    const auto* last = static_cast<const char*>(address) + bytes - 1;
+    return (process.device_of(address) != nullptr && process.device_of(last) != nullptr) ||
+           (process.pinned().contains(address) && process.pinned().contains(last));
+}
+
+// `kind` says which of the two must be device memory; by default either may be anything.
+aclError check_copy(const void* dst, size_t destMax, const void* src, size_t count, aclrtMemcpyKind kind) {
     if (count == 0) {
         return ACL_SUCCESS;
     }
     if (dst == nullptr || src == nullptr || count > destMax) {
         return fail(ACL_ERROR_RT_PARAM_INVALID, "copy of %zu bytes from %p to %p, which holds %zu", count, src, dst,
                     destMax);
+    }
+    const bool inside = kind == ACL_MEMCPY_DEVICE_TO_DEVICE || kind == ACL_MEMCPY_INNER_DEVICE_TO_DEVICE ||
+                        kind == ACL_MEMCPY_INTER_DEVICE_TO_DEVICE;
+    const auto foreign = [&](const char* what, const void* address) {
+        return fail(ACL_ERROR_RT_PARAM_INVALID,
+                    "copy of %zu bytes: the %s %p is not device memory of this process, or is freed", count, what,
+                    address);
+    };
+    if ((inside || kind == ACL_MEMCPY_HOST_TO_DEVICE) && !reachable(dst, count)) {
+        return foreign("destination", dst);
+    }
+    if ((inside || kind == ACL_MEMCPY_DEVICE_TO_HOST) && !reachable(src, count)) {
+        return foreign("source", src);
+    }
+    return ACL_SUCCESS;
+}
+
+aclError check_fill(const void* address, size_t room, size_t count) {
+    if (count == 0) {
+        return ACL_SUCCESS;
+    }
+    if (address == nullptr || count > room || !reachable(address, count)) {
+        return fail(ACL_ERROR_RT_PARAM_INVALID, "fill of %zu bytes at %p, which is not device memory of that size",
+                    count, address);
     }
     return ACL_SUCCESS;
 }
@@ -109,7 +111,7 @@ aclError aclrtMallocHost(void** hostPtr, size_t size) {
     if (*hostPtr == nullptr) {
         return fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "aclrtMallocHost: the host has no %zu bytes", size);
     }
-    host_ranges().add(*hostPtr, size);
+    Process::get().pinned().add(*hostPtr, size);
     return ACL_SUCCESS;
 }
 
@@ -118,7 +120,7 @@ aclError aclrtMallocHostWithCfg(void** ptr, uint64_t size, aclrtMallocConfig* /*
 }
 
 aclError aclrtFreeHost(void* hostPtr) {
-    if (!host_ranges().remove(hostPtr)) {
+    if (Process::get().pinned().remove(hostPtr) == 0) {
         return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtFreeHost: %p did not come from aclrtMallocHost", hostPtr);
     }
     std::free(hostPtr);
@@ -127,7 +129,7 @@ aclError aclrtFreeHost(void* hostPtr) {
 
 aclError aclrtHostRegister(void* ptr, uint64_t size, aclrtHostRegisterType /*type*/, void** devPtr) {
     SOFTNPU_NEED(ptr);
-    host_ranges().add(ptr, size);
+    Process::get().pinned().add(ptr, size);
     if (devPtr != nullptr) {
         *devPtr = ptr;
     }
@@ -136,12 +138,12 @@ aclError aclrtHostRegister(void* ptr, uint64_t size, aclrtHostRegisterType /*typ
 
 aclError aclrtHostRegisterV2(void* ptr, uint64_t size, uint32_t /*flag*/) {
     SOFTNPU_NEED(ptr);
-    host_ranges().add(ptr, size);
+    Process::get().pinned().add(ptr, size);
     return ACL_SUCCESS;
 }
 
 aclError aclrtHostUnregister(void* ptr) {
-    return host_ranges().remove(ptr)
+    return Process::get().pinned().remove(ptr) != 0
                ? ACL_SUCCESS
                : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtHostUnregister: %p is not registered", ptr);
 }
@@ -150,32 +152,29 @@ aclError aclrtPointerGetAttributes(const void* ptr, aclrtPtrAttributes* attribut
     SOFTNPU_NEED(attributes);
     *attributes = {};
     attributes->location.type = ACL_MEM_LOCATION_TYPE_UNREGISTERED;
-    for (uint32_t index = 0; index < Process::get().options().devices; ++index) {
-        const DeviceState* state = Process::get().opened(index);
-        if (state != nullptr && state->is_device_memory(ptr)) {
-            attributes->location = {index, ACL_MEM_LOCATION_TYPE_DEVICE};
-            return ACL_SUCCESS;
-        }
+    if (const DeviceState* owner = Process::get().device_of(ptr)) {
+        attributes->location = {owner->index(), ACL_MEM_LOCATION_TYPE_DEVICE};
+        return ACL_SUCCESS;
     }
-    if (host_ranges().contains(ptr)) {
+    if (Process::get().pinned().contains(ptr)) {
         attributes->location.type = ACL_MEM_LOCATION_TYPE_HOST;
     }
     return ACL_SUCCESS;
 }
 
-aclError aclrtMemcpy(void* dst, size_t destMax, const void* src, size_t count, aclrtMemcpyKind /*kind*/) {
+aclError aclrtMemcpy(void* dst, size_t destMax, const void* src, size_t count, aclrtMemcpyKind kind) {
     SOFTNPU_CURRENT(state);
-    const aclError error = check_copy(dst, destMax, src, count);
+    const aclError error = check_copy(dst, destMax, src, count, kind);
     if (error == ACL_SUCCESS && count != 0) {
         state->copy_now(dst, src, count);
     }
     return error;
 }
 
-aclError aclrtMemcpyAsync(void* dst, size_t destMax, const void* src, size_t count, aclrtMemcpyKind /*kind*/,
+aclError aclrtMemcpyAsync(void* dst, size_t destMax, const void* src, size_t count, aclrtMemcpyKind kind,
                           aclrtStream stream) {
     SOFTNPU_STREAM(queue, stream);
-    const aclError error = check_copy(dst, destMax, src, count);
+    const aclError error = check_copy(dst, destMax, src, count, kind);
     if (error == ACL_SUCCESS && count != 0) {
         Task task{TaskKind::copy};
         task.destination = dst;
@@ -188,7 +187,7 @@ aclError aclrtMemcpyAsync(void* dst, size_t destMax, const void* src, size_t cou
 
 aclError aclrtMemset(void* devPtr, size_t maxCount, int32_t value, size_t count) {
     SOFTNPU_CURRENT(state);
-    const aclError error = check_copy(devPtr, maxCount, devPtr, count);
+    const aclError error = check_fill(devPtr, maxCount, count);
     if (error == ACL_SUCCESS && count != 0) {
         state->fill_now(devPtr, value, count);
     }
@@ -197,7 +196,7 @@ aclError aclrtMemset(void* devPtr, size_t maxCount, int32_t value, size_t count)
 
 aclError aclrtMemsetAsync(void* devPtr, size_t maxCount, int32_t value, size_t count, aclrtStream stream) {
     SOFTNPU_STREAM(queue, stream);
-    const aclError error = check_copy(devPtr, maxCount, devPtr, count);
+    const aclError error = check_fill(devPtr, maxCount, count);
     if (error == ACL_SUCCESS && count != 0) {
         Task task{TaskKind::fill};
         task.destination = devPtr;
@@ -251,16 +250,14 @@ aclError aclrtMapMem(void* virPtr, size_t size, size_t offset, aclrtDrvMemHandle
 }
 
 aclError aclrtUnmapMem(void* virPtr) {
-    for (uint32_t index = 0; index < Process::get().options().devices; ++index) {
-        DeviceState* state = Process::get().opened(index);
-        if (state != nullptr && state->memory().contains(virPtr)) {
-            state->synchronize(-1);
-            return state->memory().unmap(virPtr)
-                       ? ACL_SUCCESS
-                       : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtUnmapMem: %p is not the start of a mapping", virPtr);
-        }
+    DeviceState* state = Process::get().device_of(virPtr);
+    if (state == nullptr) {
+        return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtUnmapMem: %p is not mapped", virPtr);
     }
-    return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtUnmapMem: %p is not mapped", virPtr);
+    state->synchronize(-1);
+    return state->memory().unmap(virPtr)
+               ? ACL_SUCCESS
+               : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtUnmapMem: %p is not the start of a mapping", virPtr);
 }
 
 }  // extern "C"

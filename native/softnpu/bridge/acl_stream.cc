@@ -81,8 +81,13 @@ void deliver(void* argument) {
 
 aclError make_event(aclrtEvent* event, uint32_t flags = 0) {
     SOFTNPU_NEED(event);
-    *event = new Event((flags & ACL_EVENT_EXTERNAL) != 0);
-    return ACL_SUCCESS;
+    if ((flags & ACL_EVENT_IPC) == 0) {
+        *event = new Event((flags & ACL_EVENT_EXTERNAL) != 0);
+        return ACL_SUCCESS;
+    }
+    *event = Event::make_shared(Process::get().event_pages());
+    return *event != nullptr ? ACL_SUCCESS
+                             : fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "the host has no memory for a shared event");
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Symbols that torch_npu links to and the software NPU does not carry out: device binaries, shared memory, profiling
-// reports. Each fails with CANN's code for "not supported" and a message that names it, or reports nothing.
+// Symbols that torch_npu links to and the software NPU does not carry out: device binaries, profiling reports. Each
+// fails with CANN's code for "not supported" and a message that names it, or reports nothing.
 #include <cstddef>
 #include <cstdint>
 
@@ -38,18 +38,6 @@ SOFTNPU_EXPORT int rtKernelLaunch(const void*, uint32_t, void*, uint32_t, void*,
     return unbound("rtKernelLaunch (device binaries)");
 }
 SOFTNPU_EXPORT int rtGetC2cCtrlAddr(uint64_t*, uint32_t*) { return unbound("rtGetC2cCtrlAddr"); }
-
-// --- shared memory between processes ---
-
-SOFTNPU_EXPORT aclError aclrtMemExportToShareableHandle(void*, int, uint64_t, uint64_t*) {
-    return unbound("aclrtMemExportToShareableHandle");
-}
-SOFTNPU_EXPORT aclError aclrtMemImportFromShareableHandle(uint64_t, int32_t, void**) {
-    return unbound("aclrtMemImportFromShareableHandle");
-}
-SOFTNPU_EXPORT aclError aclrtMemSetPidToShareableHandle(uint64_t, int32_t*, size_t) {
-    return unbound("aclrtMemSetPidToShareableHandle");
-}
 
 // --- profiling: nobody listens, so a report is taken and dropped ---
 

@@ -3,12 +3,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +16,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "device/futex.h"
 #include "device/state.h"
 
 namespace softnpu {
@@ -29,7 +28,6 @@ constexpr const char* kPrefix = "softnpu-comm-";
 constexpr uint64_t kPipeBudget = 8ULL << 20;  // of all pipes together: /dev/shm of a container has 64 MiB
 constexpr uint32_t kLeastPipe = 4U << 10;
 constexpr uint32_t kMostPipe = 1U << 20;
-constexpr long kNapNs = 100'000'000;
 
 // A power of two, so that positions wrap by a mask.
 uint32_t pipe_bytes_for(uint32_t ranks) {
@@ -43,15 +41,6 @@ uint32_t pipe_bytes_for(uint32_t ranks) {
 uint64_t segment_bytes(uint32_t ranks) {
     const uint64_t pipes = static_cast<uint64_t>(ranks) * ranks;
     return sizeof(SegmentHeader) + pipes * sizeof(PipeEnds) + pipes * pipe_bytes_for(ranks);
-}
-
-void futex_wait(std::atomic<uint32_t>& word, uint32_t seen) {
-    const timespec nap{0, kNapNs};
-    syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT, seen, &nap, nullptr, 0);
-}
-
-void futex_wake(std::atomic<uint32_t>& word) {
-    syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0);
 }
 
 // Files of communicators whose ranks never all came, by processes that are gone.
@@ -164,7 +153,7 @@ Segment* Segment::join(const std::string& path, uint32_t ranks, uint32_t rank, d
             delete segment;
             return nullptr;
         }
-        futex_wait(header.joined, joined);
+        futex_nap(header.joined, joined);
     }
     unlink(path.c_str());  // every rank has it mapped
     return segment;
@@ -235,7 +224,7 @@ void Segment::ring(uint32_t rank) {
 void Segment::sleep(uint32_t seen) {
     own().asleep.fetch_add(1);
     if (own().bell.load() == seen) {
-        futex_wait(own().bell, seen);
+        futex_nap(own().bell, seen);
     }
     own().asleep.fetch_sub(1);
 }

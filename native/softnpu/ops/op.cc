@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/op.h"
 
+#include <flexnpu_abi/acl_rt.h>
+
 #include <algorithm>
 
 namespace softnpu {
@@ -90,11 +92,28 @@ at::Scalar to_scalar(const aclScalar& value) {
     }
 }
 
+// An operator reads and writes device memory and pinned host memory, nothing else.
+bool reachable(const void* address) {
+    aclrtPtrAttributes attributes{};
+    return aclrtPointerGetAttributes(address, &attributes) == ACL_SUCCESS &&
+           attributes.location.type != ACL_MEM_LOCATION_TYPE_UNREGISTERED;
+}
+
 }  // namespace
 
 at::Tensor Arguments::view(int32_t index) const {
     const aclTensor& tensor = executor_.plan->tensors[index];
-    auto* data = static_cast<char*>(executor_.addresses[index]) + tensor.offset * element_size(tensor.dtype);
+    const auto item = static_cast<int64_t>(element_size(tensor.dtype));
+    auto* data = static_cast<char*>(executor_.addresses[index]) + tensor.offset * item;
+    int64_t last = 0;  // the farthest element
+    bool empty = false;
+    for (uint64_t i = 0; i < tensor.dims; ++i) {
+        empty = empty || tensor.sizes[i] == 0;
+        last += (tensor.sizes[i] - 1) * tensor.strides[i];
+    }
+    TORCH_CHECK(empty || (reachable(data) && reachable(data + (last + 1) * item - 1)), "tensor ", index, " (",
+                (last + 1) * item, " bytes at ", static_cast<void*>(data),
+                ") is not in device memory of this process, or is freed");
     return at::from_blob(data, {tensor.sizes, tensor.dims}, {tensor.strides, tensor.dims},
                          at::dtype(scalar_type(tensor.dtype)));
 }

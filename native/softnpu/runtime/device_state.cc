@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/device_state.h"
 
-#include <cstring>
 #include <ctime>
 #include <vector>
 
@@ -68,24 +67,22 @@ aclError DeviceState::synchronize(int32_t timeout_ms) {
 }
 
 void DeviceState::copy_now(void* destination, const void* source, uint64_t bytes) {
-    const bool touches_device = is_device_memory(destination) || is_device_memory(source);
-    if (must_carry_out(*device_, bytes, touches_device)) {
-        std::memmove(destination, source, bytes);
+    const Copy copy = plan_copy(destination, source, bytes);
+    carry_out(copy, *device_);
+    if (copy.touches_device) {
+        take_time(copy.cost);
     }
-    if (!touches_device || !device_->paced()) {
-        return;
-    }
-    const std::lock_guard lock(copy_mutex_);
-    wait_until(copy_lane_.run(copy_cost(*this, destination, source, bytes), 0, device_->now_ns()).end_ns);
 }
 
 void DeviceState::fill_now(void* destination, int32_t value, uint64_t bytes) {
-    if (must_carry_out(*device_, bytes, true)) {
-        std::memset(destination, value, bytes);
-    }
+    carry_out_fill(destination, value, bytes, *device_);
+    take_time(fill_cost(bytes));
+}
+
+void DeviceState::take_time(const Cost& cost) {
     if (device_->paced()) {
         const std::lock_guard lock(copy_mutex_);
-        wait_until(copy_lane_.run(fill_cost(bytes), 0, device_->now_ns()).end_ns);
+        wait_until(copy_lane_.run(cost, 0, device_->now_ns()).end_ns);
     }
 }
 

@@ -47,6 +47,7 @@ class DeviceState {
 
   private:
     Stream* new_stream();  // under mutex_
+    void take_time(const Cost& cost);
 
     std::unique_ptr<Device> device_;
     const uint32_t index_;

@@ -58,9 +58,19 @@ DeviceState* Process::device(uint32_t index) {
     return devices_[index].get();
 }
 
-DeviceState* Process::opened(uint32_t index) {
+DeviceState* Process::opened(uint32_t index) const {
     const std::lock_guard lock(mutex_);
     return index < devices_.size() ? devices_[index].get() : nullptr;
+}
+
+DeviceState* Process::device_of(const void* address) const {
+    for (uint32_t index = 0; index < options_.devices; ++index) {
+        DeviceState* state = opened(index);
+        if (state != nullptr && state->is_device_memory(address)) {
+            return state;
+        }
+    }
+    return nullptr;
 }
 
 aclError Process::choose(uint32_t index) {

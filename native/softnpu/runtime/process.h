@@ -29,21 +29,27 @@ class Process {
 
     // Opens the device on first use. nullptr with the thread's error set when that fails.
     DeviceState* device(uint32_t index);
-    DeviceState* opened(uint32_t index);  // nullptr when not open
-    aclError choose(uint32_t index);      // aclrtSetDevice for this thread
+    DeviceState* opened(uint32_t index) const;  // nullptr when not open
+    aclError choose(uint32_t index);            // aclrtSetDevice for this thread
     void choose(Context* context);
-    Context* current();             // nullptr before any choice
-    DeviceState* current_device();  // sets the thread's error when there is none
+    Context* current();                                 // nullptr before any choice
+    DeviceState* current_device();                      // sets the thread's error when there is none
+    DeviceState* device_of(const void* address) const;  // the open device whose memory it is; nullptr: none's
     AddressSpace& addresses() { return addresses_; }
-    Stream* resolve(aclrtStream stream);  // nullptr stream: the current device's default stream
-    aclError close(uint32_t index);       // aclrtResetDevice
+    Ranges& pinned() { return pinned_; }  // host memory that devices may reach
+    const Ranges& pinned() const { return pinned_; }
+    PageFile& event_pages() { return event_pages_; }  // of the events that other processes can open
+    Stream* resolve(aclrtStream stream);              // nullptr stream: the current device's default stream
+    aclError close(uint32_t index);                   // aclrtResetDevice
 
   private:
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     bool read_ = false;
     std::string problem_;
     Options options_;
     AddressSpace addresses_;
+    Ranges pinned_;
+    PageFile event_pages_;
     std::array<std::unique_ptr<DeviceState>, 16> devices_;
     std::array<Context, 16> primary_{};
 };

@@ -2,7 +2,6 @@
 #include "runtime/stream.h"
 
 #include <chrono>
-#include <cstring>
 #include <utility>
 
 #include "runtime/copy.h"
@@ -258,9 +257,7 @@ Interval Stream::carry_out(const Task& task, Lane& lane) {
             span = run_copy(task, lane);
             break;
         case TaskKind::fill:
-            if (!device_.device().skip_math() || task.bytes <= kSmallCopy) {
-                std::memset(task.destination, task.value, task.bytes);
-            }
+            carry_out_fill(task.destination, task.value, task.bytes, device_.device());
             span = lane.run(fill_cost(task.bytes), 0, std::max(task.enqueued_ns, floor_ns_));
             break;
         case TaskKind::record:
@@ -317,12 +314,9 @@ Interval Stream::run_kernel(const Task& task, Lane& lane) {
 }
 
 Interval Stream::run_copy(const Task& task, Lane& lane) {
-    const bool touches_device = device_.is_device_memory(task.destination) || device_.is_device_memory(task.source);
-    if (must_carry_out(device_.device(), task.bytes, touches_device)) {
-        std::memmove(task.destination, task.source, task.bytes);
-    }
-    return lane.run(copy_cost(device_, task.destination, task.source, task.bytes), 0,
-                    std::max(task.enqueued_ns, floor_ns_));
+    const Copy copy = plan_copy(task.destination, task.source, task.bytes);
+    softnpu::carry_out(copy, device_.device());
+    return lane.run(copy.cost, 0, std::max(task.enqueued_ns, floor_ns_));
 }
 
 void Stream::note_error(const std::string& text) {

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <string>
 
 namespace {
 
@@ -175,4 +176,20 @@ TEST_F(Runtime, a_limit_on_the_cores_is_read_back_and_bounded_by_the_soc) {
     EXPECT_EQ(cores, 8u);
     EXPECT_EQ(aclrtSetDeviceResLimit(0, ACL_RT_DEV_RES_CUBE_CORE, 25), ACL_ERROR_RT_PARAM_INVALID);
     ASSERT_EQ(aclrtResetDeviceResLimit(0), ACL_SUCCESS);
+}
+
+TEST_F(Runtime, a_copy_from_freed_or_foreign_memory_is_refused_and_named) {
+    char host[64] = {};
+    void* device = nullptr;
+    ASSERT_EQ(aclrtMalloc(&device, sizeof host, ACL_MEM_MALLOC_HUGE_FIRST), ACL_SUCCESS);
+    ASSERT_EQ(aclrtFree(device), ACL_SUCCESS);
+    EXPECT_EQ(aclrtMemcpy(host, sizeof host, device, sizeof host, ACL_MEMCPY_DEVICE_TO_HOST),
+              ACL_ERROR_RT_PARAM_INVALID);
+    EXPECT_NE(std::string(aclGetRecentErrMsg()).find("freed"), std::string::npos);
+    EXPECT_EQ(aclrtMemcpyAsync(device, sizeof host, host, sizeof host, ACL_MEMCPY_HOST_TO_DEVICE, first_),
+              ACL_ERROR_RT_PARAM_INVALID);
+    EXPECT_EQ(aclrtMemcpy(host, sizeof host, host, sizeof host, ACL_MEMCPY_DEVICE_TO_DEVICE),
+              ACL_ERROR_RT_PARAM_INVALID);
+    EXPECT_EQ(aclrtMemset(host, sizeof host, 1, sizeof host), ACL_ERROR_RT_PARAM_INVALID);
+    EXPECT_EQ(aclrtMemset(device, sizeof host, 1, sizeof host), ACL_ERROR_RT_PARAM_INVALID);
 }
