@@ -27,6 +27,7 @@ with profiler.profile(
 ) as running:
     for _ in range(3):
         layers(x).sum().backward()
+        torch.npu.synchronize()  # a step ends for the profiler when its last launch is made
         running.step()
 start, end = torch.npu.Event(enable_timing=True), torch.npu.Event(enable_timing=True)
 busy, y = torch.empty(8192, 8192, device="npu"), torch.empty(4096, 1024, device="npu")
