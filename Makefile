@@ -3,6 +3,7 @@
 # Every target does the set-up that it needs. The second run finds it done.
 #   make demo     the main job: two engines share one modelled NPU, static split against the controller
 #   make test     native and Python tests
+#   make bench    what the software NPU costs beside PyTorch on the CPU
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers clean
+.PHONY: demo test test-native test-python lint format check-sanitizers bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -51,6 +52,15 @@ check-sanitizers: $(STAMPS)/system $(STAMPS)/python
 	  $(BIN)/ctest --test-dir build/$$s --output-on-failure --timeout 300 --no-tests=error \
 	    -R '^(Runtime|Sharing|Hccl|SharedDevice|Lanes|FreeClock|Model|Soc|Decide|Arbiter|Page|ControlPage|ReportPage)' || exit 1; \
 	done
+
+# What the software NPU costs, as ratios and nanoseconds of this machine: out/bench-*.json. Not part of `make test`.
+bench: $(STAMPS)/native-tests
+	[ -e /usr/include/benchmark/benchmark.h ] || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq libbenchmark-dev; } || \
+	  { echo "flexnpu: error: Google Benchmark is missing; run: sudo apt-get install libbenchmark-dev" >&2; exit 1; }
+	mkdir -p out
+	$(INSTALL) -C cmake.define.FLEXNPU_TESTS=ON -C cmake.define.FLEXNPU_BENCHMARKS=ON
+	build/wheel/tests/native/softnpu/softnpu_launch_bench --benchmark_out=out/bench-launch.json
+	$(BIN)/flexnpu softnpu run -- $(BIN)/python tests/bench/softnpu.py --json out/bench-softnpu.json
 
 clean:
 	rm -rf build out $(VENV)
