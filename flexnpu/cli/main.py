@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flexnpu.cli import controller, demo, forecast, ps, quota, run, softnpu
+from flexnpu.cli import controller, demo, forecast, ps, quota, run, softnpu, top
 from flexnpu.errors import FlexNpuError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("version")(ps.version)
 
 _softnpu = typer.Typer(no_args_is_help=True, help="The software NPU by itself, without FlexNPU.")
 _softnpu.command("run", context_settings=_PROGRAM)(softnpu.run)
+_softnpu.command("top")(top.top)
 app.add_typer(_softnpu, name="softnpu")
 
 # What typer raises for an option it cannot read; its module's name depends on the version.

@@ -19,6 +19,7 @@ from flexnpu.backend import SoftwareOptions, software_environment
 from flexnpu.cli.environment import become, find_program, merged
 
 _DEFAULTS = SoftwareOptions()
+STATE_PREFIX = "flexnpu-softnpu-"  # of the directories that the devices' states lie in, in the temporary directory
 
 
 def run(
@@ -33,7 +34,7 @@ def run(
     options = SoftwareOptions(soc, devices, clock, math, scale)
     program = find_program(command)
     paths.softnpu_libraries()
-    state = Path(tempfile.mkdtemp(prefix="flexnpu-softnpu-"))
+    state = Path(tempfile.mkdtemp(prefix=STATE_PREFIX))
     try:
         _remove_at_end(state)
         become(program, command, merged(os.environ, software_environment(options, state)))

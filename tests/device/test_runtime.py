@@ -91,3 +91,24 @@ compare(network, lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum
 """)
     assert here[-1] < 0.7 * here[0]
     assert max(abs(a - b) for a, b in zip(here, there, strict=True)) < 1e-3
+
+
+def test_a_saturating_device_keeps_the_largest_number_and_tells(on_device):
+    by_default, saturated, flags = on_device("""
+import ctypes
+ascendcl = ctypes.CDLL("libascendcl.so")
+def overflowed():
+    return torch_npu.npu_get_float_status(torch.zeros(8).npu()).cpu()[0].item() != 0
+large = torch.tensor([60000.0, -60000.0, 1.0]).half().npu()
+by_default = (large * 2).tolist()
+assert ascendcl.aclrtSetDeviceSatMode(0) == 0
+flags = [overflowed()]
+saturated = (large * 2).tolist()
+flags.append(overflowed())
+torch_npu.npu_clear_float_status(torch.zeros(8).npu())
+flags.append(overflowed())
+print(json.dumps([[str(x) for x in by_default], saturated, flags]))
+""")
+    assert by_default == ["inf", "-inf", "2.0"]
+    assert saturated == [65504.0, -65504.0, 2.0]
+    assert flags == [False, True, False]

@@ -4,6 +4,7 @@
 #include <flexnpu_abi/acl_rt.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 
 #include "bridge/check.h"
@@ -12,11 +13,24 @@ using softnpu::Context;
 using softnpu::fail;
 using softnpu::Process;
 
+namespace {
+std::atomic<bool> initialized{false};
+}  // namespace
+
 extern "C" {
 
-aclError aclInit(const char* /*configPath*/) { return Process::get().ready(); }
+aclError aclInit(const char* /*configPath*/) {
+    const aclError error = Process::get().ready();
+    if (error == ACL_SUCCESS && initialized.exchange(true)) {
+        return fail(ACL_ERROR_REPEAT_INITIALIZE, "aclInit: this process has called it already");
+    }
+    return error;
+}
 
 aclError aclFinalize() {
+    if (!initialized.exchange(false)) {
+        return fail(ACL_ERROR_REPEAT_FINALIZE, "aclFinalize: aclInit was not called, or aclFinalize was since");
+    }
     for (uint32_t index = 0; index < Process::get().options().devices; ++index) {
         Process::get().close(index);
     }

@@ -4,6 +4,7 @@
 #include <flexnpu_abi/acl_op.h>
 #include <flexnpu_abi/acl_rt.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdarg>
@@ -19,6 +20,7 @@ namespace {
 
 constexpr int kParameters = 16;
 std::array<std::atomic<int64_t>, kParameters> parameters{};
+std::atomic<aclrtFloatOverflowMode> overflow_mode{ACL_RT_OVERFLOW_MODE_INFNAN};
 
 }  // namespace
 
@@ -47,16 +49,37 @@ aclError aclrtCtxSetSysParamOpt(aclSysParamOpt opt, int64_t value) { return aclr
 
 aclError aclrtCtxGetSysParamOpt(aclSysParamOpt opt, int64_t* value) { return aclrtGetSysParamOpt(opt, value); }
 
-// ATen on the host neither saturates nor times out; the modes are accepted and change nothing.
-aclError aclrtSetDeviceSatMode(aclrtFloatOverflowMode /*mode*/) { return ACL_SUCCESS; }
+aclError aclrtSetDeviceSatMode(aclrtFloatOverflowMode mode) {
+    if (mode != ACL_RT_OVERFLOW_MODE_SATURATION && mode != ACL_RT_OVERFLOW_MODE_INFNAN) {
+        return fail(ACL_ERROR_RT_PARAM_INVALID,
+                    "aclrtSetDeviceSatMode: mode %d, must be 0 (saturation) or 1 (inf, nan)", static_cast<int>(mode));
+    }
+    overflow_mode.store(mode);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtGetDeviceSatMode(aclrtFloatOverflowMode* mode) {
+    SOFTNPU_NEED(mode);
+    *mode = overflow_mode.load(std::memory_order_relaxed);
+    return ACL_SUCCESS;
+}
+
 aclError aclrtSetStreamOverflowSwitch(aclrtStream /*stream*/, uint32_t /*flag*/) { return ACL_SUCCESS; }
 aclError aclrtGetStreamOverflowSwitch(aclrtStream /*stream*/, uint32_t* flag) {
     SOFTNPU_NEED(flag);
     *flag = 0;
     return ACL_SUCCESS;
 }
+// An operator ends by itself: the limit on its time is accepted and never met.
 aclError aclrtSetOpExecuteTimeOut(uint32_t /*timeout*/) { return ACL_SUCCESS; }
-aclError aclrtSetOpWaitTimeout(uint32_t /*timeout*/) { return ACL_SUCCESS; }
+
+aclError aclrtSetOpWaitTimeout(uint32_t timeout) {
+    constexpr uint32_t kMost = INT32_MAX / 1000;
+    softnpu::Process::get().wait_timeout_ms.store(timeout == 0 ? -1
+                                                               : static_cast<int32_t>(std::min(timeout, kMost)) * 1000);
+    return ACL_SUCCESS;
+}
+
 aclError aclrtSetStreamAttribute(aclrtStream /*stream*/, aclrtStreamAttr /*type*/, aclrtStreamAttrValue* /*value*/) {
     return ACL_SUCCESS;
 }

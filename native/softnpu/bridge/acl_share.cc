@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory and events that several processes use. A handle is softnpu's own (runtime/pages.h); any process of the same
-// user may open it, so a list of processes that may is accepted and not looked at.
+// Memory, events and notifies that several processes use. A handle is softnpu's own (runtime/pages.h); any process of
+// the same user may open it, so a list of processes that may is accepted and not looked at.
 #include <flexnpu_abi/acl_rt.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
@@ -36,8 +37,14 @@ uint64_t handle_of(const char* key) {
     return error == std::errc() && last == end ? handle : 0;
 }
 
+// A key of at least kKeyBytes, padded with zeros.
+void write_key(uint64_t handle, char* key, size_t room) {
+    std::memset(key, 0, room);
+    std::snprintf(key, room, "%s%" PRIx64, kKeyPrefix, handle);
+}
+
 aclError bad_key(const char* what, const char* key) {
-    return fail(ACL_ERROR_RT_PARAM_INVALID, "%s: \"%.*s\" is no key of aclrtIpcMemGetExportKey", what,
+    return fail(ACL_ERROR_RT_PARAM_INVALID, "%s: \"%.*s\" is no key that the software NPU exported", what,
                 static_cast<int>(kKeyBytes), key);
 }
 
@@ -72,8 +79,7 @@ aclError aclrtIpcMemGetExportKey(void* devPtr, size_t size, char* key, size_t le
                     "aclrtIpcMemGetExportKey: %p (%zu bytes) is not the start of an allocation of this process", devPtr,
                     size);
     }
-    std::memset(key, 0, len);
-    std::snprintf(key, len, "%s%" PRIx64, kKeyPrefix, handle);
+    write_key(handle, key, len);
     return ACL_SUCCESS;
 }
 
@@ -196,6 +202,84 @@ aclError aclrtIpcOpenEventHandle(aclrtIpcEventHandle handle, aclrtEvent* event) 
     *event = Event::open(shared, &error);
     return *event != nullptr ? ACL_SUCCESS
                              : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcOpenEventHandle: %s", error.c_str());
+}
+
+// --- notifies: external events of which one waiter takes the record ---
+
+aclError aclrtCreateNotify(aclrtNotify* notify, uint64_t /*flag*/) {
+    SOFTNPU_NEED(notify);
+    *notify = Event::make_shared(Process::get().event_pages(), true);
+    return *notify != nullptr ? ACL_SUCCESS
+                              : fail(ACL_ERROR_RT_NO_NOTIFY_RESOURCE, "the host has no memory for a notify");
+}
+
+aclError aclrtDestroyNotify(aclrtNotify notify) {
+    SOFTNPU_NEED(notify);
+    static_cast<Event*>(notify)->release();
+    return ACL_SUCCESS;
+}
+
+aclError aclrtRecordNotify(aclrtNotify notify, aclrtStream stream) {
+    SOFTNPU_NEED(notify);
+    SOFTNPU_STREAM(queue, stream);
+    return queue->record(*static_cast<Event*>(notify));
+}
+
+// s; 0: for ever.
+aclError aclrtWaitAndResetNotify(aclrtNotify notify, aclrtStream stream, uint32_t timeout) {
+    SOFTNPU_NEED(notify);
+    SOFTNPU_STREAM(queue, stream);
+    constexpr uint32_t kMost = INT32_MAX / 1000;
+    return queue->take(*static_cast<Event*>(notify),
+                       timeout == 0 ? -1 : static_cast<int32_t>(std::min(timeout, kMost)) * 1000);
+}
+
+// The low bits of its handle: no two notifies of a process have the same.
+aclError aclrtGetNotifyId(aclrtNotify notify, uint32_t* notifyId) {
+    SOFTNPU_NEED(notify);
+    SOFTNPU_NEED(notifyId);
+    *notifyId = static_cast<uint32_t>(static_cast<Event*>(notify)->page());
+    return ACL_SUCCESS;
+}
+
+aclError aclrtNotifyBatchReset(aclrtNotify* notifies, size_t num) {
+    SOFTNPU_NEED(notifies);
+    for (size_t i = 0; i < num; ++i) {
+        SOFTNPU_NEED(notifies[i]);
+        static_cast<Event*>(notifies[i])->reset();
+    }
+    return ACL_SUCCESS;
+}
+
+aclError aclrtNotifyGetExportKey(aclrtNotify notify, char* key, size_t len, uint64_t /*flags*/) {
+    SOFTNPU_NEED(notify);
+    SOFTNPU_NEED(key);
+    const uint64_t handle = static_cast<Event*>(notify)->handle();
+    if (handle == 0 || len < kKeyBytes) {
+        return fail(ACL_ERROR_RT_PARAM_INVALID,
+                    "aclrtNotifyGetExportKey: len is %zu, must be at least %zu, and the notify this process's", len,
+                    kKeyBytes);
+    }
+    write_key(handle, key, len);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtNotifyImportByKey(aclrtNotify* notify, const char* key, uint64_t /*flags*/) {
+    SOFTNPU_NEED(notify);
+    SOFTNPU_NEED(key);
+    const uint64_t handle = handle_of(key);
+    if (handle == 0) {
+        return bad_key("aclrtNotifyImportByKey", key);
+    }
+    std::string error;
+    *notify = Event::open(handle, &error, true);
+    return *notify != nullptr ? ACL_SUCCESS
+                              : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtNotifyImportByKey: %s", error.c_str());
+}
+
+aclError aclrtNotifySetImportPid(aclrtNotify notify, int32_t* /*pid*/, size_t /*num*/) {
+    SOFTNPU_NEED(notify);
+    return ACL_SUCCESS;
 }
 
 }  // extern "C"

@@ -85,7 +85,7 @@ aclError make_event(aclrtEvent* event, uint32_t flags = 0) {
         *event = new Event((flags & ACL_EVENT_EXTERNAL) != 0);
         return ACL_SUCCESS;
     }
-    *event = Event::make_shared(Process::get().event_pages());
+    *event = Event::make_shared(Process::get().event_pages(), (flags & ACL_EVENT_EXTERNAL) != 0);
     return *event != nullptr ? ACL_SUCCESS
                              : fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "the host has no memory for a shared event");
 }
@@ -156,10 +156,15 @@ aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
     return queue->record(*static_cast<Event*>(event));
 }
 
-aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
+// ms; <= 0: as long as aclrtSetOpWaitTimeout says.
+aclError aclrtStreamWaitEventWithTimeout(aclrtStream stream, aclrtEvent event, int32_t timeout) {
     SOFTNPU_NEED(event);
     SOFTNPU_STREAM(queue, stream);
-    return queue->wait_for(*static_cast<Event*>(event));
+    return queue->wait_for(*static_cast<Event*>(event), timeout > 0 ? timeout : Process::get().wait_timeout_ms.load());
+}
+
+aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
+    return aclrtStreamWaitEventWithTimeout(stream, event, 0);
 }
 
 aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
@@ -168,13 +173,19 @@ aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
     return queue->reset(*static_cast<Event*>(event));
 }
 
-aclError aclrtSynchronizeEvent(aclrtEvent event) {
+aclError aclrtSynchronizeEventWithTimeout(aclrtEvent event, int32_t timeout) {
     SOFTNPU_NEED(event);
     SOFTNPU_CURRENT(state);
     auto* given = static_cast<Event*>(event);
-    state->wait_until(given->wait(given->newest()));
+    const auto device_ns = given->wait(given->newest(), timeout);
+    if (!device_ns) {
+        return fail(ACL_ERROR_RT_EVENT_SYNC_TIMEOUT, "event not recorded after %d ms", timeout);
+    }
+    state->wait_until(*device_ns);
     return ACL_SUCCESS;
 }
+
+aclError aclrtSynchronizeEvent(aclrtEvent event) { return aclrtSynchronizeEventWithTimeout(event, -1); }
 
 aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus* status) {
     SOFTNPU_NEED(event);
@@ -205,7 +216,7 @@ aclError aclrtEventElapsedTime(float* ms, aclrtEvent startEvent, aclrtEvent endE
     if (from->newest() == 0 || to->newest() == 0) {
         return fail(ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "aclrtEventElapsedTime: an event was never recorded");
     }
-    *ms = static_cast<float>(static_cast<double>(to->wait(to->newest()) - from->wait(from->newest())) * 1e-6);
+    *ms = static_cast<float>(static_cast<double>(*to->wait(to->newest()) - *from->wait(from->newest())) * 1e-6);
     return ACL_SUCCESS;
 }
 
@@ -213,7 +224,7 @@ aclError aclrtEventGetTimestamp(aclrtEvent event, uint64_t* timestamp) {
     SOFTNPU_NEED(event);
     SOFTNPU_NEED(timestamp);
     auto* given = static_cast<Event*>(event);
-    *timestamp = static_cast<uint64_t>(given->wait(given->newest()) / 1000);  // us
+    *timestamp = static_cast<uint64_t>(*given->wait(given->newest()) / 1000);  // us
     return ACL_SUCCESS;
 }
 

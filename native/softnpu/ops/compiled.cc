@@ -17,6 +17,7 @@ std::map<std::string, const Operator*>& table() {
 aclTensor describe(const aclTensorDesc& description, void* data) {
     aclTensor tensor;
     tensor.data = data;
+    tensor.on_host = description.on_host;
     tensor.dtype = description.dtype;
     tensor.format = description.format;
     tensor.dims = static_cast<uint32_t>(std::min<size_t>(description.sizes.size(), kMaxDims));
@@ -80,7 +81,7 @@ aclError run_compiled(const char* type, int inputs, const aclTensorDesc* const i
     }
     for (int i = 0; i < outputs; ++i) {
         const aclTensor tensor = describe(*output_descs[i], output_data[i]->data);
-        builder.tensor(&tensor);
+        builder.result(&tensor);
     }
     builder.extras(std::move(extras));
     uint64_t workspace = 0;

@@ -2,6 +2,7 @@
 //
 // The operators that torch_npu still runs by name, where it has no aclnn call for what it needs.
 #include "ops/compiled.h"
+#include "ops/overflow.h"
 
 using softnpu::put;
 using softnpu::wide;
@@ -363,7 +364,24 @@ COMPILED(DropOutDoMaskV3) {
     put(out(0), wide(in(0)) * bits / number(in(2)));
 }
 
-// Overflow is not modelled: the status says that there was none.
+// Whether a result was saturated since the status was cleared: in the first of eight numbers. The first version of the
+// operators writes to the tensor that it is given, too.
+static at::Tensor float_status(const at::Tensor& like) {
+    at::Tensor status = at::zeros_like(like);
+    status.reshape(-1)[0] = softnpu::overflow_seen.load() ? 1 : 0;
+    return status;
+}
 COMPILED(NPUAllocFloatStatus) { out(0).zero_(); }
-COMPILED(NPUGetFloatStatus) { out(0).zero_(); }
-COMPILED(NPUClearFloatStatus) { out(0).zero_(); }
+COMPILED(NPUGetFloatStatus) {
+    out(0).copy_(float_status(out(0)));
+    in(0).copy_(out(0));
+}
+COMPILED(NPUGetFloatStatusV2) { out(0).copy_(float_status(out(0))); }
+COMPILED(NPUGetFloatDebugStatus) { out(0).copy_(float_status(out(0))); }
+COMPILED(NPUClearFloatStatus) {
+    softnpu::overflow_seen.store(false);
+    out(0).zero_();
+    in(0).zero_();
+}
+COMPILED(NPUClearFloatStatusV2) { softnpu::overflow_seen.store(false); }
+COMPILED(NPUClearFloatDebugStatus) { softnpu::overflow_seen.store(false); }

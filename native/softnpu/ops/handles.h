@@ -26,6 +26,7 @@ struct aclTensor {
     int64_t offset = 0;    // of the view, in elements
     aclDataType dtype = ACL_FLOAT;
     aclFormat format = ACL_FORMAT_ND;
+    bool on_host = false;  // a constant of a compiled operator, kept with the call
     uint32_t dims = 0;
     int64_t sizes[kMaxDims] = {};
     int64_t strides[kMaxDims] = {};

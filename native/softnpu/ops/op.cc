@@ -111,8 +111,8 @@ at::Tensor Arguments::view(int32_t index) const {
         empty = empty || tensor.sizes[i] == 0;
         last += (tensor.sizes[i] - 1) * tensor.strides[i];
     }
-    TORCH_CHECK(empty || (reachable(data) && reachable(data + (last + 1) * item - 1)), "tensor ", index, " (",
-                (last + 1) * item, " bytes at ", static_cast<void*>(data),
+    TORCH_CHECK(empty || tensor.on_host || (reachable(data) && reachable(data + (last + 1) * item - 1)), "tensor ",
+                index, " (", (last + 1) * item, " bytes at ", static_cast<void*>(data),
                 ") is not in device memory of this process, or is freed");
     return at::from_blob(data, {tensor.sizes, tensor.dims}, {tensor.strides, tensor.dims},
                          at::dtype(scalar_type(tensor.dtype)));

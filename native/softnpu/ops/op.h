@@ -74,9 +74,10 @@ class Arguments {
     double real();
     std::string text();
 
+    at::Tensor view(int32_t index) const;  // of the plan's tensors
+
   private:
     const Argument& next() { return executor_.plan->arguments[next_++]; }
-    at::Tensor view(int32_t index) const;
 
     const aclOpExecutor& executor_;
     size_t next_ = 0;
@@ -121,7 +122,7 @@ class Arguments {
 
 // How phase one keeps it.
 #define SN_KEEP_In(x) builder.tensor(x);
-#define SN_KEEP_Out(x) builder.tensor(x);
+#define SN_KEEP_Out(x) builder.result(x);
 #define SN_KEEP_Sized(x) builder.sized(x);
 #define SN_KEEP_List(x) builder.tensors(x);
 #define SN_KEEP_Num(x) builder.scalar(x);

@@ -12,6 +12,7 @@
 
 #include "ops/cache.h"
 #include "ops/errors.h"
+#include "ops/overflow.h"
 #include "runtime/status.h"
 
 namespace softnpu {
@@ -57,6 +58,10 @@ int32_t PlanBuilder::add(const aclTensor& tensor) {
 
 void PlanBuilder::tensor(const aclTensor* tensor) {
     plan_->arguments.emplace_back(TensorSlot{tensor != nullptr ? add(*tensor) : -1});
+}
+
+void PlanBuilder::result(const aclTensor* tensor) {
+    plan_->arguments.emplace_back(TensorSlot{tensor != nullptr ? add(*tensor) : -1, true});
 }
 
 void PlanBuilder::sized(const aclTensor* result) {
@@ -160,6 +165,7 @@ bool run_kernel(void* executor, char* error, uint32_t size) {
     try {
         const c10::InferenceMode mode;
         call->plan->op->run(*call);
+        saturate(*call);
         return true;
     } catch (const c10::Error& problem) {
         std::snprintf(error, size, "%s", problem.what_without_backtrace());

@@ -32,6 +32,7 @@ struct Operator {
 
 struct TensorSlot {
     int32_t index;  // into Plan::tensors; -1: an optional tensor that was not given
+    bool result = false;
 };
 struct TensorListSlot {
     int32_t first;
@@ -57,6 +58,7 @@ class PlanBuilder {
   public:
     explicit PlanBuilder(const Operator& op);
     void tensor(const aclTensor* tensor);
+    void result(const aclTensor* tensor);
     void tensors(const aclTensorList* list);
     void sized(const aclTensor* tensor);
     void scalar(const aclScalar* scalar);

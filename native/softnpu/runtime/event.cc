@@ -19,7 +19,7 @@ EventState* map_state(int fd, uint64_t offset) {
 
 }  // namespace
 
-Event* Event::make_shared(PageFile& pages) {
+Event* Event::make_shared(PageFile& pages, bool external) {
     const auto offset = pages.take(kPage);
     EventState* const state = offset ? map_state(pages.fd(), *offset) : nullptr;
     if (state == nullptr) {
@@ -28,14 +28,14 @@ Event* Event::make_shared(PageFile& pages) {
         }
         return nullptr;
     }
-    auto* event = new Event;
+    auto* event = new Event(external);
     event->state_ = new (state) EventState;
     event->pages_ = &pages;
     event->offset_ = *offset;
     return event;
 }
 
-Event* Event::open(uint64_t handle, std::string* error) {
+Event* Event::open(uint64_t handle, std::string* error, bool external) {
     const auto found = open_foreign(handle, error);
     if (!found) {
         return nullptr;
@@ -45,8 +45,9 @@ Event* Event::open(uint64_t handle, std::string* error) {
         *error = "no address space for an event";
         return nullptr;
     }
-    auto* event = new Event;
+    auto* event = new Event(external);
     event->state_ = state;
+    event->offset_ = found->offset;
     event->owner_ = found->pid;
     event->owner_start_ = start_time_of(found->pid);
     return event;
@@ -83,26 +84,39 @@ bool Event::is_complete(uint64_t number, int64_t* device_ns) const {
 }
 
 template <typename Over>
-int64_t Event::wait_until(Over over) const {
+std::optional<int64_t> Event::wait_until(Over over, int32_t timeout_ms) const {
     if (!over()) {
+        const int64_t end_ns = timeout_ms < 0 ? INT64_MAX : wall_now_ns() + timeout_ms * int64_t{1'000'000};
+        bool in_time = true;
         state_->waiters.fetch_add(1);
         for (uint32_t seen = state_->bell.load(); !over(); seen = state_->bell.load()) {
             futex_nap(state_->bell, seen);
             if (owner_ != 0 && start_time_of(owner_) != owner_start_) {
                 break;
             }
+            if (wall_now_ns() >= end_ns) {
+                in_time = over();
+                break;
+            }
         }
         state_->waiters.fetch_sub(1);
+        if (!in_time) {
+            return std::nullopt;
+        }
     }
     return state_->device_ns.load();
 }
 
-int64_t Event::wait(uint64_t number) const {
-    return wait_until([&] { return state_->completed.load() >= number; });
+std::optional<int64_t> Event::wait(uint64_t number, int32_t timeout_ms) const {
+    return wait_until([&] { return state_->completed.load() >= number; }, timeout_ms);
 }
 
-int64_t Event::await() const {
-    return wait_until([&] { return state_->set.load() != 0; });
+std::optional<int64_t> Event::await(int32_t timeout_ms) const {
+    return wait_until([&] { return state_->set.load() != 0; }, timeout_ms);
+}
+
+std::optional<int64_t> Event::take(int32_t timeout_ms) {
+    return wait_until([&] { return state_->set.exchange(0) != 0; }, timeout_ms);
 }
 
 }  // namespace softnpu

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace softnpu {
@@ -31,9 +32,9 @@ class Event {
     Event(const Event&) = delete;
     Event& operator=(const Event&) = delete;
     // An event that other processes can open, in a page of `pages`; nullptr when there is none.
-    static Event* make_shared(PageFile& pages);
+    static Event* make_shared(PageFile& pages, bool external = false);
     // The event of another process; nullptr with one line in `error`.
-    static Event* open(uint64_t handle, std::string* error);
+    static Event* open(uint64_t handle, std::string* error, bool external = false);
 
     void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
     void release() {
@@ -44,10 +45,14 @@ class Event {
 
     // For Event::open in another process; 0: was not made to be shared.
     uint64_t handle();
+    // The number of its page among those of its process.
+    uint64_t page() const { return offset_ / 4096; }
 
     // An external event is a flag: records set it, a reset clears it, and a captured graph awaits it when it runs.
     bool external() const { return external_; }
-    int64_t await() const;
+    std::optional<int64_t> await(int32_t timeout_ms = -1) const;
+    // As await, and clears the flag: of several that wait one gets it.
+    std::optional<int64_t> take(int32_t timeout_ms = -1);
     void reset() { state_->set.store(0); }
     // The capture that it was recorded in, 0 for none: who waits for it then takes part in the capture.
     std::atomic<uint32_t> capture{0};
@@ -59,12 +64,13 @@ class Event {
     // Number of the newest record; 0 when never recorded.
     uint64_t newest() const { return state_->expected.load(); }
     bool is_complete(uint64_t number, int64_t* device_ns) const;
-    // Blocks until record `number` is complete, or the process whose event it is has ended; returns its device time.
-    int64_t wait(uint64_t number) const;
+    // Blocks until record `number` is complete, or the process whose event it is has ended; returns its device time,
+    // nothing when `timeout_ms` (< 0: for ever) went by.
+    std::optional<int64_t> wait(uint64_t number, int32_t timeout_ms = -1) const;
 
   private:
     template <typename Over>
-    int64_t wait_until(Over over) const;
+    std::optional<int64_t> wait_until(Over over, int32_t timeout_ms) const;
 
     const bool external_ = false;
     EventState own_;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -41,6 +42,9 @@ class Process {
     PageFile& event_pages() { return event_pages_; }  // of the events that other processes can open
     Stream* resolve(aclrtStream stream);              // nullptr stream: the current device's default stream
     aclError close(uint32_t index);                   // aclrtResetDevice
+
+    // How long a stream waits for an event, ms; < 0: for ever (aclrtSetOpWaitTimeout).
+    std::atomic<int32_t> wait_timeout_ms{-1};
 
   private:
     mutable std::mutex mutex_;

@@ -87,8 +87,9 @@ aclError Stream::record(Event& event) {
     return error;
 }
 
-aclError Stream::wait_for(Event& event) {
+aclError Stream::wait_for(Event& event, int32_t timeout_ms) {
     Task task{event.external() ? TaskKind::await : TaskKind::wait};
+    task.timeout_ms = timeout_ms;
     if (!event.external()) {
         Graph* graph = capture_of(event.capture.load());
         if (graph != nullptr && capture.load() == nullptr) {
@@ -100,6 +101,13 @@ aclError Stream::wait_for(Event& event) {
         }
     }
     task.event = &event;
+    return enqueue_held(task);
+}
+
+aclError Stream::take(Event& event, int32_t timeout_ms) {
+    Task task{TaskKind::take};
+    task.event = &event;
+    task.timeout_ms = timeout_ms;
     return enqueue_held(task);
 }
 
@@ -150,13 +158,11 @@ aclError Stream::synchronize(int32_t timeout_ms) {
     if (!in_time) {
         return fail(ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "stream %u not finished after %d ms", id_, timeout_ms);
     }
-    const std::string error = std::exchange(error_, {});
+    const aclError error = std::exchange(error_, ACL_SUCCESS);
+    const std::string text = std::exchange(error_text_, {});
     lock.unlock();
     device_.wait_until(end_ns_);
-    if (!error.empty()) {
-        return fail(ACL_ERROR_RT_AICORE_EXCEPTION, "%s", error.c_str());
-    }
-    return ACL_SUCCESS;
+    return error == ACL_SUCCESS ? ACL_SUCCESS : fail(error, "%s", text.c_str());
 }
 
 void Stream::work() {
@@ -219,6 +225,7 @@ const char* type_of(const Task& task) {
             return "EVENT_RECORD";
         case TaskKind::wait:
         case TaskKind::await:
+        case TaskKind::take:
             return "EVENT_WAIT";
         case TaskKind::reset:
             return "EVENT_RESET";
@@ -264,12 +271,13 @@ Interval Stream::carry_out(const Task& task, Lane& lane) {
             task.event->complete(task.number, ready);
             break;
         case TaskKind::wait:
-            floor_ns_ = std::max(floor_ns_, task.event->wait(task.number));
-            span.end_ns = std::max(ready, floor_ns_);
+            span.end_ns = std::max(ready, waited(task, task.event->wait(task.number, task.timeout_ms)));
             break;
         case TaskKind::await:
-            floor_ns_ = std::max(floor_ns_, task.event->await());
-            span.end_ns = std::max(ready, floor_ns_);
+            span.end_ns = std::max(ready, waited(task, task.event->await(task.timeout_ms)));
+            break;
+        case TaskKind::take:
+            span.end_ns = std::max(ready, waited(task, task.event->take(task.timeout_ms)));
             break;
         case TaskKind::reset:
             task.event->reset();
@@ -295,8 +303,8 @@ void hand_back(const Task& task) {
 }
 
 Interval Stream::run_kernel(const Task& task, Lane& lane) {
-    const auto failed = [&](const char* error) {
-        note_error(std::string(task.kernel->name) + " failed on stream " + std::to_string(id_) + ": " + error);
+    const auto failed = [&](aclError code, const char* error) {
+        note_error(code, std::string(task.kernel->name) + " failed on stream " + std::to_string(id_) + ": " + error);
     };
     const bool skip_math = device_.device().skip_math();
     int64_t start = std::max(task.enqueued_ns, floor_ns_);
@@ -304,11 +312,11 @@ Interval Stream::run_kernel(const Task& task, Lane& lane) {
     if (task.kernel->meet != nullptr) {
         Turn turn{skip_math, device_.device().wall_ns(std::max(start, lane.horizon_ns())), {}};
         if (!task.kernel->meet(task.args.state, turn)) {
-            failed(turn.error);
+            failed(ACL_ERROR_RT_TASK_TIMEOUT, turn.error);  // as of a rank that others wait for in vain
         }
         start = std::max(start, device_.device().device_ns(turn.ready_ns));
     } else if (!skip_math && !task.kernel->execute(task.args.state, error, sizeof error)) {
-        failed(error);
+        failed(ACL_ERROR_RT_AICORE_EXCEPTION, error);
     }
     return lane.run(task.args.cost, task.blocks, start);
 }
@@ -319,10 +327,22 @@ Interval Stream::run_copy(const Task& task, Lane& lane) {
     return lane.run(copy.cost, 0, std::max(task.enqueued_ns, floor_ns_));
 }
 
-void Stream::note_error(const std::string& text) {
+// The device time at which a wait is over.
+int64_t Stream::waited(const Task& task, std::optional<int64_t> until) {
+    if (!until) {
+        note_error(ACL_ERROR_RT_TASK_TIMEOUT, "stream " + std::to_string(id_) + " waited " +
+                                                  std::to_string(task.timeout_ms) +
+                                                  " ms for an event or notify that nobody recorded");
+    }
+    floor_ns_ = std::max(floor_ns_, until.value_or(floor_ns_));
+    return floor_ns_;
+}
+
+void Stream::note_error(aclError code, const std::string& text) {
     const std::lock_guard lock(mutex_);
-    if (error_.empty()) {
-        error_ = text;
+    if (error_ == ACL_SUCCESS) {
+        error_ = code;
+        error_text_ = text;
     }
 }
 

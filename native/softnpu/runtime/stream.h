@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,8 +26,8 @@ class Event;
 class Graph;
 struct TaskGroup;
 
-// await and reset: of an external event, which is a flag that records set.
-enum class TaskKind : uint8_t { kernel, copy, fill, record, wait, host, await, reset, graph };
+// await, take and reset: of an external event, which is a flag that records set.
+enum class TaskKind : uint8_t { kernel, copy, fill, record, wait, host, await, take, reset, graph };
 
 // One entry of the queue. Plain data, so that enqueuing allocates nothing once the queue has grown.
 struct Task {
@@ -43,6 +44,7 @@ struct Task {
     int32_t value = 0;
     Event* event = nullptr;
     uint64_t number = 0;
+    int32_t timeout_ms = -1;  // of a wait; < 0: none
     void (*host)(void*) = nullptr;
     Graph* graph = nullptr;
 };
@@ -61,10 +63,11 @@ class Stream {
     // it gets an error.
     void close();
 
-    // The three fail with ACL_ERROR_RT_STREAM_CONTEXT on a closed stream.
+    // All fail with ACL_ERROR_RT_STREAM_CONTEXT on a closed stream.
     aclError enqueue(Task task);
     aclError record(Event& event);
-    aclError wait_for(Event& event);
+    aclError wait_for(Event& event, int32_t timeout_ms = -1);
+    aclError take(Event& event, int32_t timeout_ms);
     aclError reset(Event& event);
 
     // Between the two, what is enqueued takes the place of a captured group's tasks.
@@ -94,7 +97,8 @@ class Stream {
     aclError enqueue_held(const Task& task);
     Interval run_kernel(const Task& task, Lane& lane);
     Interval run_copy(const Task& task, Lane& lane);
-    void note_error(const std::string& text);
+    void note_error(aclError code, const std::string& text);
+    int64_t waited(const Task& task, std::optional<int64_t> until);
 
     DeviceState& device_;
     const uint32_t id_;
@@ -111,7 +115,8 @@ class Stream {
     bool stopping_ = false;
     TaskGroup* update_ = nullptr;
     size_t updated_ = 0;
-    std::string error_;  // of the first task that failed and has not been reported
+    aclError error_ = ACL_SUCCESS;  // of the first task that failed and has not been reported
+    std::string error_text_;
     std::atomic<int64_t> end_ns_{0};
     std::thread worker_;
 };

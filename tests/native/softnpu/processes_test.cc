@@ -3,6 +3,8 @@
 // Several processes on one device, and what is left when they are killed.
 #include <sys/wait.h>
 
+#include <array>
+#include <chrono>
 #include <csignal>
 #include <random>
 #include <thread>
@@ -73,26 +75,45 @@ TEST_F(SharedDevice, cores_come_back_from_a_killed_process) {
     EXPECT_LT(end, 10'000'000'000) << "not after the hour";
 }
 
-TEST_F(SharedDevice, killing_at_random_leaves_a_whole_state) {
+TEST_F(SharedDevice, killing_at_random_for_a_minute_leaves_a_whole_state_and_a_working_neighbour) {
     options_.paced = true;
     options_.scale = 1e-3;
     auto device = open();
     std::mt19937 random(7);
-    for (int round = 0; round < 40; ++round) {
-        const pid_t child = spawn(options_, [](Device& mine) {
-            std::thread([&mine] {
-                Lane lane(mine);
-                for (;;) {
-                    mine.reserve(1 << 20);
-                    lane.run(cube_task(1e-6), 24, 0);
-                    mine.release(1 << 19);
-                }
-            }).detach();
-        });
+    const auto busy = [](Device& mine) {
+        std::thread([&mine] {
+            Lane lane(mine);
+            for (;;) {
+                mine.reserve(1 << 20);
+                lane.run(cube_task(1e-6), 24, 0);
+                mine.release(1 << 19);
+            }
+        }).detach();
+    };
+    Lane neighbour(*device);
+    std::array<pid_t, 3> children{};
+    int killed = 0;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (std::chrono::steady_clock::now() < end) {
+        pid_t& child = children[random() % children.size()];
+        if (child != 0) {
+            kill_and_wait(child);
+            ++killed;
+        }
+        child = spawn(options_, busy);
         usleep(random() % 3000);
-        kill_and_wait(child);
+        const int64_t before = device->now_ns();
+        const int64_t over = neighbour.run(cube_task(1e-6), 24, before).end_ns;
+        ASSERT_GT(over, before) << "after " << killed << " kills";
+        ASSERT_LE(device->memory_used(), device->memory_total()) << "after " << killed << " kills";
     }
-    EXPECT_EQ(device->memory_used(), 0u);
+    for (const pid_t child : children) {
+        if (child != 0) {
+            kill_and_wait(child);
+        }
+    }
+    EXPECT_GT(killed, 100);
+    EXPECT_EQ(device->memory_used(), 0U);
     EXPECT_TRUE(device->reserve(device->memory_total()));
 }
 

@@ -21,6 +21,7 @@ class Runtime : public ::testing::Test {
     ~Runtime() override {
         aclrtDestroyStream(first_);
         aclrtDestroyStream(second_);
+        EXPECT_EQ(aclFinalize(), ACL_SUCCESS);
     }
     aclrtStream first_ = nullptr;
     aclrtStream second_ = nullptr;
@@ -192,4 +193,48 @@ TEST_F(Runtime, a_copy_from_freed_or_foreign_memory_is_refused_and_named) {
               ACL_ERROR_RT_PARAM_INVALID);
     EXPECT_EQ(aclrtMemset(host, sizeof host, 1, sizeof host), ACL_ERROR_RT_PARAM_INVALID);
     EXPECT_EQ(aclrtMemset(device, sizeof host, 1, sizeof host), ACL_ERROR_RT_PARAM_INVALID);
+}
+
+TEST_F(Runtime, a_second_initialisation_and_a_second_end_are_told) {
+    EXPECT_EQ(aclInit(nullptr), ACL_ERROR_REPEAT_INITIALIZE);
+    EXPECT_NE(std::string(aclGetRecentErrMsg()).find("already"), std::string::npos);
+    EXPECT_EQ(aclFinalize(), ACL_SUCCESS);
+    EXPECT_EQ(aclFinalize(), ACL_ERROR_REPEAT_FINALIZE);
+    EXPECT_EQ(aclInit(nullptr), ACL_SUCCESS);
+}
+
+TEST_F(Runtime, a_wait_that_nobody_ends_is_an_error_when_its_time_is_over) {
+    aclrtNotify notify = nullptr;
+    ASSERT_EQ(aclrtCreateNotify(&notify, 0), ACL_SUCCESS);
+    ASSERT_EQ(aclrtWaitAndResetNotify(notify, first_, 1), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_ERROR_RT_TASK_TIMEOUT);
+    EXPECT_NE(std::string(aclGetRecentErrMsg()).find("1000 ms"), std::string::npos);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS) << "an error is told once";
+
+    aclrtEvent event = nullptr;
+    ASSERT_EQ(aclrtCreateEventExWithFlag(&event, ACL_EVENT_EXTERNAL), ACL_SUCCESS);
+    ASSERT_EQ(aclrtStreamWaitEventWithTimeout(first_, event, 200), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_ERROR_RT_TASK_TIMEOUT);
+    ASSERT_EQ(aclrtSetOpWaitTimeout(1), ACL_SUCCESS);
+    ASSERT_EQ(aclrtStreamWaitEvent(first_, event), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_ERROR_RT_TASK_TIMEOUT);
+    ASSERT_EQ(aclrtSetOpWaitTimeout(0), ACL_SUCCESS);
+    aclrtDestroyEvent(event);
+    aclrtDestroyNotify(notify);
+}
+
+TEST_F(Runtime, a_record_of_a_notify_lets_one_wait_through) {
+    std::atomic<int> passed{0};
+    aclrtNotify notify = nullptr;
+    ASSERT_EQ(aclrtCreateNotify(&notify, 0), ACL_SUCCESS);
+    for (int round = 1; round <= 100; ++round) {
+        ASSERT_EQ(aclrtWaitAndResetNotify(notify, first_, 0), ACL_SUCCESS);
+        ASSERT_EQ(aclrtLaunchHostFunc(first_, count, &passed), ACL_SUCCESS);
+        ASSERT_EQ(aclrtRecordNotify(notify, second_), ACL_SUCCESS);
+        ASSERT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
+        ASSERT_EQ(passed.load(), round);
+    }
+    ASSERT_EQ(aclrtWaitAndResetNotify(notify, first_, 1), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_ERROR_RT_TASK_TIMEOUT) << "the record was taken";
+    aclrtDestroyNotify(notify);
 }

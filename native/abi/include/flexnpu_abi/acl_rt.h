@@ -242,6 +242,17 @@ ACL_API aclError aclrtGetEventAvailNum(uint32_t* eventCount);
 ACL_API aclError aclrtIpcGetEventHandle(aclrtEvent event, aclrtIpcEventHandle* handle);
 ACL_API aclError aclrtIpcOpenEventHandle(aclrtIpcEventHandle handle, aclrtEvent* event);
 
+/* Notify: one task waits for what another recorded, on whatever stream, device or process */
+ACL_API aclError aclrtCreateNotify(aclrtNotify* notify, uint64_t flag);
+ACL_API aclError aclrtDestroyNotify(aclrtNotify notify);
+ACL_API aclError aclrtRecordNotify(aclrtNotify notify, aclrtStream stream);
+ACL_API aclError aclrtWaitAndResetNotify(aclrtNotify notify, aclrtStream stream, uint32_t timeout);
+ACL_API aclError aclrtGetNotifyId(aclrtNotify notify, uint32_t* notifyId);
+ACL_API aclError aclrtNotifyBatchReset(aclrtNotify* notifies, size_t num);
+ACL_API aclError aclrtNotifyGetExportKey(aclrtNotify notify, char* key, size_t len, uint64_t flags);
+ACL_API aclError aclrtNotifyImportByKey(aclrtNotify* notify, const char* key, uint64_t flags);
+ACL_API aclError aclrtNotifySetImportPid(aclrtNotify notify, int32_t* pid, size_t num);
+
 /* Kernels and launches */
 ACL_API aclError aclrtBinaryLoadFromFile(const char* binPath, aclrtBinaryLoadOptions* options,
                                          aclrtBinHandle* binHandle);

@@ -265,6 +265,8 @@ extern "C" {
 /* Handles: opaque, made and destroyed by the runtime */
 typedef void* aclrtStream;
 typedef void* aclrtEvent;
+typedef void* aclrtNotify;
+typedef void* aclrtNotify;
 typedef void* aclrtContext;
 typedef int aclError;
 typedef void* aclrtTaskGrp;
