@@ -17,7 +17,7 @@ from pathlib import Path
 from flexnpu.errors import BackendError
 
 STATE_MAGIC = 0x55504E53
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 # magic, version, size, soc, clock sequence, scale, wall origin, device origin, paced, skip math, memory total and used,
 # cube and vector cores, offsets of the process and lane tables

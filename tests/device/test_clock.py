@@ -67,7 +67,7 @@ def test_state_is_read_and_scaled_from_outside(on_device, state_dir):
 def test_a_state_of_another_version_is_refused_by_name(tmp_path):
     path = tmp_path / "device0"
     path.write_bytes(struct.pack("<IIQ", softnpu.STATE_MAGIC, 99, 4096).ljust(4096, b"\0"))
-    with pytest.raises(softnpu.StateError, match=r"device0.*version 99.*version 1"):
+    with pytest.raises(softnpu.StateError, match=rf"device0.*version 99.*version {softnpu.STATE_VERSION}"):
         softnpu.read_state(path)
 
 

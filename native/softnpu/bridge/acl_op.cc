@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libacl_op_compiler.so: operators that a program runs by name. The table of them is in libopapi.so.
+// libacl_op_compiler.so: operators that a program runs by name. The table of them is in libopapi.so, which is loaded at
+// the first such call: torch_npu links this library, and it must load beside a torch that libopapi.so was not built
+// for, so that aclInit can say so.
+#include <dlfcn.h>
 #include <flexnpu_abi/acl_op.h>
 
 #include <cstring>
 
-#include "ops/compiled.h"
+#include "ops/named_call.h"
 #include "runtime/status.h"
 
 namespace {
@@ -14,6 +17,17 @@ template <typename T, typename U = T>
 aclError set_list(aclopAttr* attr, const char* name, int count, const T* values) {
     attr->values[name] = std::vector<U>(values, values + count);
     return ACL_SUCCESS;
+}
+
+// libopapi.so's softnpu_run_compiled; null, with the reason as the message, when it cannot be loaded.
+decltype(&softnpu_run_compiled) run_compiled() {
+    static void* const library = dlopen("libopapi.so", RTLD_NOW);
+    if (library == nullptr) {
+        softnpu::fail(ACL_ERROR_INTERNAL_ERROR, "operators by name need libopapi.so: %s", dlerror());
+        return nullptr;
+    }
+    static const auto run = reinterpret_cast<decltype(&softnpu_run_compiled)>(dlsym(library, "softnpu_run_compiled"));
+    return run;
 }
 
 }  // namespace
@@ -102,16 +116,18 @@ aclError aclopCompileAndExecute(const char* type, int inputs, const aclTensorDes
                                 const aclTensorDesc* const output_descs[], aclDataBuffer* const output_data[],
                                 const aclopAttr* attr, aclopEngineType, aclopCompileType, const char*,
                                 aclrtStream stream) {
-    return softnpu::run_compiled(type, inputs, input_descs, input_data, outputs, output_descs, output_data, attr,
-                                 stream);
+    const auto run = run_compiled();
+    return run == nullptr
+               ? ACL_ERROR_INTERNAL_ERROR
+               : run(type, inputs, input_descs, input_data, outputs, output_descs, output_data, attr, stream);
 }
 // The outputs' sizes are known before the run: none of the operators in the table decides them.
 aclError aclopCompileAndExecuteV2(const char* type, int inputs, aclTensorDesc* input_descs[],
                                   aclDataBuffer* input_data[], int outputs, aclTensorDesc* output_descs[],
-                                  aclDataBuffer* output_data[], aclopAttr* attr, aclopEngineType, aclopCompileType,
-                                  const char*, aclrtStream stream) {
-    return softnpu::run_compiled(type, inputs, input_descs, input_data, outputs, output_descs, output_data, attr,
-                                 stream);
+                                  aclDataBuffer* output_data[], aclopAttr* attr, aclopEngineType engine,
+                                  aclopCompileType flag, const char* path, aclrtStream stream) {
+    return aclopCompileAndExecute(type, inputs, input_descs, input_data, outputs, output_descs, output_data, attr,
+                                  engine, flag, path, stream);
 }
 
 // The compiler of single operators is off: every operator is an aclnn call. torch_npu asks for this option at start.

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -86,14 +87,16 @@ class Lane {
     // Paced: places the task and returns when it takes place, at about its end: the caller may run ahead of it by
     // kSlack, so that short tasks do not pay a wake-up each. A caller that wakes late loses nothing: the next task
     // starts where this one ended. Free clock: it ends now. `blocks` is clamped to the device's cores; DMA takes none.
-    Interval run(const Cost& cost, uint32_t blocks, int64_t not_before_ns);
+    // What of `touched` lies in the L2 does not come from the HBM, in that part of the task's bytes.
+    Interval run(const Cost& cost, uint32_t blocks, int64_t not_before_ns, std::span<const Touched> touched = {});
     int64_t horizon_ns() const { return horizon_ns_.load(std::memory_order_relaxed); }
 
   private:
     static constexpr int64_t kSlackNs = 200'000;  // wall
 
     bool claim_slot();
-    int64_t place(const Cost& cost, uint32_t cores, int64_t ready_ns);
+    int64_t place(Cost cost, uint32_t cores, int64_t ready_ns, std::span<const Touched> touched);
+    double from_l2(std::span<const Touched> touched) const;
     void pace(int64_t end_ns) const;
 
     Device& device_;

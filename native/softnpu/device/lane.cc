@@ -112,15 +112,26 @@ bool Lane::claim_slot() {
     return false;
 }
 
+// Which part of them lies in the L2, where all of them lie afterwards.
+double Lane::from_l2(std::span<const Touched> touched) const {
+    uint64_t bytes = 0;
+    for (const Touched& piece : touched) {
+        bytes += piece.bytes;
+    }
+    const uint64_t found = use(device_.state_->l2, device_.soc_.l2_bytes, device_.process_, touched);
+    return bytes == 0 ? 0.0 : static_cast<double>(found) / static_cast<double>(bytes);
+}
+
 // Its start.
-int64_t Lane::place(const Cost& cost, uint32_t cores, int64_t ready_ns) {
+int64_t Lane::place(Cost cost, uint32_t cores, int64_t ready_ns, std::span<const Touched> touched) {
     const Soc& soc = device_.soc_;
     const double total = total_bandwidth(soc);
-    const double compute = compute_seconds(soc, cost, cores);
+    const StateLock lock(*device_.state_);
+    const double hit = cost.hbm_bytes * from_l2(touched);
+    const double compute = std::max(compute_seconds(soc, cost, cores), hit / l2_bandwidth(soc, cost, cores));
+    cost.hbm_bytes -= hit;
     const double alone = std::max(compute, cost.hbm_bytes / bandwidth(soc, cost, cores)) + cost.fixed_s;
     const double demand = alone > 0 ? cost.hbm_bytes / alone : 0.0;
-
-    const StateLock lock(*device_.state_);
     if (slot_ == kNobody && !claim_slot()) {
         horizon_ns_.store(ready_ns + std::llround(alone * 1e9));  // more lanes than slots: modelled alone
         return ready_ns;
@@ -158,14 +169,14 @@ void Lane::pace(int64_t end_ns) const {
     }
 }
 
-Interval Lane::run(const Cost& cost, uint32_t blocks, int64_t not_before_ns) {
+Interval Lane::run(const Cost& cost, uint32_t blocks, int64_t not_before_ns, std::span<const Touched> touched) {
     const int64_t ready = std::max(not_before_ns, horizon_ns());
     if (!device_.paced()) {
         horizon_ns_.store(device_.now_ns());
         return {ready, horizon_ns()};
     }
     const uint32_t cores = std::clamp(blocks, 1u, device_.soc_.cube_cores);
-    const int64_t start = place(cost, cores, ready);
+    const int64_t start = place(cost, cores, ready, touched);
     pace(horizon_ns());
     return {start, horizon_ns()};
 }

@@ -20,7 +20,7 @@ struct Cost {
     Unit unit;
     double cube_flops;
     double vector_flops;
-    double hbm_bytes;
+    double hbm_bytes;   // of its operands, wherever they lie
     double link_bytes;  // to or from the host
     double peer_bytes;  // to or from other devices
     double fixed_s;
@@ -30,10 +30,12 @@ struct Cost {
 // Seconds of the task by its computing alone, and bytes per second that it can move, on `blocks` cores.
 double compute_seconds(const Soc& soc, const Cost& cost, uint32_t blocks);
 double bandwidth(const Soc& soc, const Cost& cost, uint32_t blocks);
+// Of what lies in the L2. Not shared: it is wider than all cores together ask for.
+double l2_bandwidth(const Soc& soc, const Cost& cost, uint32_t blocks);
 // Of the whole device, shared by what runs side by side.
 double total_bandwidth(const Soc& soc);
 
-// Alone on the device.
+// Alone on the device, with nothing in the L2.
 double modelled_seconds(const Soc& soc, const Cost& cost, uint32_t blocks);
 
 }  // namespace softnpu

@@ -87,6 +87,7 @@ void reap(State& state) {
                 lane.process = kNobody;
             }
         }
+        forget(state.l2, index);
         slot.memory_used = 0;
         slot.pid = 0;
     }

@@ -14,10 +14,12 @@
 #include <cstdint>
 #include <string>
 
+#include "device/l2.h"
+
 namespace softnpu {
 
 constexpr uint32_t kStateMagic = 0x55504e53;  // "SNPU", little endian
-constexpr uint32_t kStateVersion = 1;
+constexpr uint32_t kStateVersion = 2;
 constexpr uint32_t kProcesses = 63;  // per device on A2/A3
 constexpr uint32_t kLanes = 512;
 constexpr uint32_t kNobody = UINT32_MAX;
@@ -62,6 +64,7 @@ struct State {
     pthread_mutex_t mutex;
     ProcessSlot processes[kProcesses];
     LaneSlot lanes[kLanes];
+    L2State l2;
 };
 
 static_assert(offsetof(State, scale) == 56 && offsetof(State, memory_total) == 88 &&

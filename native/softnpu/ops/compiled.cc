@@ -51,9 +51,13 @@ std::vector<int64_t> CompiledCall::list_in(size_t i) const {
     return {values.data_ptr<int64_t>(), values.data_ptr<int64_t>() + values.numel()};
 }
 
-aclError run_compiled(const char* type, int inputs, const aclTensorDesc* const input_descs[],
-                      const aclDataBuffer* const input_data[], int outputs, const aclTensorDesc* const output_descs[],
-                      const aclDataBuffer* const output_data[], const aclopAttr* attributes, aclrtStream stream) {
+}  // namespace softnpu
+
+aclError softnpu_run_compiled(const char* type, int inputs, const aclTensorDesc* const input_descs[],
+                              const aclDataBuffer* const input_data[], int outputs,
+                              const aclTensorDesc* const output_descs[], aclDataBuffer* const output_data[],
+                              const aclopAttr* attributes, aclrtStream stream) {
+    using namespace softnpu;
     const auto found = table().find(type);
     if (found == table().end()) {
         return fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT,
@@ -89,5 +93,3 @@ aclError run_compiled(const char* type, int inputs, const aclTensorDesc* const i
     const aclError error = builder.finish(&workspace, &executor);
     return error == ACL_SUCCESS ? launch(*found->second, executor, stream) : error;
 }
-
-}  // namespace softnpu

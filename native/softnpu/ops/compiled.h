@@ -8,35 +8,14 @@
 // A body sees the inputs in(i), the outputs out(i) and the attributes; an input that was not given is undefined.
 #pragma once
 
-#include <flexnpu_abi/acl_op.h>
-
 #include <map>
 #include <memory>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "ops/named_call.h"
 #include "ops/op.h"
-
-using AttributeValue = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
-                                    std::vector<uint8_t>, std::vector<std::vector<int64_t>>>;
-
-struct aclopAttr {
-    std::map<std::string, AttributeValue> values;
-};
-
-// Elements lie in their logical order whatever the format, so the sizes are those that the description was made with.
-struct aclTensorDesc {
-    aclDataType dtype = ACL_DT_UNDEFINED;
-    aclFormat format = ACL_FORMAT_UNDEFINED;
-    std::vector<int64_t> sizes;
-    bool on_host = false;
-};
-
-struct aclDataBuffer {
-    void* data;
-    size_t bytes;
-};
 
 namespace softnpu {
 
@@ -78,14 +57,6 @@ class CompiledCall {
 struct CompiledOperator {
     CompiledOperator(const char* type, const Operator& op);
 };
-
-// ACL_ERROR_RT_FEATURE_NOT_SUPPORT, with its name in the message, for a type that is not in the table.
-__attribute__((visibility("default"))) aclError run_compiled(const char* type, int inputs,
-                                                             const aclTensorDesc* const input_descs[],
-                                                             const aclDataBuffer* const input_data[], int outputs,
-                                                             const aclTensorDesc* const output_descs[],
-                                                             const aclDataBuffer* const output_data[],
-                                                             const aclopAttr* attributes, aclrtStream stream);
 
 }  // namespace softnpu
 

@@ -11,6 +11,7 @@
 #include <exception>
 
 #include "ops/cache.h"
+#include "ops/cost.h"
 #include "ops/errors.h"
 #include "ops/overflow.h"
 #include "runtime/status.h"
@@ -178,5 +179,20 @@ bool run_kernel(void* executor, char* error, uint32_t size) {
 }
 
 void drop_kernel(void* executor) { delete static_cast<aclOpExecutor*>(executor); }
+
+uint32_t touched_by_kernel(const void* executor, Touched* list, uint32_t room) {
+    const auto* call = static_cast<const aclOpExecutor*>(executor);
+    uint32_t count = 0;
+    for (size_t i = 0; i < call->addresses.size() && count < room; ++i) {
+        const aclTensor& tensor = call->plan->tensors[i];
+        const auto item = static_cast<int64_t>(element_size(tensor.dtype));
+        if (!tensor.on_host && call->addresses[i] != nullptr) {
+            const auto address = reinterpret_cast<uint64_t>(call->addresses[i]);
+            list[count++] = {address + static_cast<uint64_t>(tensor.offset * item),
+                             static_cast<uint64_t>(view_bytes(tensor))};
+        }
+    }
+    return count;
+}
 
 }  // namespace softnpu

@@ -85,9 +85,10 @@ aclnnStatus launch(const Operator& op, aclOpExecutor* executor, aclrtStream stre
 
 bool run_kernel(void* executor, char* error, uint32_t size);
 void drop_kernel(void* executor);
+uint32_t touched_by_kernel(const void* executor, Touched* list, uint32_t room);
 
 constexpr Operator make_operator(const char* name, void (*run)(const aclOpExecutor&), CostFunction cost) {
-    return {name, run, cost, {kKernelMagic, name, run_kernel, drop_kernel}};
+    return {name, run, cost, {kKernelMagic, name, run_kernel, drop_kernel, nullptr, touched_by_kernel}};
 }
 
 }  // namespace softnpu

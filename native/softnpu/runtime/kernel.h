@@ -37,6 +37,8 @@ struct Kernel {
     // Of a collective, in place of execute: takes part in it, also when math is skipped. false with a line in the
     // turn's error.
     bool (*meet)(void* state, Turn& turn) = nullptr;
+    // Writes what a launch reads and writes, at most `room` of it, and returns how many it wrote.
+    uint32_t (*touched)(const void* state, Touched* list, uint32_t room) = nullptr;
 };
 
 }  // namespace softnpu

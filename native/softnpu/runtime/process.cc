@@ -2,6 +2,7 @@
 #include "runtime/process.h"
 
 #include "runtime/status.h"
+#include "runtime/versions.h"
 
 namespace softnpu {
 namespace {
@@ -19,7 +20,9 @@ aclError Process::ready() {
     const std::lock_guard lock(mutex_);
     if (!read_) {
         read_ = true;
-        read_options(&options_, &problem_);
+        if (read_options(&options_, &problem_)) {
+            problem_ = torch_mismatch();
+        }
         for (uint32_t index = 0; index < primary_.size(); ++index) {
             primary_[index] = {index, true};
         }

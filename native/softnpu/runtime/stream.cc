@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/stream.h"
 
+#include <array>
 #include <chrono>
 #include <utility>
 
@@ -12,6 +13,11 @@
 #include "runtime/status.h"
 
 namespace softnpu {
+namespace {
+
+constexpr uint32_t kMostTouched = 64;  // of an operator over a list, the first so many say how much of it the L2 has
+
+}  // namespace
 
 Stream::Stream(DeviceState& device, uint32_t id) : device_(device), id_(id), worker_([this] { work(); }) {}
 
@@ -318,7 +324,12 @@ Interval Stream::run_kernel(const Task& task, Lane& lane) {
     } else if (!skip_math && !task.kernel->execute(task.args.state, error, sizeof error)) {
         failed(ACL_ERROR_RT_AICORE_EXCEPTION, error);
     }
-    return lane.run(task.args.cost, task.blocks, start);
+    std::array<Touched, kMostTouched> touched;
+    const bool paced = device_.device().paced();  // the L2 is of no account otherwise
+    const uint32_t count = paced && task.kernel->touched != nullptr
+                               ? task.kernel->touched(task.args.state, touched.data(), touched.size())
+                               : 0;
+    return lane.run(task.args.cost, task.blocks, start, {touched.data(), count});
 }
 
 Interval Stream::run_copy(const Task& task, Lane& lane) {

@@ -112,6 +112,31 @@ TEST_F(Lanes, a_copy_takes_no_cores) {
     EXPECT_EQ(copying.run(copy, 0, start_).end_ns, start_ + model(copy, 1));
 }
 
+TEST_F(Lanes, what_the_l2_holds_is_read_faster) {
+    Lane lane(*device_);
+    const Cost task = memory_task(20e-6);
+    const Touched operand{1 << 20, static_cast<uint64_t>(task.hbm_bytes)};
+    const int64_t cold = lane.run(task, 24, start_, {&operand, 1}).end_ns - start_;
+    EXPECT_EQ(cold, model(task, 24));
+    const Interval warm = lane.run(task, 24, start_, {&operand, 1});
+    EXPECT_NEAR(static_cast<double>(cold) / static_cast<double>(warm.end_ns - warm.start_ns), 3.5, 0.01);
+}
+
+TEST_F(Lanes, what_passes_through_the_l2_is_read_from_memory_each_time) {
+    Lane lane(*device_);
+    const Touched weights{1 << 20, device_->soc().l2_bytes + 1};
+    const Touched activations{1ULL << 40, 1 << 20};
+    Cost task = memory_task(0);
+    task.hbm_bytes = static_cast<double>(weights.bytes);
+    lane.run(memory_task(1e-6), 24, start_, {&activations, 1});
+    for (int i = 0; i < 3; ++i) {
+        const Interval pass = lane.run(task, 24, start_, {&weights, 1});
+        EXPECT_EQ(pass.end_ns - pass.start_ns, model(task, 24));
+    }
+    const Interval after = lane.run(memory_task(1e-6), 24, start_, {&activations, 1});
+    EXPECT_EQ(after.end_ns - after.start_ns, model(memory_task(1e-6), 24)) << "they pushed everything else out";
+}
+
 TEST(FreeClock, returns_at_once) {
     DeviceOptions options;
     options.soc = find_soc("Ascend910B2");
