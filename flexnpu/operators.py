@@ -27,8 +27,16 @@ _REASONS = (
         re.compile(r"Nsa|Sparse|Lightning|Floyd|DeltaRule|Mhc|CausalConv|MlaProlog"),
         "attention and mixing of single models: not yet",
     ),
-    (re.compile(r"LSTM|Lstm|GRU"), "recurrent cells: not yet"),
-    (re.compile(r"Nz|NZ"), "weights in the cube's own layout: not yet"),
+    (
+        re.compile(r"Iou|IoU|ROI|Roi|NonMaxSuppression|Boxes|Images|Deformable|Swin|Custom$"),
+        "detection and image models of their own time: not yet",
+    ),
+    (
+        re.compile(r"Compress|Abft|Obfuscation|Hans|SilentCheck|PrecisionCompare|Elastic"),
+        "checks and codecs of the chip",
+    ),
+    (re.compile(r"Quant|Nz|NZ"), "fused quantised forms: not yet"),
+    (re.compile(r"Apply|FusedAdam"), "steps of optimisers in one: not yet"),
 )
 _OTHER = "not yet"
 

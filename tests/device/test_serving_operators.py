@@ -124,3 +124,59 @@ print(json.dumps([torch.isfinite(found).tolist(), found[1, 2].item()]))
 """)
     assert kept == [[False, True, True, False], [False, False, True, False]]
     assert alone == 5.0
+
+
+def test_experts_with_a_gate_are_quantised_row_by_row(on_device):
+    apart = on_device("""
+torch.manual_seed(0)
+experts, rows, width, inner = 3, 10, 32, 64
+x, w = torch.randn(rows, width), torch.randn(experts, width, inner)
+x_scale = x.abs().amax(1) / 127
+w_scale = w.abs().amax(1) / 127
+xq, wq = (x / x_scale[:, None]).round().to(torch.int8), (w / w_scale[:, None]).round().to(torch.int8)
+ends = torch.tensor([4, 4, 9])
+y, scale, _ = torch_npu.npu_grouped_matmul_swiglu_quant(xq.npu(), wq.npu(), ends.npu(), w_scale.npu(), x_scale.npu())
+found = y.cpu().float()[:9] * scale.cpu()[:9, None]
+parts, start = [], 0
+for expert, end in enumerate(ends.tolist()):
+    a, b = (x[start:end] @ w[expert]).chunk(2, -1)
+    parts.append(torch.nn.functional.silu(a) * b)
+    start = end
+wanted = torch.cat(parts)
+print(json.dumps(((found - wanted).abs().max() / wanted.abs().max()).item()))
+""")
+    assert apart < 0.05  # eight bits in, eight bits out
+
+
+def test_weights_in_the_cubes_own_layout_multiply_as_others_do(on_device):
+    apart = on_device("""
+torch.manual_seed(0)
+torch.npu.config.allow_internal_format = True
+x, w, b = torch.randn(5, 64), torch.randn(64, 32), torch.randn(32)
+nz = torch_npu.npu_format_cast(w.half().npu(), 29)
+found = [x.half().npu() @ nz, torch.addmm(b.half().npu(), x.half().npu(), nz),
+         torch.nn.functional.linear(x.half().npu(), torch_npu.npu_format_cast(w.t().contiguous().half().npu(), 29))]
+wanted = [x @ w, x @ w + b, x @ w]
+print(json.dumps([torch_npu.get_npu_format(nz) == 29,
+                  max((a.cpu().float() - b).abs().max().item() for a, b in zip(found, wanted))]))
+""")
+    assert apart[0]
+    assert apart[1] < 0.1  # fp16's rounding of sums of 64
+
+
+def test_padding_goes_round(on_device):
+    apart = on_device("""
+torch.manual_seed(0)
+worst = []
+for shape, padding in (((2, 3, 5, 6), (1, 2, 3, 0)), ((2, 3, 4, 5, 6), (1, 2, 0, 3, 2, 1))):
+    cpu = torch.randn(shape, requires_grad=True)
+    npu = cpu.detach().npu().requires_grad_()
+    answers = []
+    for x in (cpu, npu):
+        y = torch.nn.functional.pad(x, padding, mode="circular")
+        (y * torch.arange(y.numel(), device=y.device).view(y.shape).cos()).sum().backward()
+        answers.append((y.detach().cpu(), x.grad.cpu()))
+    worst += [(a - b).abs().max().item() for a, b in zip(*answers)]
+print(json.dumps(max(worst)))
+""")
+    assert apart < 1e-5

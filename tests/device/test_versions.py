@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from flexnpu.backend import SoftwareOptions, software_environment
@@ -16,9 +16,7 @@ from flexnpu.cli.environment import merged
 
 def other_torch_npu(directory: Path, version: str) -> Path:
     """The installed torch_npu, linked file by file, that says it is of another version."""
-    spec = importlib.util.find_spec("torch_npu")
-    assert spec is not None and spec.origin is not None
-    installed = Path(spec.origin).parent
+    installed = Path(sysconfig.get_path("platlib")) / "torch_npu"
     shutil.copytree(installed, directory / "torch_npu", copy_function=os.symlink)
     libraries = installed.with_name("torch_npu.libs")
     if libraries.exists():

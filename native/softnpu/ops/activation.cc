@@ -90,6 +90,23 @@ OP(aclnnMish, In(self), Out(out)) { out.copy_(at::mish(wide(self))); }
 OP(aclnnInplaceMish, Out(self)) { self.copy_(at::mish(wide(self))); }
 OP(aclnnMishBackward, In(grad), In(self), Out(out)) { out.copy_(at::mish_backward(wide(grad), wide(self))); }
 
+OP(aclnnSelu, In(self), Out(out)) { out.copy_(at::selu(wide(self))); }
+OP(aclnnInplaceSelu, Out(self)) { self.copy_(at::selu(wide(self))); }
+OP(aclnnSeluBackward, In(grad), In(result), Out(out)) {
+    constexpr double kAlpha = 1.6732632423543772848170429916717;
+    constexpr double kScale = 1.0507009873554804934193349852946;
+    out.copy_(at::elu_backward(wide(grad), kAlpha, kScale, 1, true, wide(result)));
+}
+OP(aclnnSoftsign, In(self), Out(out)) { out.copy_(wide(self) / (1 + wide(self).abs())); }
+OP(aclnnSoftsignBackward, In(grad), In(self), Out(out)) { out.copy_(wide(grad) / (1 + wide(self).abs()).square()); }
+OP(aclnnSwish, In(self), MaybeNum(beta), Out(out)) {
+    out.copy_(wide(self) * at::sigmoid(wide(self) * beta.value_or(1.0)));
+}
+OP(aclnnSwishBackward, In(grad), In(self), MaybeNum(beta), Out(out)) {
+    const at::Tensor factor = wide(self) * beta.value_or(1.0);
+    const at::Tensor s = at::sigmoid(factor);
+    out.copy_(wide(grad) * s * (1 + factor * (1 - s)));
+}
 OP(aclnnElu, In(self), Num(alpha), Num(scale), Num(input_scale), Out(out)) {
     out.copy_(at::elu(wide(self), alpha, scale, input_scale));
 }
@@ -139,7 +156,7 @@ OP(aclnnHardswishBackwardV2, In(grad), In(self), Out(out)) {
     out.copy_(at::hardswish_backward(wide(grad), wide(self)));
 }
 OP(aclnnHardsigmoid, In(self), Out(out)) { out.copy_(at::hardsigmoid(self.to(at::kFloat))); }
-OP(aclnnInplaceHardsigmoid, Out(self)) { self.copy_(at::hardsigmoid(wide(self))); }
+OP(aclnnInplaceHardsigmoid, Out(self)) { self.copy_(at::hardsigmoid(self.to(at::kFloat))); }
 OP(aclnnHardsigmoidBackward, In(grad), In(self), Out(out)) {
     out.copy_(at::hardsigmoid_backward(wide(grad), wide(self)));
 }

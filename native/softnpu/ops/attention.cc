@@ -29,7 +29,10 @@ struct Tail {
             ++layout;
         }
     }
-    int64_t integer(int from_layout) const { return std::get<int64_t>(plan.arguments[layout + from_layout]); }
+    int64_t integer(int from_layout) const {  // 0 where an older version has none
+        const auto* value = std::get_if<int64_t>(&plan.arguments[layout + from_layout]);
+        return value != nullptr ? *value : 0;
+    }
 };
 
 int64_t kv_heads_of(int64_t key_heads_or_width, int64_t query_width, int64_t heads, const std::string& layout) {
@@ -264,6 +267,37 @@ OP_COST(aclnnIncreFlashAttentionV4, inference_cost, In(query), List(key), List(v
     call.layout = layout;
     call.out = out;
     softnpu::attend(std::move(call));
+}
+
+// The same, as they were before they took so much.
+OP_COST(aclnnPromptFlashAttentionV2, inference_cost, In(query), In(key), In(value), In(shift), In(mask), Ints(lengths),
+        Ints(keyLengths), In(deq1), In(quant1), In(deq2), In(quant2), In(offset2), Int(heads), F64(scale), Int(before),
+        Int(after), Text(layout), Int(kvHeads), Int(sparse), Out(out)) {
+    aclnnPromptFlashAttentionV3_body(query, key, value, shift, mask, lengths, keyLengths, deq1, quant1, deq2, quant2,
+                                     offset2, heads, scale, before, after, layout, kvHeads, sparse, 0, out);
+}
+OP_COST(aclnnPromptFlashAttention, inference_cost, In(query), In(key), In(value), In(shift), In(mask), Ints(lengths),
+        Int(heads), F64(scale), Int(before), Int(after), Text(layout), Int(kvHeads), Out(out)) {
+    aclnnPromptFlashAttentionV3_body(query, key, value, shift, mask, lengths, {}, {}, {}, {}, {}, {}, heads, scale,
+                                     before, after, layout, kvHeads, 0, 0, out);
+}
+OP_COST(aclnnIncreFlashAttentionV3, inference_cost, In(query), List(key), List(value), In(shift), In(mask),
+        Ints(lengths), In(deq1), In(quant1), In(deq2), In(quant2), In(offset2), In(antiScale), In(antiOffset),
+        In(blocks), Int(heads), F64(scale), Text(layout), Int(kvHeads), Int(blockSize), Int(precise), Out(out)) {
+    aclnnIncreFlashAttentionV4_body(query, key, value, shift, mask, lengths, deq1, quant1, deq2, quant2, offset2,
+                                    antiScale, antiOffset, blocks, {}, heads, scale, layout, kvHeads, blockSize,
+                                    precise, out);
+}
+OP_COST(aclnnIncreFlashAttentionV2, inference_cost, In(query), List(key), List(value), In(shift), In(mask),
+        Ints(lengths), In(deq1), In(quant1), In(deq2), In(quant2), In(offset2), Int(heads), F64(scale), Text(layout),
+        Int(kvHeads), Out(out)) {
+    aclnnIncreFlashAttentionV4_body(query, key, value, shift, mask, lengths, deq1, quant1, deq2, quant2, offset2, {},
+                                    {}, {}, {}, heads, scale, layout, kvHeads, 0, 0, out);
+}
+OP_COST(aclnnIncreFlashAttention, inference_cost, In(query), List(key), List(value), In(shift), In(mask), Ints(lengths),
+        Int(heads), F64(scale), Text(layout), Int(kvHeads), Out(out)) {
+    aclnnIncreFlashAttentionV4_body(query, key, value, shift, mask, lengths, {}, {}, {}, {}, {}, {}, {}, {}, {}, heads,
+                                    scale, layout, kvHeads, 0, 0, out);
 }
 
 namespace {

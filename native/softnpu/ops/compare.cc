@@ -3,10 +3,12 @@
 // Comparison, logic, bits.
 #include "ops/op.h"
 
-#define COMPARE(Name, function)                                                                       \
-    OP(aclnn##Name##Tensor, In(self), In(other), Out(out)) { at::function##_out(out, self, other); }  \
-    OP(aclnn##Name##Scalar, In(self), Num(other), Out(out)) { out.copy_(at::function(self, other)); } \
-    OP(aclnnInplace##Name##Tensor, Out(self), In(other)) { self.function##_(other); }                 \
+#define BROADCAST(name, ...) OP_CHECKED(name, softnpu::check_broadcast, softnpu::vector_cost, __VA_ARGS__)
+
+#define COMPARE(Name, function)                                                                             \
+    BROADCAST(aclnn##Name##Tensor, In(self), In(other), Out(out)) { at::function##_out(out, self, other); } \
+    OP(aclnn##Name##Scalar, In(self), Num(other), Out(out)) { out.copy_(at::function(self, other)); }       \
+    BROADCAST(aclnnInplace##Name##Tensor, Out(self), In(other)) { self.function##_(other); }                \
     OP(aclnnInplace##Name##Scalar, Out(self), Num(other)) { self.function##_(other); }
 
 COMPARE(Eq, eq)
@@ -20,13 +22,13 @@ COMPARE(BitwiseOr, bitwise_or)
 COMPARE(BitwiseXor, bitwise_xor)
 
 OP(aclnnBitwiseNot, In(self), Out(out)) { at::bitwise_not_out(out, self); }
-OP(aclnnLogicalAnd, In(self), In(other), Out(out)) { at::logical_and_out(out, self, other); }
-OP(aclnnLogicalOr, In(self), In(other), Out(out)) { at::logical_or_out(out, self, other); }
-OP(aclnnLogicalXor, In(self), In(other), Out(out)) { at::logical_xor_out(out, self, other); }
+BROADCAST(aclnnLogicalAnd, In(self), In(other), Out(out)) { at::logical_and_out(out, self, other); }
+BROADCAST(aclnnLogicalOr, In(self), In(other), Out(out)) { at::logical_or_out(out, self, other); }
+BROADCAST(aclnnLogicalXor, In(self), In(other), Out(out)) { at::logical_xor_out(out, self, other); }
 OP(aclnnLogicalNot, In(self), Out(out)) { at::logical_not_out(out, self); }
 OP(aclnnInplaceLogicalNot, Out(self)) { self.logical_not_(); }
-OP(aclnnInplaceLogicalAnd, Out(self), In(other)) { self.logical_and_(other); }
-OP(aclnnInplaceLogicalOr, Out(self), In(other)) { self.logical_or_(other); }
+BROADCAST(aclnnInplaceLogicalAnd, Out(self), In(other)) { self.logical_and_(other); }
+BROADCAST(aclnnInplaceLogicalOr, Out(self), In(other)) { self.logical_or_(other); }
 OP(aclnnIsFinite, In(self), Out(out)) { out.copy_(at::isfinite(self)); }
 OP(aclnnIsInf, In(self), Out(out)) { out.copy_(at::isinf(self)); }
 OP(aclnnEqual, In(self), In(other), Out(out)) { out.fill_(at::equal(self, other)); }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The operators that torch_npu still runs by name, where it has no aclnn call for what it needs.
+#include <algorithm>
+
 #include "ops/compiled.h"
 #include "ops/overflow.h"
 
@@ -216,10 +218,19 @@ COMPILED(CdistGrad) {
     }
     put(out(0), each);
 }
+// Of x1 and x2 (n, c1, …), c1 in groups of 16 channels: so many groups of each from its offset on; channels past the
+// end are 0.
 COMPILED(StrideAdd) {
-    const int64_t length = integer("c1_len") * 16;
-    put(out(0), wide(in(0)).narrow(1, integer("x1_c1_offset") * 16, length) +
-                    wide(in(1)).narrow(1, integer("x2_c1_offset") * 16, length));
+    constexpr int64_t kGroup = 16;
+    const int64_t length = integer("c1_len") * kGroup;
+    at::Tensor sum = at::zeros(out(0).sizes());
+    const auto add = [&](const at::Tensor& x, int64_t offset) {
+        const int64_t there = std::clamp<int64_t>(x.size(1) - offset * kGroup, 0, length);
+        sum.narrow(1, 0, there).add_(wide(x).narrow(1, std::min(offset * kGroup, x.size(1)), there));
+    };
+    add(in(0), integer("x1_c1_offset"));
+    add(in(1), integer("x2_c1_offset"));
+    put(out(0), sum);
 }
 COMPILED(MaskedFillRange) {
     const auto start = list_in(1);

@@ -24,71 +24,74 @@ std::optional<c10::string_view> rounding(int64_t mode) {
     UNARY_OUT(Name, function) \
     OP(aclnnInplace##Name, Out(self)) { self.copy_(at::function(self)); }
 
+// Of several tensors.
+#define ELEMENTWISE(name, ...) OP_CHECKED(name, softnpu::check_elementwise, softnpu::vector_cost, __VA_ARGS__)
+
 }  // namespace
 
-OP(aclnnAdd, In(self), In(other), Num(alpha), Out(out)) {
+ELEMENTWISE(aclnnAdd, In(self), In(other), Num(alpha), Out(out)) {
     INTO(out, at::result_type(self, other), add, self, other, alpha);
 }
 OP(aclnnAdds, In(self), Num(other), Num(alpha), Out(out)) { out.copy_(at::add(self, other, alpha)); }
-OP(aclnnInplaceAdd, Out(self), In(other), Num(alpha)) {
+ELEMENTWISE(aclnnInplaceAdd, Out(self), In(other), Num(alpha)) {
     INTO(self, at::result_type(self, other), add, self, other, alpha);
 }
 OP(aclnnInplaceAdds, Out(self), Num(other), Num(alpha)) { self.copy_(at::add(self, other, alpha)); }
-OP(aclnnSub, In(self), In(other), Num(alpha), Out(out)) {
+ELEMENTWISE(aclnnSub, In(self), In(other), Num(alpha), Out(out)) {
     INTO(out, at::result_type(self, other), sub, self, other, alpha);
 }
 OP(aclnnSubs, In(self), Num(other), Num(alpha), Out(out)) { out.copy_(at::sub(self, other, alpha)); }
-OP(aclnnInplaceSub, Out(self), In(other), Num(alpha)) {
+ELEMENTWISE(aclnnInplaceSub, Out(self), In(other), Num(alpha)) {
     INTO(self, at::result_type(self, other), sub, self, other, alpha);
 }
 OP(aclnnInplaceSubs, Out(self), Num(other), Num(alpha)) { self.copy_(at::sub(self, other, alpha)); }
-OP(aclnnRsub, In(self), In(other), Num(alpha), Out(out)) { out.copy_(at::rsub(self, other, alpha)); }
+ELEMENTWISE(aclnnRsub, In(self), In(other), Num(alpha), Out(out)) { out.copy_(at::rsub(self, other, alpha)); }
 OP(aclnnRsubs, In(self), Num(other), Num(alpha), Out(out)) { out.copy_(at::rsub(self, other, alpha)); }
-OP(aclnnMul, In(self), In(other), Out(out)) { INTO(out, at::result_type(self, other), mul, self, other); }
+ELEMENTWISE(aclnnMul, In(self), In(other), Out(out)) { INTO(out, at::result_type(self, other), mul, self, other); }
 OP(aclnnMuls, In(self), Num(other), Out(out)) { out.copy_(at::mul(self, other)); }
-OP(aclnnInplaceMul, Out(self), In(other)) { INTO(self, at::result_type(self, other), mul, self, other); }
+ELEMENTWISE(aclnnInplaceMul, Out(self), In(other)) { INTO(self, at::result_type(self, other), mul, self, other); }
 OP(aclnnInplaceMuls, Out(self), Num(other)) { self.copy_(at::mul(self, other)); }
-OP(aclnnDiv, In(self), In(other), Out(out)) { INTO(out, at::result_type(self, other), div, self, other); }
+ELEMENTWISE(aclnnDiv, In(self), In(other), Out(out)) { INTO(out, at::result_type(self, other), div, self, other); }
 OP(aclnnDivs, In(self), Num(other), Out(out)) { out.copy_(at::div(self, other)); }
-OP(aclnnInplaceDiv, Out(self), In(other)) { INTO(self, at::result_type(self, other), div, self, other); }
+ELEMENTWISE(aclnnInplaceDiv, Out(self), In(other)) { INTO(self, at::result_type(self, other), div, self, other); }
 OP(aclnnInplaceDivs, Out(self), Num(other)) { self.copy_(at::div(self, other)); }
-OP(aclnnDivMod, In(self), In(other), I32(mode), Out(out)) { out.copy_(at::div(self, other, rounding(mode))); }
+ELEMENTWISE(aclnnDivMod, In(self), In(other), I32(mode), Out(out)) { out.copy_(at::div(self, other, rounding(mode))); }
 OP(aclnnDivMods, In(self), Num(other), I32(mode), Out(out)) { out.copy_(at::div(self, other, rounding(mode))); }
-OP(aclnnInplaceDivMod, Out(self), In(other), I32(mode)) { self.copy_(at::div(self, other, rounding(mode))); }
+ELEMENTWISE(aclnnInplaceDivMod, Out(self), In(other), I32(mode)) { self.copy_(at::div(self, other, rounding(mode))); }
 OP(aclnnInplaceDivMods, Out(self), Num(other), I32(mode)) { self.copy_(at::div(self, other, rounding(mode))); }
-OP(aclnnFloorDivide, In(self), In(other), Out(out)) { out.copy_(at::floor_divide(self, other)); }
+ELEMENTWISE(aclnnFloorDivide, In(self), In(other), Out(out)) { out.copy_(at::floor_divide(self, other)); }
 OP(aclnnFloorDivides, In(self), Num(other), Out(out)) { out.copy_(at::floor_divide(self, other)); }
 OP(aclnnInplaceFloorDivides, Out(self), Num(other)) { self.copy_(at::floor_divide(self, other)); }
-OP(aclnnRemainderTensorTensor, In(self), In(other), Out(out)) { out.copy_(at::remainder(self, other)); }
+ELEMENTWISE(aclnnRemainderTensorTensor, In(self), In(other), Out(out)) { out.copy_(at::remainder(self, other)); }
 OP(aclnnRemainderTensorScalar, In(self), Num(other), Out(out)) { out.copy_(at::remainder(self, other)); }
 OP(aclnnFmodScalar, In(self), Num(other), Out(out)) { out.copy_(at::fmod(self, other)); }
-OP(aclnnAddcmul, In(self), In(a), In(b), Num(value), Out(out)) { out.copy_(at::addcmul(self, a, b, value)); }
-OP(aclnnAddcdiv, In(self), In(a), In(b), Num(value), Out(out)) { out.copy_(at::addcdiv(self, a, b, value)); }
-OP(aclnnLerp, In(self), In(end), In(weight), Out(out)) { out.copy_(at::lerp(self, end, weight)); }
-OP(aclnnLerps, In(self), In(end), Num(weight), Out(out)) { out.copy_(at::lerp(self, end, weight)); }
-OP(aclnnMaximum, In(self), In(other), Out(out)) { out.copy_(at::maximum(self, other)); }
-OP(aclnnMinimum, In(self), In(other), Out(out)) { out.copy_(at::minimum(self, other)); }
-OP(aclnnAtan2, In(self), In(other), Out(out)) { out.copy_(at::atan2(self, other)); }
+ELEMENTWISE(aclnnAddcmul, In(self), In(a), In(b), Num(value), Out(out)) { out.copy_(at::addcmul(self, a, b, value)); }
+ELEMENTWISE(aclnnAddcdiv, In(self), In(a), In(b), Num(value), Out(out)) { out.copy_(at::addcdiv(self, a, b, value)); }
+ELEMENTWISE(aclnnLerp, In(self), In(end), In(weight), Out(out)) { out.copy_(at::lerp(self, end, weight)); }
+ELEMENTWISE(aclnnLerps, In(self), In(end), Num(weight), Out(out)) { out.copy_(at::lerp(self, end, weight)); }
+ELEMENTWISE(aclnnMaximum, In(self), In(other), Out(out)) { out.copy_(at::maximum(self, other)); }
+ELEMENTWISE(aclnnMinimum, In(self), In(other), Out(out)) { out.copy_(at::minimum(self, other)); }
+ELEMENTWISE(aclnnAtan2, In(self), In(other), Out(out)) { out.copy_(at::atan2(self, other)); }
 OP(aclnnAddV3, Num(self), In(other), Num(alpha), Out(out)) { out.copy_(at::add(at::mul(other, alpha), self)); }
 OP(aclnnAddRelu, In(self), In(other), Num(alpha), Out(out)) { out.copy_(at::relu(at::add(self, other, alpha))); }
 OP(aclnnInplaceAddRelu, Out(self), In(other), Num(alpha)) { self.copy_(at::add(self, other, alpha).relu_()); }
-OP(aclnnDivV3, In(self), In(other), Int(mode), Out(out)) { out.copy_(at::div(self, other, rounding(mode))); }
-OP(aclnnInplaceFloorDivide, Out(self), In(other)) { self.copy_(at::floor_divide(self, other)); }
+ELEMENTWISE(aclnnDivV3, In(self), In(other), Int(mode), Out(out)) { out.copy_(at::div(self, other, rounding(mode))); }
+ELEMENTWISE(aclnnInplaceFloorDivide, Out(self), In(other)) { self.copy_(at::floor_divide(self, other)); }
 OP(aclnnRemainderScalarTensor, Num(self), In(other), Out(out)) { out.copy_(at::remainder(self, other)); }
-OP(aclnnInplaceRemainderTensorTensor, Out(self), In(other)) { self.copy_(at::remainder(self, other)); }
+ELEMENTWISE(aclnnInplaceRemainderTensorTensor, Out(self), In(other)) { self.copy_(at::remainder(self, other)); }
 OP(aclnnInplaceRemainderTensorScalar, Out(self), Num(other)) { self.copy_(at::remainder(self, other)); }
-OP(aclnnFmodTensor, In(self), In(other), Out(out)) { out.copy_(at::fmod(self, other)); }
-OP(aclnnInplaceFmodTensor, Out(self), In(other)) { self.copy_(at::fmod(self, other)); }
+ELEMENTWISE(aclnnFmodTensor, In(self), In(other), Out(out)) { out.copy_(at::fmod(self, other)); }
+ELEMENTWISE(aclnnInplaceFmodTensor, Out(self), In(other)) { self.copy_(at::fmod(self, other)); }
 OP(aclnnInplaceFmodScalar, Out(self), Num(other)) { self.copy_(at::fmod(self, other)); }
-OP(aclnnInplaceAddcmul, Out(self), In(a), In(b), Num(value)) { self.copy_(at::addcmul(self, a, b, value)); }
-OP(aclnnInplaceAddcdiv, Out(self), In(a), In(b), Num(value)) { self.copy_(at::addcdiv(self, a, b, value)); }
-OP(aclnnInplaceLerp, Out(self), In(end), In(weight)) { self.copy_(at::lerp(self, end, weight)); }
-OP(aclnnInplaceLerps, Out(self), In(end), Num(weight)) { self.copy_(at::lerp(self, end, weight)); }
-OP(aclnnInplaceAtan2, Out(self), In(other)) { self.copy_(at::atan2(self, other)); }
-OP(aclnnGcd, In(self), In(other), Out(out)) { out.copy_(at::gcd(self, other)); }
+ELEMENTWISE(aclnnInplaceAddcmul, Out(self), In(a), In(b), Num(value)) { self.copy_(at::addcmul(self, a, b, value)); }
+ELEMENTWISE(aclnnInplaceAddcdiv, Out(self), In(a), In(b), Num(value)) { self.copy_(at::addcdiv(self, a, b, value)); }
+ELEMENTWISE(aclnnInplaceLerp, Out(self), In(end), In(weight)) { self.copy_(at::lerp(self, end, weight)); }
+ELEMENTWISE(aclnnInplaceLerps, Out(self), In(end), Num(weight)) { self.copy_(at::lerp(self, end, weight)); }
+ELEMENTWISE(aclnnInplaceAtan2, Out(self), In(other)) { self.copy_(at::atan2(self, other)); }
+ELEMENTWISE(aclnnGcd, In(self), In(other), Out(out)) { out.copy_(at::gcd(self, other)); }
 OP(aclnnHeaviside, In(self), In(values), Out(out)) { out.copy_(at::heaviside(self, values)); }
-OP(aclnnLogAddExp, In(self), In(other), Out(out)) { out.copy_(at::logaddexp(self, other)); }
-OP(aclnnLogAddExp2, In(self), In(other), Out(out)) { out.copy_(at::logaddexp2(self, other)); }
+ELEMENTWISE(aclnnLogAddExp, In(self), In(other), Out(out)) { out.copy_(at::logaddexp(self, other)); }
+ELEMENTWISE(aclnnLogAddExp2, In(self), In(other), Out(out)) { out.copy_(at::logaddexp2(self, other)); }
 OP(aclnnXLogYTensor, In(self), In(other), Out(out)) { out.copy_(at::xlogy(self, other)); }
 OP(aclnnXLogYScalarOther, In(self), Num(other), Out(out)) { out.copy_(at::xlogy(self, other)); }
 OP(aclnnXLogYScalarSelf, Num(self), In(other), Out(out)) { out.copy_(at::xlogy(self, other)); }
@@ -110,10 +113,10 @@ OP(aclnnAddN, List(tensors), Out(out)) {
 }
 
 OP(aclnnPowTensorScalar, In(self), Num(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
-OP(aclnnPowTensorTensor, In(self), In(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
+ELEMENTWISE(aclnnPowTensorTensor, In(self), In(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
 OP(aclnnPowScalarTensor, Num(self), In(exponent), Out(out)) { out.copy_(at::pow(self, exponent)); }
 OP(aclnnInplacePowTensorScalar, Out(self), Num(exponent)) { self.copy_(at::pow(self, exponent)); }
-OP(aclnnInplacePowTensorTensor, Out(self), In(exponent)) { self.copy_(at::pow(self, exponent)); }
+ELEMENTWISE(aclnnInplacePowTensorTensor, Out(self), In(exponent)) { self.copy_(at::pow(self, exponent)); }
 
 UNARY(Acos, acos)
 UNARY(Acosh, acosh)
@@ -154,7 +157,7 @@ UNARY_OUT(AngleV2, angle)
 UNARY_OUT(Digamma, digamma)
 UNARY_OUT(Lgamma, lgamma)
 UNARY_OUT(Real, real)
-UNARY_OUT(Sign, sign)
+UNARY_OUT(Sign, sgn)
 UNARY_OUT(Signbit, signbit)
 UNARY_OUT(Square, square)
 

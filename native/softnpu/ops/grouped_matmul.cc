@@ -187,6 +187,44 @@ OP_COST(aclnnGroupedMatmulV5, grouped_cost, GROUPED_HEAD, GROUPED_TAIL, Ints(tun
     GROUPED_RUN;
 }
 
+OP_COST(aclnnGroupedMatmulWeightNz, grouped_cost, GROUPED_HEAD, GROUPED_TAIL, Ints(tuning), Int(group), List(out),
+        List(feature), List(dynamic)) {
+    GROUPED_RUN;
+}
+OP_COST(aclnnGroupedMatmulV2, grouped_cost, GROUPED_HEAD, Ints(groups), Int(split), Int(type), List(out)) {
+    multiply({x, weight, bias, scale, offset, weight_scale, weight_offset, kNone, groups, type, 0, out});
+}
+OP_COST(aclnnGroupedMatmulV3, grouped_cost, GROUPED_HEAD, In(groups), Int(split), Int(type), List(out)) {
+    multiply({x, weight, bias, scale, offset, weight_scale, weight_offset, kNone,
+              ends_of(groups, 0, experts_of(weight)), type, 0, out});
+}
+
+// Rows in groups, each times its expert's weight; then silu(left half) x right half, quantised row by row. `groups` are
+// running sums; rows beyond the last are left alone.
+OP_COST(aclnnGroupedMatmulSwigluQuant, softnpu::matmul_cost, In(x), In(weight), In(bias), In(offset), In(weight_scale),
+        In(row_scale), In(groups), Out(output), Out(output_scale), Out(output_offset)) {
+    int64_t start = 0;
+    const auto ends = ends_of(groups, 0, weight.size(0));
+    for (size_t expert = 0; expert < ends.size(); ++expert) {
+        const int64_t end = ends[expert];
+        const auto e = static_cast<int64_t>(expert);
+        const auto own = [&](const at::Tensor& all) { return all.defined() && all.numel() != 0 ? all[e] : all; };
+        const Quantisation by{own(weight_scale), {}, {}, {}, row_scale.slice(0, start, end)};
+        const auto halves = product(x.slice(0, start, end), weight[e], own(bias), by).chunk(2, -1);
+        const at::Tensor y = at::silu(halves[0]) * halves[1];
+        constexpr double kInt8 = 127;
+        const auto [scale, none] = softnpu::row_scales(y, kInt8, true);
+        put_quantised(output.slice(0, start, end), y / scale);
+        put(output_scale.slice(0, start, end), scale);
+        start = end;
+    }
+}
+OP_COST(aclnnGroupedMatmulSwigluQuantWeightNZ, softnpu::matmul_cost, In(x), In(weight), In(bias), In(offset),
+        In(weight_scale), In(row_scale), In(groups), Out(output), Out(output_scale), Out(output_offset)) {
+    aclnnGroupedMatmulSwigluQuant_body(x, weight, bias, offset, weight_scale, row_scale, groups, output, output_scale,
+                                       output_offset);
+}
+
 OP_COST(aclnnQuantMatmulV5, softnpu::matmul_cost, In(x1), In(x2), In(x1_scale), In(x2_scale), In(y_scale),
         In(x1_offset), In(x2_offset), In(y_offset), In(bias), Flag(transpose1), Flag(transpose2), Int(group),
         Out(out)) {
@@ -197,6 +235,24 @@ OP_COST(aclnnQuantMatmulV5, softnpu::matmul_cost, In(x1), In(x2), In(x1_scale), 
     y = y_scale.defined() && y_scale.numel() != 0 ? y * scale_of(y_scale) : y;
     const at::Tensor& shift = y_offset.defined() && y_offset.numel() != 0 ? y_offset : x2_offset;
     store(out, shift.defined() && shift.numel() != 0 ? y + wide(shift) : y);
+}
+OP_COST(aclnnQuantMatmulV4, softnpu::matmul_cost, In(x1), In(x2), In(scale), In(offset), In(row_scale), In(bias),
+        Flag(transpose1), Flag(transpose2), Out(out)) {
+    aclnnQuantMatmulV5_body(x1, x2, row_scale, scale, {}, {}, offset, {}, bias, transpose1, transpose2, 0, out);
+}
+OP_COST(aclnnQuantMatmulV3, softnpu::matmul_cost, In(x1), In(x2), In(scale), In(offset), In(bias), Flag(transpose1),
+        Flag(transpose2), Out(out)) {
+    aclnnQuantMatmulV5_body(x1, x2, {}, scale, {}, {}, offset, {}, bias, transpose1, transpose2, 0, out);
+}
+OP_COST(aclnnQuantMatmulWeightNz, softnpu::matmul_cost, In(x1), In(x2), In(x1_scale), In(x2_scale), In(y_scale),
+        In(x1_offset), In(x2_offset), In(y_offset), In(bias), Flag(transpose1), Flag(transpose2), Int(group),
+        Out(out)) {
+    aclnnQuantMatmulV5_body(x1, x2, x1_scale, x2_scale, y_scale, x1_offset, x2_offset, y_offset, bias, transpose1,
+                            transpose2, group, out);
+}
+OP_COST(aclnnWeightQuantBatchMatmulNz, softnpu::matmul_cost, In(x), In(weight), In(weight_scale), In(weight_offset),
+        In(scale), In(offset), In(bias), I32(group), Out(y)) {
+    store(y, product(x, weight, bias, {scale, offset, weight_scale, weight_offset, {}}));
 }
 OP_COST(aclnnWeightQuantBatchMatmulV2, softnpu::matmul_cost, In(x), In(weight), In(weight_scale), In(weight_offset),
         In(scale), In(offset), In(bias), I32(group), Out(y)) {
@@ -246,4 +302,21 @@ OP_COST(aclnnFFNV2, softnpu::vector_cost, In(x), In(weight1), In(weight2), Ints(
         store(out.slice(0, start, end), product(middle, own(weight2, expert, 2), own(bias2, expert, 1), second));
         start = end;
     }
+}
+OP_COST(aclnnFFN, softnpu::vector_cost, In(x), In(weight1), In(weight2), Ints(tokens), In(bias1), In(bias2), In(scale),
+        In(offset), In(product_scale1), In(product_scale2), In(weight_scale1), In(weight_scale2), In(weight_offset1),
+        In(weight_offset2), Text(activation), Int(precise), Out(y)) {
+    aclnnFFNV2_body(x, weight1, weight2, tokens, bias1, bias2, scale, offset, product_scale1, product_scale2,
+                    weight_scale1, weight_scale2, weight_offset1, weight_offset2, activation, precise, false, y);
+}
+OP_COST(aclnnFFNV3, softnpu::vector_cost, In(x), In(weight1), In(weight2), In(tokens), In(bias1), In(bias2), In(scale),
+        In(offset), In(product_scale1), In(product_scale2), In(weight_scale1), In(weight_scale2), In(weight_offset1),
+        In(weight_offset2), Text(activation), Int(precise), Flag(running), Out(y)) {
+    std::vector<int64_t> counts;
+    if (tokens.defined()) {
+        const at::Tensor values = tokens.to(at::kLong).contiguous();
+        counts.assign(values.data_ptr<int64_t>(), values.data_ptr<int64_t>() + values.numel());
+    }
+    aclnnFFNV2_body(x, weight1, weight2, counts, bias1, bias2, scale, offset, product_scale1, product_scale2,
+                    weight_scale1, weight_scale2, weight_offset1, weight_offset2, activation, precise, running, y);
 }

@@ -121,6 +121,43 @@ OP(aclnnReflectionPad1d, In(self), Ints(padding), Out(out)) { put(out, at::refle
 OP(aclnnReflectionPad1dBackward, In(grad), In(self), Ints(padding), Out(out)) {
     put(out, at::reflection_pad1d_backward(wide(grad), wide(self), padding));
 }
+namespace {
+
+// What a place of the padded tensor was before, along one dimension.
+at::Tensor wrapped(int64_t size, int64_t before, int64_t after) {
+    return at::remainder(at::arange(-before, size + after, at::kLong), size);
+}
+
+// Padding is given from the last dimension on: before, after.
+at::Tensor circular_pad(at::Tensor x, const std::vector<int64_t>& padding) {
+    for (size_t i = 0; i < padding.size() / 2; ++i) {
+        const int64_t dim = x.dim() - 1 - static_cast<int64_t>(i);
+        x = x.index_select(dim, wrapped(x.size(dim), padding[2 * i], padding[2 * i + 1]));
+    }
+    return x;
+}
+
+at::Tensor circular_pad_gradient(at::Tensor grad, const at::Tensor& x, const std::vector<int64_t>& padding) {
+    for (size_t i = 0; i < padding.size() / 2; ++i) {
+        const int64_t dim = x.dim() - 1 - static_cast<int64_t>(i);
+        auto sizes = grad.sizes().vec();
+        sizes[dim] = x.size(dim);
+        grad = at::zeros(sizes, grad.options())
+                   .index_add(dim, wrapped(x.size(dim), padding[2 * i], padding[2 * i + 1]), grad);
+    }
+    return grad;
+}
+
+}  // namespace
+
+OP(aclnnCircularPad2d, In(self), Ints(padding), Out(out)) { put(out, circular_pad(self, padding)); }
+OP(aclnnCircularPad3d, In(self), Ints(padding), Out(out)) { put(out, circular_pad(self, padding)); }
+OP(aclnnCircularPad2dBackward, In(grad), In(self), Ints(padding), Out(out)) {
+    put(out, circular_pad_gradient(wide(grad), self, padding));
+}
+OP(aclnnCircularPad3dBackward, In(grad), In(self), Ints(padding), Out(out)) {
+    put(out, circular_pad_gradient(wide(grad), self, padding));
+}
 OP(aclnnReflectionPad2d, In(self), Ints(padding), Out(out)) { put(out, at::reflection_pad2d(self, padding)); }
 OP(aclnnReflectionPad2dBackward, In(grad), In(self), Ints(padding), Out(out)) {
     put(out, at::reflection_pad2d_backward(wide(grad), wide(self), padding));

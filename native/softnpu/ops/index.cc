@@ -91,7 +91,7 @@ OP_COST(aclnnGatherV2, gather_cost, In(self), Int(dim), In(index), Out(out)) {
 }
 OP_COST(aclnnIndex, gather_cost, In(self), List(indices), Out(out)) {
     if (!selects_nothing(indices)) {
-        out.copy_(at::index(self, index_list(indices)));
+        softnpu::put(out, at::index(self, index_list(indices)));
     }
 }
 OP_COST(aclnnIndexPutImpl, scatter_cost, Out(self), List(indices), In(values), Flag(accumulate), Flag(unsafe)) {

@@ -6,7 +6,7 @@
 //
 // The list is the C signature of aclnnAddGetWorkspaceSize without its last two parameters. The macro makes both phases;
 // the body runs on the stream's worker, with ATen tensors over device memory, when math is exact. OP_COST names what
-// the call costs in device time.
+// the call costs in device time, OP_CHECKED also what phase one refuses.
 //
 //     In / Out    aclTensor*      at::Tensor, undefined when an optional one was not given
 //     Sized       aclTensor*      a result whose size the body decides; the tensor given has room for the largest
@@ -25,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/check.h"
 #include "ops/cost.h"
 #include "ops/plan.h"
 
@@ -206,14 +207,17 @@ class Arguments {
 
 #define OP(name, ...) OP_COST(name, softnpu::vector_cost, __VA_ARGS__)
 
-#define OP_COST(name, cost_function, ...)                                                                             \
+#define OP_COST(name, cost_function, ...) OP_CHECKED(name, nullptr, cost_function, __VA_ARGS__)
+
+#define OP_CHECKED(name, check_function, cost_function, ...)                                                          \
     static void name##_body(SN_LIST(SN_BODY_, __VA_ARGS__));                                                          \
     static void name##_run(const aclOpExecutor& executor) {                                                           \
         softnpu::Arguments arguments(executor);                                                                       \
         SN_EACH(SN_TAKE_, __VA_ARGS__)                                                                                \
         name##_body(SN_LIST(SN_NAME_, __VA_ARGS__));                                                                  \
     }                                                                                                                 \
-    static constexpr softnpu::Operator name##_operator = softnpu::make_operator(#name, name##_run, cost_function);    \
+    static constexpr softnpu::Operator name##_operator =                                                              \
+        softnpu::make_operator(#name, name##_run, cost_function, check_function);                                     \
     SN_EXPORT aclnnStatus name##GetWorkspaceSize(SN_LIST(SN_ABI_, __VA_ARGS__), uint64_t* workspaceSize,              \
                                                  aclOpExecutor** executor) {                                          \
         softnpu::PlanBuilder builder(name##_operator);                                                                \

@@ -125,6 +125,9 @@ aclnnStatus PlanBuilder::finish(uint64_t* workspace_size, aclOpExecutor** execut
     if (workspace_size == nullptr || executor == nullptr) {
         return fail(ACLNN_ERR_PARAM_NULLPTR, "%s: workspaceSize or executor is null", plan_->op->name);
     }
+    if (problem_.empty() && plan_->op->check != nullptr) {
+        problem_ = plan_->op->check(*plan_);
+    }
     if (!problem_.empty()) {
         return fail(ACLNN_ERR_PARAM_INVALID, "%s: %s", plan_->op->name, problem_.c_str());
     }

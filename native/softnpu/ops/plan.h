@@ -21,12 +21,15 @@ struct CompiledExtras;
 
 // Time of one call on the device, from shapes alone.
 using CostFunction = Cost (*)(const Plan& plan);
+// One line that says why phase one refuses the call; empty when it does not (ops/check.h).
+using CheckFunction = std::string (*)(const Plan& plan);
 
 // One bound operator.
 struct Operator {
     const char* name;
     void (*run)(const aclOpExecutor& executor);
     CostFunction cost;
+    CheckFunction check;  // may be null
     Kernel kernel;
 };
 
@@ -87,8 +90,9 @@ bool run_kernel(void* executor, char* error, uint32_t size);
 void drop_kernel(void* executor);
 uint32_t touched_by_kernel(const void* executor, Touched* list, uint32_t room);
 
-constexpr Operator make_operator(const char* name, void (*run)(const aclOpExecutor&), CostFunction cost) {
-    return {name, run, cost, {kKernelMagic, name, run_kernel, drop_kernel, nullptr, touched_by_kernel}};
+constexpr Operator make_operator(const char* name, void (*run)(const aclOpExecutor&), CostFunction cost,
+                                 CheckFunction check = nullptr) {
+    return {name, run, cost, check, {kKernelMagic, name, run_kernel, drop_kernel, nullptr, touched_by_kernel}};
 }
 
 }  // namespace softnpu

@@ -179,6 +179,10 @@ OP(aclnnAddRmsNormDynamicQuantV2, In(x1), In(x2), In(gamma), In(smooth1), In(smo
         quantise_rows(smooth(y, smooth2, {}), {y2, scale2, {}});
     }
 }
+OP(aclnnAddRmsNormDynamicQuant, In(x1), In(x2), In(gamma), In(smooth1), In(smooth2), F64(epsilon), Out(y1), Out(y2),
+   Out(sum), Out(scale1), Out(scale2)) {
+    aclnnAddRmsNormDynamicQuantV2_body(x1, x2, gamma, smooth1, smooth2, {}, epsilon, {}, y1, y2, sum, scale1, scale2);
+}
 OP(aclnnSwiGluQuantV2, In(x), In(factors), In(offsets), In(group_index), Flag(left), Text(mode), Int(group_type),
    Int(type), Out(y), Out(scale)) {
     const at::Tensor product = gated(wide(x), left);

@@ -256,6 +256,49 @@ OP_COST(aclnnGRUBackward, recurrent_cost, In(input), List(params), In(hx), In(dy
     put(dxOut, x.given(dx));
 }
 
+namespace {
+
+// Both directions of one layer; the second's weights may be missing.
+void both_ways(const at::Tensor& x, const at::Tensor& h, const at::Tensor& c, const Tensors& weights, bool biases,
+               bool batch_first, bool both, const at::Tensor& batch_sizes, Tensors out) {
+    Tensors given;
+    for (size_t k = 0; k < (both ? 8U : 4U); ++k) {
+        if (k % 4 < 2 || biases) {
+            given.push_back(weights[k]);
+        }
+    }
+    const Input input(x, batch_sizes, batch_first);
+    const Network network(given, biases, 1, both);
+    put(out[0], input.given(network.forward(input, [&](const at::Tensor& below, size_t place) {
+        const auto index = static_cast<int64_t>(place);
+        const Sequence sequence = network.sequence(input, place);
+        const auto first = [&](const at::Tensor& state) {
+            return state.defined() ? state[index] : at::zeros({below.size(1), given[1].size(1)});
+        };
+        const LstmTrace trace = softnpu::lstm_layer(below, first(h), first(c), network.weights(place), sequence);
+        put(out[1][index], last(trace.h, sequence.reversed));
+        put(out[2][index], last(trace.c, sequence.reversed));
+        return trace.h;
+    })));
+}
+
+}  // namespace
+
+OP_COST(aclnnBidirectionLSTM, recurrent_cost, In(x), In(initH), In(initC), In(wIh), In(wHh), In(bIh), In(bHh),
+        In(wIhReverse), In(wHhReverse), In(bIhReverse), In(bHhReverse), Int(numLayers), Flag(isbias), Flag(batchFirst),
+        Flag(bidirection), Out(yOut), Out(outputHOut), Out(outputCOut)) {
+    TORCH_CHECK(numLayers == 1, numLayers, " layers with the weights of one");
+    both_ways(x, initH, initC, {wIh, wHh, bIh, bHh, wIhReverse, wHhReverse, bIhReverse, bHhReverse}, isbias, batchFirst,
+              bidirection, {}, {yOut, outputHOut, outputCOut});
+}
+OP_COST(aclnnBidirectionLSTMV2, recurrent_cost, In(x), In(initH), In(initC), In(wIh), In(wHh), In(bIh), In(bHh),
+        In(wIhReverse), In(wHhReverse), In(bIhReverse), In(bHhReverse), In(batchSize), Int(numLayers), Flag(isbias),
+        Flag(batchFirst), Flag(bidirection), Flag(packed), Out(yOut), Out(outputHOut), Out(outputCOut)) {
+    TORCH_CHECK(numLayers == 1, numLayers, " layers with the weights of one");
+    both_ways(x, initH, initC, {wIh, wHh, bIh, bHh, wIhReverse, wHhReverse, bIhReverse, bHhReverse}, isbias, batchFirst,
+              bidirection, packed ? batchSize : at::Tensor(), {yOut, outputHOut, outputCOut});
+}
+
 OP(aclnnThnnFusedLstmCell, In(inputGates), In(hiddenGates), In(cx), In(inputBiasOptional), In(hiddenBiasOptional),
    Out(hyOut), Out(cyOut), Out(storageOut)) {
     at::Tensor gates = wide(inputGates) + wide(hiddenGates);

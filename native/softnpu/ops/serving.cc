@@ -94,3 +94,17 @@ OP(aclnnRingAttentionUpdateV2, In(before), In(before_max), In(before_sum), In(pa
     aclnnRingAttentionUpdate_body(before, before_max, before_sum, part, part_max, part_sum, lengths, layout, out,
                                   maximum, sum);
 }
+
+// One step of decoding: the tokens that were drawn come in, positions and lengths move on by one, and the slots in the
+// paged cache follow from the block tables.
+OP(aclnnAdvanceStep, Out(tokens), In(drawn), Out(positions), Out(lengths), Out(slots), In(tables), Int(sequences),
+   Int(queries), Int(block)) {
+    const at::Tensor next = lengths.slice(0, 0, queries).clone();
+    tokens.slice(0, 0, queries).copy_(drawn.reshape(-1).slice(0, 0, queries));
+    lengths.slice(0, 0, queries).add_(1);
+    positions.slice(0, 0, queries).copy_(next);
+    const at::Tensor place = next.to(at::kLong);
+    const at::Tensor page = at::div(place, block, "floor").unsqueeze(1);
+    const at::Tensor first = tables.slice(0, 0, queries).to(at::kLong).gather(1, page).squeeze(1) * block;
+    slots.slice(0, 0, queries).copy_(first + at::remainder(place, block));
+}
