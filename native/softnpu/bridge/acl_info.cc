@@ -175,6 +175,22 @@ aclError aclrtGetResInCurrentThread(aclrtDevResLimitType type, uint32_t* value) 
     return ACL_SUCCESS;
 }
 
+// Percent, at this moment. A block holds a cube core and its two vector cores.
+aclError aclrtGetDeviceUtilizationRate(int32_t deviceId, aclrtUtilizationInfo* utilizationInfo) {
+    SOFTNPU_NEED(utilizationInfo);
+    const DeviceState* state = Process::get().device(static_cast<uint32_t>(deviceId));
+    if (state == nullptr) {
+        return softnpu::last_error(false);
+    }
+    const softnpu::Device& device = state->device();
+    const auto cores = static_cast<int32_t>(100 * device.cores_held() / device.soc().cube_cores);
+    utilizationInfo->cubeUtilization = cores;
+    utilizationInfo->vectorUtilization = cores;
+    utilizationInfo->aicpuUtilization = 0;
+    utilizationInfo->memoryUtilization = static_cast<int32_t>(100 * device.memory_used() / device.memory_total());
+    return ACL_SUCCESS;
+}
+
 aclError aclrtGetMemInfo(aclrtMemAttr /*attr*/, size_t* free, size_t* total) {
     SOFTNPU_NEED(free);
     SOFTNPU_NEED(total);

@@ -67,6 +67,20 @@ aclError check_fill(const void* address, size_t room, size_t count) {
     return ACL_SUCCESS;
 }
 
+template <typename CopyOne>
+aclError each_copy(size_t count, size_t* failed, CopyOne copy) {
+    for (size_t i = 0; i < count; ++i) {
+        const aclError error = copy(i);
+        if (error != ACL_SUCCESS) {
+            if (failed != nullptr) {
+                *failed = i;
+            }
+            return error;
+        }
+    }
+    return ACL_SUCCESS;
+}
+
 }  // namespace
 
 extern "C" {
@@ -183,6 +197,37 @@ aclError aclrtMemcpyAsync(void* dst, size_t destMax, const void* src, size_t cou
         return queue->enqueue(task);
     }
     return error;
+}
+
+// Each copy with its own places and sizes; where they lie is told by the addresses. `failIndex`: the first that was
+// refused.
+aclError aclrtMemcpyBatch(void** dsts, size_t* destMaxs, void** srcs, size_t* sizes, size_t numBatches,
+                          aclrtMemcpyBatchAttr* /*attrs*/, size_t* /*attrsIndexes*/, size_t /*numAttrs*/,
+                          size_t* failIndex) {
+    return each_copy(numBatches, failIndex, [&](size_t i) {
+        return aclrtMemcpy(dsts[i], destMaxs[i], srcs[i], sizes[i], ACL_MEMCPY_DEFAULT);
+    });
+}
+
+aclError aclrtMemcpyBatchAsync(void** dsts, size_t* destMaxs, void** srcs, size_t* sizes, size_t numBatches,
+                               aclrtMemcpyBatchAttr* /*attrs*/, size_t* /*attrsIndexes*/, size_t /*numAttrs*/,
+                               size_t* failIndex, aclrtStream stream) {
+    return each_copy(numBatches, failIndex, [&](size_t i) {
+        return aclrtMemcpyAsync(dsts[i], destMaxs[i], srcs[i], sizes[i], ACL_MEMCPY_DEFAULT, stream);
+    });
+}
+
+// A prefetch takes its time and is in the L2 after; the other kinds have nothing to do.
+aclError aclrtCmoAsync(void* src, size_t size, aclrtCmoType cmoType, aclrtStream stream) {
+    SOFTNPU_NEED(src);
+    SOFTNPU_STREAM(queue, stream);
+    if (cmoType != ACL_RT_CMO_TYPE_PREFETCH || size == 0) {
+        return ACL_SUCCESS;
+    }
+    Task task{TaskKind::prefetch};
+    task.source = src;
+    task.bytes = size;
+    return queue->enqueue(task);
 }
 
 aclError aclrtMemset(void* devPtr, size_t maxCount, int32_t value, size_t count) {

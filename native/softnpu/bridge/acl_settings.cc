@@ -73,6 +73,13 @@ aclError aclrtGetStreamOverflowSwitch(aclrtStream /*stream*/, uint32_t* flag) {
 // An operator ends by itself: the limit on its time is accepted and never met.
 aclError aclrtSetOpExecuteTimeOut(uint32_t /*timeout*/) { return ACL_SUCCESS; }
 
+// us; the operator's own time has no limit here.
+aclError aclrtSetOpExecuteTimeOutV2(uint64_t timeout, uint64_t* actualTimeout) {
+    SOFTNPU_NEED(actualTimeout);
+    *actualTimeout = timeout;
+    return ACL_SUCCESS;
+}
+
 aclError aclrtSetOpWaitTimeout(uint32_t timeout) {
     constexpr uint32_t kMost = INT32_MAX / 1000;
     softnpu::Process::get().wait_timeout_ms.store(timeout == 0 ? -1

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -171,6 +172,17 @@ uint64_t Device::memory_used() const {
     const StateLock lock(*state_);
     reap(*state_);
     return total_memory(*state_);
+}
+
+uint32_t Device::cores_held() const {
+    const StateLock lock(*state_);
+    const int64_t now = now_ns();
+    uint32_t held = 0;
+    for (uint32_t index = 0; index < state_->lanes_used; ++index) {
+        const LaneSlot& lane = state_->lanes[index];
+        held += lane.process != kNobody && lane.start_ns <= now && now < lane.end_ns ? lane.cores : 0;
+    }
+    return std::min(held, soc_.cube_cores);
 }
 
 }  // namespace softnpu

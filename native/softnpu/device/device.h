@@ -44,6 +44,8 @@ class Device {
     uint64_t memory_used() const;  // all processes
     uint64_t memory_total() const { return state_->memory_total; }
 
+    uint32_t cores_held() const;  // cube cores that tasks of all processes hold now, as a paced device knows
+
     int64_t now_ns() const { return device_ns(wall_now_ns()); }
     // Between this device's time and the host's, as the scale is now.
     int64_t device_ns(int64_t wall) const { return device_time_ns(*state_, wall); }

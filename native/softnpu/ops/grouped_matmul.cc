@@ -31,8 +31,15 @@ struct Quantisation {
     at::Tensor row_scale;                    // of the product, per row
 };
 
+// Nibbles lie along the dimension that is contiguous, whichever way the matrix is turned.
+at::Tensor unpacked(const at::Tensor& matrix) {
+    const bool turned = matrix.dim() >= 2 && matrix.stride(-2) == 1 && matrix.size(-1) > 1 && matrix.stride(-1) != 1;
+    return turned ? softnpu::unpack_nibbles(matrix.transpose(-1, -2)).transpose(-1, -2)
+                  : softnpu::unpack_nibbles(matrix);
+}
+
 at::Tensor dequantised(const at::Tensor& weight, const Quantisation& by) {
-    at::Tensor w = softnpu::unpack_nibbles(weight).to(at::kFloat);
+    at::Tensor w = unpacked(weight).to(at::kFloat);
     const int64_t rows = w.size(-2);
     const auto spread = [&](const at::Tensor& x) {
         const at::Tensor each = wide(x);
@@ -44,7 +51,7 @@ at::Tensor dequantised(const at::Tensor& weight, const Quantisation& by) {
 }
 
 at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const Quantisation& by) {
-    const bool integers = x.scalar_type() == at::kChar;
+    const bool integers = x.scalar_type() == at::kChar || x.scalar_type() == at::kInt;
     if (!integers) {
         const at::Tensor w = by.weight_scale.defined() ? dequantised(weight, by) : wide(weight);
         at::Tensor y = at::matmul(wide(x), w);
@@ -52,7 +59,7 @@ at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tens
         return by.scale.defined() ? y * scale_of(by.scale) : y;
     }
     const bool whole = bias.defined() && bias.scalar_type() == at::kInt;
-    at::Tensor y = softnpu::integer_product(x, softnpu::unpack_nibbles(weight));
+    at::Tensor y = softnpu::integer_product(unpacked(x), unpacked(weight));
     y = (whole ? y + bias.to(at::kDouble) : y).to(at::kFloat);
     y = by.scale.defined() ? y * scale_of(by.scale) : y;
     y = by.row_scale.defined() ? y * wide(by.row_scale).reshape({-1, 1}) : y;
@@ -199,30 +206,65 @@ OP_COST(aclnnGroupedMatmulV3, grouped_cost, GROUPED_HEAD, In(groups), Int(split)
               ends_of(groups, 0, experts_of(weight)), type, 0, out});
 }
 
-// Rows in groups, each times its expert's weight; then silu(left half) x right half, quantised row by row. `groups` are
-// running sums; rows beyond the last are left alone.
-OP_COST(aclnnGroupedMatmulSwigluQuant, softnpu::matmul_cost, In(x), In(weight), In(bias), In(offset), In(weight_scale),
-        In(row_scale), In(groups), Out(output), Out(output_scale), Out(output_offset)) {
+namespace {
+
+struct Gated {
+    const at::Tensor &x, &weight, &bias, &weight_scale, &row_scale, &smooth;
+    std::vector<int64_t> ends;  // running sums of each expert's rows; rows beyond the last are left alone
+    const at::Tensor &out, &out_scale;
+};
+
+// Rows in groups, each times its expert's weight; then silu(left half) x right half, quantised row by row.
+void multiply_gated(const Gated& g) {
+    // Seen as the cube's blocks, (experts, n / n0, k / k0, k0, n0), the elements still lie in the order of (experts, k,
+    // n).
+    const at::Tensor weights =
+        g.weight.dim() == 5 ? g.weight.reshape({g.weight.size(0), g.weight.size(2) * g.weight.size(3), -1}) : g.weight;
     int64_t start = 0;
-    const auto ends = ends_of(groups, 0, weight.size(0));
-    for (size_t expert = 0; expert < ends.size(); ++expert) {
-        const int64_t end = ends[expert];
+    for (size_t expert = 0; expert < g.ends.size(); ++expert) {
+        const int64_t end = g.ends[expert];
         const auto e = static_cast<int64_t>(expert);
-        const auto own = [&](const at::Tensor& all) { return all.defined() && all.numel() != 0 ? all[e] : all; };
-        const Quantisation by{own(weight_scale), {}, {}, {}, row_scale.slice(0, start, end)};
-        const auto halves = product(x.slice(0, start, end), weight[e], own(bias), by).chunk(2, -1);
-        const at::Tensor y = at::silu(halves[0]) * halves[1];
+        const auto own = [&](const at::Tensor& all) {
+            return all.defined() && all.numel() != 0 ? all[e] : at::Tensor();
+        };
+        const Quantisation by{own(g.weight_scale), {}, {}, {}, g.row_scale.slice(0, start, end)};
+        const auto halves = product(g.x.slice(0, start, end), weights[e], own(g.bias), by).chunk(2, -1);
+        at::Tensor y = at::silu(halves[0]) * halves[1];
+        y = g.smooth.defined() && g.smooth.numel() != 0 ? y * wide(g.smooth[e]) : y;
         constexpr double kInt8 = 127;
-        const auto [scale, none] = softnpu::row_scales(y, kInt8, true);
-        put_quantised(output.slice(0, start, end), y / scale);
-        put(output_scale.slice(0, start, end), scale);
+        const at::Tensor scale = softnpu::row_scales(y, kInt8, true).scale;
+        put_quantised(g.out.slice(0, start, end), y / scale);
+        put(g.out_scale.slice(0, start, end), scale);
         start = end;
     }
 }
+
+}  // namespace
+
+OP_COST(aclnnGroupedMatmulSwigluQuant, softnpu::matmul_cost, In(x), In(weight), In(bias), In(offset), In(weight_scale),
+        In(row_scale), In(groups), Out(output), Out(output_scale), Out(output_offset)) {
+    multiply_gated(
+        {x, weight, bias, weight_scale, row_scale, {}, ends_of(groups, 0, weight.size(0)), output, output_scale});
+}
 OP_COST(aclnnGroupedMatmulSwigluQuantWeightNZ, softnpu::matmul_cost, In(x), In(weight), In(bias), In(offset),
         In(weight_scale), In(row_scale), In(groups), Out(output), Out(output_scale), Out(output_offset)) {
-    aclnnGroupedMatmulSwigluQuant_body(x, weight, bias, offset, weight_scale, row_scale, groups, output, output_scale,
-                                       output_offset);
+    multiply_gated(
+        {x, weight, bias, weight_scale, row_scale, {}, ends_of(groups, 0, weight.size(0)), output, output_scale});
+}
+// An assisting matrix belongs to weights of four bits with an offset.
+OP_COST(aclnnGroupedMatmulSwigluQuantV2, softnpu::vector_cost, In(x), List(weight), List(weight_scale), List(assist),
+        In(bias), In(row_scale), In(smooth), In(groups), Int(dequant), Int(type), Int(quant), Int(list_type),
+        Ints(tuning), Out(output), Out(output_scale)) {
+    TORCH_CHECK(assist.empty() || assist[0].numel() == 0, "weightAssistMatrix is not bound in the software NPU");
+    TORCH_CHECK(weight.size() == 1, weight.size(), " weights, one for all experts is needed");
+    multiply_gated({x, weight[0], bias, weight_scale.at(0), row_scale, smooth,
+                    ends_of(groups, list_type, weight[0].size(0)), output, output_scale});
+}
+OP_COST(aclnnGroupedMatmulSwigluQuantWeightNzV2, softnpu::vector_cost, In(x), List(weight), List(weight_scale),
+        List(assist), In(bias), In(row_scale), In(smooth), In(groups), Int(dequant), Int(type), Int(quant),
+        Int(list_type), Ints(tuning), Out(output), Out(output_scale)) {
+    aclnnGroupedMatmulSwigluQuantV2_body(x, weight, weight_scale, assist, bias, row_scale, smooth, groups, dequant,
+                                         type, quant, list_type, tuning, output, output_scale);
 }
 
 OP_COST(aclnnQuantMatmulV5, softnpu::matmul_cost, In(x1), In(x2), In(x1_scale), In(x2_scale), In(y_scale),

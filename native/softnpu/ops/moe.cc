@@ -281,3 +281,29 @@ OP(aclnnMoeFinalizeRoutingV4, In(rows), In(index), In(skip1), In(skip2), In(bias
    In(unused2), In(unused3), In(unused4), Int(mode), Ints(range1), Ints(range2), Ints(range3), Int(k), Out(out)) {
     finalize(rows, skip1, skip2, bias, scales, index, experts, mode < 2, out);
 }
+
+// Tokens come rank by rank, in each rank expert by expert, counts (ranks, experts); they leave expert by expert. Index
+// type 0 says where each row came from, 1 where it went; count type 0 gives running sums, 1 counts.
+OP(aclnnMoeReRouting, In(tokens), In(counts), In(scales), Int(count_type), Int(index_type), Out(out), Out(out_scales),
+   Out(index), Out(expert_tokens)) {
+    const at::Tensor each = counts.to(at::kLong).contiguous();
+    const at::Tensor first = (each.reshape(-1).cumsum(0) - each.reshape(-1)).reshape(each.sizes());
+    std::vector<at::Tensor> pieces;
+    for (int64_t expert = 0; expert < each.size(1); ++expert) {
+        for (int64_t rank = 0; rank < each.size(0); ++rank) {
+            const int64_t start = first[rank][expert].item<int64_t>();
+            const int64_t end = std::min(start + each[rank][expert].item<int64_t>(), tokens.size(0));
+            if (start < end) {
+                pieces.push_back(at::arange(start, end, at::kLong));
+            }
+        }
+    }
+    const at::Tensor from = pieces.empty() ? at::empty({0}, at::kLong) : at::cat(pieces);
+    out.slice(0, 0, from.numel()).copy_(tokens.index_select(0, from));
+    if (scales.defined() && scales.numel() != 0) {
+        out_scales.slice(0, 0, from.numel()).copy_(scales.index_select(0, from));
+    }
+    index.slice(0, 0, from.numel()).copy_(index_type == 0 ? from : from.argsort());
+    const at::Tensor sums = each.sum(0);
+    put(expert_tokens, count_type == 0 ? sums.cumsum(0) : sums);
+}

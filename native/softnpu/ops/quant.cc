@@ -101,6 +101,22 @@ OP(aclnnQuantize, In(x), In(scales), In(zeros), Type(dtype), I32(axis), Out(out)
     const at::Tensor quantised = at::round(wide(x) / along(wide(scales), x, axis));
     put_quantised(out, zeros.defined() ? quantised + along(wide(zeros), x, axis) : quantised);
 }
+// Row b of the updates, quantised, goes to self[b] at indices[b] along the axis.
+OP_COST(aclnnInplaceQuantScatter, softnpu::scatter_cost, Out(self), In(indices), In(updates), In(scales), In(zeros),
+        Int(axis), Int(quant_axis), Int(reduction)) {
+    at::Tensor values = wide(updates) / along(wide(scales), updates, quant_axis);
+    values = zeros.defined() && zeros.numel() != 0 ? values + along(wide(zeros), updates, quant_axis) : values;
+    const int64_t along_axis = axis < 0 ? axis + self.dim() : axis;
+    const at::Tensor starts = indices.to(at::kLong).reshape(-1);
+    for (int64_t b = 0; b < updates.size(0); ++b) {
+        const int64_t start = starts[starts.numel() == 1 ? 0 : b].item<int64_t>();
+        put_quantised(self[b].narrow(along_axis - 1, start, updates.size(along_axis)), values[b]);
+    }
+}
+OP_COST(aclnnInplaceQuantScatterV2, softnpu::scatter_cost, Out(self), In(indices), In(updates), In(scales), In(zeros),
+        Int(axis), Int(quant_axis), Int(reduction), Text(rounding)) {
+    aclnnInplaceQuantScatter_body(self, indices, updates, scales, zeros, axis, quant_axis, reduction);
+}
 OP(aclnnGroupQuant, In(x), In(scale), In(group_index), In(offset), I32(type), Out(y)) {
     const at::Tensor product = smooth(wide(x), scale, group_index);
     put_quantised(y, offset.defined() ? product + wide(offset) : product);

@@ -227,6 +227,8 @@ const char* type_of(const Task& task) {
             return "MEMCPY_ASYNC";
         case TaskKind::fill:
             return "MEMSET_ASYNC";
+        case TaskKind::prefetch:
+            return "CMO";
         case TaskKind::record:
             return "EVENT_RECORD";
         case TaskKind::wait:
@@ -273,6 +275,11 @@ Interval Stream::carry_out(const Task& task, Lane& lane) {
             carry_out_fill(task.destination, task.value, task.bytes, device_.device());
             span = lane.run(fill_cost(task.bytes), 0, std::max(task.enqueued_ns, floor_ns_));
             break;
+        case TaskKind::prefetch: {
+            const Touched wanted{reinterpret_cast<uint64_t>(task.source), task.bytes};
+            span = lane.run(fill_cost(task.bytes), 0, std::max(task.enqueued_ns, floor_ns_), {&wanted, 1});
+            break;
+        }
         case TaskKind::record:
             task.event->complete(task.number, ready);
             break;

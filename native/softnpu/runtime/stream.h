@@ -27,7 +27,7 @@ class Graph;
 struct TaskGroup;
 
 // await, take and reset: of an external event, which is a flag that records set.
-enum class TaskKind : uint8_t { kernel, copy, fill, record, wait, host, await, take, reset, graph };
+enum class TaskKind : uint8_t { kernel, copy, fill, prefetch, record, wait, host, await, take, reset, graph };
 
 // One entry of the queue. Plain data, so that enqueuing allocates nothing once the queue has grown.
 struct Task {

@@ -42,6 +42,41 @@ TEST_F(Runtime, an_event_may_be_destroyed_while_streams_still_use_it) {
     EXPECT_EQ(aclrtSynchronizeStream(second_), ACL_SUCCESS);
 }
 
+TEST_F(Runtime, many_copies_at_once_tell_which_of_them_is_refused) {
+    char source[2][64] = {"one", "two"};
+    char back[2][64] = {};
+    void* device[2] = {};
+    size_t sizes[2] = {64, 64};
+    for (void*& place : device) {
+        ASSERT_EQ(aclrtMalloc(&place, 64, ACL_MEM_MALLOC_HUGE_FIRST), ACL_SUCCESS);
+    }
+    void* from[2] = {source[0], source[1]};
+    void* to[2] = {back[0], back[1]};
+    size_t failed = 99;
+    ASSERT_EQ(aclrtMemcpyBatch(device, sizes, from, sizes, 2, nullptr, nullptr, 0, &failed), ACL_SUCCESS);
+    ASSERT_EQ(aclrtMemcpyBatchAsync(to, sizes, device, sizes, 2, nullptr, nullptr, 0, &failed, first_), ACL_SUCCESS);
+    ASSERT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
+    EXPECT_EQ(std::memcmp(source, back, sizeof source), 0);
+    size_t room[2] = {64, 8};
+    EXPECT_EQ(aclrtMemcpyBatch(device, room, from, sizes, 2, nullptr, nullptr, 0, &failed), ACL_ERROR_RT_PARAM_INVALID);
+    EXPECT_EQ(failed, 1U);
+    for (void* place : device) {
+        EXPECT_EQ(aclrtFree(place), ACL_SUCCESS);
+    }
+}
+
+TEST_F(Runtime, a_prefetch_is_part_of_its_stream_and_utilisation_has_its_range) {
+    void* device = nullptr;
+    ASSERT_EQ(aclrtMalloc(&device, 4096, ACL_MEM_MALLOC_HUGE_FIRST), ACL_SUCCESS);
+    EXPECT_EQ(aclrtCmoAsync(device, 4096, ACL_RT_CMO_TYPE_PREFETCH, first_), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
+    aclrtUtilizationInfo info{};
+    ASSERT_EQ(aclrtGetDeviceUtilizationRate(0, &info), ACL_SUCCESS);
+    EXPECT_EQ(info.cubeUtilization, 0) << "nothing runs";
+    EXPECT_EQ(aclrtGetDeviceUtilizationRate(99, &info), ACL_ERROR_RT_INVALID_DEVICEID);
+    EXPECT_EQ(aclrtFree(device), ACL_SUCCESS);
+}
+
 TEST_F(Runtime, work_on_one_stream_keeps_its_order) {
     char source[256];
     char back[256] = {};
