@@ -216,10 +216,11 @@ struct Gated {
 
 // Rows in groups, each times its expert's weight; then silu(left half) x right half, quantised row by row.
 void multiply_gated(const Gated& g) {
-    // Seen as the cube's blocks, (experts, n / n0, k / k0, k0, n0), the elements still lie in the order of (experts, k,
-    // n).
+    // A program that lays the cube's blocks out itself gives (experts, n / n0, k / k0, k0, n0).
     const at::Tensor weights =
-        g.weight.dim() == 5 ? g.weight.reshape({g.weight.size(0), g.weight.size(2) * g.weight.size(3), -1}) : g.weight;
+        g.weight.dim() == 5
+            ? g.weight.permute({0, 2, 3, 1, 4}).reshape({g.weight.size(0), g.weight.size(2) * g.weight.size(3), -1})
+            : g.weight;
     int64_t start = 0;
     for (size_t expert = 0; expert < g.ends.size(); ++expert) {
         const int64_t end = g.ends[expert];
