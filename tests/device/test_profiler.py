@@ -70,6 +70,50 @@ def test_a_trace_has_every_operator_with_its_modelled_time_and_where_it_came_fro
     assert {float(duration) for duration in durations} == set(gelu)
 
 
+RANGES = """
+from torch_npu import profiler
+from torch_npu.npu import mstx
+config = profiler._ExperimentalConfig(profiler_level=profiler.ProfilerLevel.Level1, mstx=True)
+x = torch.empty(4096, 4096, device="npu")
+x @ x
+mstx.mark("before anyone listens")
+with profiler.profile(
+    activities=[profiler.ProfilerActivity.CPU, profiler.ProfilerActivity.NPU], experimental_config=config,
+    on_trace_ready=profiler.tensorboard_trace_handler(DIRECTORY),
+):
+    mstx.mark("here")
+    prefill = mstx.range_start("prefill", torch.npu.current_stream(), domain="serving")
+    for _ in range(8):
+        x @ x
+    mstx.range_end(prefill, domain="serving")
+    mstx.range_end(12345)
+    torch.npu.synchronize()
+print("null")
+"""
+
+
+@pytest.mark.device
+def test_marks_and_ranges_of_the_program_are_in_the_trace_on_the_host_and_around_their_work_on_the_device(
+    on_device, tmp_path
+):
+    on_device(f"DIRECTORY = {str(tmp_path)!r}\n{RANGES}", clock="paced", math="skip")
+    events = json.loads((analysed(tmp_path) / "trace_view.json").read_text())
+    drawn = [event for event in events if event.get("ph") == "X"]
+    (here,) = [event for event in drawn if event["name"] == "here"]
+    assert here["dur"] == 0
+    assert not [event for event in drawn if event["name"] == "before anyone listens"]
+    on_host, on_npu = sorted((event for event in drawn if event["name"] == "prefill"), key=lambda event: event["dur"])
+    assert on_host["args"]["domain"] == on_npu["args"]["domain"] == "serving"
+    products = [event for event in drawn if event["name"] == "aclnnMm" or event["name"] == "aclnnMatmul"]
+    tasks = [event for event in products if event["args"].get("Task Type")]
+    assert len(tasks) == 8
+    work = sum(event["dur"] for event in tasks)
+    assert on_npu["dur"] >= work
+    starts, ends = float(on_npu["ts"]), float(on_npu["ts"]) + on_npu["dur"]
+    slack_us = 1  # times are rounded on their way
+    assert all(starts <= float(t["ts"]) + slack_us and float(t["ts"]) + t["dur"] <= ends + slack_us for t in tasks)
+
+
 @pytest.mark.device
 def test_profiling_that_is_not_set_up_or_runs_already_is_refused(on_device, tmp_path):
     codes, said = on_device(

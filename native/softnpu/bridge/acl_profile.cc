@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "bridge/check.h"
 #include "runtime/profile.h"
@@ -18,6 +19,15 @@ struct aclprofConfig {
 };
 
 struct aclprofStepInfo {};
+
+namespace {
+
+void mark(std::string message) {
+    const int64_t now = softnpu::raw_now_ns();
+    Profile::get().note(softnpu::MarkRecord{std::move(message), "default", now, now, softnpu::thread_number()});
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -73,13 +83,13 @@ void aclprofDestroyStepInfo(aclprofStepInfo* stepinfo) { delete stepinfo; }
 
 aclError aclprofGetStepTimestamp(aclprofStepInfo* stepInfo, aclprofStepTag tag, aclrtStream /*stream*/) {
     SOFTNPU_NEED(stepInfo);
-    Profile::get().mark(tag == ACL_STEP_START ? "step start" : "step end");
+    mark(tag == ACL_STEP_START ? "step start" : "step end");
     return ACL_SUCCESS;
 }
 
 aclError aclprofMarkEx(const char* msg, size_t msgLen, aclrtStream /*stream*/) {
     SOFTNPU_NEED(msg);
-    Profile::get().mark(std::string(msg, strnlen(msg, msgLen)));
+    mark(std::string(msg, strnlen(msg, msgLen)));
     return ACL_SUCCESS;
 }
 

@@ -61,8 +61,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Mark:
-    at_ns: int
-    thread: int
+    """A moment (both times the same) or a range; `row` is a thread of the host, or of a device a stream."""
+
+    started_ns: int
+    ended_ns: int
+    device: int | None
+    row: int
+    domain: str
     message: str
 
 
@@ -128,8 +133,9 @@ def read_tasks(folder: Path, offset: int) -> Iterator[Task]:
 
 
 def read_marks(folder: Path, offset: int) -> Iterator[Mark]:
-    for at, thread, message in rows(folder / "host" / "data" / "marks.tsv", 3):
-        yield Mark(int(at) + offset, int(thread), message)
+    for fields in rows(folder / "host" / "data" / "marks.tsv", 6):
+        started, ended, device, row = map(int, fields[:4])
+        yield Mark(started + offset, ended + offset, device if device >= 0 else None, row, *fields[4:])
 
 
 def us(ns: int) -> str:
@@ -246,11 +252,13 @@ def without(intervals: list[Interval], taken: list[Interval]) -> list[Interval]:
 
 
 def mark_events(marks: Iterable[Mark]) -> Iterator[Event]:
-    pid = process_id(MARKS)
-    for index, mark in enumerate(marks):
-        if index == 0:
-            yield from named_process(pid, "Marks", "CPU")
-        yield span(pid, mark.thread, mark.message, mark.at_ns, mark.at_ns)
+    named: set[int | None] = set()
+    for mark in marks:
+        pid = process_id(MARKS, 0 if mark.device is None else mark.device + 1)
+        if mark.device not in named:
+            named.add(mark.device)
+            yield from named_process(pid, "Marks", "CPU" if mark.device is None else f"NPU {mark.device}")
+        yield span(pid, mark.row, mark.message, mark.started_ns, mark.ended_ns, domain=mark.domain)
 
 
 # --- tables ---

@@ -34,6 +34,13 @@ std::string folder_name(uint32_t number) {
     return name;
 }
 
+std::string one_field(std::string text) {
+    for (char& letter : text) {
+        letter = letter == '\n' || letter == '\t' ? ' ' : letter;
+    }
+    return text;
+}
+
 bool make_directory(const std::string& path) { return mkdir(path.c_str(), 0750) == 0 || errno == EEXIST; }
 
 }  // namespace
@@ -141,14 +148,11 @@ void Profile::note(const TaskRecord& task) {
     }
 }
 
-void Profile::mark(const std::string& message) {
+void Profile::note(const MarkRecord& mark) {
     const std::lock_guard lock(mutex_);
     if (marks_ != nullptr) {
-        std::string line = message;
-        for (char& letter : line) {
-            letter = letter == '\n' || letter == '\t' ? ' ' : letter;
-        }
-        std::fprintf(marks_.get(), "%" PRId64 "\t%u\t%s\n", raw_now_ns(), thread_number(), line.c_str());
+        std::fprintf(marks_.get(), "%" PRId64 "\t%" PRId64 "\t%d\t%u\t%s\t%s\n", mark.started_ns, mark.ended_ns,
+                     mark.device, mark.row, one_field(mark.domain).c_str(), one_field(mark.message).c_str());
     }
 }
 

@@ -30,6 +30,17 @@ struct TaskRecord {
     int64_t device_ns;  // how long it took in device time
 };
 
+// What a program says about itself: a moment (both times the same) or a range, on a thread of the host or, when a
+// stream was named, as the device came to it.
+struct MarkRecord {
+    std::string message;
+    std::string domain;
+    int64_t started_ns;
+    int64_t ended_ns;
+    uint32_t row;         // the thread's number, or the stream's
+    int32_t device = -1;  // < 0: on the host
+};
+
 int64_t raw_now_ns();
 uint32_t thread_number();  // the kernel's number of the calling thread
 
@@ -48,7 +59,7 @@ class Profile {
     aclError finalize();
 
     void note(const TaskRecord& task);
-    void mark(const std::string& message);
+    void note(const MarkRecord& mark);
 
   private:
     struct Close {
