@@ -112,3 +112,21 @@ print(json.dumps([[str(x) for x in by_default], saturated, flags]))
     assert by_default == ["inf", "-inf", "2.0"]
     assert saturated == [65504.0, -65504.0, 2.0]
     assert flags == [False, True, False]
+
+
+def test_a_device_that_was_stopped_drops_its_work_and_goes_on_after_a_restart(on_device):
+    said, total = on_device("""
+x = torch.ones(1024, 1024).npu()
+torch.npu.synchronize()
+assert torch_npu.npu.stop_device(0) == 0
+try:
+    x @ x
+    torch.npu.synchronize()
+    said = ""
+except RuntimeError as error:
+    said = str(error)
+torch_npu.npu.restart_device(0)
+print(json.dumps([said, (x @ x).sum().item()]))
+""")
+    assert said.startswith("FORCE STOP")
+    assert total == 1024**3

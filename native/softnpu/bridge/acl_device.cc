@@ -118,6 +118,15 @@ aclError aclrtSynchronizeDeviceWithTimeout(int32_t timeout) {
 
 aclError aclrtSynchronizeDevice() { return aclrtSynchronizeDeviceWithTimeout(-1); }
 
+// `timeout` in ms, 0: none.
+aclError aclrtDeviceTaskAbort(int32_t deviceId, uint32_t timeout) {
+    softnpu::DeviceState* const state = Process::get().device(static_cast<uint32_t>(deviceId));
+    if (state == nullptr) {
+        return softnpu::last_error(false);
+    }
+    return state->abort(timeout == 0 ? -1 : static_cast<int32_t>(timeout));
+}
+
 aclError aclrtDeviceCanAccessPeer(int32_t* canAccessPeer, int32_t deviceId, int32_t peerDeviceId) {
     SOFTNPU_NEED(canAccessPeer);
     *canAccessPeer = deviceId != peerDeviceId ? 1 : 0;

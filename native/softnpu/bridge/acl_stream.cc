@@ -114,6 +114,13 @@ aclError aclrtDestroyStream(aclrtStream stream) {
 
 aclError aclrtDestroyStreamForce(aclrtStream stream) { return aclrtDestroyStream(stream); }
 
+aclError aclrtStreamAbort(aclrtStream stream) {
+    SOFTNPU_NEED(stream);
+    SOFTNPU_STREAM(queue, stream);
+    queue->abort(ACL_SUCCESS);
+    return queue->finish(-1);
+}
+
 aclError aclrtSynchronizeStreamWithTimeout(aclrtStream stream, int32_t timeout) {
     SOFTNPU_STREAM(queue, stream);
     return queue->synchronize(timeout);

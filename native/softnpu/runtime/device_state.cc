@@ -52,15 +52,28 @@ Stream& DeviceState::default_stream() {
     return *default_stream_;
 }
 
+std::vector<Stream*> DeviceState::live_streams() const {
+    const std::lock_guard lock(mutex_);
+    return {streams_.begin(), streams_.end()};
+}
+
 aclError DeviceState::synchronize(int32_t timeout_ms) {
-    std::vector<Stream*> all;
-    {
-        const std::lock_guard lock(mutex_);
-        all.assign(streams_.begin(), streams_.end());
+    aclError first = ACL_SUCCESS;
+    for (Stream* stream : live_streams()) {
+        const aclError error = stream->synchronize(timeout_ms);
+        first = first == ACL_SUCCESS ? error : first;
+    }
+    return first;
+}
+
+aclError DeviceState::abort(int32_t timeout_ms) {
+    const std::vector<Stream*> all = live_streams();
+    for (Stream* stream : all) {
+        stream->abort(ACL_ERROR_RT_DEVICE_TASK_ABORT);  // all of them first: one may wait for another's record
     }
     aclError first = ACL_SUCCESS;
     for (Stream* stream : all) {
-        const aclError error = stream->synchronize(timeout_ms);
+        const aclError error = stream->finish(timeout_ms);
         first = first == ACL_SUCCESS ? error : first;
     }
     return first;

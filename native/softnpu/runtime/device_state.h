@@ -34,6 +34,8 @@ class DeviceState {
     bool owns(const Stream* stream) const;
     Stream& default_stream();
     aclError synchronize(int32_t timeout_ms);
+    // Drops what all streams have queued; those that lost something say so at their next synchronisation.
+    aclError abort(int32_t timeout_ms);
 
     // A copy outside every stream, over within the call.
     void copy_now(void* destination, const void* source, uint64_t bytes);
@@ -47,6 +49,7 @@ class DeviceState {
 
   private:
     Stream* new_stream();  // under mutex_
+    std::vector<Stream*> live_streams() const;
     void take_time(const Cost& cost);
 
     std::unique_ptr<Device> device_;

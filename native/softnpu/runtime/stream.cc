@@ -149,8 +149,7 @@ bool Stream::idle() const {
     return completed_ == enqueued_ && device_.device().now_ns() >= end_ns_;
 }
 
-aclError Stream::synchronize(int32_t timeout_ms) {
-    std::unique_lock lock(mutex_);
+aclError Stream::finish(std::unique_lock<std::mutex>& lock, int32_t timeout_ms) {
     const uint64_t target = enqueued_;
     const auto over = [&] { return completed_ >= target; };
     ++waiters_;
@@ -161,8 +160,25 @@ aclError Stream::synchronize(int32_t timeout_ms) {
         in_time = done_.wait_for(lock, std::chrono::milliseconds(timeout_ms), over);
     }
     --waiters_;
-    if (!in_time) {
-        return fail(ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "stream %u not finished after %d ms", id_, timeout_ms);
+    return in_time ? ACL_SUCCESS
+                   : fail(ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "stream %u not finished after %d ms", id_, timeout_ms);
+}
+
+aclError Stream::finish(int32_t timeout_ms) {
+    std::unique_lock lock(mutex_);
+    return finish(lock, timeout_ms);
+}
+
+void Stream::abort(aclError error) {
+    const std::lock_guard lock(mutex_);
+    abort_error_ = error;
+    abort_before_.store(enqueued_, std::memory_order_relaxed);
+}
+
+aclError Stream::synchronize(int32_t timeout_ms) {
+    std::unique_lock lock(mutex_);
+    if (const aclError late = finish(lock, timeout_ms); late != ACL_SUCCESS) {
+        return late;
     }
     const aclError error = std::exchange(error_, ACL_SUCCESS);
     const std::string text = std::exchange(error_text_, {});
@@ -184,11 +200,21 @@ void Stream::work() {
         }
         batch.swap(queue_);
         lock.unlock();
+        bool dropped = false;
+        uint64_t before = completed_;  // written here alone
         for (Task& task : batch) {
-            run(task, lane);
+            if (before++ < abort_before_.load(std::memory_order_relaxed)) {
+                drop(task);
+                dropped = true;
+            } else {
+                run(task, lane);
+            }
         }
         lock.lock();
         completed_ += batch.size();
+        if (dropped && abort_error_ != ACL_SUCCESS) {
+            note_error_locked(abort_error_, "the tasks of stream " + std::to_string(id_) + " were aborted");
+        }
         batch.clear();
         if (waiters_ > 0) {
             done_.notify_all();
@@ -209,6 +235,15 @@ void Stream::run(Task& task, Lane& lane) {
         return;
     }
     carry_out_observed(task, lane);
+    hand_back(task);
+}
+
+void Stream::drop(const Task& task) {
+    if (task.kind == TaskKind::graph) {
+        task.graph->release();
+    } else if (task.kind == TaskKind::record) {
+        task.event->complete(task.number, device_.device().now_ns());  // nobody else would
+    }
     hand_back(task);
 }
 
@@ -358,6 +393,10 @@ int64_t Stream::waited(const Task& task, std::optional<int64_t> until) {
 
 void Stream::note_error(aclError code, const std::string& text) {
     const std::lock_guard lock(mutex_);
+    note_error_locked(code, text);
+}
+
+void Stream::note_error_locked(aclError code, const std::string& text) {
     if (error_ == ACL_SUCCESS) {
         error_ = code;
         error_text_ = text;

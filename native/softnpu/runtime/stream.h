@@ -80,6 +80,12 @@ class Stream {
     bool idle() const;
     // Waits until all that was queued before is over in device time. timeout_ms < 0: for ever.
     aclError synchronize(int32_t timeout_ms);
+    // As synchronize, but without asking for errors or device time.
+    aclError finish(int32_t timeout_ms);
+    // What is queued is not begun any more; the task that runs is finished. Events that were to be recorded count as
+    // recorded, so that no other stream waits for them. Where something is dropped and `error` is one, the next
+    // synchronisation returns it.
+    void abort(aclError error);
 
     uint32_t id() const { return id_; }
     DeviceState& device() const { return device_; }
@@ -92,6 +98,9 @@ class Stream {
   private:
     void work();
     void run(Task& task, Lane& lane);
+    void drop(const Task& task);
+    aclError finish(std::unique_lock<std::mutex>& lock, int32_t timeout_ms);
+    void note_error_locked(aclError code, const std::string& text);
     Interval carry_out(const Task& task, Lane& lane);
     void carry_out_observed(const Task& task, Lane& lane);
     aclError enqueue_held(const Task& task);
@@ -110,6 +119,8 @@ class Stream {
     std::vector<Task> queue_;
     uint64_t enqueued_ = 0;
     uint64_t completed_ = 0;
+    std::atomic<uint64_t> abort_before_{0};  // of all tasks ever queued, so many are not to be begun any more
+    aclError abort_error_ = ACL_SUCCESS;     // what to say when one of them was dropped
     uint32_t waiters_ = 0;
     bool sleeping_ = false;
     bool stopping_ = false;

@@ -95,6 +95,40 @@ TEST_F(Runtime, work_on_one_stream_keeps_its_order) {
     EXPECT_EQ(aclrtFree(device), ACL_SUCCESS);
 }
 
+TEST_F(Runtime, an_abort_drops_what_is_queued_tells_it_once_and_the_streams_go_on) {
+    std::atomic<bool> begun = false, go_on = false;
+    std::atomic<bool>* gate[2] = {&begun, &go_on};
+    const auto hold = [](void* argument) {
+        auto** flags = static_cast<std::atomic<bool>**>(argument);
+        flags[0]->store(true);
+        flags[0]->notify_one();
+        flags[1]->wait(false);
+    };
+    std::atomic<int> ran = 0;
+    aclrtEvent event = nullptr;
+    ASSERT_EQ(aclrtCreateEventWithFlag(&event, 0), ACL_SUCCESS);
+    ASSERT_EQ(aclrtLaunchHostFunc(first_, hold, gate), ACL_SUCCESS);
+    ASSERT_EQ(aclrtLaunchHostFunc(first_, count, &ran), ACL_SUCCESS);
+    ASSERT_EQ(aclrtRecordEvent(event, first_), ACL_SUCCESS);
+    ASSERT_EQ(aclrtStreamWaitEvent(second_, event), ACL_SUCCESS);
+    ASSERT_EQ(aclrtLaunchHostFunc(second_, count, &ran), ACL_SUCCESS);
+    begun.wait(false);
+    EXPECT_EQ(aclrtDeviceTaskAbort(0, 20), ACL_ERROR_RT_STREAM_SYNC_TIMEOUT);  // what runs is finished
+    go_on = true;
+    go_on.notify_one();
+    EXPECT_EQ(aclrtDeviceTaskAbort(0, 0), ACL_SUCCESS);
+    EXPECT_EQ(ran, 0);
+    EXPECT_EQ(aclrtSynchronizeEvent(event), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_ERROR_RT_DEVICE_TASK_ABORT);
+    EXPECT_NE(std::string(aclGetRecentErrMsg()).find("were aborted"), std::string::npos);
+    ASSERT_EQ(aclrtLaunchHostFunc(first_, count, &ran), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
+    EXPECT_EQ(ran, 1);
+    EXPECT_EQ(aclrtStreamAbort(first_), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSynchronizeStream(first_), ACL_SUCCESS);
+    aclrtDestroyEvent(event);
+}
+
 TEST_F(Runtime, a_stream_waits_for_another_streams_event) {
     std::atomic<int> done{0};
     aclrtEvent event = nullptr;
