@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 
 from flexnpu import _native
-from flexnpu.daemon.host import Tenant
+from flexnpu.daemon.host import Resident, Tenant
 from flexnpu.daemon.node import Node
 from flexnpu.errors import FlexNpuError
 
@@ -84,7 +84,7 @@ class AttachServer:
         with connection:
             connection.setblocking(False)
             try:
-                name, tenant, control = await self._admit(connection)
+                name, tenant, resident = await self._admit(connection)
             except RefusalError as refusal:
                 log.warning("refused a tenant: %s", refusal.message)
                 with contextlib.suppress(OSError):
@@ -94,7 +94,7 @@ class AttachServer:
                 return
             stopping = False
             try:
-                await self._stay(connection, tenant, control)
+                await self._stay(connection, tenant, resident)
             except asyncio.CancelledError:  # the daemon stops, the tenant does not: the next daemon must know of it
                 stopping = True
                 raise
@@ -104,16 +104,16 @@ class AttachServer:
                 if not stopping:
                     self._node.detach(name, tenant)
 
-    async def _admit(self, connection: socket.socket) -> tuple[str, Tenant, int]:
+    async def _admit(self, connection: socket.socket) -> tuple[str, Tenant, Resident]:
         peer = Peer.of(connection)
         if peer.uid not in (os.geteuid(), 0):
             raise RefusalError(_native.DENIED, f"uid {peer.uid} may not attach; this daemon serves uid {os.geteuid()}")
         name = await self._hello(connection)
         try:
-            tenant, control = await self._node.attach(name, peer.pid, peer.pidfd(connection), GRANT_WITHIN_S)
+            tenant, resident = await self._node.attach(name, peer.pid, peer.pidfd(connection), GRANT_WITHIN_S)
         except FlexNpuError as error:
             raise RefusalError(_native.DAEMON_FAULT, str(error)) from error
-        return name, tenant, control
+        return name, tenant, resident
 
     async def _hello(self, connection: socket.socket) -> str:
         loop = asyncio.get_running_loop()
@@ -136,9 +136,10 @@ class AttachServer:
             raise RefusalError(_native.UNKNOWN_VNPU, f"vNPU {name!r} does not exist; make it with flexnpu create")
         return name
 
-    async def _stay(self, connection: socket.socket, tenant: Tenant, control: int) -> None:
+    async def _stay(self, connection: socket.socket, tenant: Tenant, resident: Resident) -> None:
         assert tenant.report is not None
-        socket.send_fds(connection, [_native.pack_welcome(_native.OK)], [control, tenant.report.fd])
+        welcome = _native.pack_welcome(_native.OK, slot=tenant.slot)
+        socket.send_fds(connection, [welcome], [resident.page.fd, tenant.report.fd, resident.ledger.fd])
         tenant.report.close_fd()
         silence = asyncio.ensure_future(self._silence(connection))
         ended = asyncio.ensure_future(tenant.ended.wait())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from flexnpu import _native
 from flexnpu.backend import Device
 from flexnpu.daemon.processes import Watch
-from flexnpu.tenancy import Lease, VNpu
+from flexnpu.tenancy import Lease, Quota, VNpu
 
 
 @dataclass(slots=True)
@@ -23,6 +23,7 @@ class Tenant:
     report: _native.ReportPage | None
     watch: Watch | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    slot: int = _native.NO_SLOT  # in the ledger
 
 
 @dataclass(slots=True)
@@ -31,14 +32,33 @@ class Resident:
 
     registered: VNpu
     page: _native.ControlPage
+    ledger: _native.LedgerPage
     tenants: dict[int, Tenant] = field(default_factory=dict)
     owner: Watch | None = None
     owner_dead: bool = False
     recorded: tuple[int, int] = (0, 0)  # granted and applied revision as the registry knows them
 
+    @classmethod
+    def of(cls, registered: VNpu) -> Resident:
+        page = _native.ControlPage(registered.name, [registered.device])
+        return cls(registered, page, _native.LedgerPage(1))
+
     @property
     def id(self) -> int:
         return self.registered.id
+
+    def take_slot(self) -> int:
+        taken = {tenant.slot for tenant in self.tenants.values()}
+        return next(slot for slot in range(_native.MOST_PROCESSES) if slot not in taken)
+
+    def release_slot(self, slot: int) -> None:
+        if slot != _native.NO_SLOT and not self.ledger.release(slot):
+            self.ledger.settle()
+
+
+def granted_quota(quota: Quota) -> _native.Quota:
+    """The registry's quota in the arbiter's words."""
+    return _native.Quota(revision=quota.revision, cores=quota.cores, memory_bytes=quota.memory_bytes)
 
 
 class DeviceHost:

@@ -11,11 +11,12 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from flexnpu import _native
 from flexnpu.backend import Device
 from flexnpu.daemon import views
-from flexnpu.daemon.host import DeviceHost, Resident, Tenant
+from flexnpu.daemon.host import DeviceHost, Resident, Tenant, granted_quota
 from flexnpu.daemon.processes import Watch, born
 from flexnpu.daemon.restart import survivors
 from flexnpu.errors import InUse, InvalidValue
@@ -70,7 +71,7 @@ class Node:
 
     def tenants(self) -> list[TenantView]:
         return [
-            views.tenant(tenant, resident.registered)
+            views.tenant(tenant, resident.registered, resident.ledger)
             for resident in self._residents.values()
             for tenant in resident.tenants.values()
         ]
@@ -78,9 +79,9 @@ class Node:
     def create(self, name: str, device: int, quota: Quota, phase: str | None, owner_pid: int | None) -> VNpuView:
         owner = None if owner_pid is None else _owner(owner_pid)
         registered = self._registry.create(VNpu(0, name, device, quota, phase, owner))
-        resident = Resident(registered, _native.ControlPage(name, device))
+        resident = Resident.of(registered)
         self._residents[name] = resident
-        self._arbiter(resident).add(resident.id, resident.page, (quota.revision, quota.cores), quota.memory_bytes)
+        self._arbiter(resident).add(resident.id, resident.page, 0, granted_quota(quota))
         self._record(resident)
         self._watch_owner(resident)
         log.info("created %s: %d cores, %s on device %d", name, quota.cores, format_size(quota.memory_bytes), device)
@@ -134,8 +135,8 @@ class Node:
     def knows(self, name: str) -> bool:
         return name in self._residents
 
-    async def attach(self, name: str, pid: int, pidfd: int, within_s: float) -> tuple[Tenant, int]:
-        """The tenant and the control page's descriptor. Owns pidfd. Waits until the vNPU has been granted its cores."""
+    async def attach(self, name: str, pid: int, pidfd: int, within_s: float) -> tuple[Tenant, Resident]:
+        """The tenant and where it is. Owns pidfd. Waits until the vNPU has been granted its cores."""
         tenant: Tenant | None = None
 
         def ended() -> None:
@@ -151,8 +152,8 @@ class Node:
             report = _native.ReportPage(pid)
             absent = [old for old in resident.tenants.values() if old.lease == lease and old.report is None]
             self._registry.add_lease(lease)
-            id_ = self._arbiter(resident).attach(resident.id, report, not absent)
-            tenant = Tenant(lease, id_, report, watch)
+            id_ = self._arbiter(resident).attach(resident.id, report, pid, not absent)
+            tenant = Tenant(lease, id_, report, watch, slot=resident.take_slot())
         except BaseException:
             watch.close()
             raise
@@ -160,7 +161,7 @@ class Node:
         for old in absent:
             self._drop(resident, old, keep_lease=True)
         log.info("attached pid %d to %s", pid, name)
-        return tenant, resident.page.fd
+        return tenant, resident
 
     async def _granted(self, resident: Resident, within_s: float) -> None:
         name = resident.registered.name
@@ -192,10 +193,12 @@ class Node:
         # First what was granted, so that every arbiter knows all that is held; then what is wanted beyond it.
         for survivor in found:
             vnpu = survivor.registered
-            resident = Resident(vnpu, _native.ControlPage(vnpu.name, vnpu.device))
+            resident = Resident.of(vnpu)
             self._residents[vnpu.name] = resident
+            *older, (revision, cores) = survivor.grants
+            last = replace(vnpu.quota, revision=revision, cores=cores)
             absent = self._arbiter(resident).restore(
-                vnpu.id, resident.page, survivor.grants, vnpu.quota.memory_bytes, len(survivor.leases)
+                vnpu.id, resident.page, 0, granted_quota(last), older, len(survivor.leases)
             )
             for id_, lease in zip(absent, survivor.leases, strict=True):
                 self._watch_absent(resident, Tenant(lease, id_, None))
@@ -224,14 +227,12 @@ class Node:
         return views.vnpu(resident, self._arbiter(resident).state(resident.id))
 
     def _change(self, after: Sequence[VNpu]) -> Mapping[str, int]:
-        changes: dict[int, list[tuple[int, int, int, int]]] = {}
+        changes: dict[int, list[tuple[int, _native.Quota]]] = {}
         for vnpu in after:
             resident = self._residents[vnpu.name]
             resident.registered = vnpu
             if self._arbiter(resident).state(vnpu.id).desired_revision != vnpu.quota.revision:
-                quota = vnpu.quota
-                change = (vnpu.id, quota.revision, quota.cores, quota.memory_bytes)
-                changes.setdefault(vnpu.device, []).append(change)
+                changes.setdefault(vnpu.device, []).append((vnpu.id, granted_quota(vnpu.quota)))
         for device, wanted in changes.items():
             self._hosts[device].arbiter.change(wanted)
         for vnpu in after:
@@ -297,6 +298,7 @@ class Node:
 
     def _drop(self, resident: Resident, tenant: Tenant, *, keep_lease: bool = False) -> None:
         del resident.tenants[tenant.id]
+        resident.release_slot(tenant.slot)
         if tenant.watch is not None:
             tenant.watch.close()
         if not keep_lease:
@@ -325,14 +327,13 @@ def _check_alive(watch: Watch, pid: int, name: str) -> None:
 
 
 def _check_memory_in_use(resident: Resident, memory_bytes: int) -> None:
-    for tenant in resident.tenants.values():
-        used = tenant.report.read().memory_used if tenant.report else 0
-        if used > memory_bytes:
-            raise InUse(
-                f"memory of {resident.registered.name} cannot become {format_size(memory_bytes)}: "
-                f"pid {tenant.lease.pid} uses {format_size(used)}",
-                next_step="ask for at least that, or let the program free some first",
-                limit=memory_bytes,
-                used=used,
-                requested=memory_bytes,
-            )
+    used = resident.ledger.used(0)
+    if used > memory_bytes:
+        raise InUse(
+            f"memory of {resident.registered.name} cannot become {format_size(memory_bytes)}: "
+            f"its programs use {format_size(used)}",
+            next_step="ask for at least that, or let them free some first",
+            limit=memory_bytes,
+            used=used,
+            requested=memory_bytes,
+        )

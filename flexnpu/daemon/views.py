@@ -51,20 +51,21 @@ def vnpu(resident: Resident, state: _native.VNpuState) -> VNpuView:
     )
 
 
-def tenant(tenant: Tenant, registered: VNpu) -> TenantView:
-    report = (tenant.report or _native.ReportPage(tenant.lease.pid)).read()
+def tenant(tenant: Tenant, registered: VNpu, ledger: _native.LedgerPage) -> TenantView:
+    page = tenant.report or _native.ReportPage(tenant.lease.pid)
+    report, device = page.read(), page.read_device(0)
     return TenantView(
         pid=tenant.lease.pid,
         vnpu=registered.name,
         device=registered.device,
         present=tenant.report is not None,
-        seen_revision=report.seen_revision,
-        applied_revision=report.applied_revision,
-        memory_used=report.memory_used,
-        memory_peak=report.memory_peak,
-        memory_denied=report.memory_denied,
+        seen_revision=device.seen_grant,
+        applied_revision=device.applied_grant,
+        memory_used=ledger.charged(0, tenant.slot) if tenant.slot != _native.NO_SLOT else 0,
+        memory_peak=ledger.peak(0),
+        memory_denied=device.memory_denied,
         tiled=report.tiled,
         launched=report.launched,
         ungoverned=report.ungoverned,
-        launches=dict(zip(LAUNCH_KINDS, report.launches, strict=False)),
+        launches=dict(zip(LAUNCH_KINDS, device.launches, strict=False)),
     )

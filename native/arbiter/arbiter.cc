@@ -21,9 +21,9 @@ int64_t monotonic_ns() {
 }
 
 // A tenant cannot have applied what was never granted to it, whatever its page says.
-uint32_t believed(const ReportPage* page, uint32_t base_revision, uint32_t granted_revision) {
+uint32_t believed(const ReportPage* page, uint32_t ordinal, uint32_t base_revision, uint32_t granted_revision) {
     if (!page) return 0;
-    return std::min(std::max(page->applied_revision(), base_revision), granted_revision);
+    return std::min(std::max(page->applied_grant(ordinal), base_revision), granted_revision);
 }
 
 }  // namespace
@@ -46,24 +46,25 @@ Arbiter::~Arbiter() {
     close(event_fd_);
 }
 
-void Arbiter::add(VNpuId id, std::shared_ptr<ControlPage> page, const Quota& quota) {
-    restore(id, std::move(page), quota, {}, 0);
+void Arbiter::add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota) {
+    restore(id, std::move(page), ordinal, quota, {}, 0);
 }
 
-std::vector<TenantId> Arbiter::restore(VNpuId id, std::shared_ptr<ControlPage> page, const Quota& quota,
-                                       std::vector<Grant> older, uint32_t absent) {
+std::vector<TenantId> Arbiter::restore(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal,
+                                       const Quota& quota, std::vector<Grant> older, uint32_t absent) {
     std::vector<TenantId> tenants;
     {
         std::lock_guard lock(mutex_);
         if (vnpus_.contains(id)) throw std::invalid_argument("this vNPU is already known to the arbiter");
         VNpu& vnpu = vnpus_[id];
         vnpu.page = std::move(page);
-        vnpu.view.desired = quota.grant;
+        vnpu.ordinal = ordinal;
+        vnpu.view.desired = {quota.revision, quota.cores};
         vnpu.view.older = std::move(older);
         vnpu.view.changed_ns = monotonic_ns();
-        vnpu.memory_bytes = quota.memory_bytes;
+        vnpu.quota = quota;
         for (uint32_t i = 0; i < absent; ++i) {
-            vnpu.tenants[next_tenant_] = {nullptr, 0};
+            vnpu.tenants[next_tenant_] = {nullptr, 0, 0};
             tenants.push_back(next_tenant_++);
         }
     }
@@ -77,9 +78,9 @@ void Arbiter::change(std::span<const Change> changes) {
         for (const Change& change : changes) find(change.vnpu);  // all or nothing
         for (const Change& change : changes) {
             VNpu& vnpu = find(change.vnpu);
-            vnpu.view.desired = change.quota.grant;
+            vnpu.view.desired = {change.quota.revision, change.quota.cores};
             vnpu.view.changed_ns = monotonic_ns();
-            vnpu.memory_bytes = change.quota.memory_bytes;
+            vnpu.quota = change.quota;
         }
     }
     step_and_wake();
@@ -95,13 +96,13 @@ void Arbiter::remove(VNpuId id) {
     step_and_wake();
 }
 
-TenantId Arbiter::attach(VNpuId id, std::shared_ptr<ReportPage> page, bool fresh) {
+TenantId Arbiter::attach(VNpuId id, std::shared_ptr<ReportPage> page, uint32_t pid, bool fresh) {
     TenantId tenant = 0;
     {
         std::lock_guard lock(mutex_);
         VNpu& vnpu = find(id);
         tenant = next_tenant_++;
-        vnpu.tenants[tenant] = {std::move(page), fresh ? vnpu.view.granted.revision : 0};
+        vnpu.tenants[tenant] = {std::move(page), pid, fresh ? vnpu.view.granted.revision : 0};
     }
     step_and_wake();
     return tenant;
@@ -147,9 +148,12 @@ void Arbiter::run() {
             look_again_ns = step();
             for (const auto& [id, vnpu] : vnpus_) {
                 for (const auto& [tenant_id, tenant] : vnpu.tenants) {
-                    const uint32_t applied = believed(tenant.page.get(), tenant.base_revision, ~0u);
-                    if (!tenant.page || applied >= vnpu.view.granted.revision) continue;
-                    words.push_back({tenant.page->applied_word(), tenant.page->applied_revision()});
+                    if (!tenant.page) continue;
+                    // The bell first: whoever rings after this look is not slept over.
+                    const FutexWord bell{tenant.page->bell(vnpu.ordinal), tenant.page->bell_count(vnpu.ordinal)};
+                    const uint32_t applied = believed(tenant.page.get(), vnpu.ordinal, tenant.base_revision, ~0u);
+                    if (applied >= vnpu.view.granted.revision) continue;
+                    words.push_back(bell);
                     watched.push_back(tenant.page);
                 }
             }
@@ -186,7 +190,7 @@ bool Arbiter::refresh(VNpu& vnpu, int64_t now_ns) {
     view.live_tenants = static_cast<uint32_t>(vnpu.tenants.size());
     view.applied_revision = view.granted.revision;
     for (const auto& [id, tenant] : vnpu.tenants) {
-        const uint32_t applied = believed(tenant.page.get(), tenant.base_revision, view.granted.revision);
+        const uint32_t applied = believed(tenant.page.get(), vnpu.ordinal, tenant.base_revision, view.granted.revision);
         view.applied_revision = std::min(view.applied_revision, applied);
     }
     std::erase_if(view.older,
@@ -203,7 +207,8 @@ bool Arbiter::carry_out(const Plan& plan, const std::vector<VNpu*>& order) {
         vnpu.view.older.push_back(vnpu.view.granted);
         vnpu.view.granted = step.grant;
         const auto vector = static_cast<uint32_t>(uint64_t{step.grant.cores} * vector_cores_ / device_cores_);
-        vnpu.page->publish(step.grant.revision, step.grant.cores, std::max(vector, 1u), vnpu.memory_bytes);
+        vnpu.page->publish(vnpu.ordinal, step.grant.revision, step.grant.cores, std::max(vector, 1u),
+                           vnpu.quota.memory_bytes);
     }
     return !plan.steps.empty();
 }

@@ -24,9 +24,16 @@ namespace flexnpu {
 using VNpuId = uint64_t;
 using TenantId = uint64_t;
 
+// What the registry says of a vNPU on this device.
 struct Quota {
-    Grant grant;
+    uint32_t revision = 0;
+    uint32_t cores = 0;         // cube cores, guaranteed
+    uint32_t burst_cores = 0;   // cube cores that idle ones of others may bring it to
+    uint32_t vector_cores = 0;  // 0: they follow the cube cores in proportion
     uint64_t memory_bytes = 0;
+    uint32_t share = 0;     // of the device's time, in 1/10,000; 0: not time-shared
+    bool fixed = false;     // never more than the share, even alone
+    uint32_t priority = 0;  // higher goes first
 };
 
 struct Change {
@@ -51,17 +58,18 @@ class Arbiter {
     Arbiter& operator=(const Arbiter&) = delete;
 
     // Throws std::invalid_argument for a known id.
-    void add(VNpuId id, std::shared_ptr<ControlPage> page, const Quota& quota);
+    // `ordinal`: of this device within the vNPU.
+    void add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota);
     // The same for a vNPU of an earlier daemon: `older` are grants that its tenants may still use, `absent` the number
     // of those tenants. They have applied nothing until they come back; returns their ids.
-    std::vector<TenantId> restore(VNpuId id, std::shared_ptr<ControlPage> page, const Quota& quota,
+    std::vector<TenantId> restore(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota,
                                   std::vector<Grant> older, uint32_t absent);
     // All changes are wanted at once, so that no growth runs ahead of the shrink it needs.
     void change(std::span<const Change> changes);
     // What its live tenants still use stays held until they are gone.
     void remove(VNpuId id);
     // `fresh`: the process cannot have work older than the grant it now finds. Not so one that comes back.
-    TenantId attach(VNpuId id, std::shared_ptr<ReportPage> page, bool fresh);
+    TenantId attach(VNpuId id, std::shared_ptr<ReportPage> page, uint32_t pid, bool fresh);
     void detach(VNpuId id, TenantId tenant);
 
     VNpuState state(VNpuId id) const;
@@ -72,12 +80,14 @@ class Arbiter {
   private:
     struct Tenant {
         std::shared_ptr<ReportPage> page;  // null while absent
+        uint32_t pid;
         uint32_t base_revision;
     };
     struct VNpu {
         std::shared_ptr<ControlPage> page;
+        uint32_t ordinal;
         VNpuView view;
-        uint64_t memory_bytes;
+        Quota quota;
         std::map<TenantId, Tenant> tenants;
         Grant done;  // the newest grant that was applied
         int64_t applied_after_ns;

@@ -3,10 +3,10 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -14,6 +14,7 @@
 #include <system_error>
 
 #include "arbiter/futex.h"
+#include "flexnpu/ledger.h"
 
 namespace flexnpu {
 namespace {
@@ -26,7 +27,7 @@ uint64_t load(uint64_t& field, std::memory_order order = std::memory_order_relax
     return std::min(std::atomic_ref(field).load(order), kLargest);
 }
 
-uint32_t load_revision(uint64_t& field) {
+uint32_t load_grant(uint64_t& field) {
     constexpr uint64_t most = std::numeric_limits<uint32_t>::max();
     return static_cast<uint32_t>(std::min(std::atomic_ref(field).load(std::memory_order_acquire), most));
 }
@@ -59,57 +60,137 @@ void SharedPage::seal(int seals) {
     if (fcntl(fd_, F_ADD_SEALS, seals) != 0) fail("F_ADD_SEALS");
 }
 
-ControlPage::ControlPage(std::string_view vnpu, uint32_t device)
+SharedPage::SharedPage(int fd, size_t size) : fd_(fd), size_(size) {
+    constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
+    struct stat facts{};
+    const int seals = fcntl(fd, F_GET_SEALS);
+    if (fstat(fd, &facts) == 0 && facts.st_size == static_cast<off_t>(size) && seals >= 0 &&
+        (seals & kNeeded) == kNeeded) {
+        map_ = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (map_ != MAP_FAILED) return;
+    }
+    close(fd);
+    throw std::invalid_argument("what was handed back is not a page of this version");
+}
+
+namespace {
+
+template <typename Page>
+void set_head(Page* page) {
+    page->magic = FLEXNPU_PAGE_MAGIC;
+    page->version = FLEXNPU_PAGE_VERSION;
+    page->size = sizeof(Page);
+}
+
+uint32_t checked(size_t devices) {
+    if (devices >= 1 && devices <= FLEXNPU_DEVICES) return static_cast<uint32_t>(devices);
+    throw std::invalid_argument("a vNPU must have 1 to " + std::to_string(FLEXNPU_DEVICES) + " devices");
+}
+
+}  // namespace
+
+ControlPage::ControlPage(std::string_view vnpu, const std::vector<uint32_t>& devices)
     : SharedPage("flexnpu-control", sizeof(flexnpu_control_page)) {
     if (vnpu.empty() || vnpu.size() >= FLEXNPU_NAME_SIZE) {
         throw std::invalid_argument("a vNPU's name must have 1 to " + std::to_string(FLEXNPU_NAME_SIZE - 1) + " bytes");
     }
-    page()->magic = FLEXNPU_PAGE_MAGIC;
-    page()->version = FLEXNPU_PAGE_VERSION;
-    page()->size = sizeof(flexnpu_control_page);
-    page()->device = device;
+    set_head(page());
+    page()->device_count = checked(devices.size());
+    for (size_t i = 0; i < devices.size(); ++i) {
+        page()->devices[i].physical = devices[i];
+        page()->devices[i].turn = FLEXNPU_TURN_FREE;
+    }
     std::memcpy(page()->vnpu, vnpu.data(), vnpu.size());
     // FUTURE_WRITE leaves this mapping writable and refuses every later one, and writes through the descriptor.
     seal(F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
-void ControlPage::publish(uint32_t revision, uint32_t cube, uint32_t vector, uint64_t memory_bytes) {
-    std::atomic_ref(page()->quota).store(flexnpu_pack_quota(revision, cube, vector), std::memory_order_release);
-    std::atomic_ref(page()->memory_bytes).store(memory_bytes, std::memory_order_release);
-    std::atomic_ref(page()->revision_futex).store(revision, std::memory_order_release);
-    futex_wake_shared(&page()->revision_futex);
+void ControlPage::publish(uint32_t ordinal, uint32_t grant, uint32_t cube, uint32_t vector, uint64_t memory_bytes) {
+    flexnpu_control_device& section = page()->devices[ordinal];
+    std::atomic_ref(section.memory_bytes).store(memory_bytes, std::memory_order_release);
+    std::atomic_ref(section.quota).store(flexnpu_pack_quota(grant, cube, vector), std::memory_order_release);
+    std::atomic_ref(page()->bell).fetch_add(1, std::memory_order_release);
+    futex_wake_shared(&page()->bell);
 }
 
 ReportPage::ReportPage(uint32_t pid) : SharedPage("flexnpu-report", sizeof(flexnpu_report_page)) {
-    page()->magic = FLEXNPU_PAGE_MAGIC;
-    page()->version = FLEXNPU_PAGE_VERSION;
-    page()->size = sizeof(flexnpu_report_page);
+    set_head(page());
     page()->pid = pid;
     // Its size is fixed, so that no tenant can take the page away under the daemon (SIGBUS).
     seal(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
+ReportPage::ReportPage(int fd, uint32_t pid) : SharedPage(fd, sizeof(flexnpu_report_page)) {
+    set_head(page());
+    page()->pid = pid;
+}
+
 ReportSnapshot ReportPage::read() const {
     flexnpu_report_page& from = *page();
-    ReportSnapshot to;
-    to.applied_revision = load_revision(from.applied_revision);
-    to.seen_revision = load_revision(from.seen_revision);
+    return {.tiled = load(from.tiled), .launched = load(from.launched), .ungoverned = load(from.ungoverned)};
+}
+
+DeviceReport ReportPage::read(uint32_t ordinal) const {
+    flexnpu_report_device& from = page()->devices[ordinal];
+    DeviceReport to;
+    to.applied_grant = load_grant(from.applied_grant);
+    to.seen_grant = load_grant(from.seen_grant);
     to.applied_ns = load(from.applied_ns);
-    to.memory_used = load(from.memory_used);
-    to.memory_peak = load(from.memory_peak);
+    to.waited_ns = load(from.waited_ns);
+    to.busy_ns = load(from.busy_ns);
     to.memory_denied = load(from.memory_denied);
-    to.tiled = load(from.tiled);
-    to.launched = load(from.launched);
-    to.ungoverned = load(from.ungoverned);
     for (size_t i = 0; i < std::size(to.launches); ++i) to.launches[i] = load(from.launches[i]);
     return to;
 }
 
-uint32_t ReportPage::applied_revision() const { return load_revision(page()->applied_revision); }
+uint32_t ReportPage::applied_grant(uint32_t ordinal) const {
+    return load_grant(page()->devices[ordinal].applied_grant);
+}
 
-const uint32_t* ReportPage::applied_word() const {
-    const auto* words = reinterpret_cast<const uint32_t*>(&page()->applied_revision);
-    return words + (std::endian::native == std::endian::little ? 0 : 1);
+const uint32_t* ReportPage::bell(uint32_t ordinal) const { return &page()->devices[ordinal].bell; }
+
+uint32_t ReportPage::bell_count(uint32_t ordinal) const {
+    return std::atomic_ref(page()->devices[ordinal].bell).load(std::memory_order_acquire);
+}
+
+LedgerPage::LedgerPage(uint32_t device_count) : SharedPage("flexnpu-ledger", sizeof(flexnpu_ledger_page)) {
+    set_head(page());
+    page()->device_count = checked(device_count);
+    seal(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+LedgerPage::LedgerPage(int fd, uint32_t device_count) : SharedPage(fd, sizeof(flexnpu_ledger_page)) {
+    set_head(page());
+    page()->device_count = checked(device_count);
+}
+
+flexnpu_ledger_device& LedgerPage::device(uint32_t ordinal) const { return page()->devices[ordinal]; }
+
+uint64_t LedgerPage::used(uint32_t ordinal) const { return flexnpu_ledger_used(&device(ordinal)); }
+
+uint64_t LedgerPage::peak(uint32_t ordinal) const { return load(device(ordinal).peak); }
+
+uint64_t LedgerPage::charged(uint32_t ordinal, uint32_t slot) const {
+    return load(device(ordinal).slots[slot].charged);
+}
+
+bool LedgerPage::release(uint32_t slot) {
+    bool exact = true;
+    for (flexnpu_ledger_device& each : page()->devices) exact = flexnpu_ledger_release(&each, slot) != 0 && exact;
+    return exact;
+}
+
+bool LedgerPage::settle() {
+    bool exact = true;
+    for (flexnpu_ledger_device& each : page()->devices) exact = flexnpu_ledger_settle(&each) != 0 && exact;
+    return exact;
+}
+
+bool LedgerPage::is(int fd) const {
+    struct stat mine{};
+    struct stat other{};
+    return fstat(this->fd(), &mine) == 0 && fstat(fd, &other) == 0 && mine.st_dev == other.st_dev &&
+           mine.st_ino == other.st_ino;
 }
 
 }  // namespace flexnpu

@@ -8,12 +8,13 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "flexnpu/page.h"
 
 namespace flexnpu {
 
-// An owned memfd of one page and the daemon's mapping of it. Throws std::system_error when the kernel refuses.
+// An owned memfd and the daemon's mapping of it. Throws std::system_error when the kernel refuses.
 class SharedPage {
   public:
     SharedPage(const SharedPage&) = delete;
@@ -23,6 +24,8 @@ class SharedPage {
 
   protected:
     SharedPage(const char* label, size_t size);
+    // Takes over what a tenant hands back: a sealed memfd of that size. Owns fd; throws std::invalid_argument.
+    SharedPage(int fd, size_t size);
     ~SharedPage();
     void seal(int seals);
     void* at() const { return map_; }
@@ -36,34 +39,60 @@ class SharedPage {
 // What the tenants of one vNPU read. Only this mapping can write it: the seals came after the mapping.
 class ControlPage : public SharedPage {
   public:
-    ControlPage(std::string_view vnpu, uint32_t device);
-    // Release store of the quota word, the memory limit, then revision_futex and a wake of the heralds.
-    void publish(uint32_t revision, uint32_t cube, uint32_t vector, uint64_t memory_bytes);
+    // `devices`: the physical ordinals, in the order in which the program counts them.
+    ControlPage(std::string_view vnpu, const std::vector<uint32_t>& devices);
+    // Of the ordinal's section: release store of the memory limit and the quota word, then the bell. Any thread.
+    void publish(uint32_t ordinal, uint32_t grant, uint32_t cube, uint32_t vector, uint64_t memory_bytes);
+    uint32_t device_count() const { return page()->device_count; }
 
   private:
     flexnpu_control_page* page() const { return static_cast<flexnpu_control_page*>(at()); }
 };
 
-// A copy of what a tenant says. Numbers are cut to 53 bits (what JSON can carry), revisions to 32.
-struct ReportSnapshot {
-    uint32_t seen_revision = 0, applied_revision = 0;
-    uint64_t applied_ns = 0;
-    uint64_t memory_used = 0, memory_peak = 0, memory_denied = 0;
-    uint64_t tiled = 0, launched = 0, ungoverned = 0;
+// Copies of what a tenant says. Numbers are cut to 53 bits (what JSON can carry), grants to 32.
+struct DeviceReport {
+    uint32_t seen_grant = 0, applied_grant = 0;
+    uint64_t applied_ns = 0, waited_ns = 0, busy_ns = 0, memory_denied = 0;
     uint64_t launches[8] = {};
+};
+struct ReportSnapshot {
+    uint64_t tiled = 0, launched = 0, ungoverned = 0;
 };
 
 // What one tenant writes. Nothing in it is believed: lengths are fixed here and every number is clamped.
 class ReportPage : public SharedPage {
   public:
     explicit ReportPage(uint32_t pid);
+    ReportPage(int fd, uint32_t pid);  // handed back; as SharedPage
     ReportSnapshot read() const;
-    uint32_t applied_revision() const;
-    // The word the tenant wakes when it has applied a revision; its value for a futex wait.
-    const uint32_t* applied_word() const;
+    DeviceReport read(uint32_t ordinal) const;
+    uint32_t applied_grant(uint32_t ordinal) const;
+    // The word that the tenant raises and wakes when it has news.
+    const uint32_t* bell(uint32_t ordinal) const;
+    uint32_t bell_count(uint32_t ordinal) const;
 
   private:
     flexnpu_report_page* page() const { return static_cast<flexnpu_report_page*>(at()); }
+};
+
+// The memory that the tenants of one vNPU share. Nothing in it is believed beyond the vNPU itself.
+class LedgerPage : public SharedPage {
+  public:
+    explicit LedgerPage(uint32_t device_count);
+    LedgerPage(int fd, uint32_t device_count);  // handed back; as SharedPage
+    uint64_t used(uint32_t ordinal) const;
+    uint64_t peak(uint32_t ordinal) const;
+    uint64_t charged(uint32_t ordinal, uint32_t slot) const;
+    // The slot's process is dead: what it had charged is free again. False: it died within a call; settle() later.
+    bool release(uint32_t slot);
+    // Makes the sums exact again. False: a tenant was in between.
+    bool settle();
+    // Whether the descriptor is of this very page.
+    bool is(int fd) const;
+
+  private:
+    flexnpu_ledger_page* page() const { return static_cast<flexnpu_ledger_page*>(at()); }
+    flexnpu_ledger_device& device(uint32_t ordinal) const;
 };
 
 }  // namespace flexnpu

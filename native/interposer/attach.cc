@@ -13,6 +13,7 @@
 namespace flexnpu {
 
 constinit Tenant tenant;
+__thread uint32_t current_ordinal;
 
 namespace {
 
@@ -35,8 +36,22 @@ void in_child() {
     memcpy(&attaching, &fresh, sizeof fresh);
     if (!tenant.attached.exchange(false)) return;
     let_go(&pages);
-    tenant.ledger.reset_in_child();
-    tenant.probe.reset_in_child();
+    for (DeviceTenant& device : tenant.devices) {
+        device.ledger.reset_in_child();
+        device.probe.reset_in_child();
+    }
+}
+
+void bind_parts() {
+    tenant.device_count = pages.control->device_count;
+    tenant.report.bind(pages.report);
+    for (uint32_t i = 0; i < tenant.device_count; ++i) {
+        DeviceTenant& device = tenant.devices[i];
+        device.quota.bind(&pages.control->devices[i]);
+        device.report.bind(&pages.report->devices[i]);
+        device.ledger.bind(&pages.ledger->devices[i], pages.slot);
+        device.gate.bind(&device.quota, &device.report);
+    }
 }
 
 bool connect_tenant() {
@@ -51,20 +66,19 @@ bool connect_tenant() {
         tell(why);
         return false;
     }
-    tenant.quota.bind(pages.control);
-    tenant.report.bind(pages.report);
-    tenant.ledger.bind(&tenant.report);
-    tenant.gate.bind(&tenant.quota, &tenant.report);
+    bind_parts();
     if (!fork_is_handled) fork_is_handled = pthread_atfork(nullptr, nullptr, in_child) == 0;
-    if (!start_herald()) {
+    if (!start_herald(&pages.control->bell)) {
         tell("no thread can be started to follow the quota: raise the limit of processes (ulimit -u)");
         let_go(&pages);
         return false;
     }
-    const uint64_t word = tenant.quota.word();
-    log(Level::info, "attached to vNPU '%s' on device %d: %u cube and %u vector cores, %llu bytes, revision %u", vnpu,
-        tenant.quota.device(), flexnpu_quota_cube(word), flexnpu_quota_vector(word),
-        static_cast<unsigned long long>(tenant.quota.memory_bytes()), flexnpu_quota_revision(word));
+    for (uint32_t i = 0; i < tenant.device_count; ++i) {
+        const Quota& quota = tenant.devices[i].quota;
+        log(Level::info, "attached to vNPU '%s' on device %d: %u cube and %u vector cores, %llu bytes, grant %u", vnpu,
+            quota.device(), quota.cube(), quota.vector(), static_cast<unsigned long long>(quota.memory_bytes()),
+            quota.grant());
+    }
     return true;
 }
 

@@ -10,7 +10,7 @@ namespace flexnpu {
 
 class Gate {
   public:
-    void bind(const Quota* quota, Report* report) {
+    void bind(const Quota* quota, DeviceReport* report) {
         quota_ = quota;
         report_ = report;
     }
@@ -22,14 +22,14 @@ class Gate {
     }
 
   private:
-    // The first launch after a change tells the daemon that the new revision is in use.
+    // The first launch after a change tells the daemon that the new grant is in use.
     __attribute__((noinline)) void note(uint64_t word) {
         last_.store(word, std::memory_order_relaxed);
-        report_->seen(flexnpu_quota_revision(word));
+        report_->seen(flexnpu_quota_grant(word));
     }
 
     const Quota* quota_ = nullptr;
-    Report* report_ = nullptr;
+    DeviceReport* report_ = nullptr;
     std::atomic<uint64_t> last_{0};
 };
 

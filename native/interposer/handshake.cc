@@ -17,7 +17,11 @@ namespace {
 using Why = char[512];
 constexpr time_t kPatienceS = 5;
 
-void close_all(int (&fds)[2]) {
+// In the order of the welcome's descriptors.
+enum Part { control_part, report_part, ledger_part, part_count };
+using Fds = int[part_count];
+
+void close_all(Fds& fds) {
     for (int& fd : fds) {
         if (fd >= 0) close(fd);
         fd = -1;
@@ -66,7 +70,7 @@ bool say_hello(int fd, const char* vnpu, Why& why) {
     return false;
 }
 
-void collect_fds(msghdr& message, int (&fds)[2]) {
+void collect_fds(msghdr& message, Fds& fds) {
     size_t count = 0;
     for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
@@ -74,7 +78,7 @@ void collect_fds(msghdr& message, int (&fds)[2]) {
         for (size_t i = 0; i < carried; ++i) {
             int fd = -1;
             memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-            if (count < 2) {
+            if (count < part_count) {
                 fds[count++] = fd;
             } else {
                 close(fd);
@@ -84,7 +88,7 @@ void collect_fds(msghdr& message, int (&fds)[2]) {
 }
 
 // Every refusal of the daemon's, and every answer that is not a whole welcome of our version, ends here.
-bool judge(const flexnpu_welcome& welcome, ssize_t got, const int (&fds)[2], Why& why) {
+bool judge(const flexnpu_welcome& welcome, ssize_t got, const Fds& fds, Why& why) {
     if (got < 0) {
         snprintf(why, sizeof why, "the daemon sent no welcome within %lld s: %s", static_cast<long long>(kPatienceS),
                  strerror(errno));
@@ -100,15 +104,15 @@ bool judge(const flexnpu_welcome& welcome, ssize_t got, const int (&fds)[2], Why
     } else if (welcome.status != FLEXNPU_OK) {
         snprintf(why, sizeof why, "the daemon refused (status %u): %.*s", welcome.status,
                  static_cast<int>(sizeof welcome.message), welcome.message);
-    } else if (fds[0] < 0 || fds[1] < 0) {
-        snprintf(why, sizeof why, "the welcome carried no two pages");
+    } else if (fds[ledger_part] < 0) {
+        snprintf(why, sizeof why, "the welcome carried no three pages");
     } else {
         return true;
     }
     return false;
 }
 
-bool hear_welcome(int fd, int (&fds)[2], Why& why) {
+bool hear_welcome(int fd, Fds& fds, uint32_t* slot, Why& why) {
     flexnpu_welcome welcome{};
     iovec body{&welcome, sizeof welcome};
     alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
@@ -122,17 +126,18 @@ bool hear_welcome(int fd, int (&fds)[2], Why& why) {
         got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     } while (got < 0 && errno == EINTR);
     if (got > 0) collect_fds(message, fds);
+    *slot = welcome.slot;
     return judge(welcome, got, fds, why);
 }
 
-void* map_page(int fd, int protection, const char* which, Why& why) {
+void* map_page(int fd, size_t size, int protection, const char* which, Why& why) {
     struct stat facts{};
-    if (fstat(fd, &facts) != 0 || facts.st_size < static_cast<off_t>(FLEXNPU_PAGE_SIZE)) {
-        snprintf(why, sizeof why, "the %s page is %lld bytes, %u are needed", which,
-                 static_cast<long long>(facts.st_size), FLEXNPU_PAGE_SIZE);
+    if (fstat(fd, &facts) != 0 || facts.st_size < static_cast<off_t>(size)) {
+        snprintf(why, sizeof why, "the %s page is %lld bytes, %zu are needed", which,
+                 static_cast<long long>(facts.st_size), size);
         return nullptr;
     }
-    void* page = mmap(nullptr, FLEXNPU_PAGE_SIZE, protection, MAP_SHARED, fd, 0);
+    void* page = mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED) {
         snprintf(why, sizeof why, "the %s page cannot be mapped: %s", which, strerror(errno));
         return nullptr;
@@ -140,32 +145,47 @@ void* map_page(int fd, int protection, const char* which, Why& why) {
     return page;
 }
 
-// The head that both pages begin with.
-bool fits(uint32_t magic, uint32_t version, uint32_t size, const char* which, Why& why) {
-    if (magic == FLEXNPU_PAGE_MAGIC && version == FLEXNPU_PAGE_VERSION && size == FLEXNPU_PAGE_SIZE) return true;
+// The head that all pages begin with.
+template <typename Page>
+bool fits(const Page& page, const char* which, Why& why) {
+    if (page.magic == FLEXNPU_PAGE_MAGIC && page.version == FLEXNPU_PAGE_VERSION && page.size == sizeof(Page))
+        return true;
     snprintf(why, sizeof why,
-             "the %s page has magic %#x, version %u, size %u instead of %#x, %u, %u: install the daemon and "
+             "the %s page has magic %#x, version %u, size %u instead of %#x, %u, %zu: install the daemon and "
              "libflexnpu.so from one FlexNPU release",
-             which, magic, version, size, FLEXNPU_PAGE_MAGIC, FLEXNPU_PAGE_VERSION, FLEXNPU_PAGE_SIZE);
+             which, page.magic, page.version, page.size, FLEXNPU_PAGE_MAGIC, FLEXNPU_PAGE_VERSION, sizeof(Page));
     return false;
 }
 
-bool map_both(const int (&fds)[2], Pages* pages, Why& why) {
-    pages->control = static_cast<const flexnpu_control_page*>(map_page(fds[0], PROT_READ, "control", why));
+bool map_all(const Fds& fds, Pages* pages, Why& why) {
+    constexpr int both = PROT_READ | PROT_WRITE;
+    pages->control = static_cast<const flexnpu_control_page*>(
+        map_page(fds[control_part], sizeof *pages->control, PROT_READ, "control", why));
     if (pages->control == nullptr) return false;
-    pages->report = static_cast<flexnpu_report_page*>(map_page(fds[1], PROT_READ | PROT_WRITE, "report", why));
+    pages->report =
+        static_cast<flexnpu_report_page*>(map_page(fds[report_part], sizeof *pages->report, both, "report", why));
     if (pages->report == nullptr) return false;
-    return fits(pages->control->magic, pages->control->version, pages->control->size, "control", why) &&
-           fits(pages->report->magic, pages->report->version, pages->report->size, "report", why);
+    pages->ledger =
+        static_cast<flexnpu_ledger_page*>(map_page(fds[ledger_part], sizeof *pages->ledger, both, "ledger", why));
+    if (pages->ledger == nullptr) return false;
+    if (!fits(*pages->control, "control", why) || !fits(*pages->report, "report", why) ||
+        !fits(*pages->ledger, "ledger", why)) {
+        return false;
+    }
+    const uint32_t devices = pages->control->device_count;
+    if (devices >= 1 && devices <= FLEXNPU_DEVICES && pages->slot < FLEXNPU_PROCESSES) return true;
+    snprintf(why, sizeof why, "the welcome gives %u devices and slot %u: at most %u and %u are possible", devices,
+             pages->slot, FLEXNPU_DEVICES, FLEXNPU_PROCESSES - 1);
+    return false;
 }
 
 }  // namespace
 
 bool shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]) {
-    int fds[2] = {-1, -1};
+    Fds fds = {-1, -1, -1};
     pages->socket = reach(socket_path, why);
     const bool done = pages->socket >= 0 && say_hello(pages->socket, vnpu, why) &&
-                      hear_welcome(pages->socket, fds, why) && map_both(fds, pages, why);
+                      hear_welcome(pages->socket, fds, &pages->slot, why) && map_all(fds, pages, why);
     close_all(fds);
     if (!done) let_go(pages);
     return done;
@@ -174,6 +194,7 @@ bool shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (
 void let_go(Pages* pages) {
     if (pages->control != nullptr) munmap(const_cast<flexnpu_control_page*>(pages->control), FLEXNPU_PAGE_SIZE);
     if (pages->report != nullptr) munmap(pages->report, FLEXNPU_PAGE_SIZE);
+    if (pages->ledger != nullptr) munmap(pages->ledger, FLEXNPU_LEDGER_SIZE);
     if (pages->socket >= 0) close(pages->socket);
     *pages = Pages{};
 }

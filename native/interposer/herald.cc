@@ -12,31 +12,35 @@
 namespace flexnpu {
 namespace {
 
-void apply(uint32_t revision) {
-    tenant.report.seen(revision);
-    const uint32_t given_up = tenant.probe.turn();
+void apply(DeviceTenant& device, uint32_t grant) {
+    device.report.seen(grant);
+    const uint32_t given_up = device.probe.turn();
     if (given_up != 0) {
         // Open: an operator that was tiled long ago and never launched does not hold up the quota of others.
         tenant.report.ungoverned();
-        log(Level::warn, "revision %u: %u tiled operators were not launched in time and are waited for no longer",
-            revision, given_up);
+        log(Level::warn, "grant %u: %u tiled operators were not launched in time and are waited for no longer", grant,
+            given_up);
     }
-    tenant.report.applied(revision);
-    log(Level::debug, "applied revision %u", revision);
+    device.report.applied(grant);
+    log(Level::debug, "applied grant %u on device %d", grant, device.quota.device());
 }
 
-void* follow(void*) {
-    bool first = true;
-    for (uint32_t done = 0;;) {
-        const uint32_t rung = load_word(*tenant.quota.doorbell(), std::memory_order_acquire);
-        const uint32_t revision = flexnpu_quota_revision(tenant.quota.word(std::memory_order_acquire));
-        if (first || revision != done) {
-            apply(revision);
-            done = revision;
-            first = false;
-            continue;
+void* follow(void* doorbell) {
+    const uint32_t* bell = static_cast<const uint32_t*>(doorbell);
+    uint32_t done[FLEXNPU_DEVICES] = {};  // no grant has number 0
+    for (;;) {
+        const uint32_t rung = load_word(*bell, std::memory_order_acquire);
+        bool news = false;
+        for (uint32_t i = 0; i < tenant.device_count; ++i) {
+            DeviceTenant& device = tenant.devices[i];
+            const uint32_t grant = flexnpu_quota_grant(device.quota.word(std::memory_order_acquire));
+            if (grant == done[i]) continue;
+            apply(device, grant);
+            done[i] = grant;
+            news = true;
         }
-        if (!futex_wait(tenant.quota.doorbell(), rung, nullptr)) {
+        if (news) continue;
+        if (!futex_wait(bell, rung, nullptr)) {
             // Open: a kernel that cannot sleep on this page; looking now and then still follows the quota.
             const timespec pause{0, 10'000'000};
             nanosleep(&pause, nullptr);
@@ -47,7 +51,7 @@ void* follow(void*) {
 
 }  // namespace
 
-bool start_herald() {
+bool start_herald(const uint32_t* bell) {
     // The program's signals are for its own threads.
     sigset_t all;
     sigset_t before;
@@ -57,7 +61,7 @@ bool start_herald() {
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_t thread;
-    const bool started = pthread_create(&thread, &attributes, follow, nullptr) == 0;
+    const bool started = pthread_create(&thread, &attributes, follow, const_cast<uint32_t*>(bell)) == 0;
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return started;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the daemon grants, read from the control page. The daemon alone writes it; one word holds a count with its
-// revision, so that no reader mixes two quotas.
+// What the daemon grants on one device, read from the control page. The daemon alone writes it; one word holds the
+// counts with their number, so that no reader mixes two grants.
 #pragma once
 
 #include <atomic>
@@ -18,19 +18,19 @@ inline uint32_t load_word(const uint32_t& word, std::memory_order order) {
 
 class Quota {
   public:
-    void bind(const flexnpu_control_page* page) { page_ = page; }
+    void bind(const flexnpu_control_device* section) { section_ = section; }
 
-    uint64_t word(std::memory_order order = std::memory_order_relaxed) const { return load_word(page_->quota, order); }
-    uint32_t revision() const { return flexnpu_quota_revision(word()); }
+    uint64_t word(std::memory_order order = std::memory_order_relaxed) const {
+        return load_word(section_->quota, order);
+    }
+    uint32_t grant() const { return flexnpu_quota_grant(word()); }
     uint32_t cube() const { return flexnpu_quota_cube(word()); }
     uint32_t vector() const { return flexnpu_quota_vector(word()); }
-    uint64_t memory_bytes() const { return load_word(page_->memory_bytes, std::memory_order_relaxed); }
-    int32_t device() const { return static_cast<int32_t>(page_->device); }
-
-    const uint32_t* doorbell() const { return &page_->revision_futex; }
+    uint64_t memory_bytes() const { return load_word(section_->memory_bytes, std::memory_order_relaxed); }
+    int32_t device() const { return static_cast<int32_t>(section_->physical); }
 
   private:
-    const flexnpu_control_page* page_ = nullptr;
+    const flexnpu_control_device* section_ = nullptr;
 };
 
 }  // namespace flexnpu

@@ -8,14 +8,30 @@
 
 namespace flexnpu {
 
-void Report::applied(uint64_t revision) {
+void DeviceReport::seen(uint64_t grant) {
+    uint64_t now = __atomic_load_n(&section_->seen_grant, __ATOMIC_RELAXED);
+    while (now < grant &&
+           !__atomic_compare_exchange_n(&section_->seen_grant, &now, grant, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    }
+}
+
+void DeviceReport::applied(uint64_t grant) {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     const uint64_t ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
-    __atomic_store_n(&page_->applied_ns, ns, __ATOMIC_RELAXED);
-    __atomic_store_n(&page_->applied_revision, revision, __ATOMIC_RELEASE);
-    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the low word comes first");
-    futex_wake(reinterpret_cast<uint32_t*>(&page_->applied_revision), INT_MAX);
+    __atomic_store_n(&section_->applied_ns, ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&section_->applied_grant, grant, __ATOMIC_RELEASE);
+    ring();
+}
+
+void DeviceReport::forget_applied() {
+    __atomic_store_n(&section_->seen_grant, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&section_->applied_grant, 0, __ATOMIC_RELEASE);
+}
+
+void DeviceReport::ring() {
+    __atomic_fetch_add(&section_->bell, 1, __ATOMIC_RELEASE);
+    futex_wake(&section_->bell, INT_MAX);
 }
 
 }  // namespace flexnpu

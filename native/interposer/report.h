@@ -6,35 +6,39 @@
 
 namespace flexnpu {
 
+inline void count(uint64_t& counter) { __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED); }
+
+// Of the process as a whole.
 class Report {
   public:
     void bind(flexnpu_report_page* page) { page_ = page; }
 
-    void launch(flexnpu_launch_kind kind) { add(page_->launches[kind]); }
-    void tiled() { add(page_->tiled); }
-    void launched() { add(page_->launched); }
-    void denied() { add(page_->memory_denied); }
-    void ungoverned() { add(page_->ungoverned); }
-
-    // A sum of differences instead of a copy: two threads may report in another order than they charged.
-    void memory(int64_t difference) {
-        __atomic_fetch_add(&page_->memory_used, static_cast<uint64_t>(difference), __ATOMIC_RELAXED);
-    }
-    void peak(uint64_t bytes) { raise(page_->memory_peak, bytes, __ATOMIC_RELAXED); }
-    void seen(uint64_t revision) { raise(page_->seen_revision, revision, __ATOMIC_RELEASE); }
-
-    // Wakes whoever waits on the low word of applied_revision.
-    void applied(uint64_t revision);
+    void tiled() { count(page_->tiled); }
+    void launched() { count(page_->launched); }
+    void ungoverned() { count(page_->ungoverned); }
 
   private:
-    static void add(uint64_t& counter) { __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED); }
-    static void raise(uint64_t& word, uint64_t value, int order) {
-        uint64_t now = __atomic_load_n(&word, __ATOMIC_RELAXED);
-        while (now < value && !__atomic_compare_exchange_n(&word, &now, value, true, order, __ATOMIC_RELAXED)) {
-        }
-    }
-
     flexnpu_report_page* page_ = nullptr;
+};
+
+// Of what it does on one device.
+class DeviceReport {
+  public:
+    void bind(flexnpu_report_device* section) { section_ = section; }
+
+    void launch(flexnpu_launch_kind kind) { count(section_->launches[kind]); }
+    void denied() { count(section_->memory_denied); }
+    void seen(uint64_t grant);
+
+    // Both wake the daemon's arbiter.
+    void applied(uint64_t grant);
+    // For one that returns to a new daemon: it has applied nothing of what it will be granted.
+    void forget_applied();
+
+  private:
+    void ring();
+
+    flexnpu_report_device* section_ = nullptr;
 };
 
 }  // namespace flexnpu

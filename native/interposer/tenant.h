@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// This process as a tenant: its parts, and the one question every entry asks first.
+// This process as a tenant: its parts on each device of its vNPU, and the one question every entry asks first.
 #pragma once
 
 #include <atomic>
@@ -12,16 +12,27 @@
 
 namespace flexnpu {
 
-struct Tenant {
+struct DeviceTenant {
     Quota quota;
-    Report report;
+    DeviceReport report;
     Gate gate;
     Ledger ledger;
     Probe probe;
+};
+
+struct Tenant {
+    DeviceTenant devices[FLEXNPU_DEVICES];
+    uint32_t device_count = 0;
+    Report report;
     std::atomic<bool> attached{false};
 };
 
 extern Tenant tenant;
+
+// The ordinal of the device that this thread works with, as the program counts.
+extern __thread uint32_t current_ordinal __attribute__((tls_model("initial-exec")));
+
+inline DeviceTenant& here() { return tenant.devices[current_ordinal]; }
 
 // Attaches on the first call. False: no vNPU, and the caller must fail closed; the reason is on stderr.
 bool attach();

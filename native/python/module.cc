@@ -7,14 +7,12 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -27,13 +25,14 @@ using namespace nb::literals;
 namespace flexnpu {
 namespace {
 
-using PyGrant = std::pair<uint32_t, uint32_t>;                      // revision, cores
-using PyChange = std::tuple<VNpuId, uint32_t, uint32_t, uint64_t>;  // vnpu, revision, cores, memory_bytes
+using PyGrant = std::pair<uint32_t, uint32_t>;  // revision, cores
 
 struct Hello {
     uint32_t status;  // FLEXNPU_OK, FLEXNPU_BAD_HELLO or FLEXNPU_BAD_VERSION
     uint32_t version;
     nb::bytes vnpu;  // as sent; a name is checked by who looks it up
+    bool returning = false;
+    uint32_t slot = FLEXNPU_NO_SLOT;
 };
 
 Hello parse_hello(const nb::bytes& data) {
@@ -46,51 +45,70 @@ Hello parse_hello(const nb::bytes& data) {
     if (data.size() != sizeof hello || hello.size != sizeof hello || length == sizeof hello.vnpu) {
         return {FLEXNPU_BAD_HELLO, hello.version, nb::bytes("", 0)};
     }
-    return {FLEXNPU_OK, hello.version, nb::bytes(hello.vnpu, length)};
+    const bool returning = (hello.flags & FLEXNPU_HELLO_RETURNING) != 0;
+    if (returning && hello.slot >= FLEXNPU_PROCESSES) return {FLEXNPU_BAD_HELLO, hello.version, nb::bytes("", 0)};
+    return {FLEXNPU_OK, hello.version, nb::bytes(hello.vnpu, length), returning, hello.slot};
 }
 
 nb::bytes pack_hello(std::string_view vnpu, uint32_t version) {
-    flexnpu_hello hello{FLEXNPU_PAGE_MAGIC, version, sizeof(flexnpu_hello), 0, {}};
+    flexnpu_hello hello{FLEXNPU_PAGE_MAGIC, version, sizeof(flexnpu_hello), 0, {}, FLEXNPU_NO_SLOT, 0};
     std::memcpy(hello.vnpu, vnpu.data(), std::min(vnpu.size(), sizeof hello.vnpu - 1));
     return nb::bytes(&hello, sizeof hello);
 }
 
-nb::bytes pack_welcome(uint32_t status, std::string_view message) {
-    flexnpu_welcome welcome{FLEXNPU_PAGE_MAGIC, FLEXNPU_PAGE_VERSION, sizeof(flexnpu_welcome), status, {}};
+nb::bytes pack_welcome(uint32_t status, std::string_view message, uint32_t slot) {
+    flexnpu_welcome welcome{FLEXNPU_PAGE_MAGIC, FLEXNPU_PAGE_VERSION, sizeof(flexnpu_welcome), status, {}, slot, 0};
     std::memcpy(welcome.message, message.data(), std::min(message.size(), sizeof welcome.message - 1));
     return nb::bytes(&welcome, sizeof welcome);
 }
 
-std::vector<uint64_t> launches(const ReportSnapshot& report) {
+std::vector<uint64_t> launches(const DeviceReport& report) {
     return {std::begin(report.launches), std::end(report.launches)};
 }
 
 void bind_pages(nb::module_& m) {
     nb::class_<ControlPage>(m, "ControlPage")
-        .def(nb::init<std::string_view, uint32_t>(), "vnpu"_a, "device"_a)
+        .def(nb::init<std::string_view, const std::vector<uint32_t>&>(), "vnpu"_a, "devices"_a)
         .def_prop_ro("fd", &ControlPage::fd)
-        .def("publish", &ControlPage::publish, "revision"_a, "cube"_a, "vector"_a, "memory_bytes"_a);
+        .def("publish", &ControlPage::publish, "ordinal"_a, "grant"_a, "cube"_a, "vector"_a, "memory_bytes"_a);
     nb::class_<ReportSnapshot>(m, "ReportSnapshot")
-        .def_ro("seen_revision", &ReportSnapshot::seen_revision)
-        .def_ro("applied_revision", &ReportSnapshot::applied_revision)
-        .def_ro("applied_ns", &ReportSnapshot::applied_ns)
-        .def_ro("memory_used", &ReportSnapshot::memory_used)
-        .def_ro("memory_peak", &ReportSnapshot::memory_peak)
-        .def_ro("memory_denied", &ReportSnapshot::memory_denied)
         .def_ro("tiled", &ReportSnapshot::tiled)
         .def_ro("launched", &ReportSnapshot::launched)
-        .def_ro("ungoverned", &ReportSnapshot::ungoverned)
+        .def_ro("ungoverned", &ReportSnapshot::ungoverned);
+    nb::class_<DeviceReport>(m, "DeviceReport")
+        .def_ro("seen_grant", &DeviceReport::seen_grant)
+        .def_ro("applied_grant", &DeviceReport::applied_grant)
+        .def_ro("applied_ns", &DeviceReport::applied_ns)
+        .def_ro("waited_ns", &DeviceReport::waited_ns)
+        .def_ro("busy_ns", &DeviceReport::busy_ns)
+        .def_ro("memory_denied", &DeviceReport::memory_denied)
         .def_prop_ro("launches", &launches);
     nb::class_<ReportPage>(m, "ReportPage")
         .def(nb::init<uint32_t>(), "pid"_a)
+        .def(nb::init<int, uint32_t>(), "fd"_a, "pid"_a)
         .def_prop_ro("fd", &ReportPage::fd)
         .def("close_fd", &ReportPage::close_fd)
-        .def("read", &ReportPage::read);
+        .def("read", nb::overload_cast<>(&ReportPage::read, nb::const_))
+        .def("read_device", nb::overload_cast<uint32_t>(&ReportPage::read, nb::const_), "ordinal"_a);
+    nb::class_<LedgerPage>(m, "LedgerPage")
+        .def(nb::init<uint32_t>(), "device_count"_a)
+        .def(nb::init<int, uint32_t>(), "fd"_a, "device_count"_a)
+        .def_prop_ro("fd", &LedgerPage::fd)
+        .def("used", &LedgerPage::used, "ordinal"_a)
+        .def("peak", &LedgerPage::peak, "ordinal"_a)
+        .def("charged", &LedgerPage::charged, "ordinal"_a, "slot"_a)
+        .def("release", &LedgerPage::release, "slot"_a)
+        .def("settle", &LedgerPage::settle)
+        .def("is_fd", &LedgerPage::is, "fd"_a);
 }
 
 void bind_handshake(nb::module_& m) {
     m.attr("PAGE_VERSION") = FLEXNPU_PAGE_VERSION;
     m.attr("PAGE_SIZE") = FLEXNPU_PAGE_SIZE;
+    m.attr("LEDGER_SIZE") = FLEXNPU_LEDGER_SIZE;
+    m.attr("MOST_DEVICES") = FLEXNPU_DEVICES;
+    m.attr("MOST_PROCESSES") = FLEXNPU_PROCESSES;
+    m.attr("NO_SLOT") = FLEXNPU_NO_SLOT;
     m.attr("HELLO_SIZE") = sizeof(flexnpu_hello);
     m.attr("WELCOME_SIZE") = sizeof(flexnpu_welcome);
     m.attr("OK") = static_cast<int>(FLEXNPU_OK);
@@ -102,33 +120,39 @@ void bind_handshake(nb::module_& m) {
     nb::class_<Hello>(m, "Hello")
         .def_ro("status", &Hello::status)
         .def_ro("version", &Hello::version)
-        .def_ro("vnpu", &Hello::vnpu);
+        .def_ro("vnpu", &Hello::vnpu)
+        .def_ro("returning", &Hello::returning)
+        .def_ro("slot", &Hello::slot);
     m.def("parse_hello", &parse_hello, "data"_a);
     m.def("pack_hello", &pack_hello, "vnpu"_a, "version"_a = FLEXNPU_PAGE_VERSION);
-    m.def("pack_welcome", &pack_welcome, "status"_a, "message"_a = "");
+    m.def("pack_welcome", &pack_welcome, "status"_a, "message"_a = "", "slot"_a = FLEXNPU_NO_SLOT);
 }
 
-void add(Arbiter& arbiter, VNpuId id, std::shared_ptr<ControlPage> page, const PyGrant& grant, uint64_t memory_bytes) {
-    arbiter.add(id, std::move(page), {{grant.first, grant.second}, memory_bytes});
+std::vector<TenantId> restore(Arbiter& arbiter, VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal,
+                              const Quota& quota, const std::vector<PyGrant>& older, uint32_t absent) {
+    std::vector<Grant> grants;
+    for (const auto& [revision, cores] : older) grants.push_back({revision, cores});
+    return arbiter.restore(id, std::move(page), ordinal, quota, std::move(grants), absent);
 }
 
-std::vector<TenantId> restore(Arbiter& arbiter, VNpuId id, std::shared_ptr<ControlPage> page,
-                              const std::vector<PyGrant>& grants, uint64_t memory_bytes, uint32_t absent) {
-    if (grants.empty()) throw std::invalid_argument("a restored vNPU has at least one grant");
-    std::vector<Grant> older;
-    for (const auto& [revision, cores] : grants) older.push_back({revision, cores});
-    const Grant last = older.back();
-    older.pop_back();
-    return arbiter.restore(id, std::move(page), {last, memory_bytes}, std::move(older), absent);
-}
-
-void change(Arbiter& arbiter, const std::vector<PyChange>& changes) {
+void change(Arbiter& arbiter, const std::vector<std::pair<VNpuId, Quota>>& changes) {
     std::vector<Change> wanted;
-    for (const auto& [vnpu, revision, cores, memory] : changes) wanted.push_back({vnpu, {{revision, cores}, memory}});
+    for (const auto& [vnpu, quota] : changes) wanted.push_back({vnpu, quota});
     arbiter.change(wanted);
 }
 
+// Keyword arguments by the fields' names.
+void set_quota(Quota* self, uint32_t revision, uint32_t cores, uint64_t memory_bytes, uint32_t burst_cores,
+               uint32_t vector_cores, uint32_t share, bool fixed, uint32_t priority) {
+    new (self) Quota{revision, cores, std::max(cores, burst_cores), vector_cores, memory_bytes, share, fixed, priority};
+}
+
 void bind_arbiter(nb::module_& m) {
+    nb::class_<Quota>(m, "Quota")
+        .def("__init__", &set_quota, nb::kw_only(), "revision"_a, "cores"_a, "memory_bytes"_a, "burst_cores"_a = 0,
+             "vector_cores"_a = 0, "share"_a = 0, "fixed"_a = false, "priority"_a = 0)
+        .def_ro("revision", &Quota::revision)
+        .def_ro("cores", &Quota::cores);
     nb::class_<VNpuState>(m, "VNpuState")
         .def_prop_ro("desired_revision", [](const VNpuState& s) { return s.desired.revision; })
         .def_prop_ro("desired_cores", [](const VNpuState& s) { return s.desired.cores; })
@@ -142,11 +166,11 @@ void bind_arbiter(nb::module_& m) {
         .def(nb::init<uint32_t, uint32_t>(), "device_cores"_a, "vector_cores"_a)
         .def_prop_ro("event_fd", &Arbiter::event_fd)
         .def_prop_ro("held_cores", &Arbiter::held_cores)
-        .def("add", &add, "vnpu"_a, "page"_a, "grant"_a, "memory_bytes"_a)
-        .def("restore", &restore, "vnpu"_a, "page"_a, "grants"_a, "memory_bytes"_a, "absent"_a)
+        .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a)
+        .def("restore", &restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a)
         .def("change", &change, "changes"_a)
         .def("remove", &Arbiter::remove, "vnpu"_a)
-        .def("attach", &Arbiter::attach, "vnpu"_a, "page"_a, "fresh"_a)
+        .def("attach", &Arbiter::attach, "vnpu"_a, "page"_a, "pid"_a, "fresh"_a)
         .def("detach", &Arbiter::detach, "vnpu"_a, "tenant"_a)
         .def("state", &Arbiter::state, "vnpu"_a);
 }

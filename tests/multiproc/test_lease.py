@@ -85,8 +85,9 @@ def test_nonsense_in_a_report_page_does_no_harm(node: Node):
     node.client().create_vnpu("a", cores=4, memory_bytes=GIB)
     tenant = attach(node, "a")
     tenant.report[:] = b"\xff" * 4096
+    tenant.ledger[:] = b"\xff" * len(tenant.ledger)
     (seen,) = node.client().tenants()
-    assert seen.memory_used == 2**53 - 1
+    assert seen.tiled == seen.memory_used == 2**53 - 1
     assert node.client().vnpu("a").applied_revision == 1
     tenant.close()
 
@@ -94,11 +95,11 @@ def test_nonsense_in_a_report_page_does_no_harm(node: Node):
 @pytest.mark.parametrize(
     ("hello", "status", "words"),
     [
-        (HELLO.pack(MAGIC, 2, HELLO.size, 0, b"a"), 2, ("page version 2", "page version 1")),
-        (HELLO.pack(MAGIC, 7, 12, 0, b"a")[:12], 2, ("page version 7", "page version 1")),
-        (HELLO.pack(MAGIC, 1, HELLO.size, 0, b"nobody"), 3, ("'nobody'", "flexnpu create")),
-        (HELLO.pack(MAGIC, 1, HELLO.size, 0, b"x" * 64), 1, ("hello",)),
-        (HELLO.pack(MAGIC, 1, HELLO.size, 0, b"a") + b"more", 1, ("hello",)),
+        (HELLO.pack(MAGIC, 9, HELLO.size, 0, b"a", 0, 0), 2, ("page version 9", "page version 2")),
+        (HELLO.pack(MAGIC, 7, 12, 0, b"a", 0, 0)[:12], 2, ("page version 7", "page version 2")),
+        (HELLO.pack(MAGIC, 2, HELLO.size, 0, b"nobody", 0, 0), 3, ("'nobody'", "flexnpu create")),
+        (HELLO.pack(MAGIC, 2, HELLO.size, 0, b"x" * 64, 0, 0), 1, ("hello",)),
+        (HELLO.pack(MAGIC, 2, HELLO.size, 0, b"a", 0, 0) + b"more", 1, ("hello",)),
         (b"GET / HTTP/1.1\r\n\r\n", 1, ("hello",)),
         (b"x", 1, ("hello",)),
     ],
@@ -107,7 +108,7 @@ def test_a_wrong_hello_is_answered_in_one_clear_line(node: Node, hello: bytes, s
     node.client().create_vnpu("a", cores=4, memory_bytes=GIB)
     with pytest.raises(RefusedError) as refused:
         attach(node, "a", payload=hello)
-    assert refused.value.args[:2] == (status, 1)
+    assert refused.value.args[:2] == (status, 2)
     message = refused.value.args[2]
     assert all(word in message for word in words), message
     assert "\n" not in message

@@ -8,7 +8,7 @@ namespace {
 
 constexpr auto on_collective = [](auto real, auto... arguments) {
     const Depth physical(Guard::ordinal);
-    tenant.gate.pass(FLEXNPU_LAUNCH_COMM);
+    here().gate.pass(FLEXNPU_LAUNCH_COMM);
     return real(arguments...);
 };
 

@@ -17,7 +17,7 @@ void clamp(Number* value, uint64_t limit) {
 }
 
 uint32_t quota_of(aclrtDevResLimitType type) {
-    return type == ACL_RT_DEV_RES_CUBE_CORE ? tenant.quota.cube() : tenant.quota.vector();
+    return type == ACL_RT_DEV_RES_CUBE_CORE ? here().quota.cube() : here().quota.vector();
 }
 
 aclError limited(aclError status, aclrtDevResLimitType type, uint32_t* value) {
@@ -31,9 +31,9 @@ aclError on_aclrtGetDeviceInfo(decltype(&::aclrtGetDeviceInfo) real, uint32_t de
     if (!to_physical(deviceId, &physical)) return kNoSuchDevice;
     const aclError status = real(physical, attr, value);
     if (status != ACL_SUCCESS) return status;
-    if (attr == ACL_DEV_ATTR_CUBE_CORE_NUM || attr == ACL_DEV_ATTR_AICORE_CORE_NUM) clamp(value, tenant.quota.cube());
-    if (attr == ACL_DEV_ATTR_VECTOR_CORE_NUM) clamp(value, tenant.quota.vector());
-    if (attr == ACL_DEV_ATTR_TOTAL_GLOBAL_MEM_SIZE) clamp(value, tenant.quota.memory_bytes());
+    if (attr == ACL_DEV_ATTR_CUBE_CORE_NUM || attr == ACL_DEV_ATTR_AICORE_CORE_NUM) clamp(value, here().quota.cube());
+    if (attr == ACL_DEV_ATTR_VECTOR_CORE_NUM) clamp(value, here().quota.vector());
+    if (attr == ACL_DEV_ATTR_TOTAL_GLOBAL_MEM_SIZE) clamp(value, here().quota.memory_bytes());
     return status;
 }
 
@@ -43,8 +43,8 @@ aclError on_aclGetDeviceCapability(decltype(&::aclGetDeviceCapability) real, uin
     if (!to_physical(deviceId, &physical)) return kNoSuchDevice;
     const aclError status = real(physical, deviceInfo, value);
     if (status != ACL_SUCCESS) return status;
-    if (deviceInfo == ACL_DEVICE_INFO_AI_CORE_NUM) clamp(value, tenant.quota.cube());
-    if (deviceInfo == ACL_DEVICE_INFO_VECTOR_CORE_NUM) clamp(value, tenant.quota.vector());
+    if (deviceInfo == ACL_DEVICE_INFO_AI_CORE_NUM) clamp(value, here().quota.cube());
+    if (deviceInfo == ACL_DEVICE_INFO_VECTOR_CORE_NUM) clamp(value, here().quota.vector());
     return status;
 }
 
@@ -57,10 +57,10 @@ aclError on_aclplatformGetDeviceInfo(decltype(&::aclplatformGetDeviceInfo) real,
     switch (infoType) {
         case ACL_PLATFORM_AICORE_CNT:
         case ACL_PLATFORM_CUBE_CORE_CNT:
-            limit = tenant.quota.cube();
+            limit = here().quota.cube();
             break;
         case ACL_PLATFORM_VECTOR_CORE_CNT:
-            limit = tenant.quota.vector();
+            limit = here().quota.vector();
             break;
         default:
             return status;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which device: the program has one, number 0. A call that names another is refused as the vendor would refuse a
-// device that is not there (closed).
+// Which device: the program counts those of its vNPU from 0. A call that names another is refused as the vendor would
+// refuse a device that is not there (closed).
 #include "entries/ordinal.h"
 
 namespace flexnpu {
@@ -23,16 +23,24 @@ aclError on_aclrtGetDevice(decltype(&::aclrtGetDevice) real, int32_t* deviceId) 
     return status;
 }
 
+aclError on_aclrtSetDevice(decltype(&::aclrtSetDevice) real, int32_t deviceId) {
+    const aclError status = on_device(real, deviceId);
+    if (status == ACL_SUCCESS) current_ordinal = static_cast<uint32_t>(deviceId);
+    return status;
+}
+
 aclError on_aclrtGetDeviceCount(decltype(&::aclrtGetDeviceCount) real, uint32_t* count) {
     const aclError status = real(count);
     if (status != ACL_SUCCESS) return status;
-    if (*count <= static_cast<uint32_t>(tenant.quota.device())) {
+    for (uint32_t i = 0; i < tenant.device_count; ++i) {
+        const int32_t device = tenant.devices[i].quota.device();
+        if (*count > static_cast<uint32_t>(device)) continue;
         log(Level::error, "the vNPU is on device %d, the runtime sees %u: give this process the daemon's devices",
-            tenant.quota.device(), *count);
+            device, *count);
         *count = 0;
         return ACL_ERROR_RT_NO_DEVICE;
     }
-    *count = 1;
+    *count = tenant.device_count;
     return status;
 }
 
@@ -66,7 +74,6 @@ aclError on_aclrtGetDevicesTopo(decltype(&::aclrtGetDevicesTopo) real, uint32_t 
 }
 
 constexpr auto by_device = [](auto real, auto... arguments) { return on_device(real, arguments...); };
-constexpr auto on_aclrtSetDevice = by_device;
 constexpr auto on_aclrtResetDevice = by_device;
 constexpr auto on_aclrtResetDeviceForce = by_device;
 constexpr auto on_aclrtQueryDeviceStatus = by_device;

@@ -6,16 +6,18 @@
 namespace flexnpu {
 namespace {
 
-constinit PointerMap captured_under;  // stream (while capturing) or graph, to revision + 1
+constinit PointerMap captured_under;  // stream (while capturing) or graph, to the core counts
+
+constexpr uint64_t kCounts = 0xffffffff;  // of the quota's word
 
 uint64_t key(void* handle) { return reinterpret_cast<uint64_t>(handle); }
 
-void begin(aclrtStream stream) { captured_under.put(key(stream), uint64_t{tenant.quota.revision()} + 1); }
+void begin(aclrtStream stream) { captured_under.put(key(stream), here().quota.word() & kCounts); }
 
 void count_replay(aclmdlRI graph) {
-    tenant.gate.pass(FLEXNPU_LAUNCH_GRAPH);
+    here().gate.pass(FLEXNPU_LAUNCH_GRAPH);
     const uint64_t under = captured_under.update(key(graph), [](uint64_t found, uint64_t) { return found; }, 0);
-    if (under != 0 && under != uint64_t{tenant.quota.revision()} + 1) tenant.report.ungoverned();
+    if (under != 0 && under != (here().quota.word() & kCounts)) tenant.report.ungoverned();
 }
 
 aclError on_aclmdlRICaptureBegin(decltype(&::aclmdlRICaptureBegin) real, aclrtStream stream, aclmdlRICaptureMode mode) {

@@ -7,7 +7,7 @@ namespace flexnpu {
 namespace {
 
 constexpr auto on_kernel = [](auto real, auto... arguments) {
-    tenant.gate.pass(FLEXNPU_LAUNCH_KERNEL);
+    here().gate.pass(FLEXNPU_LAUNCH_KERNEL);
     return real(arguments...);
 };
 
@@ -32,6 +32,6 @@ extern "C" void* flexnpu_forward_begin(uint32_t index) {
     }
     if (within(Guard::launch)) return real;
     if (!attached()) return reinterpret_cast<void*>(&refuse_launch);
-    tenant.gate.pass(FLEXNPU_LAUNCH_KERNEL);
+    here().gate.pass(FLEXNPU_LAUNCH_KERNEL);
     return real;
 }

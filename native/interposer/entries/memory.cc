@@ -7,22 +7,22 @@ namespace flexnpu {
 namespace {
 
 aclError deny(uint64_t asked) {
-    tenant.report.denied();
+    here().report.denied();
     log(Level::warn, "out of device memory: %llu bytes asked, %llu of %llu used: raise the vNPU's memory",
-        static_cast<unsigned long long>(asked), static_cast<unsigned long long>(tenant.ledger.used()),
-        static_cast<unsigned long long>(tenant.quota.memory_bytes()));
+        static_cast<unsigned long long>(asked), static_cast<unsigned long long>(here().ledger.used()),
+        static_cast<unsigned long long>(here().quota.memory_bytes()));
     return ACL_ERROR_RT_MEMORY_ALLOCATION;
 }
 
 // An allocation: `block` is where the real function puts the new block's address or handle.
 template <typename Size, typename Allocate>
 aclError charged(void** block, Size size, Allocate allocate) {
-    if (!tenant.ledger.charge(size, tenant.quota.memory_bytes())) return deny(size);
+    if (!here().ledger.charge(size, here().quota.memory_bytes())) return deny(size);
     const aclError status = allocate();
     if (status != ACL_SUCCESS) {
-        tenant.ledger.refund(size);
+        here().ledger.refund(size);
     } else {
-        tenant.ledger.remember(*block, size);
+        here().ledger.remember(*block, size);
     }
     return status;
 }
@@ -30,13 +30,13 @@ aclError charged(void** block, Size size, Allocate allocate) {
 // Forgotten before the call, since afterwards another thread may own a block at the same address.
 template <typename Free>
 aclError refunded(void* block, Free free) {
-    const uint64_t bytes = tenant.ledger.forget(block);
+    const uint64_t bytes = here().ledger.forget(block);
     const aclError status = free();
     if (bytes == 0) return status;
     if (status == ACL_SUCCESS) {
-        tenant.ledger.refund(bytes);
+        here().ledger.refund(bytes);
     } else {
-        tenant.ledger.remember(block, bytes);
+        here().ledger.remember(block, bytes);
     }
     return status;
 }
@@ -135,8 +135,8 @@ aclError on_aclrtPointerGetAttributes(decltype(&::aclrtPointerGetAttributes) rea
 aclError on_aclrtGetMemInfo(decltype(&::aclrtGetMemInfo) real, aclrtMemAttr attr, size_t* free, size_t* total) {
     const aclError status = real(attr, free, total);
     if (status != ACL_SUCCESS) return status;
-    const uint64_t limit = tenant.quota.memory_bytes();
-    const uint64_t used = tenant.ledger.used();
+    const uint64_t limit = here().quota.memory_bytes();
+    const uint64_t used = here().ledger.used();
     const uint64_t left = used < limit ? limit - used : 0;
     if (*total > limit) *total = limit;
     if (*free > left) *free = left;

@@ -40,18 +40,21 @@ uint64_t stack_words(uint32_t op) {
 // One operator more that has a tiling and waits for its launch.
 void note_tiled(uint64_t executor, uint32_t generation) {
     tenant.report.tiled();
-    if (executor != 0) tenant.probe.tiled(executor, generation);
+    if (executor != 0) here().probe.tiled(executor, generation);
 }
 
-// The revision goes into the key of torch_npu's executor cache: an executor that was tiled under another quota is not
-// found. A hash of 0 and a key of no length mean "do not keep" and stay what they are.
-uint64_t mix_revision(uint64_t hash) {
+// The core counts go into the key of torch_npu's executor cache: an executor that was tiled under other counts is not
+// found, and one of the same counts is found again when cores come back. A hash of 0 and a key of no length mean "do
+// not keep" and stay what they are.
+uint32_t counts() { return static_cast<uint32_t>(here().quota.word()); }
+
+uint64_t mix_counts(uint64_t hash) {
     if (hash == 0) return 0;
-    const uint64_t mixed = hash ^ (uint64_t{tenant.quota.revision()} + 1) * 0x9e3779b97f4a7c15ull;
+    const uint64_t mixed = hash ^ (uint64_t{counts()} + 1) * 0x9e3779b97f4a7c15ull;
     return mixed != 0 ? mixed : 1;
 }
 
-// The key with the revision behind it. The library may keep the pointer until phase one, so the copy belongs to the
+// The key with the counts behind it. The library may keep the pointer until phase one, so the copy belongs to the
 // thread; made at its first use, freed at its end.
 constexpr size_t kKeyRoom = 16384;
 pthread_key_t key_buffer;
@@ -66,9 +69,9 @@ struct Key {
     size_t length;
 };
 
-Key mix_revision(const uint8_t* key, size_t length) {
-    const uint32_t revision = tenant.quota.revision();
-    if (key == nullptr || length == 0 || length > kKeyRoom - sizeof revision) return {nullptr, 0};
+Key mix_counts(const uint8_t* key, size_t length) {
+    const uint32_t cores = counts();
+    if (key == nullptr || length == 0 || length > kKeyRoom - sizeof cores) return {nullptr, 0};
     if (key_of_thread == nullptr) {
         void* fresh = mmap(nullptr, kKeyRoom, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (fresh == MAP_FAILED) return {nullptr, 0};  // closed: without a key nothing is cached, and all is tiled anew
@@ -77,51 +80,51 @@ Key mix_revision(const uint8_t* key, size_t length) {
         key_of_thread = static_cast<uint8_t*>(fresh);
     }
     memcpy(key_of_thread, key, length);
-    memcpy(key_of_thread + length, &revision, sizeof revision);
-    return {key_of_thread, length + sizeof revision};
+    memcpy(key_of_thread + length, &cores, sizeof cores);
+    return {key_of_thread, length + sizeof cores};
 }
 
 // A hit is a tiled operator without a phase one.
 template <typename Find>
 aclOpExecutor* find_tiled(Find find) {
-    const uint32_t generation = tenant.probe.enter();
+    const uint32_t generation = here().probe.enter();
     aclOpExecutor* executor = find();
     if (executor != nullptr) note_tiled(reinterpret_cast<uint64_t>(executor), generation);
-    tenant.probe.leave(generation);
+    here().probe.leave(generation);
     return executor;
 }
 
-void on_SetPTAHashKey(decltype(&::SetPTAHashKey) real, uint64_t hash) { real(mix_revision(hash)); }
+void on_SetPTAHashKey(decltype(&::SetPTAHashKey) real, uint64_t hash) { real(mix_counts(hash)); }
 
 void on_SetPTACacheHashKey(decltype(&::SetPTACacheHashKey) real, uint8_t* key, size_t length) {
-    const Key mixed = mix_revision(key, length);
+    const Key mixed = mix_counts(key, length);
     real(mixed.bytes, mixed.length);
 }
 
 aclOpExecutor* on_PTAGetExecCache(decltype(&::PTAGetExecCache) real, uint64_t hash, uint64_t* workspaceSize) {
-    return find_tiled([&] { return real(mix_revision(hash), workspaceSize); });
+    return find_tiled([&] { return real(mix_counts(hash), workspaceSize); });
 }
 
 aclOpExecutor* on_PTAFindExecCache(decltype(&::PTAFindExecCache) real, uint8_t* key, size_t length,
                                    uint64_t* workspaceSize) {
     return find_tiled([&]() -> aclOpExecutor* {
-        const Key mixed = mix_revision(key, length);
+        const Key mixed = mix_counts(key, length);
         return mixed.bytes != nullptr ? real(mixed.bytes, mixed.length, workspaceSize) : nullptr;
     });
 }
 
 aclnnStatus on_aclDestroyAclOpExecutor(decltype(&::aclDestroyAclOpExecutor) real, aclOpExecutor* executor) {
     // Before the call: afterwards the address may be another executor's.
-    if (executor != nullptr) tenant.probe.destroyed(reinterpret_cast<uint64_t>(executor));
+    if (executor != nullptr) here().probe.destroyed(reinterpret_cast<uint64_t>(executor));
     return real(executor);
 }
 
 // The older kind tiles and launches in one call: all of it is inside.
 constexpr auto on_legacy = [](auto real, auto... arguments) {
-    const uint32_t generation = tenant.probe.enter();
-    tenant.gate.pass(FLEXNPU_LAUNCH_LEGACY_OP);
+    const uint32_t generation = here().probe.enter();
+    here().gate.pass(FLEXNPU_LAUNCH_LEGACY_OP);
     const aclError status = real(arguments...);
-    tenant.probe.leave(generation);
+    here().probe.leave(generation);
     return status;
 };
 
@@ -150,7 +153,7 @@ void flexnpu_phase_one_begin(flexnpu_phase_one* call) {
         call->real = reinterpret_cast<void*>(&refuse_operator);
     } else {
         call->copied = stack_words(op);
-        call->generation = tenant.probe.enter();
+        call->generation = here().probe.enter();
     }
 }
 
@@ -158,7 +161,7 @@ void flexnpu_phase_one_end(flexnpu_phase_one* call, int status) {
     if (call->generation == 0) return;
     const uint32_t generation = static_cast<uint32_t>(call->generation);
     if (status == ACL_SUCCESS) note_tiled(executor_of(*call), generation);
-    tenant.probe.leave(generation);
+    here().probe.leave(generation);
 }
 
 __attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* workspace, uint64_t workspaceSize,
@@ -168,10 +171,10 @@ __attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* worksp
     if (real == nullptr) return ACL_ERROR_API_NOT_SUPPORT;
     if (!attached()) return kRefused;
     // An operator of unknown signature is known by its executor all the same where that came from the cache.
-    uint32_t generation = executor != nullptr ? tenant.probe.launching(reinterpret_cast<uint64_t>(executor)) : 0;
-    if (generation == 0 && operator_words(op) == 0) generation = tenant.probe.launching(key_of_operator(op));
+    uint32_t generation = executor != nullptr ? here().probe.launching(reinterpret_cast<uint64_t>(executor)) : 0;
+    if (generation == 0 && operator_words(op) == 0) generation = here().probe.launching(key_of_operator(op));
     const aclnnStatus status = real(workspace, workspaceSize, executor, stream);
-    if (generation != 0) tenant.probe.launched(generation);
+    if (generation != 0) here().probe.launched(generation);
     tenant.report.launched();
     return status;
 }

@@ -7,7 +7,7 @@ namespace {
 
 template <flexnpu_launch_kind kind>
 constexpr auto on_queued = [](auto real, auto... arguments) {
-    tenant.gate.pass(kind);
+    here().gate.pass(kind);
     return real(arguments...);
 };
 
@@ -18,7 +18,7 @@ constexpr size_t kAttributesAtMost = 64;
 class Placed {
   public:
     Placed(aclrtMemcpyBatchAttr* attributes, size_t count) : given_(attributes) {
-        if (attributes == nullptr || tenant.quota.device() == 0) return;
+        if (attributes == nullptr || here().quota.device() == 0) return;
         if (count > kAttributesAtMost) {
             tenant.report.ungoverned();
             return;
@@ -43,7 +43,7 @@ constexpr auto on_batch = [](auto real, void** dsts, size_t* destMaxs, void** sr
     return real(dsts, destMaxs, srcs, sizes, numBatches, placed.attributes(), attrsIndexes, numAttrs, rest...);
 };
 constexpr auto on_queued_batch = [](auto real, auto... arguments) {
-    tenant.gate.pass(FLEXNPU_LAUNCH_COPY);
+    here().gate.pass(FLEXNPU_LAUNCH_COPY);
     return on_batch(real, arguments...);
 };
 constexpr auto on_aclrtMemcpyBatch = on_batch;

@@ -25,8 +25,9 @@ class FakeTenant {
     FakeTenant(const FakeTenant&) = delete;
     FakeTenant& operator=(const FakeTenant&) = delete;
     void apply(uint64_t revision) {
-        std::atomic_ref(own_->applied_revision).store(revision, std::memory_order_release);
-        futex_wake_shared(page->applied_word());
+        std::atomic_ref(own_->devices[0].applied_grant).store(revision, std::memory_order_release);
+        std::atomic_ref(own_->devices[0].bell).fetch_add(1);
+        futex_wake_shared(page->bell(0));
     }
     std::shared_ptr<ReportPage> page;
 
@@ -43,13 +44,17 @@ bool comes_true(Condition condition) {
     return false;
 }
 
+Quota quota(uint32_t revision, uint32_t cores) {
+    return {.revision = revision, .cores = cores, .burst_cores = cores, .memory_bytes = 1 << 20};
+}
+
 class ArbiterTest : public testing::Test {
   protected:
     Arbiter arbiter_{24, 48};
 
     std::shared_ptr<ControlPage> add(VNpuId id, uint32_t cores) {
-        auto page = std::make_shared<ControlPage>("v" + std::to_string(id), 0);
-        arbiter_.add(id, page, {{1, cores}, 1 << 20});
+        auto page = std::make_shared<ControlPage>("v" + std::to_string(id), std::vector<uint32_t>{0});
+        arbiter_.add(id, page, 0, quota(1, cores));
         return page;
     }
     void want(std::initializer_list<Change> changes) { arbiter_.change({changes.begin(), changes.size()}); }
@@ -66,9 +71,9 @@ TEST_F(ArbiterTest, a_move_shrinks_waits_for_the_tenant_and_then_grows) {
     add(1, 12);
     add(2, 12);
     FakeTenant one(101), two(102);
-    arbiter_.attach(1, one.page, true);
-    arbiter_.attach(2, two.page, true);
-    want({{1, {{2, 6}, 0}}, {2, {{2, 18}, 0}}});
+    arbiter_.attach(1, one.page, 1, true);
+    arbiter_.attach(2, two.page, 1, true);
+    want({{1, quota(2, 6)}, {2, quota(2, 18)}});
     EXPECT_EQ(granted(1), 6u);
     EXPECT_EQ(granted(2), 12u);
     std::this_thread::sleep_for(5ms);
@@ -84,8 +89,8 @@ TEST_F(ArbiterTest, a_move_shrinks_waits_for_the_tenant_and_then_grows) {
 TEST_F(ArbiterTest, the_death_of_a_tenant_gives_back_what_it_held) {
     add(1, 24);
     FakeTenant tenant(101);
-    const TenantId id = arbiter_.attach(1, tenant.page, true);
-    want({{1, {{2, 1}, 0}}});
+    const TenantId id = arbiter_.attach(1, tenant.page, 1, true);
+    want({{1, quota(2, 1)}});
     add(2, 23);
     EXPECT_EQ(granted(2), 0u);
     arbiter_.detach(1, id);
@@ -95,7 +100,7 @@ TEST_F(ArbiterTest, the_death_of_a_tenant_gives_back_what_it_held) {
 TEST_F(ArbiterTest, a_removed_vnpu_holds_its_cores_until_its_tenant_is_gone) {
     add(1, 24);
     FakeTenant tenant(101);
-    const TenantId id = arbiter_.attach(1, tenant.page, true);
+    const TenantId id = arbiter_.attach(1, tenant.page, 1, true);
     arbiter_.remove(1);
     add(2, 24);
     EXPECT_EQ(granted(2), 0u);
@@ -109,21 +114,21 @@ TEST_F(ArbiterTest, a_tenant_cannot_claim_to_have_applied_what_was_not_granted) 
     add(2, 12);
     FakeTenant liar(101), honest(102);
     liar.apply(~uint64_t{0});
-    arbiter_.attach(1, liar.page, true);
-    arbiter_.attach(2, honest.page, true);
-    want({{1, {{2, 18}, 0}}, {2, {{2, 6}, 0}}});
+    arbiter_.attach(1, liar.page, 1, true);
+    arbiter_.attach(2, honest.page, 1, true);
+    want({{1, quota(2, 18)}, {2, quota(2, 6)}});
     EXPECT_EQ(granted(1), 12u);
     EXPECT_EQ(arbiter_.state(1).applied_revision, 1u);
 }
 
 TEST_F(ArbiterTest, tenants_of_an_earlier_daemon_keep_what_they_had_until_they_come_back) {
-    const auto page = std::make_shared<ControlPage>("old", 0);
-    const std::vector<TenantId> absent = arbiter_.restore(1, page, {{5, 6}, 0}, {{4, 18}}, 1);
+    const auto page = std::make_shared<ControlPage>("old", std::vector<uint32_t>{0});
+    const std::vector<TenantId> absent = arbiter_.restore(1, page, 0, quota(5, 6), {{4, 18}}, 1);
     EXPECT_EQ(granted(1), 6u);
     add(2, 18);
     EXPECT_EQ(granted(2), 0u);
     FakeTenant back(101);
-    arbiter_.attach(1, back.page, false);
+    arbiter_.attach(1, back.page, 1, false);
     arbiter_.detach(1, absent.at(0));
     EXPECT_EQ(granted(2), 0u);
     back.apply(5);
@@ -133,7 +138,7 @@ TEST_F(ArbiterTest, tenants_of_an_earlier_daemon_keep_what_they_had_until_they_c
 TEST_F(ArbiterTest, it_uses_no_time_when_nothing_is_pending) {
     add(1, 12);
     FakeTenant tenant(101);
-    arbiter_.attach(1, tenant.page, true);
+    arbiter_.attach(1, tenant.page, 1, true);
     std::this_thread::sleep_for(20ms);
     timespec before{}, after{};
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
@@ -148,8 +153,8 @@ TEST_F(ArbiterTest, two_threads_of_changes_end_in_what_was_wanted_last) {
     add(2, 8);
     std::atomic<bool> stop = false;
     FakeTenant one(101), two(102);
-    arbiter_.attach(1, one.page, true);
-    arbiter_.attach(2, two.page, true);
+    arbiter_.attach(1, one.page, 1, true);
+    arbiter_.attach(2, two.page, 1, true);
     std::thread acknowledge([&] {
         while (!stop) {
             one.apply(arbiter_.state(1).granted.revision);
@@ -158,7 +163,7 @@ TEST_F(ArbiterTest, two_threads_of_changes_end_in_what_was_wanted_last) {
     });
     for (uint32_t revision = 2; revision < 300; ++revision) {
         const uint32_t left = 1 + revision % 23;
-        want({{1, {{revision, left}, 0}}, {2, {{revision, 24 - left}, 0}}});
+        want({{1, quota(revision, left)}, {2, quota(revision, 24 - left)}});
         ASSERT_LE(arbiter_.held_cores(), 24u);
     }
     EXPECT_TRUE(comes_true([&] { return arbiter_.state(2).applied_revision == 299; }));

@@ -16,20 +16,20 @@ namespace {
 void* map(int fd, int protection) { return mmap(nullptr, FLEXNPU_PAGE_SIZE, protection, MAP_SHARED, fd, 0); }
 
 TEST(ControlPage, a_tenant_reads_what_the_daemon_publishes) {
-    ControlPage page("prefill", 3);
+    ControlPage page("prefill", {3});
     const auto* seen = static_cast<const flexnpu_control_page*>(map(page.fd(), PROT_READ));
     ASSERT_NE(seen, MAP_FAILED);
-    page.publish(7, 12, 24, uint64_t{8} << 30);
+    page.publish(0, 7, 12, 24, uint64_t{8} << 30);
     EXPECT_EQ(seen->magic, FLEXNPU_PAGE_MAGIC);
-    EXPECT_EQ(seen->device, 3u);
+    EXPECT_EQ(seen->devices[0].physical, 3u);
     EXPECT_STREQ(seen->vnpu, "prefill");
-    EXPECT_EQ(seen->quota, flexnpu_pack_quota(7, 12, 24));
-    EXPECT_EQ(seen->memory_bytes, uint64_t{8} << 30);
-    EXPECT_EQ(seen->revision_futex, 7u);
+    EXPECT_EQ(seen->devices[0].quota, flexnpu_pack_quota(7, 12, 24));
+    EXPECT_EQ(seen->devices[0].memory_bytes, uint64_t{8} << 30);
+    EXPECT_EQ(seen->bell, 1u);
 }
 
 TEST(ControlPage, a_tenant_has_no_way_to_write) {
-    ControlPage page("prefill", 0);
+    ControlPage page("prefill", {0});
     EXPECT_EQ(map(page.fd(), PROT_READ | PROT_WRITE), MAP_FAILED);
     void* seen = map(page.fd(), PROT_READ);
     ASSERT_NE(seen, MAP_FAILED);
@@ -44,8 +44,8 @@ TEST(ControlPage, a_tenant_has_no_way_to_write) {
 }
 
 TEST(ControlPage, a_name_that_does_not_fit_is_refused) {
-    EXPECT_THROW(ControlPage(std::string(FLEXNPU_NAME_SIZE, 'x'), 0), std::invalid_argument);
-    EXPECT_THROW(ControlPage("", 0), std::invalid_argument);
+    EXPECT_THROW(ControlPage(std::string(FLEXNPU_NAME_SIZE, 'x'), {0}), std::invalid_argument);
+    EXPECT_THROW(ControlPage("", {0}), std::invalid_argument);
 }
 
 TEST(ReportPage, a_tenant_cannot_take_the_page_away_and_its_numbers_are_clamped) {
@@ -53,14 +53,15 @@ TEST(ReportPage, a_tenant_cannot_take_the_page_away_and_its_numbers_are_clamped)
     auto* own = static_cast<flexnpu_report_page*>(map(page.fd(), PROT_READ | PROT_WRITE));
     ASSERT_NE(own, MAP_FAILED);
     EXPECT_NE(ftruncate(page.fd(), 0), 0);
-    own->applied_revision = own->memory_used = own->tiled = std::numeric_limits<uint64_t>::max();
-    own->launches[FLEXNPU_LAUNCH_KERNEL] = 5;
+    own->devices[0].applied_grant = own->devices[0].busy_ns = own->tiled = std::numeric_limits<uint64_t>::max();
+    own->devices[0].launches[FLEXNPU_LAUNCH_KERNEL] = 5;
     own->size = 0;
     const ReportSnapshot seen = page.read();
-    EXPECT_EQ(seen.applied_revision, std::numeric_limits<uint32_t>::max());
-    EXPECT_EQ(seen.memory_used, (uint64_t{1} << 53) - 1);
+    const DeviceReport device = page.read(0);
+    EXPECT_EQ(device.applied_grant, std::numeric_limits<uint32_t>::max());
+    EXPECT_EQ(device.busy_ns, (uint64_t{1} << 53) - 1);
     EXPECT_EQ(seen.tiled, (uint64_t{1} << 53) - 1);
-    EXPECT_EQ(seen.launches[FLEXNPU_LAUNCH_KERNEL], 5u);
+    EXPECT_EQ(device.launches[FLEXNPU_LAUNCH_KERNEL], 5u);
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ TEST_F(Applied, an_idle_tenant_applies_at_once) {
     EXPECT_TRUE(daemon.applied_within(1, 20));
     daemon.publish(2, 6, 12);
     EXPECT_TRUE(daemon.applied_within(2, 20));
-    EXPECT_EQ(daemon.report().seen_revision, 2u);
+    EXPECT_EQ(daemon.report().seen_grant, 2u);
     EXPECT_NE(daemon.report().applied_ns, 0u);
 }
 
@@ -71,8 +71,8 @@ TEST_F(Applied, a_cached_executor_is_tiled_anew_after_a_change) {
     EXPECT_EQ(run_cached(42), 6u);
     EXPECT_EQ(run_cached("shape"), 6u);
     EXPECT_EQ(null_record()->tilings, 4u);
-    EXPECT_EQ(daemon.report().tiled, 6u) << "cache hits are tiled operators too";
-    EXPECT_EQ(daemon.report().launched, 6u);
+    EXPECT_EQ(daemon.page().tiled, 6u) << "cache hits are tiled operators too";
+    EXPECT_EQ(daemon.page().launched, 6u);
 }
 
 TEST_F(Applied, a_key_that_means_do_not_keep_stays_so) {
@@ -129,7 +129,7 @@ TEST_F(Applied, hits_of_an_operator_of_unknown_signature_are_over_when_they_were
     }
     daemon.publish(2, 6, 12);
     EXPECT_TRUE(daemon.applied_within(2, 20));
-    EXPECT_EQ(daemon.report().ungoverned, 0u) << "none was given up";
+    EXPECT_EQ(daemon.page().ungoverned, 0u) << "none was given up";
 }
 
 TEST_F(Applied, an_executor_that_is_destroyed_is_waited_for_no_longer) {
@@ -138,14 +138,14 @@ TEST_F(Applied, an_executor_that_is_destroyed_is_waited_for_no_longer) {
     EXPECT_TRUE(stays_unapplied(2));
     aclDestroyAclOpExecutor(old.executor);
     EXPECT_TRUE(daemon.applied_within(2, 20));
-    EXPECT_EQ(daemon.report().ungoverned, 0u);
+    EXPECT_EQ(daemon.page().ungoverned, 0u);
 }
 
 TEST_F(Applied, an_executor_that_is_never_launched_holds_a_change_up_only_for_a_while) {
     const Tiled forgotten = tile();
     daemon.publish(2, 6, 12);
     EXPECT_TRUE(daemon.applied_within(2, 30));
-    EXPECT_EQ(daemon.report().ungoverned, 1u);
+    EXPECT_EQ(daemon.page().ungoverned, 1u);
     launch(forgotten);
     const Tiled old = tile();
     daemon.publish(3, 8, 16);
@@ -169,7 +169,7 @@ TEST_F(Applied, a_busy_tenant_applies_every_change) {
     stop = true;
     busy.join();
     busier.join();
-    EXPECT_EQ(daemon.report().ungoverned, 0u);
+    EXPECT_EQ(daemon.page().ungoverned, 0u);
 }
 
 TEST_F(Applied, no_old_tiling_is_launched_after_applied) {

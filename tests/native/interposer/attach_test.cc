@@ -29,7 +29,7 @@ void expect_closed(const std::string& says) {
 }
 
 TEST(Attach, a_program_sees_its_quota_and_one_device) {
-    Daemon daemon({.device = 2, .cube = 7, .vector = 14, .memory_bytes = 4096});
+    Daemon daemon({.devices = {2}, .cube = 7, .vector = 14, .memory_bytes = 4096});
     ASSERT_EQ(aclInit(nullptr), ACL_SUCCESS);
     uint32_t count = 0;
     ASSERT_EQ(aclrtGetDeviceCount(&count), ACL_SUCCESS);
@@ -50,7 +50,7 @@ TEST(Attach, a_program_sees_its_quota_and_one_device) {
 }
 
 TEST(Attach, device_zero_is_the_vnpus_device_and_there_is_no_other) {
-    Daemon daemon({.device = 2});
+    Daemon daemon({.devices = {2}});
     EXPECT_EQ(aclrtSetDevice(0), ACL_SUCCESS);
     EXPECT_EQ(null_record()->device, 2);
     int32_t device = -1;
@@ -81,7 +81,7 @@ TEST(Attach, without_a_vnpu_it_fails_closed) {
 
 TEST(Attach, a_daemon_of_another_page_version_fails_closed) {
     Daemon daemon({.welcome_version = FLEXNPU_PAGE_VERSION + 1, .status = FLEXNPU_BAD_VERSION});
-    expect_closed("the daemon speaks page version 2, libflexnpu.so 1");
+    expect_closed("the daemon speaks page version 3, libflexnpu.so 2");
 }
 
 TEST(Attach, a_page_of_another_version_fails_closed) {
@@ -126,12 +126,15 @@ TEST(Attach, a_forks_child_is_a_tenant_of_its_own) {
     ASSERT_EQ(aclrtMalloc(&block, 600, ACL_MEM_MALLOC_HUGE_FIRST), ACL_SUCCESS);
     ASSERT_EQ(in_child([] {
                   void* own = nullptr;
-                  return aclrtMalloc(&own, 900, ACL_MEM_MALLOC_HUGE_FIRST) == ACL_SUCCESS;
+                  return aclrtMalloc(&own, 500, ACL_MEM_MALLOC_HUGE_FIRST) == ACL_ERROR_RT_MEMORY_ALLOCATION &&
+                         aclrtMalloc(&own, 400, ACL_MEM_MALLOC_HUGE_FIRST) == ACL_SUCCESS;
               }),
-              0);
+              0)
+        << "it shares the limit of its vNPU";
     EXPECT_EQ(daemon.tenants(), 2u);
-    EXPECT_EQ(daemon.report(0).memory_used, 600u);
-    EXPECT_EQ(daemon.report(1).memory_used, 900u);
+    EXPECT_EQ(daemon.ledger().slots[0].charged, 600u);
+    EXPECT_EQ(daemon.ledger().slots[1].charged, 400u);
+    EXPECT_EQ(daemon.memory_used(), 1000u);
 }
 
 TEST(Attach, a_forks_child_without_a_daemon_fails_closed) {

@@ -17,13 +17,15 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "flexnpu/ledger.h"
+
 namespace {
 
 template <typename Page>
 Page* make_page(int* fd) {
     *fd = memfd_create("flexnpu-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (*fd < 0 || ftruncate(*fd, FLEXNPU_PAGE_SIZE) != 0) throw std::runtime_error("memfd");
-    void* page = mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    if (*fd < 0 || ftruncate(*fd, sizeof(Page)) != 0) throw std::runtime_error("memfd");
+    void* page = mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
     if (page == MAP_FAILED) throw std::runtime_error("mmap");
     return static_cast<Page*>(page);
 }
@@ -32,7 +34,7 @@ template <typename Page>
 void set_head(Page* page, uint32_t version) {
     page->magic = FLEXNPU_PAGE_MAGIC;
     page->version = version;
-    page->size = FLEXNPU_PAGE_SIZE;
+    page->size = sizeof(Page);
 }
 
 }  // namespace
@@ -44,10 +46,17 @@ Daemon::Daemon(Terms terms) : terms_(std::move(terms)) {
     path_ = directory_ + "/attach.sock";
     control_ = make_page<flexnpu_control_page>(&control_fd_);
     set_head(control_, terms_.page_version);
-    control_->device = terms_.device;
+    control_->device_count = static_cast<uint32_t>(terms_.devices.size());
     strcpy(control_->vnpu, "test");
-    limit_memory(terms_.memory_bytes);
-    publish(1, terms_.cube, terms_.vector);
+    ledger_ = make_page<flexnpu_ledger_page>(&ledger_fd_);
+    set_head(ledger_, terms_.page_version);
+    ledger_->device_count = control_->device_count;
+    for (uint32_t i = 0; i < terms_.devices.size(); ++i) {
+        control_->devices[i].physical = terms_.devices[i];
+        control_->devices[i].turn = FLEXNPU_TURN_FREE;
+        limit_memory(terms_.memory_bytes, i);
+        publish(1, terms_.cube, terms_.vector, i);
+    }
     fcntl(control_fd_, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW);
     listener_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     sockaddr_un address{};
@@ -67,19 +76,24 @@ Daemon::~Daemon() {
     close(listener_);
     for (const int connection : connections_) close(connection);
     close(control_fd_);
+    close(ledger_fd_);
     unlink(path_.c_str());
     rmdir(directory_.c_str());
 }
 
-void Daemon::publish(uint32_t revision, uint32_t cube, uint32_t vector) {
-    __atomic_store_n(&control_->quota, flexnpu_pack_quota(revision, cube, vector), __ATOMIC_RELEASE);
-    __atomic_store_n(&control_->revision_futex, revision, __ATOMIC_RELEASE);
-    syscall(SYS_futex, &control_->revision_futex, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+void Daemon::publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t ordinal) {
+    __atomic_store_n(&control_->devices[ordinal].quota, flexnpu_pack_quota(grant, cube, vector), __ATOMIC_RELEASE);
+    __atomic_fetch_add(&control_->bell, 1, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &control_->bell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
-void Daemon::limit_memory(uint64_t bytes) { __atomic_store_n(&control_->memory_bytes, bytes, __ATOMIC_RELEASE); }
+void Daemon::limit_memory(uint64_t bytes, uint32_t ordinal) {
+    __atomic_store_n(&control_->devices[ordinal].memory_bytes, bytes, __ATOMIC_RELEASE);
+}
 
-const flexnpu_report_page& Daemon::report(size_t tenant) {
+uint64_t Daemon::memory_used(uint32_t ordinal) const { return flexnpu_ledger_used(&ledger(ordinal)); }
+
+const flexnpu_report_page& Daemon::page(size_t tenant) {
     const std::lock_guard<std::mutex> held(guard_);
     return *reports_.at(tenant);
 }
@@ -89,9 +103,8 @@ size_t Daemon::tenants() {
     return reports_.size();
 }
 
-bool Daemon::applied_within(uint32_t revision, double seconds) {
-    return eventually([&] { return __atomic_load_n(&report().applied_revision, __ATOMIC_ACQUIRE) == revision; },
-                      seconds);
+bool Daemon::applied_within(uint32_t grant, double seconds) {
+    return eventually([&] { return __atomic_load_n(&report().applied_grant, __ATOMIC_ACQUIRE) == grant; }, seconds);
 }
 
 void Daemon::serve() {
@@ -104,21 +117,22 @@ void Daemon::serve() {
 void Daemon::welcome(int connection) {
     flexnpu_hello hello{};
     if (recv(connection, &hello, sizeof hello, 0) != static_cast<ssize_t>(sizeof hello)) return;
+    flexnpu_welcome answer{};
     int report_fd = -1;
     auto* report = make_page<flexnpu_report_page>(&report_fd);
     set_head(report, terms_.page_version);
     {
         const std::lock_guard<std::mutex> held(guard_);
+        answer.slot = static_cast<uint32_t>(reports_.size());
         reports_.push_back(report);
     }
-    flexnpu_welcome answer{};
     answer.magic = FLEXNPU_PAGE_MAGIC;
     answer.version = terms_.welcome_version;
     answer.size = sizeof answer;
     answer.status = terms_.status;
     terms_.message.copy(answer.message, sizeof answer.message - 1);
     iovec body{&answer, sizeof answer};
-    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+    alignas(cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {};
     msghdr message{};
     message.msg_iov = &body;
     message.msg_iovlen = 1;
@@ -128,8 +142,8 @@ void Daemon::welcome(int connection) {
         cmsghdr* part = CMSG_FIRSTHDR(&message);
         part->cmsg_level = SOL_SOCKET;
         part->cmsg_type = SCM_RIGHTS;
-        part->cmsg_len = CMSG_LEN(2 * sizeof(int));
-        const int fds[2] = {control_fd_, report_fd};
+        part->cmsg_len = CMSG_LEN(3 * sizeof(int));
+        const int fds[3] = {control_fd_, report_fd, ledger_fd_};
         memcpy(CMSG_DATA(part), fds, sizeof fds);
     }
     sendmsg(connection, &message, MSG_NOSIGNAL);

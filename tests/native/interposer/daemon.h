@@ -17,7 +17,7 @@ struct Terms {
     uint32_t welcome_version = FLEXNPU_PAGE_VERSION;  // in the welcome
     uint32_t status = FLEXNPU_OK;
     std::string message;
-    uint32_t device = 0;
+    std::vector<uint32_t> devices = {0};
     uint32_t cube = 12, vector = 24;
     uint64_t memory_bytes = 1 << 20;
 };
@@ -27,13 +27,16 @@ class Daemon {
     explicit Daemon(Terms terms = {});  // listens, and sets FLEXNPU_SOCKET and FLEXNPU_VNPU
     ~Daemon();
 
-    void publish(uint32_t revision, uint32_t cube, uint32_t vector);
-    void limit_memory(uint64_t bytes);
+    void publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t ordinal = 0);
+    void limit_memory(uint64_t bytes, uint32_t ordinal = 0);
 
-    // The page of the n-th tenant that attached.
-    const flexnpu_report_page& report(size_t tenant = 0);
+    // The page of the n-th tenant that attached, and its section of the first device.
+    const flexnpu_report_page& page(size_t tenant = 0);
+    const flexnpu_report_device& report(size_t tenant = 0) { return page(tenant).devices[0]; }
+    const flexnpu_ledger_device& ledger(uint32_t ordinal = 0) const { return ledger_->devices[ordinal]; }
+    uint64_t memory_used(uint32_t ordinal = 0) const;
     size_t tenants();
-    bool applied_within(uint32_t revision, double seconds);
+    bool applied_within(uint32_t grant, double seconds);
 
   private:
     void serve();
@@ -43,7 +46,9 @@ class Daemon {
     std::string directory_, path_;
     int listener_ = -1;
     int control_fd_ = -1;
+    int ledger_fd_ = -1;
     flexnpu_control_page* control_ = nullptr;
+    flexnpu_ledger_page* ledger_ = nullptr;
     std::mutex guard_;
     std::vector<flexnpu_report_page*> reports_;
     std::vector<int> connections_;

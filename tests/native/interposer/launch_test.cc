@@ -61,8 +61,8 @@ TEST_F(Launches, by_a_phase_two_counts_once) {
     ASSERT_EQ(aclnnAdd(nullptr, size, executor, nullptr), ACL_SUCCESS);
     EXPECT_EQ(null_record()->blocks, 12u);
     EXPECT_EQ(daemon.report().launches[FLEXNPU_LAUNCH_KERNEL], 1u);
-    EXPECT_EQ(daemon.report().tiled, 1u);
-    EXPECT_EQ(daemon.report().launched, 1u);
+    EXPECT_EQ(daemon.page().tiled, 1u);
+    EXPECT_EQ(daemon.page().launched, 1u);
 }
 
 TEST_F(Launches, copies_and_graphs_have_counters_of_their_own) {
@@ -74,10 +74,10 @@ TEST_F(Launches, copies_and_graphs_have_counters_of_their_own) {
     aclmdlRIExecuteAsync(graph, stream);
     EXPECT_EQ(daemon.report().launches[FLEXNPU_LAUNCH_COPY], 1u);
     EXPECT_EQ(daemon.report().launches[FLEXNPU_LAUNCH_GRAPH], 1u);
-    EXPECT_EQ(daemon.report().ungoverned, 0u);
+    EXPECT_EQ(daemon.page().ungoverned, 0u);
     daemon.publish(2, 6, 12);
     aclmdlRIExecuteAsync(graph, stream);
-    EXPECT_EQ(daemon.report().ungoverned, 1u) << "a replay keeps the block counts of its capture";
+    EXPECT_EQ(daemon.page().ungoverned, 1u) << "a replay keeps the block counts of its capture";
     aclmdlRIDestroy(graph);
 }
 

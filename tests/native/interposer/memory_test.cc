@@ -21,11 +21,11 @@ TEST(Memory, the_limit_is_exact) {
     ASSERT_EQ(aclrtMalloc(&first, 999, kPolicy), ACL_SUCCESS);
     EXPECT_EQ(aclrtMalloc(&second, 2, kPolicy), ACL_ERROR_RT_MEMORY_ALLOCATION);
     EXPECT_EQ(aclrtMallocWithCfg(&second, 1, kPolicy, nullptr), ACL_SUCCESS);
-    EXPECT_EQ(daemon.report().memory_used, 1000u);
+    EXPECT_EQ(daemon.memory_used(), 1000u);
     EXPECT_EQ(daemon.report().memory_denied, 1u);
     EXPECT_EQ(aclrtFree(first), ACL_SUCCESS);
-    EXPECT_EQ(daemon.report().memory_used, 1u);
-    EXPECT_EQ(daemon.report().memory_peak, 1000u);
+    EXPECT_EQ(daemon.memory_used(), 1u);
+    EXPECT_EQ(daemon.ledger().peak, 1000u);
     size_t free = 0;
     size_t total = 0;
     aclrtGetMemInfo(ACL_HBM_MEM, &free, &total);
@@ -60,7 +60,7 @@ TEST(Memory, of_two_threads_that_race_for_the_last_byte_one_wins) {
         ASSERT_EQ(won.load(), 1);
         aclrtFree(blocks[0] != nullptr ? blocks[0] : blocks[1]);
     }
-    EXPECT_EQ(daemon.report().memory_used, 0u);
+    EXPECT_EQ(daemon.memory_used(), 0u);
 }
 
 TEST(Memory, what_was_not_allocated_here_is_freed_without_a_refund) {
@@ -70,18 +70,18 @@ TEST(Memory, what_was_not_allocated_here_is_freed_without_a_refund) {
     EXPECT_EQ(aclrtFree(malloc(8)), ACL_SUCCESS);
     EXPECT_EQ(aclrtFree(nullptr), ACL_ERROR_RT_PARAM_INVALID);
     EXPECT_EQ(null_record()->frees, 1u);
-    EXPECT_EQ(daemon.report().memory_used, 10u);
+    EXPECT_EQ(daemon.memory_used(), 10u);
 }
 
 TEST(Memory, an_allocation_that_the_device_refuses_costs_nothing) {
     Daemon daemon({.memory_bytes = 1000});
     void* block = nullptr;
     EXPECT_EQ(aclrtMalloc(&block, 0, kPolicy), ACL_ERROR_RT_PARAM_INVALID);
-    EXPECT_EQ(daemon.report().memory_used, 0u);
+    EXPECT_EQ(daemon.memory_used(), 0u);
 }
 
 TEST(Memory, physical_blocks_are_charged_and_placed_on_the_vnpus_device) {
-    Daemon daemon({.device = 3, .memory_bytes = 1000});
+    Daemon daemon({.devices = {3}, .memory_bytes = 1000});
     aclrtPhysicalMemProp prop{};
     prop.location.type = ACL_MEM_LOCATION_TYPE_DEVICE;
     aclrtDrvMemHandle handle = nullptr;
@@ -90,7 +90,7 @@ TEST(Memory, physical_blocks_are_charged_and_placed_on_the_vnpus_device) {
     aclrtDrvMemHandle more = nullptr;
     EXPECT_EQ(aclrtMallocPhysical(&more, 201, &prop, 0), ACL_ERROR_RT_MEMORY_ALLOCATION);
     EXPECT_EQ(aclrtFreePhysical(handle), ACL_SUCCESS);
-    EXPECT_EQ(daemon.report().memory_used, 0u);
+    EXPECT_EQ(daemon.memory_used(), 0u);
 }
 
 TEST(Memory, many_threads_leave_an_empty_ledger) {
@@ -107,8 +107,8 @@ TEST(Memory, many_threads_leave_an_empty_ledger) {
         });
     }
     for (auto& thread : threads) thread.join();
-    EXPECT_EQ(daemon.report().memory_used, 0u);
-    EXPECT_GE(daemon.report().memory_peak, 500u * 501u / 2);
+    EXPECT_EQ(daemon.memory_used(), 0u);
+    EXPECT_GE(daemon.ledger().peak, 500u * 501u / 2);
 }
 
 }  // namespace
