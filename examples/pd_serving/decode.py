@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pd_serving.graphs import DecodeGraphs
 from pd_serving.link import Link, LinkError, Listener, Message
 from pd_serving.metrics import Metrics
-from pd_serving.model import Model, PagedCache
+from pd_serving.model import Model, PagedCache, blocks_for
 from pd_serving.options import BLOCK
 from pd_serving.pool import Layout, Pool, Staging
 from pd_serving.ticket import RequestError, Ticket
@@ -29,13 +30,14 @@ from pd_serving.ticket import RequestError, Ticket
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """blocks: cache blocks. slots: hand-over slots in host memory."""
+    """blocks: cache blocks. slots: hand-over slots in host memory. graphs: steps are captured, see graphs.py."""
 
     link: Path
     max_len: int
     max_batch: int
     blocks: int
     slots: int
+    graphs: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +73,7 @@ class DecodeEngine:
         self._pool = Pool.create(layout)
         self._staging = Staging(layout, model.device)
         self._cache = PagedCache(model.weights, options.blocks)
+        self._graphs = DecodeGraphs(model, self._cache, blocks_for(options.max_len)) if options.graphs else None
         self._listener = Listener(options.link, self._pool)
         self._link: Link | None = None
         self._stopping = threading.Event()
@@ -167,15 +170,18 @@ class DecodeEngine:
             torch.npu.current_stream().synchronize()
 
     def _step(self) -> None:
-        running = self._running
-        step = torch.tensor(
-            [[each.last for each in running], [each.length for each in running], [each.row for each in running]]
-        )
-        lengths = [each.length + 1 for each in running]
+        rows = [(each.last, each.length, each.row) for each in self._running]
+        if self._graphs is not None:
+            tokens = self._graphs.decode(rows, [each.blocks for each in self._running])
+        else:
+            tokens = self._decode(rows)
+        self._account(tokens, time.monotonic())
+
+    def _decode(self, rows: list[tuple[int, int, int]]) -> list[int]:
         if self._table is None:
             self._table = self._block_table()
-        tokens = self._model.decode(step, self._table, lengths, self._cache)
-        self._account(tokens, time.monotonic())
+        lengths = [length + 1 for _, length, _ in rows]
+        return self._model.decode(torch.tensor(rows).T.contiguous(), self._table, lengths, self._cache)
 
     def _block_table(self) -> Tensor:
         widest = max(len(each.blocks) for each in self._running)

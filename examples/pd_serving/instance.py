@@ -68,7 +68,12 @@ def _engine(options: argparse.Namespace) -> PrefillEngine | DecodeEngine:
             PrefillOptions(options.link, options.max_len, options.token_budget, options.run_ahead, options.patience),
         )
     blocks = options.cache_blocks or _blocks_that_fit(weights, device, options)
-    return DecodeEngine(model, DecodeOptions(options.link, options.max_len, options.max_batch, blocks, options.slots))
+    if options.graphs and device.type != "npu":
+        raise ConfigError(f"--graphs on {options.device}: graphs are captured on an NPU alone; leave --graphs out")
+    return DecodeEngine(
+        model,
+        DecodeOptions(options.link, options.max_len, options.max_batch, blocks, options.slots, options.graphs),
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -82,6 +82,7 @@ class NpuKernels:
             "sparse_mode": 3,
             "atten_mask": self._causal,
         }
+        self._no_lse = torch.empty(1, dtype=torch.float32, device=device)
         self._paged: dict[str, Any] = {**self._shared(), "input_layout": "BSH", "block_size": block}
 
     def _shared(self) -> dict[str, Any]:
@@ -112,6 +113,19 @@ class NpuKernels:
             q.unsqueeze(1), k, v, block_table=table, actual_seq_lengths_kv=lengths, **self._paged
         )[0]
         return out.squeeze(1)
+
+    def attend_paged_into(
+        self, out: Tensor, query: Tensor, kv: tuple[Tensor, Tensor], table: Tensor, lengths: Sequence[int]
+    ) -> None:
+        """As attend_paged, into (sequences, 1, width): what a captured graph can be told other lengths for."""
+        self._attend.out(
+            query.unsqueeze(1),
+            *kv,
+            block_table=table,
+            actual_seq_lengths_kv=lengths,
+            **self._paged,
+            out=[out, self._no_lse],
+        )
 
 
 class TorchKernels:

@@ -52,6 +52,10 @@ class Model:
         self.device = device
         self._kernels = kernels_for(device, weights.heads, BLOCK)
 
+    @property
+    def kernels(self) -> Any:
+        return self._kernels
+
     @torch.inference_mode()
     def prefill(self, ids: Tensor, lengths: Sequence[int], kv: Tensor, window: LaunchWindow) -> list[int]:
         """First tokens of prompts laid end to end in `ids`; their keys and values go to kv[layer, 0 or 1, token]."""
@@ -74,37 +78,50 @@ class Model:
             return out.reshape(tokens, heads.query_width)
 
         last = (ends - 1).to(self.device)
-        result = self._layers(ids.to(self.device), attend, last)
+        result = self.ids(self._layers(ids.to(self.device), attend, last))
         window.clear()
         return result
 
     @torch.inference_mode()
     def decode(self, step: Tensor, table: Tensor, lengths: Sequence[int], cache: PagedCache) -> list[int]:
         """One token more for each sequence. step: (3, batch) of last id, its position, its row in the cache."""
+        kernels, keys, values = self._kernels, cache.keys, cache.values
+
+        def paged(index: int, query: Tensor) -> Tensor:
+            return kernels.attend_paged(query, keys[index], values[index], table, lengths)
+
+        return self.ids(self.decode_step(step.to(self.device), cache, paged))
+
+    def decode_step(self, step: Tensor, cache: PagedCache, paged: Any) -> Tensor:
+        """The same on the device: best ids, not yet waited for. paged(layer, query): attention over the cache."""
         weights, kernels = self.weights, self._kernels
         heads = weights.heads
         batch = int(step.shape[1])
-        step = step.to(self.device)
         cos, sin = self._angles(step[1])
         rows = step[2].view(batch, 1)
         turned = heads.query + heads.kv
         query, both = heads.query_width, turned * heads.dim
-        keys, values, flat_keys, flat_values = cache.keys, cache.values, cache.flat_keys, cache.flat_values
+        flat_keys, flat_values = cache.flat_keys, cache.flat_values
 
         def attend(index: int, qkv: Tensor) -> Tensor:
             qk = kernels.rotary(qkv[:, :both].view(1, batch, turned, heads.dim), cos, sin).view(batch, both)
             kernels.write_rows(flat_keys[index], rows, qk[:, query:])
             kernels.write_rows(flat_values[index], rows, qkv[:, both:])
-            return kernels.attend_paged(qk[:, :query], keys[index], values[index], table, lengths)
+            return paged(index, qk[:, :query])
 
         return self._layers(step[0], attend, None)
+
+    def ids(self, best: Tensor) -> list[int]:
+        """Waits for them. An argmax over undefined values need not be an id."""
+        limit = self.weights.vocabulary - 1
+        return [min(max(token, 0), limit) for token in best.cpu().tolist()]
 
     def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         dim = self.weights.heads.dim
         both = self.weights.rope.index_select(0, positions).view(1, -1, 1, 2 * dim)
         return both[..., :dim], both[..., dim:]
 
-    def _layers(self, ids: Tensor, attend: Any, rows: Tensor | None) -> list[int]:
+    def _layers(self, ids: Tensor, attend: Any, rows: Tensor | None) -> Tensor:
         """The decoder: everything but attention is the same for both passes. Answers the best id of each of `rows`."""
         weights, kernels = self.weights, self._kernels
         eps, add_norm, swiglu, mm, addmm = weights.eps, kernels.add_rms_norm, kernels.swiglu, torch.mm, torch.addmm
@@ -118,10 +135,7 @@ class Model:
             hidden, residual = add_norm(mixed, residual, following[index], eps)
         if rows is not None:
             hidden = hidden.index_select(0, rows)
-        best: list[int] = mm(hidden, weights.head).argmax(-1).cpu().tolist()
-        # An argmax over undefined values need not be an id.
-        limit = weights.vocabulary - 1
-        return [min(max(token, 0), limit) for token in best]
+        return mm(hidden, weights.head).argmax(-1)
 
 
 class PagedCache:

@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--run-ahead", type=_natural, default=2, help="prefill: layers launched ahead; 0 for no bound")
     made.add_argument("--max-batch", type=_positive, default=64, help="decode: sequences in a step")
     made.add_argument("--cache-blocks", type=_positive, help=f"decode: blocks of {BLOCK} tokens; as many as fit")
+    made.add_argument("--graphs", action="store_true", help="decode: steps as captured graphs, one per core count")
     made.add_argument("--slots", type=_positive, default=8, help="decode: prompts on their way in host memory")
     made.add_argument("--patience", type=float, default=120.0, help="seconds that prefill waits for decode to start")
     return made

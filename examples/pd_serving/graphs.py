@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decode steps as captured graphs, a set for each core count.
+
+A captured graph keeps the block counts of its capture, whatever cores the device has later: with fewer it is held back,
+with more it leaves them idle. So a step picks its graph by the cores that the device names now, and by the batch; a
+pair that has no graph yet takes one eager step, and is captured behind it.
+
+Attention's lengths are arguments on the host. Each layer's attention is a task group: a replay waits at it for an event,
+until this step's lengths have been put in.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pd_serving.model import Model, PagedCache
+from pd_serving.options import BLOCK
+
+_BATCHES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+_MOST_GRAPHS = 48  # the least recently used one goes first
+
+
+@dataclass(slots=True)
+class _Attention:
+    """One layer's attention in a graph: where it reads and writes, and how its lengths are changed."""
+
+    query: Tensor
+    out: Tensor
+    event: Any
+    group: Any
+
+
+@dataclass(slots=True)
+class _Graph:
+    graph: Any
+    step: Tensor  # (3, batch)
+    table: Tensor  # (batch, width)
+    best: Tensor  # (batch,)
+    attention: list[_Attention] = field(default_factory=list)
+
+
+class DecodeGraphs:
+    """Model.decode for a cache whose sequences have at most `width` blocks. Not for use by two threads."""
+
+    def __init__(self, model: Model, cache: PagedCache, width: int) -> None:
+        self._model = model
+        self._cache = cache
+        self._width = width
+        self._updates = torch.npu.Stream()
+        self._graphs: OrderedDict[tuple[int, int], _Graph] = OrderedDict()
+        self._pool: Any = None
+        # What pads a batch writes here.
+        (self._spare,) = cache.take(1) or [None]
+        if self._spare is None:
+            raise RuntimeError("the cache has no block to spare for graphs; give it at least one block more")
+
+    @property
+    def captured(self) -> list[tuple[int, int]]:
+        """Cores and batch of each graph there is."""
+        return list(self._graphs)
+
+    @torch.inference_mode()
+    def decode(self, rows: Sequence[tuple[int, int, int]], blocks: Sequence[list[int]]) -> list[int]:
+        """One token more for each sequence. rows: last id, its position, its row in the cache; blocks: its blocks."""
+        batch = next((each for each in _BATCHES if each >= len(rows)), len(rows))
+        spare = self._spare * BLOCK
+        padded = [*rows, *((0, 0, spare + index % BLOCK) for index in range(batch - len(rows)))]
+        step = torch.tensor(padded).T.contiguous()
+        table = torch.tensor([self._row(each) for each in blocks] + [self._row([])] * (batch - len(rows)))
+        lengths = [position + 1 for _, position, _ in padded]
+        key = (self._cores(), batch)
+        graph = self._graphs.get(key)
+        if graph is None:
+            on_device = table.to(torch.int32).to(self._model.device)
+            best = self._model.decode(step, on_device, lengths, self._cache)
+            self._keep(key, self._capture(step, on_device, lengths))
+        else:
+            self._graphs.move_to_end(key)
+            best = self._replay(graph, step, table.to(torch.int32), lengths)
+        return best[: len(rows)]
+
+    def _cores(self) -> int:
+        return int(torch.npu.get_device_limit(self._model.device.index)["cube_core_num"])
+
+    def _row(self, blocks: list[int]) -> list[int]:
+        return blocks + [self._spare] * (self._width - len(blocks))
+
+    def _keep(self, key: tuple[int, int], graph: _Graph) -> None:
+        self._graphs[key] = graph
+        if len(self._graphs) > _MOST_GRAPHS:
+            self._graphs.popitem(last=False)
+
+    def _capture(self, step: Tensor, table: Tensor, lengths: list[int]) -> _Graph:
+        device = self._model.device
+        made = _Graph(torch.npu.NPUGraph(), step.to(device), table, torch.empty(0))
+        kernels, cache = self._model.kernels, self._cache
+        events = [_ready_event() for _ in cache.keys]
+        torch.npu.synchronize()
+        with torch.npu.graph(made.graph, pool=self._pool):
+            stream = torch.npu.current_stream()
+
+            def paged(layer: int, query: Tensor) -> Tensor:
+                out = torch.empty((query.shape[0], 1, query.shape[1]), dtype=query.dtype, device=device)
+                events[layer].wait(stream)
+                events[layer].reset(stream)
+                torch.npu.graph_task_group_begin(stream)
+                kernels.attend_paged_into(out, query, (cache.keys[layer], cache.values[layer]), table, lengths)
+                group = torch.npu.graph_task_group_end(stream)
+                made.attention.append(_Attention(query, out, events[layer], group))
+                return out.squeeze(1)
+
+            made.best = self._model.decode_step(made.step, cache, paged)
+        self._pool = self._pool or made.graph.pool()
+        return made
+
+    def _replay(self, graph: _Graph, step: Tensor, table: Tensor, lengths: list[int]) -> list[int]:
+        graph.step.copy_(step)
+        graph.table.copy_(table)
+        graph.graph.replay()
+        kernels, cache, updates = self._model.kernels, self._cache, self._updates
+        with torch.npu.stream(updates):
+            for layer, each in enumerate(graph.attention):
+                torch.npu.graph_task_update_begin(updates, each.group)
+                kv = (cache.keys[layer], cache.values[layer])
+                kernels.attend_paged_into(each.out, each.query, kv, graph.table, lengths)
+                torch.npu.graph_task_update_end(updates)
+                each.event.record(updates)
+        return self._model.ids(graph.best)
+
+
+def _ready_event() -> Any:
+    """torch_npu makes an external event when it is first recorded; until then a wait for it does nothing."""
+    event = torch.npu.ExternalEvent()
+    event.record()
+    event.reset()
+    return event
