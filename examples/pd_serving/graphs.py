@@ -5,8 +5,8 @@ A captured graph keeps the block counts of its capture, whatever cores the devic
 with more it leaves them idle. So a step picks its graph by the cores that the device names now, and by the batch; a
 pair that has no graph yet takes one eager step, and is captured behind it.
 
-Attention's lengths are arguments on the host. Each layer's attention is a task group: a replay waits at it for an event,
-until this step's lengths have been put in.
+Attention's lengths are arguments on the host. Each layer's attention is a task group: a replay waits at it for an
+event, until this step's lengths have been put in.
 """
 
 from __future__ import annotations
