@@ -68,7 +68,8 @@ TEST_F(Launches, by_a_phase_two_counts_once) {
 TEST_F(Launches, copies_and_graphs_have_counters_of_their_own) {
     aclrtMemcpyAsync(nullptr, 0, nullptr, 0, ACL_MEMCPY_DEVICE_TO_DEVICE, nullptr);
     aclmdlRI graph = nullptr;
-    aclrtStream stream = &graph;
+    aclrtStream stream = nullptr;
+    aclrtCreateStream(&stream);
     aclmdlRICaptureBegin(stream, ACL_MODEL_RI_CAPTURE_MODE_RELAXED);
     aclmdlRICaptureEnd(stream, &graph);
     aclmdlRIExecuteAsync(graph, stream);
