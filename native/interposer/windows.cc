@@ -73,6 +73,7 @@ Queue* Windows::add(aclrtStream stream) {
     place->covered = place->started.load(std::memory_order_relaxed);
     place->in_flight = place->end_us = 0;
     if (DeviceCalls::get()->get_context(&place->context) != ACL_SUCCESS) place->context = nullptr;
+    context_ = place->context;
     place->begin = nullptr;
     place->owing = false;
     place->name.store(name_of(stream), std::memory_order_seq_cst);
@@ -232,10 +233,7 @@ void Windows::wait_until_over(uint64_t window) {
 
 // For what no event stands behind. Not while something is captured: the device would refuse, or end the capture.
 void Windows::wait_for_device() {
-    aclrtContext context = nullptr;
-    for (const Queue& queue : queues_) {
-        if (queue.name.load(std::memory_order_relaxed) != 0) context = queue.context;
-    }
+    const aclrtContext context = context_;
     if (context == nullptr || Gate::captures.load(std::memory_order_relaxed) > 0) return;
     lock_->release();
     {
@@ -297,6 +295,7 @@ void Windows::forget_all() {
         if (queue.name.load(std::memory_order_relaxed) != 0) forget(queue.stream());
     }
     first_ = next_;
+    context_ = nullptr;
     for (Window& window : windows_) window.begin = window.end = nullptr;
     untracked.store(false, std::memory_order_relaxed);
 }

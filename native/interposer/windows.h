@@ -109,6 +109,7 @@ class Windows {
     uint64_t first_ = 0, next_ = 0;  // windows that are closed, by number; those before first_ are over
     uint64_t in_flight_ns_ = 0;
     uint64_t round_ = 0;
+    aclrtContext context_ = nullptr;  // in which the program used the device last
     bool told_ = false;
     DeviceReport* report_ = nullptr;
     Lock* lock_ = nullptr;
