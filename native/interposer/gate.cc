@@ -204,7 +204,10 @@ Queue& Gate::queue_of(const Launch& launch) {
         const Held held(lock_);
         if (Queue* fresh = windows_->add(launch.stream)) return *fresh;
     }
-    if (launch.where != Launch::Where::blocking) windows_->untracked.store(true, std::memory_order_relaxed);
+    if (launch.where != Launch::Where::blocking) {
+        const Held held(lock_);
+        windows_->lose_track();
+    }
     return windows_->blocking();
 }
 
@@ -274,6 +277,7 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     if (pass.queue_ == &windows_->blocking()) return true;
     const Held held(lock_);
     Queue& queue = *pass.queue_;
+    if (queue.name.load(std::memory_order_relaxed) != Windows::name_of(launch.stream)) return false;  // given away
     const uint64_t bound = load_word(section_->in_flight_ns, std::memory_order_relaxed);
     const uint64_t known = windows_->estimates.peek(launch.key);
     const bool alone = pass.excess_ != 0 || windows_->estimates.is_due(launch.key);
@@ -434,6 +438,7 @@ void Gate::device_ends() {
 
 // Nothing that the parent has on the device is the child's, nor are its threads.
 void Gate::reset_in_child() {
+    captures.store(0);
     if (windows_ != nullptr) new (windows_) Windows();
     new (this) Gate();
 }

@@ -72,12 +72,19 @@ Queue* Windows::add(aclrtStream stream) {
     if (place == nullptr) return nullptr;
     place->covered = place->started.load(std::memory_order_relaxed);
     place->in_flight = place->end_us = 0;
-    if (DeviceCalls::get()->get_context(&place->context) != ACL_SUCCESS) place->context = nullptr;
-    context_ = place->context;
-    place->begin = nullptr;
+    aclrtContext context = nullptr;
+    DeviceCalls::get()->get_context(&context);
+    if (context != place->context) place->begin = nullptr;
+    context_ = place->context = context;
     place->owing = false;
     place->name.store(name_of(stream), std::memory_order_seq_cst);
     return place;
+}
+
+void Windows::lose_track() {
+    aclrtContext context = nullptr;
+    if (DeviceCalls::get()->get_context(&context) == ACL_SUCCESS) context_ = context;
+    untracked.store(true, std::memory_order_relaxed);
 }
 
 bool Windows::renew(aclrtEvent* event) {
@@ -169,6 +176,10 @@ void Windows::reap() {
             window.queue->looked = round_;
         }
     }
+    retire();
+}
+
+void Windows::retire() {
     while (first_ != next_ && at(first_).over && at(first_).pins == 0) ++first_;
 }
 
@@ -211,12 +222,13 @@ bool Windows::wait_for_oldest() {
     if (number == next_) return false;
     Window& window = at(number);
     const aclrtContext context = window.context;
+    const aclrtEvent end = window.end;
     ++window.pins;  // so that its event is nobody else's meanwhile
     lock_->release();
     aclError error = ACL_SUCCESS;
     {
         const InContext in(context);
-        error = DeviceCalls::get()->wait(window.end);
+        error = DeviceCalls::get()->wait(end);
     }
     lock_->acquire();
     --window.pins;
@@ -294,9 +306,10 @@ void Windows::forget_all() {
     for (Queue& queue : queues_) {
         if (queue.name.load(std::memory_order_relaxed) != 0) forget(queue.stream());
     }
-    first_ = next_;
+    retire();
     context_ = nullptr;
     for (Window& window : windows_) window.begin = window.end = nullptr;
+    for (Queue& queue : queues_) queue.begin = nullptr;
     untracked.store(false, std::memory_order_relaxed);
 }
 

@@ -51,6 +51,8 @@ class Windows {
 
     // Null: no place for one more stream.
     Queue* add(aclrtStream stream);
+    // A launch follows that no window will cover: the device is drained as a whole.
+    void lose_track();
     // Begins a window; false: too many are not over yet. `fresh`: measured from here, not from the end of the one
     // before.
     bool open(Queue& queue, bool fresh);
@@ -99,6 +101,7 @@ class Windows {
     void finish(Window& window);
     void measure(Window& window);
     void lose(Queue& queue);
+    void retire();
 
     bool give_up_place(Queue& queue);
 

@@ -161,6 +161,19 @@ TEST_F(Turns, a_stream_that_was_destroyed_is_not_asked) {
     EXPECT_EQ(null_record()->misused, 0u);
 }
 
+TEST_F(Turns, a_device_that_was_reset_is_not_asked) {
+    Kernel kernel(kMs);
+    kernel.launch(make_stream());
+    aclrtResetDevice(0);
+    aclrtSetDevice(0);
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    daemon.turn(open_turn(4));
+    kernel.launch(make_stream());
+    EXPECT_EQ(kernels(), 2u);
+    EXPECT_EQ(null_record()->misused, 0u);
+}
+
 TEST_F(Turns, more_streams_than_it_can_follow_are_drained_all_the_same) {
     Kernel kernel(kMs / 10);
     for (int i = 0; i < 200; ++i) kernel.launch(make_stream());
@@ -180,9 +193,9 @@ TEST_F(Turns, launches_of_the_layer_below_are_held_and_drained) {
     EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; }));
     EXPECT_EQ(kernels(), 1u);
     EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_GE(null_now_ns(), end);
     daemon.turn(open_turn(4));
     held.join();
-    (void)end;
 }
 
 TEST_F(Turns, threads_pass_every_turn_together) {
