@@ -39,18 +39,22 @@ void in_child() {
     for (DeviceTenant& device : tenant.devices) {
         device.ledger.reset_in_child();
         device.probe.reset_in_child();
+        device.gate.reset_in_child();
     }
+    tenant.graphs.reset_in_child();
 }
 
 void bind_parts() {
     tenant.device_count = pages.control->device_count;
     tenant.report.bind(pages.report);
+    tenant.graphs.bind(pages.report);
+    Gate::connect(pages.socket);
     for (uint32_t i = 0; i < tenant.device_count; ++i) {
         DeviceTenant& device = tenant.devices[i];
         device.quota.bind(&pages.control->devices[i]);
         device.report.bind(&pages.report->devices[i]);
         device.ledger.bind(&pages.ledger->devices[i], pages.slot);
-        device.gate.bind(&device.quota, &device.report);
+        device.gate.bind(i, &pages.control->devices[i], &device.quota, &device.report);
     }
 }
 

@@ -56,8 +56,8 @@ constexpr const char* kSonames[][kPerLibrary] = {
 };
 
 // Looks the name up in its own library; a failure leaves the message that dlerror() gives.
-void* look_in_library(uint32_t slot, const char* name) {
-    for (const char* soname : kSonames[static_cast<size_t>(slot_library(slot))]) {
+void* look_in_library(Library library, const char* name) {
+    for (const char* soname : kSonames[static_cast<size_t>(library)]) {
         if (soname == nullptr) continue;
         void* handle = real_dlopen()(soname, RTLD_LAZY | RTLD_LOCAL);
         void* found = handle != nullptr ? real_dlsym()(handle, name) : nullptr;
@@ -84,11 +84,13 @@ void* choose(uint32_t slot, void* found) {
 
 }  // namespace
 
+void* find_real(Library library, const char* name) { return look_in_library(library, name); }
+
 void* resolve(uint32_t slot) {
     void* known = real_functions[slot].load(std::memory_order_acquire);
     if (known != nullptr) return known;
     char buffer[name_room];
-    void* found = look_in_library(slot, slot_name(slot, buffer));
+    void* found = look_in_library(slot_library(slot), slot_name(slot, buffer));
     if (found == nullptr) return nullptr;
     return real_functions[slot].compare_exchange_strong(known, found, std::memory_order_acq_rel) ? found : known;
 }

@@ -9,6 +9,9 @@ namespace flexnpu {
 // The real function of a slot, found once; null when no real library has it. May load that library.
 void* resolve(uint32_t slot);
 
+// The real function of a name that need not be in the tables; null when its libraries lack it.
+void* find_real(Library library, const char* name);
+
 extern std::atomic<void*> real_functions[slot_count];
 
 inline void* real_function(uint32_t slot) {

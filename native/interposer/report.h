@@ -35,9 +35,17 @@ class DeviceReport {
     // For one that returns to a new daemon: it has applied nothing of what it will be granted.
     void forget_applied();
 
-  private:
+    // The gate's side of turns. Whoever changes one of these rings afterwards.
+    void entered(uint64_t turn) { __atomic_store_n(&section_->turn_entered, turn, __ATOMIC_SEQ_CST); }
+    void drained(uint64_t turn) { __atomic_store_n(&section_->turn_drained, turn, __ATOMIC_RELEASE); }
+    void waiting(int change) {
+        __atomic_fetch_add(&section_->waiting, static_cast<uint32_t>(change), __ATOMIC_SEQ_CST);
+    }
     void ring();
+    void waited(uint64_t ns) { __atomic_fetch_add(&section_->waited_ns, ns, __ATOMIC_RELAXED); }
+    void busy(uint64_t ns) { __atomic_fetch_add(&section_->busy_ns, ns, __ATOMIC_RELAXED); }
 
+  private:
     flexnpu_report_device* section_ = nullptr;
 };
 

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "gate.h"
+#include "graphs.h"
 #include "ledger.h"
 #include "probe.h"
 #include "quota.h"
@@ -24,6 +25,7 @@ struct Tenant {
     DeviceTenant devices[FLEXNPU_DEVICES];
     uint32_t device_count = 0;
     Report report;
+    Graphs graphs;
     std::atomic<bool> attached{false};
 };
 

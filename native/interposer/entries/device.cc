@@ -74,8 +74,13 @@ aclError on_aclrtGetDevicesTopo(decltype(&::aclrtGetDevicesTopo) real, uint32_t 
 }
 
 constexpr auto by_device = [](auto real, auto... arguments) { return on_device(real, arguments...); };
-constexpr auto on_aclrtResetDevice = by_device;
-constexpr auto on_aclrtResetDeviceForce = by_device;
+// Streams and events go with the device, the gate's too.
+constexpr auto by_device_that_ends = [](auto real, int32_t device) {
+    if (static_cast<uint32_t>(device) < tenant.device_count) tenant.devices[device].gate.device_ends();
+    return on_device(real, device);
+};
+constexpr auto on_aclrtResetDevice = by_device_that_ends;
+constexpr auto on_aclrtResetDeviceForce = by_device_that_ends;
 constexpr auto on_aclrtQueryDeviceStatus = by_device;
 constexpr auto on_aclrtGetPrimaryCtxState = by_device;
 constexpr auto on_aclrtDeviceTaskAbort = by_device;

@@ -1,59 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 // Captured graphs. A replay is one launch. A graph keeps the block counts of its capture, whatever the quota is by
-// then; that a replay runs with an older tiling is counted, since the promise of `applied` does not cover it.
-#include "entries/wrap.h"
+// then: the gate charges a replay for the cores it uses beyond the grant.
+#include "entries/launch.h"
 
 namespace flexnpu {
 namespace {
 
-constinit PointerMap captured_under;  // stream (while capturing) or graph, to the core counts
-
-constexpr uint64_t kCounts = 0xffffffff;  // of the quota's word
-
-uint64_t key(void* handle) { return reinterpret_cast<uint64_t>(handle); }
-
-void begin(aclrtStream stream) { captured_under.put(key(stream), here().quota.word() & kCounts); }
-
-void count_replay(aclmdlRI graph) {
-    here().gate.pass(FLEXNPU_LAUNCH_GRAPH);
-    const uint64_t under = captured_under.update(key(graph), [](uint64_t found, uint64_t) { return found; }, 0);
-    if (under != 0 && under != (here().quota.word() & kCounts)) tenant.report.ungoverned();
-}
-
-aclError on_aclmdlRICaptureBegin(decltype(&::aclmdlRICaptureBegin) real, aclrtStream stream, aclmdlRICaptureMode mode) {
-    const aclError status = real(stream, mode);
-    if (status == ACL_SUCCESS) begin(stream);
-    return status;
-}
-
-aclError on_aclmdlRICaptureToModelRIBegin(decltype(&::aclmdlRICaptureToModelRIBegin) real, aclrtStream stream,
-                                          aclmdlRI modelRI, aclmdlRICaptureMode mode) {
-    const aclError status = real(stream, modelRI, mode);
-    if (status == ACL_SUCCESS) begin(stream);
-    return status;
-}
-
-aclError on_aclmdlRICaptureEnd(decltype(&::aclmdlRICaptureEnd) real, aclrtStream stream, aclmdlRI* modelRI) {
-    const uint64_t under = captured_under.take(key(stream));
-    const aclError status = real(stream, modelRI);
-    if (status == ACL_SUCCESS && under != 0 && modelRI != nullptr && *modelRI != nullptr) {
-        captured_under.put(key(*modelRI), under);
+// What is launched on the stream from now on is recorded. The gate's events stay outside: those due come before.
+template <typename Call>
+aclError capture(aclrtStream stream, Call real) {
+    Gate::captures.fetch_add(1);
+    here().gate.before_capture();
+    const aclError status = real();
+    if (status == ACL_SUCCESS) {
+        tenant.graphs.begin(stream, static_cast<uint32_t>(here().quota.word()));
+    } else {
+        Gate::captures.fetch_sub(1);
     }
     return status;
 }
 
+aclError on_aclmdlRICaptureBegin(decltype(&::aclmdlRICaptureBegin) real, aclrtStream stream, aclmdlRICaptureMode mode) {
+    return capture(stream, [=] { return real(stream, mode); });
+}
+
+aclError on_aclmdlRICaptureToModelRIBegin(decltype(&::aclmdlRICaptureToModelRIBegin) real, aclrtStream stream,
+                                          aclmdlRI modelRI, aclmdlRICaptureMode mode) {
+    return capture(stream, [=] { return real(stream, modelRI, mode); });
+}
+
+aclError on_aclmdlRICaptureEnd(decltype(&::aclmdlRICaptureEnd) real, aclrtStream stream, aclmdlRI* modelRI) {
+    const aclError status = real(stream, modelRI);
+    void* graph = status == ACL_SUCCESS && modelRI != nullptr ? *modelRI : nullptr;
+    if (tenant.graphs.end(stream, graph, current_ordinal)) Gate::captures.fetch_sub(1);
+    return status;
+}
+
+template <int stream>
+Launch replay_of(aclmdlRI graph, aclrtStream on) {
+    const uint32_t counts = tenant.graphs.replay(graph);
+    const uint64_t key = launch_key(reinterpret_cast<uint64_t>(graph), counts);
+    Launch launch = describe<stream>(FLEXNPU_LAUNCH_GRAPH, key, graph, on);
+    launch.cores = flexnpu_quota_cube(counts);
+    launch.grant_shift = of_cube_cores;
+    return launch;
+}
+
 aclError on_aclmdlRIExecute(decltype(&::aclmdlRIExecute) real, aclmdlRI modelRI, int32_t timeout) {
-    count_replay(modelRI);
+    const Pass pass = here().gate.pass(replay_of<-1>(modelRI, nullptr));
     return real(modelRI, timeout);
 }
 
 aclError on_aclmdlRIExecuteAsync(decltype(&::aclmdlRIExecuteAsync) real, aclmdlRI modelRI, aclrtStream stream) {
-    count_replay(modelRI);
+    const Pass pass = here().gate.pass(replay_of<1>(modelRI, stream));
     return real(modelRI, stream);
 }
 
 aclError on_aclmdlRIDestroy(decltype(&::aclmdlRIDestroy) real, aclmdlRI modelRI) {
-    if (modelRI != nullptr) captured_under.take(key(modelRI));
+    if (modelRI != nullptr) tenant.graphs.destroyed(modelRI);
     return real(modelRI);
 }
 

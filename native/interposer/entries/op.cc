@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "entries/launch.h"
 #include "entries/stubs.h"
-#include "entries/wrap.h"
 
 static_assert(offsetof(flexnpu_phase_one, reals) == 64 && offsetof(flexnpu_phase_one, index) == 192 &&
               offsetof(flexnpu_phase_one, real) == 200 && offsetof(flexnpu_phase_one, copied) == 208 &&
@@ -119,11 +119,17 @@ aclnnStatus on_aclDestroyAclOpExecutor(decltype(&::aclDestroyAclOpExecutor) real
     return real(executor);
 }
 
+// What an older call names first: an operator's name, a handle, a model's number.
+uint64_t word_of(const void* which) { return reinterpret_cast<uint64_t>(which); }
+uint64_t word_of(uint32_t which) { return which; }
+
 // The older kind tiles and launches in one call: all of it is inside.
-constexpr auto on_legacy = [](auto real, auto... arguments) {
+template <int stream>
+constexpr auto on_legacy = [](auto real, auto which, auto... rest) {
+    const uint64_t key = launch_key(word_of(which), FLEXNPU_LAUNCH_LEGACY_OP);
+    const Pass pass = here().gate.pass(describe<stream>(FLEXNPU_LAUNCH_LEGACY_OP, key, which, rest...));
     const uint32_t generation = here().probe.enter();
-    here().gate.pass(FLEXNPU_LAUNCH_LEGACY_OP);
-    const aclError status = real(arguments...);
+    const aclError status = real(which, rest...);
     here().probe.leave(generation);
     return status;
 };
@@ -133,7 +139,7 @@ constexpr auto on_legacy = [](auto real, auto... arguments) {
 #define FLEXNPU_CACHE(ret, name, params, args, library, stream) \
     FLEXNPU_WRAP(ret, name, params, args, library, Guard::cache, on_##name)
 #define FLEXNPU_LEGACY(ret, name, params, args, library, stream) \
-    FLEXNPU_WRAP(ret, name, params, args, library, Guard::launch, on_legacy)
+    FLEXNPU_WRAP(ret, name, params, args, library, Guard::launch, on_legacy<stream>)
 #include "functions.def"
 
 }  // namespace flexnpu

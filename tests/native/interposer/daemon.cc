@@ -53,7 +53,8 @@ Daemon::Daemon(Terms terms) : terms_(std::move(terms)) {
     ledger_->device_count = control_->device_count;
     for (uint32_t i = 0; i < terms_.devices.size(); ++i) {
         control_->devices[i].physical = terms_.devices[i];
-        control_->devices[i].turn = FLEXNPU_TURN_FREE;
+        control_->devices[i].turn = terms_.turn;
+        control_->devices[i].in_flight_ns = terms_.in_flight_ns;
         limit_memory(terms_.memory_bytes, i);
         publish(1, terms_.cube, terms_.vector, i);
     }
@@ -85,6 +86,12 @@ void Daemon::publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t or
     __atomic_store_n(&control_->devices[ordinal].quota, flexnpu_pack_quota(grant, cube, vector), __ATOMIC_RELEASE);
     __atomic_fetch_add(&control_->bell, 1, __ATOMIC_RELEASE);
     syscall(SYS_futex, &control_->bell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+void Daemon::turn(uint64_t word, uint32_t ordinal) {
+    uint64_t* place = &control_->devices[ordinal].turn;
+    __atomic_store_n(place, word, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, place, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 void Daemon::limit_memory(uint64_t bytes, uint32_t ordinal) {

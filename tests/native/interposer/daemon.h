@@ -20,6 +20,8 @@ struct Terms {
     std::vector<uint32_t> devices = {0};
     uint32_t cube = 12, vector = 24;
     uint64_t memory_bytes = 1 << 20;
+    uint64_t turn = FLEXNPU_TURN_FREE;
+    uint64_t in_flight_ns = 0;
 };
 
 class Daemon {
@@ -28,6 +30,8 @@ class Daemon {
     ~Daemon();
 
     void publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t ordinal = 0);
+    // Opens, closes or passes on a turn, as the arbiter does.
+    void turn(uint64_t word, uint32_t ordinal = 0);
     void limit_memory(uint64_t bytes, uint32_t ordinal = 0);
 
     // The page of the n-th tenant that attached, and its section of the first device.

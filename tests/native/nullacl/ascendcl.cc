@@ -17,7 +17,7 @@ aclError aclrtGetDeviceCount(uint32_t* count) {
 }
 aclError aclrtSetDevice(int32_t deviceId) {
     null_record()->device = deviceId;
-    return ACL_SUCCESS;
+    return aclrtSetCurrentContext(null_record());
 }
 aclError aclrtGetDevice(int32_t* deviceId) {
     *deviceId = null_record()->device;
@@ -72,11 +72,4 @@ aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle function, uint32_t blocks
     return aclrtLaunchKernelWithHostArgsImpl(function, blocks, stream, cfg, args, size, places, count);
 }
 aclError aclrtMemcpyAsync(void*, size_t, const void*, size_t, aclrtMemcpyKind, aclrtStream) { return ACL_SUCCESS; }
-aclError aclmdlRICaptureBegin(aclrtStream, aclmdlRICaptureMode) { return ACL_SUCCESS; }
-aclError aclmdlRICaptureEnd(aclrtStream, aclmdlRI* modelRI) {
-    *modelRI = null_record();
-    return ACL_SUCCESS;
-}
-aclError aclmdlRIExecuteAsync(aclmdlRI, aclrtStream) { return ACL_SUCCESS; }
-aclError aclmdlRIDestroy(aclmdlRI) { return ACL_SUCCESS; }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A device that does nothing and remembers what it was asked: libascendcl.so, libruntime.so and libopapi.so of the
 // smallest kind, layered as CANN is (public name, Impl name, runtime), for tests of whoever stands before them.
+// It has a time line too: one launch after the other, each as long as null_take() says for its function. Nothing runs;
+// a launch is over when the clock has passed its end.
 #pragma once
 
 #include <stdint.h>
@@ -22,10 +24,19 @@ struct NullRecord {
     uint64_t tilings;      // phase ones
     double reals[2];       // that the last long phase one was given
     int64_t last_integer;  // the last one on the stack before the places for the results
+    uint64_t records;      // events put on a stream, outside captures
+    uint64_t captured;     // events put on a stream while it was capturing
+    uint64_t misused;      // calls about events and streams without a context, or with a stream that was destroyed
+    uint64_t busy_ns;      // sum of what launches took
 };
 
 extern "C" {
 ACL_API NullRecord* null_record();
+// A launch of `function` takes so long from now on (0: no time, as every function at first).
+ACL_API void null_take(const void* function, int64_t ns);
+// When the newest launch ends, and now, both CLOCK_MONOTONIC.
+ACL_API int64_t null_end_ns();
+ACL_API int64_t null_now_ns();
 ACL_API aclError aclrtLaunchKernelWithHostArgsImpl(aclrtFuncHandle, uint32_t, aclrtStream, aclrtLaunchKernelCfg*, void*,
                                                    size_t, aclrtPlaceHolderInfo*, size_t);
 ACL_API aclError aclrtMallocImpl(void** devPtr, size_t size, aclrtMemMallocPolicy policy);

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "windows.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "clock.h"
+#include "log.h"
+#include "tenant.h"
+
+namespace flexnpu {
+namespace {
+
+constexpr uint64_t kDebtAtMostNs = 100'000'000;  // one long launch shall not silence a program for seconds
+
+size_t first_place(uint64_t name) { return static_cast<size_t>(name * 0x9e3779b97f4a7c15ull >> 32); }
+
+// Calls about a stream are made in the context that it was used in; the thread's own is put back.
+class InContext {
+  public:
+    explicit InContext(aclrtContext wanted) {
+        const DeviceCalls* calls = DeviceCalls::get();
+        if (calls->get_context(&own_) != ACL_SUCCESS) own_ = nullptr;
+        changed_ = own_ != wanted && wanted != nullptr;
+        if (changed_) calls->set_context(wanted);
+    }
+    ~InContext() {
+        if (changed_ && own_ != nullptr) DeviceCalls::get()->set_context(own_);
+    }
+    InContext(const InContext&) = delete;
+    InContext& operator=(const InContext&) = delete;
+
+  private:
+    aclrtContext own_ = nullptr;
+    bool changed_ = false;
+};
+
+}  // namespace
+
+Queue* Windows::find(aclrtStream stream) {
+    const uint64_t name = name_of(stream);
+    for (size_t i = 0; i < kQueues; ++i) {
+        Queue& queue = queues_[(first_place(name) + i) % kQueues];
+        const uint64_t found = queue.name.load(std::memory_order_acquire);
+        if (found == name) return &queue;
+    }
+    return nullptr;
+}
+
+// Of a stream that has nothing in flight.
+bool Windows::give_up_place(Queue& queue) {
+    const uint64_t name = queue.name.load(std::memory_order_relaxed);
+    if (name == 0) return true;
+    if (queue.in_flight != 0 || queue.open.load(std::memory_order_relaxed) || queue.is_dirty()) return false;
+    queue.name.store(0, std::memory_order_seq_cst);
+    if (!queue.is_dirty()) return true;
+    queue.name.store(name, std::memory_order_seq_cst);
+    return false;
+}
+
+Queue* Windows::add(aclrtStream stream) {
+    if (Queue* known = find(stream)) return known;
+    const size_t start = first_place(name_of(stream));
+    Queue* place = nullptr;
+    for (size_t i = 0; i < kQueues && place == nullptr; ++i) {
+        Queue& queue = queues_[(start + i) % kQueues];
+        if (queue.name.load(std::memory_order_relaxed) == 0) place = &queue;
+    }
+    for (size_t i = 0; i < kQueues && place == nullptr; ++i) {
+        if (give_up_place(queues_[(start + i) % kQueues])) place = &queues_[(start + i) % kQueues];
+    }
+    if (place == nullptr) return nullptr;
+    place->covered = place->started.load(std::memory_order_relaxed);
+    place->in_flight = place->end_us = 0;
+    aclrtContext context = nullptr;
+    DeviceCalls::get()->get_context(&context);
+    if (context != place->context) place->begin = nullptr;
+    context_ = place->context = context;
+    place->owing = false;
+    place->name.store(name_of(stream), std::memory_order_seq_cst);
+    return place;
+}
+
+void Windows::lose_track() {
+    aclrtContext context = nullptr;
+    if (DeviceCalls::get()->get_context(&context) == ACL_SUCCESS) context_ = context;
+    untracked.store(true, std::memory_order_relaxed);
+}
+
+bool Windows::renew(aclrtEvent* event) {
+    return *event != nullptr || DeviceCalls::get()->create_event(event, ACL_EVENT_TIME_LINE) == ACL_SUCCESS;
+}
+
+bool Windows::open(Queue& queue, bool fresh) {
+    if (next_ - first_ >= kWindows - kQueues) return false;  // so that every open window can be closed
+    if (queue.open.load(std::memory_order_relaxed)) return true;
+    queue.begun = fresh || queue.in_flight == 0;
+    if (queue.begun) {
+        const InContext context(queue.context);
+        if (!renew(&queue.begin) || DeviceCalls::get()->record(queue.begin, queue.stream()) != ACL_SUCCESS) {
+            lose(queue);
+            return true;
+        }
+    }
+    queue.mixed.store(false, std::memory_order_relaxed);
+    queue.key.store(0, std::memory_order_relaxed);
+    queue.open.store(true, std::memory_order_release);
+    return true;
+}
+
+// Open: what the device does not let us follow is not measured, and drained with the whole device.
+void Windows::lose(Queue& queue) {
+    queue.open.store(false, std::memory_order_relaxed);
+    queue.open_ns.store(0, std::memory_order_relaxed);
+    queue.covered = queue.finished.load(std::memory_order_relaxed);
+    untracked.store(true, std::memory_order_relaxed);
+    tenant.report.ungoverned();
+    if (!std::exchange(told_, true)) log(Level::warn, "the runtime refuses events of the gate: launches go unmeasured");
+}
+
+void Windows::close(Queue& queue, bool prompt, uint64_t excess) {
+    const uint64_t finished = queue.finished.load(std::memory_order_seq_cst);
+    if (!queue.open.load(std::memory_order_relaxed) && !queue.is_dirty()) return;
+    if (next_ - first_ >= kWindows) return lose(queue);
+    const InContext context(queue.context);
+    Window& window = at(next_);
+    if (window.context != queue.context) window.begin = window.end = nullptr;
+    window.context = queue.context;
+    if (is_capturing(queue.stream()) || !renew(&window.end) ||
+        DeviceCalls::get()->record(window.end, queue.stream()) != ACL_SUCCESS) {
+        return lose(queue);
+    }
+    fill(window, queue, finished - queue.covered, prompt);
+    window.excess = excess;
+    queue.covered = finished;
+    ++queue.in_flight;
+    ++next_;
+    in_flight_ns_ += window.ns;
+}
+
+void Windows::fill(Window& window, Queue& queue, uint64_t launches, bool prompt) {
+    const bool opened = queue.open.exchange(false, std::memory_order_relaxed);
+    std::swap(window.begin, queue.begin);
+    window.queue = &queue;
+    window.ns = queue.open_ns.exchange(0, std::memory_order_relaxed);
+    window.key = queue.mixed.load(std::memory_order_relaxed) ? 0 : queue.key.load(std::memory_order_relaxed);
+    window.launches = launches;
+    window.begun = opened && queue.begun;
+    // The time between its events is that of its launches if no idleness of the program lies in it: it was one launch,
+    // or all came while the device was still busy with the window before.
+    window.tight = opened && ((prompt && launches == 1) || (!queue.begun && queue.in_flight > 0));
+    window.pins = 0;
+    window.over = false;
+}
+
+void Windows::close_all() {
+    for (Queue& queue : queues_) {
+        if (queue.name.load(std::memory_order_relaxed) != 0 && !queue.owing) close(queue, false);
+    }
+}
+
+// In the order of closing; a stream's windows end in that order, so one that is not over speaks for those after it.
+void Windows::reap() {
+    ++round_;
+    for (uint64_t number = first_; number != next_; ++number) {
+        Window& window = at(number);
+        if (window.over || window.queue->looked == round_) continue;
+        const InContext context(window.context);
+        aclrtEventRecordedStatus status = ACL_EVENT_RECORDED_STATUS_NOT_READY;
+        const aclError error = DeviceCalls::get()->query(window.end, &status);
+        if (error != ACL_SUCCESS) {
+            drop(window);
+        } else if (status == ACL_EVENT_RECORDED_STATUS_COMPLETE) {
+            finish(window);
+        } else {
+            window.queue->looked = round_;
+        }
+    }
+    retire();
+}
+
+void Windows::retire() {
+    while (first_ != next_ && at(first_).over && at(first_).pins == 0) ++first_;
+}
+
+void Windows::finish(Window& window) {
+    measure(window);
+    drop(window);
+}
+
+void Windows::drop(Window& window) {
+    if (window.over) return;
+    window.over = true;
+    in_flight_ns_ -= window.ns;
+    --window.queue->in_flight;
+    if (window.excess != 0) debts.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+void Windows::measure(Window& window) {
+    const DeviceCalls* calls = DeviceCalls::get();
+    Queue& queue = *window.queue;
+    uint64_t begin = queue.end_us;
+    uint64_t end = 0;
+    if (calls->timestamp_us(window.end, &end) != ACL_SUCCESS) return;
+    if (window.begun && calls->timestamp_us(window.begin, &begin) != ACL_SUCCESS) return;
+    queue.end_us = end;
+    if (begin == 0 || end < begin || window.launches == 0) return;
+    const uint64_t took = (end - begin) * 1000;
+    report_->busy(window.tight ? took : std::min(took, window.ns));
+    if (window.tight && window.key != 0) estimates.learn(window.key, took / window.launches);
+    if (window.excess != 0) owe(took * window.excess / 1024);
+}
+
+void Windows::owe(uint64_t ns) {
+    const uint64_t from = std::max(now_ns(), hold_until_ns.load(std::memory_order_relaxed));
+    hold_until_ns.store(from + std::min(ns, kDebtAtMostNs), std::memory_order_seq_cst);
+}
+
+bool Windows::wait_for_oldest() {
+    uint64_t number = first_;
+    while (number != next_ && at(number).over) ++number;
+    if (number == next_) return false;
+    Window& window = at(number);
+    const aclrtContext context = window.context;
+    const aclrtEvent end = window.end;
+    ++window.pins;  // so that its event is nobody else's meanwhile
+    lock_->release();
+    aclError error = ACL_SUCCESS;
+    {
+        const InContext in(context);
+        error = DeviceCalls::get()->wait(end);
+    }
+    lock_->acquire();
+    --window.pins;
+    if (error != ACL_SUCCESS) drop(window);
+    reap();
+    return true;
+}
+
+void Windows::wait_until_over(uint64_t window) {
+    reap();
+    while (first_ < window && wait_for_oldest()) {
+    }
+}
+
+// For what no event stands behind. Not while something is captured: the device would refuse, or end the capture.
+void Windows::wait_for_device() {
+    const aclrtContext context = context_;
+    if (context == nullptr || Gate::captures.load(std::memory_order_relaxed) > 0) return;
+    lock_->release();
+    {
+        const InContext in(context);
+        DeviceCalls::get()->wait_for_device();
+    }
+    lock_->acquire();
+}
+
+bool Windows::is_capturing(aclrtStream stream) const {
+    if (Gate::captures.load(std::memory_order_relaxed) <= 0 || DeviceCalls::get() == nullptr) return false;
+    aclmdlRICaptureStatus status = ACL_MODEL_RI_CAPTURE_STATUS_NONE;
+    aclmdlRI graph = nullptr;
+    return DeviceCalls::get()->capture_info(stream, &status, &graph) == ACL_SUCCESS &&
+           status != ACL_MODEL_RI_CAPTURE_STATUS_NONE;
+}
+
+uint64_t Windows::started() const {
+    uint64_t sum = 0;
+    for (const Queue& queue : queues_) sum += queue.started.load(std::memory_order_seq_cst);
+    return sum;
+}
+
+void Windows::wait_for_calls() const {
+    for (const Queue& queue : queues_) {
+        const uint64_t started = queue.started.load(std::memory_order_seq_cst);
+        for (int looks = 0; queue.finished.load(std::memory_order_seq_cst) < started; ++looks) {
+            if (looks < 16) {
+                sched_yield();
+            } else {
+                nap(50'000);
+            }
+        }
+    }
+}
+
+bool Windows::is_calling() const {
+    for (const Queue& queue : queues_) {
+        if (queue.finished.load(std::memory_order_seq_cst) != queue.started.load(std::memory_order_seq_cst))
+            return true;
+    }
+    return false;
+}
+
+void Windows::forget(aclrtStream stream) {
+    Queue* queue = find(stream);
+    if (queue == nullptr) return;
+    if (queue->in_flight != 0 || queue->is_dirty()) untracked.store(true, std::memory_order_relaxed);
+    for (uint64_t number = first_; number != next_; ++number) {
+        if (at(number).queue == queue) drop(at(number));
+    }
+    queue->open.store(false, std::memory_order_relaxed);
+    queue->open_ns.store(0, std::memory_order_relaxed);
+    queue->name.store(0, std::memory_order_release);
+}
+
+void Windows::forget_all() {
+    for (Queue& queue : queues_) {
+        if (queue.name.load(std::memory_order_relaxed) != 0) forget(queue.stream());
+    }
+    retire();
+    context_ = nullptr;
+    for (Window& window : windows_) window.begin = window.end = nullptr;
+    for (Queue& queue : queues_) queue.begin = nullptr;
+    untracked.store(false, std::memory_order_relaxed);
+}
+
+}  // namespace flexnpu

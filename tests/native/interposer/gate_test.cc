@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns, as a program meets them: when its launches are held, what is in flight, and when a turn of it is over.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "estimate.h"
+#include "tenancy.h"
+
+namespace {
+
+class Turns : public testing::Test {
+  protected:
+    void SetUp() override { begin_program(); }
+    Daemon daemon{{.turn = open_turn(3), .in_flight_ns = 4 * kMs}};
+};
+
+TEST_F(Turns, a_closed_turn_holds_launches_and_an_opened_one_lets_them_go) {
+    Kernel kernel(kMs / 10);
+    kernel.launch();
+    EXPECT_EQ(daemon.report().turn_entered, 3u);
+    daemon.turn(closed_turn(3));
+    const uint32_t bell = daemon.report().bell;
+    std::thread held([&] {
+        aclrtSetDevice(0);
+        kernel.launch();
+    });
+    EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; }));
+    EXPECT_NE(daemon.report().bell, bell) << "it says so";
+    a_while();
+    EXPECT_EQ(kernels(), 1u);
+    daemon.turn(open_turn(4));
+    held.join();
+    EXPECT_EQ(kernels(), 2u);
+    EXPECT_EQ(daemon.report().turn_entered, 4u);
+    EXPECT_EQ(waiting(daemon), 0u);
+    EXPECT_GE(daemon.report().waited_ns, static_cast<uint64_t>(20 * kMs));
+}
+
+TEST_F(Turns, a_closed_turn_is_drained_only_after_the_device_is_done) {
+    Kernel kernel(150 * kMs);
+    kernel.launch();
+    const int64_t end = null_end_ns();
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_GE(null_now_ns(), end);
+    EXPECT_EQ(null_record()->misused, 0u) << "the thread that waits works in the program's context";
+}
+
+TEST_F(Turns, all_streams_are_drained) {
+    Kernel kernel(10 * kMs);
+    aclrtStream streams[] = {make_stream(), make_stream(), make_stream()};
+    for (int round = 0; round < 3; ++round) {
+        for (aclrtStream stream : streams) kernel.launch(stream);
+    }
+    const int64_t end = null_end_ns();
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_GE(null_now_ns(), end);
+}
+
+TEST_F(Turns, what_is_in_flight_is_bounded) {
+    Kernel kernel(kMs);
+    int64_t most = 0;
+    for (int i = 0; i < 60; ++i) {
+        kernel.launch();
+        most = std::max(most, null_end_ns() - null_now_ns());
+    }
+    EXPECT_LE(most, 5 * kMs) << "four, and what an estimate may be short of";
+    EXPECT_EQ(null_record()->busy_ns, 60u * kMs);
+}
+
+TEST_F(Turns, one_operator_may_always_be_in_flight) {
+    Kernel large(20 * kMs);
+    for (int i = 0; i < 4; ++i) {
+        large.launch();
+        EXPECT_LE(null_end_ns() - null_now_ns(), 20 * kMs) << "but never two of that size";
+    }
+    EXPECT_EQ(kernels(), 4u);
+}
+
+TEST_F(Turns, measured_time_is_reported) {
+    Kernel kernel(2 * kMs);
+    for (int i = 0; i < 20; ++i) kernel.launch();
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_GE(daemon.report().busy_ns, 36u * kMs);
+}
+
+TEST_F(Turns, the_granted_path_asks_nothing_of_the_device) {
+    Kernel kernel(20'000);
+    for (int i = 0; i < 100; ++i) kernel.launch();
+    const uint64_t records = null_record()->records;
+    for (int i = 0; i < 1000; ++i) kernel.launch();
+    EXPECT_LT(null_record()->records - records, 200u) << "an event for a window of many launches, not for each";
+    EXPECT_EQ(daemon.report().launches[FLEXNPU_LAUNCH_KERNEL], 1100u);
+}
+
+TEST_F(Turns, a_contended_holder_that_is_idle_gives_its_turn_up) {
+    Kernel kernel(kMs);
+    kernel.launch();
+    a_while();
+    EXPECT_EQ(drained(daemon), 0u) << "nobody else wants it yet";
+    daemon.turn(open_turn(3, FLEXNPU_TURN_CONTENDED));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    std::thread held([&] {
+        aclrtSetDevice(0);
+        kernel.launch();
+    });
+    EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; })) << "though turn 3 is still open";
+    EXPECT_EQ(kernels(), 1u);
+    daemon.turn(closed_turn(4));
+    daemon.turn(open_turn(5, FLEXNPU_TURN_CONTENDED));
+    held.join();
+    EXPECT_EQ(kernels(), 2u);
+}
+
+TEST_F(Turns, a_contended_holder_with_work_on_the_device_keeps_its_turn) {
+    Kernel kernel(300 * kMs);
+    kernel.launch();
+    const int64_t end = null_end_ns();
+    daemon.turn(open_turn(3, FLEXNPU_TURN_CONTENDED));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_GE(null_now_ns(), end);
+}
+
+TEST_F(Turns, a_capture_makes_no_events_and_is_never_held) {
+    Kernel kernel(kMs);
+    aclrtStream stream = make_stream();
+    kernel.launch(stream);
+    aclmdlRICaptureBegin(stream, ACL_MODEL_RI_CAPTURE_MODE_RELAXED);
+    kernel.launch(stream);
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    kernel.launch(stream);
+    aclmdlRI graph = nullptr;
+    aclmdlRICaptureEnd(stream, &graph);
+    EXPECT_EQ(null_record()->captured, 0u);
+    EXPECT_EQ(null_record()->busy_ns, 1u * kMs);
+    std::thread held([&] {
+        aclrtSetDevice(0);
+        aclmdlRIExecuteAsync(graph, stream);
+    });
+    EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; })) << "a replay is";
+    daemon.turn(open_turn(4));
+    held.join();
+    EXPECT_EQ(null_record()->busy_ns, 3u * kMs);
+}
+
+TEST_F(Turns, a_stream_that_was_destroyed_is_not_asked) {
+    Kernel kernel(kMs);
+    for (int i = 0; i < 100; ++i) {
+        aclrtStream stream = make_stream();
+        kernel.launch(stream);
+        aclrtDestroyStream(stream);
+    }
+    const int64_t end = null_end_ns();
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_GE(null_now_ns(), end) << "the device is waited for as a whole";
+    EXPECT_EQ(null_record()->misused, 0u);
+}
+
+TEST_F(Turns, a_device_that_was_reset_is_not_asked) {
+    Kernel kernel(kMs);
+    kernel.launch(make_stream());
+    aclrtResetDevice(0);
+    aclrtSetDevice(0);
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    daemon.turn(open_turn(4));
+    kernel.launch(make_stream());
+    EXPECT_EQ(kernels(), 2u);
+    EXPECT_EQ(null_record()->misused, 0u);
+}
+
+TEST_F(Turns, more_streams_than_it_can_follow_are_drained_all_the_same) {
+    Kernel kernel(kMs / 10);
+    for (int i = 0; i < 200; ++i) kernel.launch(make_stream());
+    const int64_t end = null_end_ns();
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_GE(null_now_ns(), end);
+    EXPECT_EQ(kernels(), 200u);
+}
+
+TEST_F(Turns, launches_of_the_layer_below_are_held_and_drained) {
+    Kernel kernel(50 * kMs);
+    rtKernelLaunch(&kernel, 8, nullptr, 0, nullptr, nullptr);
+    const int64_t end = null_end_ns();
+    daemon.turn(closed_turn(3));
+    std::thread held([&] { rtKernelLaunch(&kernel, 8, nullptr, 0, nullptr, nullptr); });
+    EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; }));
+    EXPECT_EQ(kernels(), 1u);
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_GE(null_now_ns(), end);
+    daemon.turn(open_turn(4));
+    held.join();
+}
+
+TEST_F(Turns, threads_pass_every_turn_together) {
+    Kernel kernels_of[] = {Kernel(10'000), Kernel(30'000)};
+    constexpr int kLaunches = 400;
+    std::atomic<int> left{2};
+    const auto program = [&](Kernel& kernel) {
+        aclrtSetDevice(0);
+        aclrtStream stream = make_stream();
+        for (int i = 0; i < kLaunches; ++i) kernel.launch(i % 3 == 0 ? nullptr : stream);
+        --left;
+    };
+    std::thread one(program, std::ref(kernels_of[0]));
+    std::thread two(program, std::ref(kernels_of[1]));
+    uint64_t turn = 3;
+    while (left != 0) {
+        daemon.turn(closed_turn(turn));
+        EXPECT_TRUE(eventually([&] { return drained(daemon) == daemon.report().turn_entered; }));
+        const uint64_t before = kernels();
+        const int64_t end = null_end_ns();
+        EXPECT_GE(null_now_ns(), end) << "turn " << turn << " is over on the device";
+        EXPECT_EQ(kernels(), before) << "nothing passes between turns";
+        daemon.turn(open_turn(++turn));
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    one.join();
+    two.join();
+    EXPECT_EQ(kernels(), 2u * kLaunches);
+    EXPECT_EQ(waiting(daemon), 0u);
+    EXPECT_EQ(null_record()->misused, 0u);
+    EXPECT_EQ(daemon.page().ungoverned, 0u);
+}
+
+TEST_F(Turns, a_forks_child_enters_turns_of_its_own) {
+    Kernel kernel(kMs);
+    kernel.launch();
+    const pid_t child = fork();
+    if (child == 0) {
+        aclrtSetDevice(0);
+        kernel.launch();
+        kernel.launch();
+        _exit(0);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+    ASSERT_EQ(daemon.tenants(), 2u);
+    EXPECT_EQ(daemon.report(1).turn_entered, 3u);
+    EXPECT_EQ(daemon.report(1).launches[FLEXNPU_LAUNCH_KERNEL], 2u);
+    EXPECT_EQ(daemon.report(0).launches[FLEXNPU_LAUNCH_KERNEL], 1u);
+}
+
+TEST(FreeTurn, the_path_of_who_is_not_time_shared_makes_no_system_call) {
+    Daemon daemon;
+    begin_program();
+    Kernel kernel(0);
+    kernel.launch();
+    rusage before{};
+    rusage after{};
+    getrusage(RUSAGE_THREAD, &before);
+    for (int i = 0; i < 100'000; ++i) kernel.launch();
+    getrusage(RUSAGE_THREAD, &after);
+    EXPECT_EQ(null_record()->records, 0u);
+    EXPECT_LE(after.ru_nvcsw - before.ru_nvcsw, 3) << "it never sleeps";
+    EXPECT_EQ(daemon.report().turn_entered, 0u);
+}
+
+TEST(FreeTurn, who_was_thought_idle_rings_once_and_does_not_wait) {
+    Daemon daemon;
+    begin_program();
+    Kernel kernel(kMs);
+    kernel.launch();
+    EXPECT_EQ(daemon.report().waiting, 0u);
+    daemon.turn(open_turn(7, FLEXNPU_TURN_RING));
+    EXPECT_TRUE(eventually([&] { return daemon.report().applied_grant == 1; }));
+    const uint32_t bell = daemon.report().bell;
+    for (int i = 0; i < 5; ++i) kernel.launch();
+    EXPECT_EQ(daemon.report().bell, bell + 1);
+    EXPECT_EQ(daemon.report().waited_ns, 0u);
+    EXPECT_EQ(daemon.report().turn_entered, 7u);
+    EXPECT_EQ(daemon.report().turn_drained, 7u) << "there is nothing to wait for";
+    daemon.turn(FLEXNPU_TURN_FREE);
+    kernel.launch();
+    EXPECT_EQ(daemon.report().bell, bell + 1);
+    EXPECT_EQ(kernels(), 7u);
+}
+
+TEST(FreeTurn, what_was_launched_before_the_first_turn_is_drained_too) {
+    Daemon daemon;
+    begin_program();
+    Kernel kernel(100 * kMs);
+    kernel.launch();
+    daemon.turn(open_turn(2));
+    Kernel shorter(1000);
+    shorter.launch(make_stream());
+    const int64_t end = null_end_ns();
+    daemon.turn(closed_turn(2));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 2; }));
+    EXPECT_GE(null_now_ns(), end);
+}
+
+TEST(DeadDaemon, opens_the_gate) {
+    auto daemon = std::make_unique<Daemon>(Terms{.turn = closed_turn(3)});
+    begin_program();
+    const flexnpu_report_page& page = daemon->page();
+    Kernel kernel(kMs);
+    std::thread held([&] {
+        aclrtSetDevice(0);
+        kernel.launch();
+    });
+    EXPECT_TRUE(eventually([&] { return __atomic_load_n(&page.devices[0].waiting, __ATOMIC_ACQUIRE) == 1; }));
+    daemon.reset();
+    held.join();
+    for (int i = 0; i < 3; ++i) kernel.launch();
+    EXPECT_EQ(kernels(), 4u);
+    EXPECT_EQ(page.ungoverned, 1u) << "once, however many launches";
+}
+
+TEST(Estimates, keep_the_longest_and_forget_it_slowly) {
+    static flexnpu::Estimates estimates;
+    EXPECT_EQ(estimates.take(5), 0u);
+    estimates.learn(5, 1000);
+    EXPECT_EQ(estimates.take(5), 1000u);
+    estimates.learn(5, 8000);
+    estimates.learn(5, 0);
+    EXPECT_EQ(estimates.take(5), 7000u);
+    for (int i = 0; i < 60; ++i) estimates.learn(5, 1000);
+    EXPECT_NEAR(static_cast<double>(estimates.take(5)), 1000, 10);
+}
+
+TEST(Estimates, ask_for_a_new_measurement_now_and_then) {
+    static flexnpu::Estimates estimates;
+    estimates.learn(5, 1000);
+    uint32_t uses = 0;
+    while (estimates.take(5) != 0) ++uses;
+    EXPECT_EQ(uses, flexnpu::Estimates::kUsesBetween - 1);
+    EXPECT_TRUE(estimates.is_due(5));
+    EXPECT_EQ(estimates.peek(5), 1000u);
+    estimates.learn(5, 1000);
+    EXPECT_FALSE(estimates.is_due(5));
+}
+
+TEST(Estimates, a_full_table_forgets_and_never_mixes) {
+    static flexnpu::Estimates estimates;
+    for (uint64_t key = 1; key <= 5000; ++key) estimates.learn(key, key);
+    uint32_t known = 0;
+    for (uint64_t key = 1; key <= 5000; ++key) {
+        const uint64_t ns = estimates.peek(key);
+        known += ns != 0;
+        EXPECT_TRUE(ns == 0 || ns == key) << key;
+    }
+    EXPECT_GT(known, 900u);
+}
+
+}  // namespace

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// What uses more cores than are granted pays for them with time.
+#include "tenancy.h"
+
+namespace {
+
+aclmdlRI capture(Kernel& kernel, aclrtStream stream, uint32_t blocks) {
+    aclmdlRICaptureBegin(stream, ACL_MODEL_RI_CAPTURE_MODE_RELAXED);
+    kernel.launch(stream, blocks);
+    aclmdlRI graph = nullptr;
+    aclmdlRICaptureEnd(stream, &graph);
+    return graph;
+}
+
+class Overuse : public testing::Test {
+  protected:
+    void SetUp() override {
+        begin_program();
+        stream = make_stream();
+    }
+    Daemon daemon;  // 12 cube and 24 vector cores of 24 and 48
+    aclrtStream stream = nullptr;
+};
+
+TEST_F(Overuse, a_graph_captured_at_more_cores_than_granted_is_slowed_to_its_share) {
+    Kernel kernel(5 * kMs);
+    const aclmdlRI graph = capture(kernel, stream, 12);
+    for (int i = 0; i < 3; ++i) aclmdlRIExecuteAsync(graph, stream);
+    EXPECT_EQ(daemon.report().waited_ns, 0u) << "at the cores it was captured at it owes nothing";
+    aclrtSynchronizeStream(stream);
+    daemon.publish(2, 4, 8);
+    const int64_t start = null_now_ns();
+    for (int i = 0; i < 6; ++i) aclmdlRIExecuteAsync(graph, stream);
+    kernel.launch(stream, 4);
+    EXPECT_GE(null_now_ns() - start, 6 * 15 * kMs - 5 * kMs) << "5 ms on 12 cores are 15 ms on 4";
+    EXPECT_GE(daemon.report().waited_ns, 50u * kMs);
+    EXPECT_EQ(daemon.page().ungoverned, 0u);
+}
+
+TEST_F(Overuse, a_kernel_that_lays_out_more_blocks_than_granted_is_slowed) {
+    Kernel kernel(5 * kMs);
+    const int64_t start = null_now_ns();
+    for (int i = 0; i < 6; ++i) kernel.launch(stream, 1000);
+    kernel.launch(stream, 24);
+    EXPECT_GE(null_now_ns() - start, 6 * 10 * kMs - 5 * kMs) << "no more than the 48 cores of the device count";
+    EXPECT_EQ(null_record()->busy_ns, 35u * kMs);
+}
+
+TEST_F(Overuse, time_that_goes_by_pays_a_debt) {
+    Kernel kernel(5 * kMs);
+    kernel.launch(stream, 48);
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const uint64_t before = daemon.report().waited_ns;
+    kernel.launch(stream, 12);
+    EXPECT_LT(daemon.report().waited_ns - before, 3u * kMs) << "it was paid long ago";
+}
+
+TEST_F(Overuse, one_debt_is_bounded) {
+    Kernel kernel(60 * kMs);
+    daemon.publish(2, 1, 2);
+    kernel.launch(stream, 48);
+    kernel.launch(stream, 2);
+    EXPECT_GE(daemon.report().waited_ns, 100u * kMs);
+    EXPECT_LT(daemon.report().waited_ns, 1380u * kMs) << "24 times 60 ms";
+}
+
+TEST_F(Overuse, a_blocking_replay_owes_too) {
+    Kernel kernel(10 * kMs);
+    const aclmdlRI graph = capture(kernel, stream, 12);
+    daemon.publish(2, 6, 12);
+    const int64_t start = null_now_ns();
+    for (int i = 0; i < 3; ++i) aclmdlRIExecute(graph, -1);
+    EXPECT_GE(null_now_ns() - start, 50 * kMs) << "three, and what the first two owe";
+}
+
+TEST_F(Overuse, in_a_turn_too) {
+    Kernel kernel(5 * kMs);
+    daemon.turn(open_turn(3));
+    const int64_t start = null_now_ns();
+    for (int i = 0; i < 6; ++i) kernel.launch(stream, 48);
+    kernel.launch(stream, 12);
+    EXPECT_GE(null_now_ns() - start, 55 * kMs);
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+}
+
+TEST_F(Overuse, captured_graphs_are_listed_until_they_are_destroyed) {
+    Kernel kernel(0);
+    const aclmdlRI first = capture(kernel, stream, 12);
+    daemon.publish(2, 6, 12);
+    const aclmdlRI second = capture(kernel, stream, 6);
+    for (int i = 0; i < 3; ++i) aclmdlRIExecuteAsync(second, stream);
+    const flexnpu_graph* graphs = daemon.page().graphs;
+    EXPECT_EQ(graphs[0].captured, (uint64_t{1} << 32 | 24u << 16 | 12u));
+    EXPECT_EQ(graphs[0].replays, 0u);
+    EXPECT_EQ(graphs[1].captured, (uint64_t{1} << 32 | 12u << 16 | 6u));
+    EXPECT_EQ(graphs[1].replays, 3u);
+    aclmdlRIDestroy(first);
+    aclmdlRIDestroy(second);
+    EXPECT_EQ(graphs[0].captured, 0u);
+    EXPECT_EQ(graphs[1].captured, 0u);
+}
+
+TEST_F(Overuse, more_graphs_than_the_page_lists_are_governed_all_the_same) {
+    Kernel kernel(0);
+    aclmdlRI last = nullptr;
+    for (uint32_t i = 0; i < FLEXNPU_GRAPHS + 8; ++i) last = capture(kernel, stream, 12);
+    aclmdlRIExecuteAsync(last, stream);
+    EXPECT_EQ(daemon.report().launches[FLEXNPU_LAUNCH_GRAPH], 1u);
+    aclmdlRIDestroy(last);
+    EXPECT_NE(daemon.page().graphs[FLEXNPU_GRAPHS - 1].captured, 0u);
+}
+
+}  // namespace
