@@ -9,6 +9,7 @@
 
 #include <dlfcn.h>
 
+#include "entries/stubs.h"
 #include "log.h"
 #include "symbols.h"
 #include "tenant.h"
@@ -95,13 +96,8 @@ void* resolve(uint32_t slot) {
 
 }  // namespace flexnpu
 
-// Answers the assembler entries of dlsym and dlvsym: either the result, or where to go on.
+// Answers the assembler entries of dlsym and dlvsym: flag 1, the address is the result; 0, the call goes on there.
 extern "C" {
-
-struct flexnpu_answer {
-    void* address;
-    uintptr_t final;  // 1: address is the result; 0: go on to the function at address
-};
 
 __attribute__((visibility("hidden"))) flexnpu_answer flexnpu_dlsym(void* handle, const char* name) {
     using namespace flexnpu;

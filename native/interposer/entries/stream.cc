@@ -46,8 +46,8 @@ constexpr auto on_queued_batch = [](auto real, auto... arguments) {
     here().gate.pass(FLEXNPU_LAUNCH_COPY);
     return on_batch(real, arguments...);
 };
-constexpr auto on_aclrtMemcpyBatch = on_batch;
-constexpr auto on_aclrtMemcpyBatchV2 = on_batch;
+constexpr auto on_aclrtMemcpyBatch = on_queued_batch;
+constexpr auto on_aclrtMemcpyBatchV2 = on_queued_batch;
 constexpr auto on_aclrtMemcpyBatchAsync = on_queued_batch;
 constexpr auto on_aclrtMemcpyBatchAsyncV2 = on_queued_batch;
 

@@ -12,8 +12,8 @@ trap 'rm -rf "$work"' EXIT
     echo dlsym
     echo dlvsym
     sed -n 's/^FLEXNPU_ACLNN(\([A-Za-z0-9_]*\),.*/\1\n\1GetWorkspaceSize/p' "$tables/aclnn.def"
-    sed -n 's/^FLEXNPU_FORWARD(\([A-Za-z0-9_]*\))$/\1/p' "$tables/functions.def"
-    sed -n 's/^FLEXNPU_[A-Z]*([^,]*, \([A-Za-z0-9_]*\), .*/\1/p' "$tables/functions.def"
+    sed -n 's/^FLEXNPU_FORWARD(\([A-Za-z0-9_]*\), [A-Z]*)$/\1/p' "$tables/functions.def"
+    sed -n '/^FLEXNPU_FORWARD/d; s/^FLEXNPU_[A-Z]*([^,]*, \([A-Za-z0-9_]*\), .*/\1/p' "$tables/functions.def"
     sed -n 's/^FLEXNPU_[A-Z]*([^,]*, \([A-Za-z0-9_]*\), .*, runtime, [-0-9]*)$/\1Impl/p' "$tables/functions.def"
 } | LC_ALL=C sort >"$work/tables"
 nm -D --defined-only "$library" | awk '{print $3}' | LC_ALL=C sort >"$work/exports"
