@@ -12,6 +12,8 @@
         .hidden flexnpu_forward_end
         .hidden flexnpu_dlsym
         .hidden flexnpu_dlvsym
+        .hidden flexnpu_dlopen
+        .hidden flexnpu_dlmopen
 
 /* One row of aclnn.def: phase two has four parameters, the index becomes the fifth. */
         .set    index, 0
@@ -196,7 +198,7 @@ forward:
         .cfi_endproc
         .size   forward, . - forward
 
-/* dlsym and dlvsym: a jump to the real one leaves the caller's return address where RTLD_NEXT looks for it. */
+/* The dl functions: a jump to the real one leaves the caller's return address where RTLD_NEXT and $ORIGIN look for it. */
         .macro  lookup_entry name, answer
         .globl  \name
         .type   \name, %function
@@ -227,5 +229,7 @@ forward:
 
         lookup_entry dlsym, flexnpu_dlsym
         lookup_entry dlvsym, flexnpu_dlvsym
+        lookup_entry dlopen, flexnpu_dlopen
+        lookup_entry dlmopen, flexnpu_dlmopen
 
         .section .note.GNU-stack, "", %progbits

@@ -9,8 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 {
-    echo dlsym
-    echo dlvsym
+    printf '%s\n' dlmopen dlopen dlsym dlvsym
     sed -n 's/^FLEXNPU_ACLNN(\([A-Za-z0-9_]*\),.*/\1\n\1GetWorkspaceSize/p' "$tables/aclnn.def"
     sed -n 's/^FLEXNPU_FORWARD(\([A-Za-z0-9_]*\), [A-Z]*)$/\1/p' "$tables/functions.def"
     sed -n '/^FLEXNPU_FORWARD/d; s/^FLEXNPU_[A-Z]*([^,]*, \([A-Za-z0-9_]*\), .*/\1/p' "$tables/functions.def"
