@@ -59,8 +59,8 @@ void* look_in_library(uint32_t slot, const char* name) {
 }
 
 // What a caller gets for a name of the tables when its own lookup found `found`.
-void* choose(uint32_t slot, void* found) {
-    if (found == nullptr) return nullptr;
+void* choose(uint32_t slot, const char* name, void* found) {
+    if (found == nullptr || stands_before_us(name, found)) return found;
     if (is_ours(found)) return resolve(slot) != nullptr ? our_function(slot) : nullptr;
     void* known = nullptr;
     if (real_functions[slot].compare_exchange_strong(known, found, std::memory_order_acq_rel) || known == found) {
@@ -121,7 +121,7 @@ flexnpu_answer flexnpu_dlsym(void* handle, const char* name) {
     govern_newcomers();
     if (const auto lookups = lookups_of_namespace(handle)) return lookups->dlsym(handle, name);
     const uint32_t slot = handle == RTLD_NEXT ? no_slot : find_slot(name);
-    if (slot != no_slot) return {choose(slot, libc().dlsym(handle, name)), 1};
+    if (slot != no_slot) return {choose(slot, name, libc().dlsym(handle, name)), 1};
     if (handle != RTLD_NEXT) note_unlisted(handle, name);
     return go_on(libc().dlsym);
 }
@@ -131,7 +131,7 @@ flexnpu_answer flexnpu_dlvsym(void* handle, const char* name, const char* versio
     govern_newcomers();
     if (const auto lookups = lookups_of_namespace(handle)) return lookups->dlvsym(handle, name, version);
     const uint32_t slot = handle == RTLD_NEXT ? no_slot : find_slot(name);
-    if (slot != no_slot) return {choose(slot, libc().dlvsym(handle, name, version)), 1};
+    if (slot != no_slot) return {choose(slot, name, libc().dlvsym(handle, name, version)), 1};
     if (handle != RTLD_NEXT) note_unlisted(handle, name);
     return go_on(libc().dlvsym);
 }

@@ -30,8 +30,6 @@ namespace {
 constinit std::atomic<bool> newcomers_expected{false};
 constinit std::atomic<bool> namespaces_expected{false};
 constinit long home = LM_ID_BASE;  // the namespace that this copy is in
-// Nobody was preloaded before us with the same names. Otherwise a jump that is not bound yet is left to bind to them.
-constinit bool stands_first = true;
 
 #if defined(__x86_64__)
 constexpr uint32_t kJump = R_X86_64_JUMP_SLOT, kData = R_X86_64_GLOB_DAT, kWord = R_X86_64_64;
@@ -82,8 +80,26 @@ void* ours_of(uint32_t target) {
     return target == target_dlopen ? reinterpret_cast<void*>(&::dlopen) : reinterpret_cast<void*>(&::dlmopen);
 }
 
-// Real functions to find between the two walks, one bit each.
-constinit std::atomic<uint64_t> wanted[slot_count / 64 + 1];
+// A bit per slot. What is asked about a name has to be found out between the two walks.
+class Marks {
+  public:
+    void set(uint32_t slot) { words_[slot / 64].fetch_or(bit(slot), std::memory_order_relaxed); }
+    bool has(uint32_t slot) const { return (words_[slot / 64].load(std::memory_order_relaxed) & bit(slot)) != 0; }
+    template <typename Visit>
+    void take_each(Visit visit) {
+        for (uint32_t group = 0; group < slot_count / 64 + 1; ++group) {
+            uint64_t bits = words_[group].exchange(0, std::memory_order_relaxed);
+            for (; bits != 0; bits &= bits - 1) visit(group * 64 + static_cast<uint32_t>(__builtin_ctzll(bits)));
+        }
+    }
+
+  private:
+    static uint64_t bit(uint32_t slot) { return uint64_t{1} << (slot % 64); }
+    std::atomic<uint64_t> words_[slot_count / 64 + 1];
+};
+constinit Marks wanted{};
+// Names that another preloaded library defines before us: a jump that is not bound yet is left to bind to it.
+constinit Marks others_first{};
 
 struct Object {
     Address base = 0, end = 0;
@@ -145,7 +161,7 @@ void for_each_word(const Object& object, Visit visit) {
             auto* place = reinterpret_cast<void**>(object.base + entry.r_offset);
             const auto value = reinterpret_cast<Address>(__atomic_load_n(place, __ATOMIC_RELAXED));
             const bool own = value >= object.base && value < object.end;
-            visit(Word{place, target, type == kJump && own && stands_first && symbol.st_shndx == SHN_UNDEF});
+            visit(Word{place, target, type == kJump && own && symbol.st_shndx == SHN_UNDEF});
         }
     }
 }
@@ -171,9 +187,7 @@ struct Pass {
 
 void want(const Object& object) {
     for_each_word(object, [](const Word& word) {
-        if (word.target < slot_count && real_of(word.target) == nullptr) {
-            wanted[word.target / 64].fetch_or(uint64_t{1} << (word.target % 64), std::memory_order_relaxed);
-        }
+        if (word.target < slot_count && (word.lazy || real_of(word.target) == nullptr)) wanted.set(word.target);
     });
 }
 
@@ -182,7 +196,8 @@ void set_words(const Object& object) {
     for_each_word(object, [&](const Word& word) {
         void* real = real_of(word.target);
         void* now = __atomic_load_n(word.place, __ATOMIC_RELAXED);
-        if (real == nullptr || (now != real && !word.lazy)) return;
+        const bool lazy = word.lazy && (word.target >= slot_count || !others_first.has(word.target));
+        if (real == nullptr || (now != real && !lazy)) return;
         const auto at = reinterpret_cast<Address>(word.place);
         if (!opened && at >= object.relro && at < object.relro_end) {
             auto* begin = reinterpret_cast<void*>(object.relro);
@@ -231,11 +246,12 @@ void wait_for_opens() {
 }
 
 void find_wanted() {
-    for (uint32_t group = 0; group < slot_count / 64 + 1; ++group) {
-        for (uint64_t bits = wanted[group].exchange(0, std::memory_order_relaxed); bits != 0; bits &= bits - 1) {
-            resolve(group * 64 + static_cast<uint32_t>(__builtin_ctzll(bits)));
-        }
-    }
+    wanted.take_each([](uint32_t slot) {
+        char buffer[name_room];
+        const char* name = slot_name(slot, buffer);
+        if (stands_before_us(name, libc().dlsym(RTLD_DEFAULT, name))) others_first.set(slot);
+        resolve(slot);
+    });
 }
 
 constinit std::atomic<unsigned long long> governed{0};  // objects added when all of them had been walked
@@ -287,11 +303,7 @@ void load_copy(long space) {
 
 }  // namespace
 
-void expect_newcomers() {
-    if (newcomers_expected.load(std::memory_order_acquire)) return;
-    stands_first = home != LM_ID_BASE || is_ours(libc().dlsym(RTLD_DEFAULT, "aclrtMalloc"));
-    newcomers_expected.store(true, std::memory_order_release);
-}
+void expect_newcomers() { newcomers_expected.store(true, std::memory_order_release); }
 void expect_namespaces() { namespaces_expected.store(true, std::memory_order_release); }
 
 void govern_newcomers() {
@@ -300,6 +312,10 @@ void govern_newcomers() {
     for (int round = 0; round < 4 && governed.load(std::memory_order_acquire) != objects_added(); ++round) {
         govern_all();
     }
+}
+
+bool stands_before_us(const char* name, const void* found) {
+    return home == LM_ID_BASE && found != nullptr && !is_ours(found) && libc().dlsym(RTLD_DEFAULT, name) == found;
 }
 
 const Lookups* lookups_of_namespace(void* handle) {

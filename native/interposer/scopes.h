@@ -25,6 +25,9 @@ void expect_namespaces();
 // Sets the words of libraries that have come since the last time.
 void govern_newcomers();
 
+// Whether `found` is what a library defines that was preloaded before us. It goes on to us by RTLD_NEXT.
+bool stands_before_us(const char* name, const void* found);
+
 // The lookups of the libflexnpu.so in the handle's namespace, null where it is ours.
 struct Lookups {
     flexnpu_answer (*dlsym)(void*, const char*);

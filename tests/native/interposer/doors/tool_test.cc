@@ -26,6 +26,18 @@ TEST(AnotherPreload, its_next_is_ours) {
     expect_counted({&aclrtLaunchKernelWithHostArgs, &aclrtMalloc, &aclrtFree, null_record()}, 2);
 }
 
+TEST(AnotherPreload, a_lookup_finds_it_and_then_us) {
+    const auto find = [](void* handle, const char* name) { return dlsym(handle, name); };
+    void* program = dlopen(nullptr, RTLD_LAZY);
+    for (void* handle : {static_cast<void*>(RTLD_DEFAULT), program}) {
+        EXPECT_EQ(find(handle, "aclrtMalloc"), reinterpret_cast<void*>(&aclrtMalloc));
+    }
+    expect_counted(
+        {reinterpret_cast<decltype(Calls::launch)>(find(program, "aclrtLaunchKernelWithHostArgs")),
+         reinterpret_cast<decltype(Calls::allocate)>(find(RTLD_DEFAULT, "aclrtMalloc")), &aclrtFree, null_record()},
+        2);
+}
+
 TEST(AnotherPreload, a_plugin_opened_after_a_deep_bound_one_still_goes_through_it) {
     ASSERT_NE(dlopen(CALLER_NOW, RTLD_NOW | RTLD_DEEPBIND), nullptr);
     void* handle = dlopen(CALLER_LAZY, RTLD_LAZY);
