@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# libflexnpu.so exports what the tables name and nothing else, and needs the C library alone
-# (whose threads were a library of their own before glibc 2.34).
+# libflexnpu.so exports what the tables name and nothing else, and needs the C library alone, of glibc 2.28 or newer
+# (whose threads were a library of their own before 2.34).
 set -eu
 library=$1
 tables=$2
@@ -21,6 +21,12 @@ diff "$work/tables" "$work/exports" || { echo "the exports differ from the table
 
 needed=$(readelf -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -v -x -e 'libc\.so\.6' -e 'libpthread\.so\.0' -e 'ld-linux.*' || true)
 [ -z "$needed" ] || { echo "libflexnpu.so needs more than libc: $needed"; exit 1; }
+
+# Nothing newer than glibc 2.28, which the oldest systems that CANN supports have.
+newest=$(readelf -V "$library" | sed -n 's/.*Name: GLIBC_\([0-9.]*\) .*/\1/p' | sort -V | tail -n 1)
+[ -n "$newest" ] || { echo "the versions were not read"; exit 1; }
+[ "$(printf '%s\n2.28\n' "$newest" | sort -V | tail -n 1)" = 2.28 ] ||
+    { echo "libflexnpu.so needs glibc $newest: bind it to an older version in native/interposer/glibc.h"; exit 1; }
 
 # The one constructor is the compiler's own frame_dummy.
 constructors=$(readelf -d "$library" | sed -n 's/.*(INIT_ARRAYSZ) *\([0-9]*\).*/\1/p')
