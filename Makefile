@@ -3,6 +3,7 @@
 # Every target does the set-up that it needs. The second run finds it done.
 #   make demo     the main job: two engines share one modelled NPU, static split against the controller
 #   make test     native and Python tests
+#   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what the software NPU costs beside PyTorch on the CPU
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
@@ -16,7 +17,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers bench clean
+.PHONY: demo test test-native test-python lint format check-sanitizers check-aarch64 bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -53,6 +54,17 @@ check-sanitizers: $(STAMPS)/system $(STAMPS)/python
 	    -R '^(Runtime|Sharing|Hccl|SharedDevice|Lanes|L2|FreeClock|Model|Soc|Decide|Arbiter|Page|ControlPage|ReportPage)' || exit 1; \
 	done
 
+# libflexnpu.so for aarch64, cross-compiled: what it needs and exports, and a test of each door under qemu's user mode.
+EMULATED := ^(interposer.library_contract|Every/Doors|Below|Unlisted|Scopes|AnotherPreload|Launches|Lookup|PhaseOne)
+check-aarch64: $(STAMPS)/aarch64 $(STAMPS)/python
+	$(BIN)/cmake -S . -B build/aarch64 -G Ninja -DFLEXNPU_TESTS=ON -DFLEXNPU_INTERPOSER_ONLY=ON \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	  -DCMAKE_CROSSCOMPILING_EMULATOR="qemu-aarch64;-L;/usr/aarch64-linux-gnu" > build/aarch64.log
+	$(BIN)/cmake --build build/aarch64
+	readelf -h build/aarch64/native/interposer/libflexnpu.so | grep -q AArch64
+	$(BIN)/ctest --test-dir build/aarch64 --output-on-failure --timeout 120 --no-tests=error -R '$(EMULATED)'
+
 # What the software NPU costs, as ratios and nanoseconds of this machine: out/bench-*.json. Not part of `make test`.
 bench: $(STAMPS)/native-tests
 	[ -e /usr/include/benchmark/benchmark.h ] || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq libbenchmark-dev; } || \
@@ -79,6 +91,20 @@ $(STAMPS)/system:
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    command -v ccache >/dev/null || missing="$$missing ccache"; \
+	    echo "installing$$missing" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	  else \
+	    echo "flexnpu: error: system packages are missing; run: sudo apt-get install$$missing" >&2; exit 1; \
+	  fi; \
+	fi
+	@touch $@
+
+$(STAMPS)/aarch64: | $(STAMPS)/system
+	@missing=""; \
+	command -v aarch64-linux-gnu-g++ >/dev/null || missing="$$missing g++-aarch64-linux-gnu"; \
+	command -v qemu-aarch64 >/dev/null || missing="$$missing qemu-user"; \
+	[ -e /usr/src/googletest/googletest ] || missing="$$missing googletest"; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
 	  else \
 	    echo "flexnpu: error: system packages are missing; run: sudo apt-get install$$missing" >&2; exit 1; \

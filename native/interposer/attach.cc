@@ -9,6 +9,7 @@
 #include "herald.h"
 #include "log.h"
 #include "tenant.h"
+#include "unlisted.h"
 
 namespace flexnpu {
 
@@ -71,6 +72,7 @@ bool connect_tenant() {
         return false;
     }
     bind_parts();
+    report_unlisted();
     if (!fork_is_handled) fork_is_handled = pthread_atfork(nullptr, nullptr, in_child) == 0;
     if (!start_herald(&pages.control->bell)) {
         tell("no thread can be started to follow the quota: raise the limit of processes (ulimit -u)");

@@ -4,7 +4,20 @@
 
 #include "table.h"
 
+struct flexnpu_answer;
+
 namespace flexnpu {
+
+// The C library's own, past the ones that libflexnpu.so defines.
+struct DlFunctions {
+    void* (*dlsym)(void*, const char*);
+    void* (*dlvsym)(void*, const char*, const char*);
+    void* (*dlopen)(const char*, int);
+    void* (*dlmopen)(long, const char*, int);
+    int (*dlclose)(void*);
+    int (*dlinfo)(void*, int, void*);
+};
+const DlFunctions& libc();
 
 // The real function of a slot, found once; null when no real library has it. May load that library.
 void* resolve(uint32_t slot);

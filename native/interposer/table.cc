@@ -16,6 +16,7 @@ extern "C" {
 #define FLEXNPU_IMPL_platform(ret, name, params)
 #define FLEXNPU_IMPL_opapi(ret, name, params)
 #define FLEXNPU_IMPL_hccl(ret, name, params)
+#define FLEXNPU_IMPL_below(ret, name, params)
 #define FLEXNPU_FUNCTION(ret, name, params, args, library, stream) FLEXNPU_IMPL_##library(ret, name, params)
 #include "functions.def"
 }
@@ -30,7 +31,7 @@ constexpr string_view kFunctions[] = {
 #include "functions.def"
 };
 constexpr string_view kForwards[] = {
-#define FLEXNPU_FORWARD(name) #name,
+#define FLEXNPU_FORWARD(name, kind) #name,
 #include "functions.def"
 };
 constexpr string_view kOperators[] = {
@@ -58,6 +59,7 @@ void* const kOurImpls[] = {
 #define FLEXNPU_ADDRESS_platform(name) nullptr
 #define FLEXNPU_ADDRESS_opapi(name) nullptr
 #define FLEXNPU_ADDRESS_hccl(name) nullptr
+#define FLEXNPU_ADDRESS_below(name) nullptr
 #define FLEXNPU_FUNCTION(ret, name, params, args, library, stream) FLEXNPU_ADDRESS_##library(name),
 #include "functions.def"
 };

@@ -11,6 +11,7 @@
 #include "flexnpu_abi/acl_rt.h"
 #include "flexnpu_abi/aclnn.h"
 #include "flexnpu_abi/hccl.h"
+#include "flexnpu_abi/rt.h"
 
 namespace flexnpu {
 
@@ -25,7 +26,7 @@ enum Slot : uint32_t {
     function_count,
 };
 enum Forward : uint32_t {
-#define FLEXNPU_FORWARD(name) forward_##name,
+#define FLEXNPU_FORWARD(name, kind) forward_##name,
 #include "functions.def"
     forward_count,
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Entries whose parameters are not known: phase ones of operators, launches of the layer below, and the dl lookups.
+ * Entries whose parameters are not known: phase ones of operators, launches of the layer below, and the dl functions.
  * An index says which function it is; the caller's registers reach the real function as they came.
  */
 #include "../entries/stubs.h"
@@ -9,8 +9,11 @@
         .hidden flexnpu_phase_one_end
         .hidden flexnpu_phase_two
         .hidden flexnpu_forward_begin
+        .hidden flexnpu_forward_end
         .hidden flexnpu_dlsym
         .hidden flexnpu_dlvsym
+        .hidden flexnpu_dlopen
+        .hidden flexnpu_dlmopen
 
 /* One row of aclnn.def: phase two has four parameters, the index becomes the fifth. */
         .set    index, 0
@@ -116,7 +119,7 @@ phase_one:
         .cfi_endproc
         .size   phase_one, . - phase_one
 
-/* Launches of the layer below: counted, then passed on by a jump. */
+/* Launches of the layer below. */
         .set    index, 0
         .macro  forward_stub name
         .globl  \name
@@ -140,36 +143,62 @@ phase_one:
 flexnpu_forward_stubs:
         .popsection
 
-#define FLEXNPU_FORWARD(name) forward_stub name
+#define FLEXNPU_FORWARD(name, kind) forward_stub name
 #include "functions.def"
 
+/* A counted call goes on by a call, so that what it calls in turn is not counted again; every other one by a jump. */
         .type   forward, %function
 forward:
         .cfi_startproc
-        stp     x29, x30, [sp, #-80]!
-        .cfi_def_cfa_offset 80
-        .cfi_offset 29, -80
-        .cfi_offset 30, -72
-        stp     x0, x1, [sp, #16]
-        stp     x2, x3, [sp, #32]
-        stp     x4, x5, [sp, #48]
-        stp     x6, x7, [sp, #64]
+        stp     x29, x30, [sp, #-96]!
+        .cfi_def_cfa_offset 96
+        .cfi_offset 29, -96
+        .cfi_offset 30, -88
+        mov     x29, sp
+        .cfi_def_cfa_register 29
+        stp     x0, x1, [x29, #16]
+        stp     x2, x3, [x29, #32]
+        stp     x4, x5, [x29, #48]
+        stp     x6, x7, [x29, #64]
         mov     w0, w16
         bl      flexnpu_forward_begin
         mov     x16, x0
-        ldp     x0, x1, [sp, #16]
-        ldp     x2, x3, [sp, #32]
-        ldp     x4, x5, [sp, #48]
-        ldp     x6, x7, [sp, #64]
-        ldp     x29, x30, [sp], #80
-        .cfi_def_cfa_offset 0
+        mov     x17, x1
+        cbz     x17, 2f
+        sub     sp, sp, #(8 * FLEXNPU_FORWARD_WORDS)
+        add     x9, x29, #96
+        mov     x10, sp
+        mov     x11, #(FLEXNPU_FORWARD_WORDS / 2)
+1:      ldp     x12, x13, [x9], #16
+        stp     x12, x13, [x10], #16
+        subs    x11, x11, #1
+        b.ne    1b
+2:      ldp     x0, x1, [x29, #16]
+        ldp     x2, x3, [x29, #32]
+        ldp     x4, x5, [x29, #48]
+        ldp     x6, x7, [x29, #64]
+        cbz     x17, 3f
+        blr     x16
+        str     x0, [x29, #16]
+        bl      flexnpu_forward_end
+        ldr     x0, [x29, #16]
+        mov     sp, x29
+        ldp     x29, x30, [sp], #96
+        .cfi_remember_state
+        .cfi_def_cfa 31, 0
+        .cfi_restore 29
+        .cfi_restore 30
+        ret
+        .cfi_restore_state
+3:      ldp     x29, x30, [sp], #96
+        .cfi_def_cfa 31, 0
         .cfi_restore 29
         .cfi_restore 30
         br      x16
         .cfi_endproc
         .size   forward, . - forward
 
-/* dlsym and dlvsym: a jump to the real one leaves the caller's return address where RTLD_NEXT looks for it. */
+/* The dl functions: a jump to the real one leaves the caller's return address where RTLD_NEXT and $ORIGIN look for it. */
         .macro  lookup_entry name, answer
         .globl  \name
         .type   \name, %function
@@ -200,5 +229,7 @@ forward:
 
         lookup_entry dlsym, flexnpu_dlsym
         lookup_entry dlvsym, flexnpu_dlvsym
+        lookup_entry dlopen, flexnpu_dlopen
+        lookup_entry dlmopen, flexnpu_dlmopen
 
         .section .note.GNU-stack, "", %progbits

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Entries whose parameters are not known: phase ones of operators, launches of the layer below, and the dl lookups.
+ * Entries whose parameters are not known: phase ones of operators, launches of the layer below, and the dl functions.
  * An index says which function it is; the caller's registers reach the real function as they came.
  */
 #include "../entries/stubs.h"
@@ -9,8 +9,11 @@
         .hidden flexnpu_phase_one_end
         .hidden flexnpu_phase_two
         .hidden flexnpu_forward_begin
+        .hidden flexnpu_forward_end
         .hidden flexnpu_dlsym
         .hidden flexnpu_dlvsym
+        .hidden flexnpu_dlopen
+        .hidden flexnpu_dlmopen
 
 /* One row of aclnn.def: phase two has four parameters, the index becomes the fifth. */
         .set    index, 0
@@ -121,7 +124,7 @@ phase_one:
         .cfi_endproc
         .size   phase_one, . - phase_one
 
-/* Launches of the layer below: counted, then passed on by a jump. */
+/* Launches of the layer below. */
         .set    index, 0
         .macro  forward_stub name
         .globl  \name
@@ -145,35 +148,61 @@ phase_one:
 flexnpu_forward_stubs:
         .popsection
 
-#define FLEXNPU_FORWARD(name) forward_stub name
+#define FLEXNPU_FORWARD(name, kind) forward_stub name
 #include "functions.def"
 
+/* A counted call goes on by a call, so that what it calls in turn is not counted again; every other one by a jump. */
         .type   forward, @function
 forward:
         .cfi_startproc
+        pushq   %rbp
+        .cfi_def_cfa_offset 16
+        .cfi_offset rbp, -16
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register rbp
         pushq   %rdi
         pushq   %rsi
         pushq   %rdx
         pushq   %rcx
         pushq   %r8
         pushq   %r9
-        subq    $8, %rsp
-        .cfi_def_cfa_offset 64
+        subq    $16, %rsp
         movl    %r11d, %edi
         call    flexnpu_forward_begin
-        addq    $8, %rsp
-        popq    %r9
-        popq    %r8
-        popq    %rcx
-        popq    %rdx
-        popq    %rsi
-        popq    %rdi
-        .cfi_def_cfa_offset 8
-        jmp     *%rax
+        movq    %rax, -56(%rbp)
+        testq   %rdx, %rdx
+        jz      1f
+        subq    $(8 * FLEXNPU_FORWARD_WORDS), %rsp
+        movq    %rsp, %rdi
+        leaq    16(%rbp), %rsi
+        movl    $FLEXNPU_FORWARD_WORDS, %ecx
+        rep movsq
+1:      movq    -8(%rbp), %rdi
+        movq    -16(%rbp), %rsi
+        movq    %rdx, %rax
+        movq    -24(%rbp), %rdx
+        movq    -32(%rbp), %rcx
+        movq    -40(%rbp), %r8
+        movq    -48(%rbp), %r9
+        movq    -56(%rbp), %r11
+        testq   %rax, %rax
+        jz      2f
+        call    *%r11
+        movq    %rax, -56(%rbp)
+        call    flexnpu_forward_end
+        movq    -56(%rbp), %rax
+        leave
+        .cfi_remember_state
+        .cfi_def_cfa rsp, 8
+        ret
+        .cfi_restore_state
+2:      leave
+        .cfi_def_cfa rsp, 8
+        jmp     *%r11
         .cfi_endproc
         .size   forward, . - forward
 
-/* dlsym and dlvsym: a jump to the real one leaves the caller's return address where RTLD_NEXT looks for it. */
+/* The dl functions: a jump to the real one leaves the caller's return address where RTLD_NEXT and $ORIGIN look for it. */
         .macro  lookup_entry name, answer
         .globl  \name
         .type   \name, @function
@@ -200,5 +229,7 @@ forward:
 
         lookup_entry dlsym, flexnpu_dlsym
         lookup_entry dlvsym, flexnpu_dlvsym
+        lookup_entry dlopen, flexnpu_dlopen
+        lookup_entry dlmopen, flexnpu_dlmopen
 
         .section .note.GNU-stack, "", @progbits

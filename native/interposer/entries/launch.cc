@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernel launches, by the public names, their Impl names, and the layer below for those who call it directly.
+// Kernel launches, by the public names and their Impl names; the layer below is in below.cc.
 #include "entries/launch.h"
-
-#include "entries/stubs.h"
 
 namespace flexnpu {
 namespace {
@@ -18,9 +16,6 @@ constexpr auto on_kernel = [](auto real, auto function, uint32_t blocks, auto...
     return real(function, blocks, rest...);
 };
 
-int refuse_launch() { return kRefused; }
-int miss_launch() { return ACL_ERROR_API_NOT_SUPPORT; }
-
 }  // namespace
 
 #define FLEXNPU_KERNEL(ret, name, params, args, library, stream) \
@@ -28,21 +23,3 @@ int miss_launch() { return ACL_ERROR_API_NOT_SUPPORT; }
 #include "functions.def"
 
 }  // namespace flexnpu
-
-// Gives where the call goes on. Below a launch that was counted already, nothing is counted.
-extern "C" void* flexnpu_forward_begin(uint32_t index) {
-    using namespace flexnpu;
-    void* real = real_function(first_forward + index);
-    if (real == nullptr) {
-        tell_missing(first_forward + index);
-        return reinterpret_cast<void*>(&miss_launch);
-    }
-    if (within(Guard::launch)) return real;
-    if (!attached()) return reinterpret_cast<void*>(&refuse_launch);
-    Launch launch{};
-    launch.kind = FLEXNPU_LAUNCH_KERNEL;
-    launch.where = Launch::Where::unknown;
-    launch.key = launch_key(index, 0);
-    const Pass pass = here().gate.pass(launch);
-    return real;
-}

@@ -52,6 +52,26 @@ constexpr auto on_aclrtMallocForTaskScheduler = on_allocate;
 constexpr auto on_aclrtMemAllocManaged = on_allocate;
 // What a pool keeps in reserve beyond its blocks is the pool's, and not charged (open).
 constexpr auto on_aclrtMemPoolMallocAsync = on_allocate;
+// The layer below, for direct callers.
+constexpr auto on_rtMallocCached = on_allocate;
+constexpr auto on_rtMemAlloc = on_allocate;
+constexpr auto on_rtsMalloc = on_allocate;
+constexpr auto on_rtDvppMalloc = on_allocate;
+constexpr auto on_rtDvppMallocWithFlag = on_allocate;
+constexpr auto on_rtMemAllocManaged = on_allocate;
+constexpr auto on_rtMemPoolMallocAsync = on_allocate;
+constexpr auto on_rtsMemMallocPhysical = on_allocate;
+
+int on_rtMalloc(decltype(&::rtMalloc) real, void** block, uint64_t size, uint32_t type, uint16_t moduleId) {
+    if (type == RT_MEMORY_HOST || type == RT_MEMORY_HOST_SVM) return real(block, size, type, moduleId);
+    return on_allocate(real, block, size, type, moduleId);
+}
+
+int on_rtMallocPhysical(decltype(&::rtMallocPhysical) real, void** handle, size_t size, void* prop, uint64_t flags) {
+    const auto* head = static_cast<const rtDrvMemPropHead*>(prop);
+    if (head == nullptr || head->side != RT_DRV_SIDE_DEVICE) return real(handle, size, prop, flags);
+    return on_allocate(real, handle, size, prop, flags);
+}
 
 constexpr auto on_free = [](auto real, void* block, auto... rest) {
     return refunded(block, [&] { return real(block, rest...); });
@@ -60,6 +80,17 @@ constexpr auto on_aclrtFree = on_free;
 constexpr auto on_aclrtFreeWithDevSync = on_free;
 constexpr auto on_aclrtMemPoolFreeAsync = on_free;
 constexpr auto on_aclrtFreePhysical = on_free;
+constexpr auto on_rtFree = on_free;
+constexpr auto on_rtsFree = on_free;
+constexpr auto on_rtFreeWithDevSync = on_free;
+constexpr auto on_rtDvppFree = on_free;
+constexpr auto on_rtMemFreeManaged = on_free;
+constexpr auto on_rtMemPoolFreeAsync = on_free;
+constexpr auto on_rtFreePhysical = on_free;
+
+int on_rtsMemFreePhysical(decltype(&::rtsMemFreePhysical) real, void** handle) {
+    return handle != nullptr ? refunded(*handle, [&] { return real(handle); }) : real(handle);
+}
 
 aclError on_aclrtMallocPhysical(decltype(&::aclrtMallocPhysical) real, aclrtDrvMemHandle* handle, size_t size,
                                 const aclrtPhysicalMemProp* prop, uint64_t flags) {
@@ -132,8 +163,7 @@ aclError on_aclrtPointerGetAttributes(decltype(&::aclrtPointerGetAttributes) rea
 }
 
 // The vNPU's memory is its limit, or what the device has where that is less.
-aclError on_aclrtGetMemInfo(decltype(&::aclrtGetMemInfo) real, aclrtMemAttr attr, size_t* free, size_t* total) {
-    const aclError status = real(attr, free, total);
+aclError seen_memory(aclError status, size_t* free, size_t* total) {
     if (status != ACL_SUCCESS) return status;
     const uint64_t limit = here().quota.memory_bytes();
     const uint64_t used = here().ledger.used();
@@ -142,6 +172,17 @@ aclError on_aclrtGetMemInfo(decltype(&::aclrtGetMemInfo) real, aclrtMemAttr attr
     if (*free > left) *free = left;
     return status;
 }
+
+aclError on_aclrtGetMemInfo(decltype(&::aclrtGetMemInfo) real, aclrtMemAttr attr, size_t* free, size_t* total) {
+    return seen_memory(real(attr, free, total), free, total);
+}
+int on_rtMemGetInfo(decltype(&::rtMemGetInfo) real, size_t* free, size_t* total) {
+    return seen_memory(real(free, total), free, total);
+}
+int on_rtMemGetInfoEx(decltype(&::rtMemGetInfoEx) real, uint32_t type, size_t* free, size_t* total) {
+    return seen_memory(real(type, free, total), free, total);
+}
+constexpr auto on_rtsMemGetInfo = on_rtMemGetInfoEx;
 
 aclError on_aclrtGetMemUsageInfo(decltype(&::aclrtGetMemUsageInfo) real, int32_t deviceId,
                                  aclrtMemUsageInfo* memUsageInfo, size_t inputNum, size_t* outputNum) {

@@ -7,15 +7,21 @@
 namespace flexnpu {
 namespace {
 
+constexpr bool is_one_of(uint32_t slot, auto... slots) { return ((slot == slots) || ...); }
+
 // How much a call moves; where that is not among its arguments, one class for all.
 template <uint32_t slot>
 uint64_t bytes(auto... arguments) {
-    if constexpr (slot == slot_aclrtMemcpyAsyncWithDesc) return 0;
-    if constexpr (slot == slot_aclrtMemcpy2dAsync) return argument<4>(arguments...) * argument<5>(arguments...);
-    if constexpr (slot == slot_aclrtMemcpyAsyncWithOffset) return argument<4>(arguments...);
-    if constexpr (slot == slot_aclrtReduceAsync) return argument<2>(arguments...);
-    if constexpr (slot != slot_aclrtMemcpyAsyncWithDesc && slot != slot_aclrtMemcpy2dAsync &&
-                  slot != slot_aclrtMemcpyAsyncWithOffset && slot != slot_aclrtReduceAsync) {
+    if constexpr (is_one_of(slot, slot_aclrtMemcpyAsyncWithDesc, slot_aclrtRandomNumAsync)) {
+        return 0;
+    } else if constexpr (is_one_of(slot, slot_aclrtMemcpy2d, slot_aclrtMemcpy2dAsync)) {
+        return argument<4>(arguments...) * argument<5>(arguments...);
+    } else if constexpr (slot == slot_aclrtMemcpyAsyncWithOffset) {
+        return argument<4>(arguments...);
+    } else if constexpr (is_one_of(slot, slot_aclrtReduceAsync, slot_aclrtMemcpyToSymbol,
+                                   slot_aclrtMemcpyToSymbolAsync)) {
+        return argument<2>(arguments...);
+    } else {
         return argument<3>(arguments...);
     }
 }
@@ -74,9 +80,9 @@ constexpr auto on_queued_batch = [](auto real, void** dsts, size_t* destMaxs, vo
     return on_batch(real, dsts, destMaxs, srcs, sizes, numBatches, rest...);
 };
 template <int stream>
-constexpr auto on_aclrtMemcpyBatch = on_batch;
+constexpr auto on_aclrtMemcpyBatch = on_queued_batch<stream>;
 template <int stream>
-constexpr auto on_aclrtMemcpyBatchV2 = on_batch;
+constexpr auto on_aclrtMemcpyBatchV2 = on_queued_batch<stream>;
 template <int stream>
 constexpr auto on_aclrtMemcpyBatchAsync = on_queued_batch<stream>;
 template <int stream>

@@ -5,6 +5,9 @@
 // Stack words that are copied for a phase one of unknown signature. The longest known one has fewer.
 #define FLEXNPU_STACK_WORDS 64
 
+// The same for a function of the layer below.
+#define FLEXNPU_FORWARD_WORDS 16
+
 #ifndef __ASSEMBLER__
 
 #include <stdint.h>
@@ -14,6 +17,12 @@ extern "C" {
 struct flexnpu_operator_stub {
     void* phase_one;
     void* phase_two;
+};
+
+// What an assembler entry is told: an address, and what to do with it.
+struct flexnpu_answer {
+    void* address;
+    uintptr_t flag;
 };
 
 #pragma GCC visibility push(hidden)
@@ -38,7 +47,8 @@ struct flexnpu_phase_one {
 
 void flexnpu_phase_one_begin(flexnpu_phase_one* call);
 void flexnpu_phase_one_end(flexnpu_phase_one* call, int status);
-void* flexnpu_forward_begin(uint32_t index);
+flexnpu_answer flexnpu_forward_begin(uint32_t index);
+void flexnpu_forward_end();
 #pragma GCC visibility pop
 }
 

@@ -93,6 +93,7 @@ Bound(Handler, Real) -> Bound<Handler, Real>;
 #define FLEXNPU_WRAP_platform FLEXNPU_WRAP_ONE
 #define FLEXNPU_WRAP_opapi FLEXNPU_WRAP_ONE
 #define FLEXNPU_WRAP_hccl FLEXNPU_WRAP_ONE
+#define FLEXNPU_WRAP_below FLEXNPU_WRAP_ONE
 
 #define FLEXNPU_WRAP(ret, name, params, args, library, guard, handler) \
     FLEXNPU_WRAP_##library(ret, name, params, args, guard, handler)

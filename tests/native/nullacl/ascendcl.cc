@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // libascendcl.so: the public names, thin over the layer below.
-#include <stdlib.h>
-
 #include "nullacl.h"
 
 extern "C" {
@@ -50,12 +48,7 @@ aclError aclrtMalloc(void** devPtr, size_t size, aclrtMemMallocPolicy policy) {
 aclError aclrtMallocWithCfg(void** devPtr, size_t size, aclrtMemMallocPolicy policy, aclrtMallocConfig*) {
     return aclrtMallocImpl(devPtr, size, policy);
 }
-aclError aclrtFree(void* devPtr) {
-    if (devPtr == nullptr) return ACL_ERROR_RT_PARAM_INVALID;
-    free(devPtr);
-    __atomic_add_fetch(&null_record()->frees, 1, __ATOMIC_RELAXED);
-    return ACL_SUCCESS;
-}
+aclError aclrtFree(void* devPtr) { return aclrtFreeImpl(devPtr); }
 aclError aclrtMallocPhysical(aclrtDrvMemHandle* handle, size_t size, const aclrtPhysicalMemProp* prop, uint64_t) {
     null_record()->device = static_cast<int32_t>(prop->location.id);
     return aclrtMallocImpl(handle, size, ACL_MEM_MALLOC_HUGE_FIRST);
@@ -71,5 +64,16 @@ aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle function, uint32_t blocks
                                        size_t count) {
     return aclrtLaunchKernelWithHostArgsImpl(function, blocks, stream, cfg, args, size, places, count);
 }
-aclError aclrtMemcpyAsync(void*, size_t, const void*, size_t, aclrtMemcpyKind, aclrtStream) { return ACL_SUCCESS; }
+aclError aclrtMemcpyAsync(void* dst, size_t room, const void* src, size_t count, aclrtMemcpyKind kind,
+                          aclrtStream stream) {
+    return rtMemcpyAsync(dst, room, src, count, kind, stream);
+}
+aclError aclrtMemcpy(void* dst, size_t room, const void* src, size_t count, aclrtMemcpyKind kind) {
+    return rtMemcpy(dst, room, src, count, kind);
+}
+aclError aclrtMemset(void* devPtr, size_t room, int32_t value, size_t count) {
+    return rtMemset(devPtr, room, static_cast<uint32_t>(value), count);
+}
+int aclrtUnheardOfMalloc(void** devPtr, size_t size) { return rtMalloc(devPtr, size, 0, 0); }
+int aclrtGetUnheardOfMallocInfo(void*) { return 0; }
 }

@@ -9,6 +9,7 @@
 
 #include "flexnpu_abi/acl_rt.h"
 #include "flexnpu_abi/aclnn.h"
+#include "flexnpu_abi/rt.h"
 
 constexpr uint32_t kNullCube = 24;
 constexpr uint32_t kNullVector = 48;
@@ -19,7 +20,10 @@ struct NullRecord {
     int32_t device;        // last set
     uint64_t allocations;  // that reached the device
     uint64_t frees;
-    uint64_t kernels;      // launches that reached the lowest layer
+    uint64_t copies;         // copies and fills that reached the lowest layer
+    uint64_t graphs;
+    uint64_t last_argument;  // of the last launch with parameters on the stack
+    uint64_t kernels;        // launches that reached the lowest layer
     uint32_t blocks;       // of the last launch
     uint64_t tilings;      // phase ones
     double reals[2];       // that the last long phase one was given
@@ -40,8 +44,23 @@ ACL_API int64_t null_now_ns();
 ACL_API aclError aclrtLaunchKernelWithHostArgsImpl(aclrtFuncHandle, uint32_t, aclrtStream, aclrtLaunchKernelCfg*, void*,
                                                    size_t, aclrtPlaceHolderInfo*, size_t);
 ACL_API aclError aclrtMallocImpl(void** devPtr, size_t size, aclrtMemMallocPolicy policy);
+ACL_API aclError aclrtFreeImpl(void* devPtr);
 ACL_API int rtKernelLaunch(const void* function, uint32_t blocks, void* args, uint32_t size, void* reserved,
                            void* stream);
+ACL_API int rtKernelLaunchEx(void* args, uint32_t size, uint32_t flags, void* stream);  // over rtKernelLaunchFwk
+ACL_API int rtKernelLaunchFwk(const char* op, void* args, uint32_t size, uint32_t flags, void* stream);
+ACL_API int rtKernelLaunchWithFlagV2(const void* function, uint32_t blocks, void* args, void* memory, void* stream,
+                                     uint32_t flags, const void* config);
+ACL_API int rtLaunchSIMTKernelWithHostArgs(void* function, uint64_t grid, uint64_t block, size_t, void* stream,
+                                           void* config, void* args, uint32_t size, void* places, uint64_t last);
+ACL_API int rtMemcpyAsync(void* dst, uint64_t room, const void* src, uint64_t count, int kind, void* stream);
+ACL_API int rtMemcpy(void* dst, uint64_t room, const void* src, uint64_t count, int kind);
+ACL_API int rtMemset(void* devPtr, uint64_t room, uint32_t value, uint64_t count);
+ACL_API int rtModelExecute(void* model, void* stream, uint32_t flag);
+// What no table lists.
+ACL_API int rtUnheardOfKernelLaunch(void* function);
+ACL_API int aclrtUnheardOfMalloc(void** devPtr, size_t size);
+ACL_API int aclrtGetUnheardOfMallocInfo(void* info);
 // Operators: one of known signature, one with reals and stack parameters, one of unknown signature.
 ACL_API aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor*, const aclTensor*, const aclScalar*, aclTensor*,
                                              uint64_t*, aclOpExecutor**);

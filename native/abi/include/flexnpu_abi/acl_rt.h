@@ -188,6 +188,14 @@ ACL_API aclError aclrtMemcpyBatchAsyncV2(void** dsts, size_t* destMaxs, void** s
 ACL_API aclError aclrtMemcpyAsyncWithOffset(void** dst, size_t destMax, size_t dstDataOffset, const void** src,
                                             size_t count, size_t srcDataOffset, aclrtMemcpyKind kind,
                                             aclrtStream stream);
+ACL_API aclError aclrtMemcpyToSymbol(const void* symbol, const void* src, size_t count, size_t offset,
+                                     aclrtMemcpyKind kind);
+ACL_API aclError aclrtMemcpyToSymbolAsync(const void* symbol, const void* src, size_t count, size_t offset,
+                                          aclrtMemcpyKind kind, aclrtStream stream);
+ACL_API aclError aclrtMemcpyFromSymbol(void* dst, size_t dstMax, const void* symbol, size_t count, size_t offset,
+                                       aclrtMemcpyKind kind);
+ACL_API aclError aclrtMemcpyFromSymbolAsync(void* dst, size_t dstMax, const void* symbol, size_t count, size_t offset,
+                                            aclrtMemcpyKind kind, aclrtStream stream);
 ACL_API aclError aclrtMemcpyAsyncWithDesc(void* desc, aclrtMemcpyKind kind, aclrtStream stream);
 ACL_API aclError aclrtMemset(void* devPtr, size_t maxCount, int32_t value, size_t count);
 ACL_API aclError aclrtMemsetAsync(void* devPtr, size_t maxCount, int32_t value, size_t count, aclrtStream stream);
@@ -195,6 +203,7 @@ ACL_API aclError aclrtMemsetD32(void* ptr, size_t memSize, uint32_t value, size_
 ACL_API aclError aclrtMemsetD32Async(void* ptr, size_t memSize, uint32_t value, size_t N, aclrtStream stream);
 ACL_API aclError aclrtReduceAsync(void* dst, const void* src, uint64_t count, aclrtReduceKind kind, aclDataType type,
                                   aclrtStream stream, void* reserve);
+ACL_API aclError aclrtRandomNumAsync(const aclrtRandomNumTaskInfo* taskInfo, const aclrtStream stream, void* reserve);
 ACL_API aclError aclrtCmoAsync(void* src, size_t size, aclrtCmoType cmoType, aclrtStream stream);
 
 /* Stream */
