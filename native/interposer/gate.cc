@@ -146,7 +146,6 @@ Queue* Gate::pass_quickly(const Launch& launch, bool* last) {
 
 void Gate::charge(Queue& queue, uint64_t key, uint64_t ns) {
     queue.launched.fetch_add(1, std::memory_order_seq_cst);
-    queue.open_launches.fetch_add(1, std::memory_order_relaxed);
     queue.open_ns.fetch_add(ns, std::memory_order_relaxed);
     const uint64_t before = queue.key.load(std::memory_order_relaxed);
     if (before == key) return;

@@ -103,6 +103,7 @@ bool Windows::open(Queue& queue, bool fresh) {
             return true;
         }
     }
+    queue.opened_at = queue.launched.load(std::memory_order_relaxed);
     queue.mixed.store(false, std::memory_order_relaxed);
     queue.key.store(0, std::memory_order_relaxed);
     queue.open.store(true, std::memory_order_release);
@@ -113,7 +114,6 @@ bool Windows::open(Queue& queue, bool fresh) {
 void Windows::lose(Queue& queue) {
     queue.open.store(false, std::memory_order_relaxed);
     queue.open_ns.store(0, std::memory_order_relaxed);
-    queue.open_launches.store(0, std::memory_order_relaxed);
     queue.covered = queue.launched.load(std::memory_order_relaxed);
     untracked.store(true, std::memory_order_relaxed);
     tenant.report.ungoverned();
@@ -149,7 +149,7 @@ void Windows::fill(Window& window, Queue& queue, bool prompt) {
     window.queue = &queue;
     window.ns = queue.open_ns.exchange(0, std::memory_order_relaxed);
     window.key = queue.mixed.load(std::memory_order_relaxed) ? 0 : queue.key.load(std::memory_order_relaxed);
-    window.launches = queue.open_launches.exchange(0, std::memory_order_relaxed);
+    window.launches = queue.launched.load(std::memory_order_relaxed) - queue.opened_at;
     window.begun = opened && queue.begun;
     window.host_ns = window.begun ? now_ns() - queue.opened_ns : 0;
     // The time between its events is that of its launches if no idleness of the program lies in it: it was one launch,

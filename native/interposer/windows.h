@@ -20,15 +20,15 @@ struct Queue {
     std::atomic<uint64_t> name;                   // its handle + 1; 0: a free place
     std::atomic<uint64_t> started{}, finished{};  // calls that came to look at the turn; that are over, or did not pass
     std::atomic<uint64_t> launched{};             // those that passed
-    std::atomic<uint64_t> open_launches{};
-    std::atomic<uint64_t> open_ns{};  // estimated, of the open window
-    std::atomic<uint64_t> key{};      // of its launches; mixed: not of all of them
+    std::atomic<uint64_t> open_ns{};              // estimated, of the open window
+    std::atomic<uint64_t> key{};                  // of its launches; mixed: not of all of them
     std::atomic<bool> open{}, mixed{};
     aclrtContext context = nullptr;
     aclrtEvent begin = nullptr;  // of the open window, where `begun`
     bool begun = false;          // false: it follows on the one before
     bool owing = false;          // a launch that will owe is under way: it closes its window itself
     uint64_t opened_ns = 0;      // CLOCK_MONOTONIC, where `begun`
+    uint64_t opened_at = 0;      // of `launched`
     uint64_t covered = 0;        // launches that lie in windows
     uint64_t in_flight = 0;      // windows that are not over
     uint64_t end_us = 0;         // of the newest one that is

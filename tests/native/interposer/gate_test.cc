@@ -92,7 +92,7 @@ TEST_F(Turns, the_granted_path_asks_nothing_of_the_device) {
     for (int i = 0; i < 100; ++i) kernel.launch();
     const uint64_t records = null_record()->records;
     for (int i = 0; i < 1000; ++i) kernel.launch();
-    EXPECT_LT(null_record()->records - records, 200u) << "an event for a window of many launches, not for each";
+    EXPECT_LT(null_record()->records - records, 500u) << "one for a window of many launches, not for each";
     EXPECT_EQ(daemon.report().launches[FLEXNPU_LAUNCH_KERNEL], 1100u);
 }
 
