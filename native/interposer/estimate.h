@@ -18,9 +18,10 @@ class Estimates {
     uint64_t take(uint64_t key) {
         Entry& entry = place(key);
         if (entry.key.load(std::memory_order_relaxed) != key) return 0;
-        const uint32_t uses = entry.uses.load(std::memory_order_relaxed) + 1;
-        entry.uses.store(uses, std::memory_order_relaxed);
-        return uses < kUsesBetween ? entry.ns.load(std::memory_order_relaxed) : 0;
+        const uint32_t uses = entry.uses.load(std::memory_order_relaxed);
+        if (uses + 1 >= kUsesBetween) return 0;
+        entry.uses.store(uses + 1, std::memory_order_relaxed);
+        return entry.ns.load(std::memory_order_relaxed);
     }
 
     // The newest value, due or not; 0: never measured.
@@ -31,16 +32,22 @@ class Estimates {
     bool is_due(uint64_t key) {
         const Entry& entry = place(key);
         return entry.key.load(std::memory_order_relaxed) != key ||
-               entry.uses.load(std::memory_order_relaxed) >= kUsesBetween;
+               entry.uses.load(std::memory_order_relaxed) + 1 >= kUsesBetween;
     }
 
     void learn(uint64_t key, uint64_t ns) {
         Entry& entry = place(key);
-        const uint64_t before = entry.key.load(std::memory_order_relaxed) == key ? entry.ns.load() : 0;
-        const uint64_t kept = ns >= before ? ns : before - (before - ns) / 8;
-        entry.ns.store(kept > 0 ? kept : 1, std::memory_order_relaxed);
-        entry.uses.store(0, std::memory_order_relaxed);
-        entry.key.store(key, std::memory_order_relaxed);
+        const uint64_t before = is_sure(entry, key) ? entry.ns.load(std::memory_order_relaxed) : 0;
+        keep(entry, key, ns >= before ? ns : before - (before - ns) / 4, 0);
+    }
+
+    // A measurement that may be far too long. It never lengthens what is known; the first of a key is asked for again,
+    // and of two the shorter one counts.
+    void guess(uint64_t key, uint64_t ns) {
+        Entry& entry = place(key);
+        const bool is_first = entry.key.load(std::memory_order_relaxed) != key;
+        const uint64_t before = entry.ns.load(std::memory_order_relaxed);
+        keep(entry, key, is_first || ns < before ? ns : before, is_first ? kGuessed : 0);
     }
 
   private:
@@ -48,6 +55,19 @@ class Estimates {
         std::atomic<uint64_t> key{}, ns{};
         std::atomic<uint32_t> uses{};
     };
+
+    static constexpr uint32_t kGuessed = kUsesBetween;
+
+    static bool is_sure(const Entry& entry, uint64_t key) {
+        return entry.key.load(std::memory_order_relaxed) == key &&
+               entry.uses.load(std::memory_order_relaxed) != kGuessed;
+    }
+
+    static void keep(Entry& entry, uint64_t key, uint64_t ns, uint32_t uses) {
+        entry.ns.store(ns > 0 ? ns : 1, std::memory_order_relaxed);
+        entry.uses.store(uses, std::memory_order_relaxed);
+        entry.key.store(key, std::memory_order_relaxed);
+    }
 
     // Its own place, or a free one beside it, or the first of the row, whose key is then forgotten.
     Entry& place(uint64_t key) {

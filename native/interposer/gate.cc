@@ -145,6 +145,7 @@ Queue* Gate::pass_quickly(const Launch& launch, bool* last) {
 }
 
 void Gate::charge(Queue& queue, uint64_t key, uint64_t ns) {
+    queue.launched.fetch_add(1, std::memory_order_seq_cst);
     queue.open_ns.fetch_add(ns, std::memory_order_relaxed);
     const uint64_t before = queue.key.load(std::memory_order_relaxed);
     if (before == key) return;
@@ -323,6 +324,7 @@ void Gate::leave(Pass& pass) {
     {
         const Held held(lock_);
         queue.finished.fetch_add(1, std::memory_order_seq_cst);
+        windows_->reap();
         const uint64_t before = windows_->next();
         windows_->close(queue, true, pass.excess_);
         if (pass.excess_ != 0) queue.owing = false;

@@ -53,7 +53,7 @@ bool Windows::give_up_place(Queue& queue) {
     if (name == 0) return true;
     if (queue.in_flight != 0 || queue.open.load(std::memory_order_relaxed) || queue.is_dirty()) return false;
     queue.name.store(0, std::memory_order_seq_cst);
-    if (!queue.is_dirty()) return true;
+    if (!queue.is_calling() && !queue.is_dirty()) return true;
     queue.name.store(name, std::memory_order_seq_cst);
     return false;
 }
@@ -70,7 +70,7 @@ Queue* Windows::add(aclrtStream stream) {
         if (give_up_place(queues_[(start + i) % kQueues])) place = &queues_[(start + i) % kQueues];
     }
     if (place == nullptr) return nullptr;
-    place->covered = place->started.load(std::memory_order_relaxed);
+    place->covered = place->launched.load(std::memory_order_relaxed);
     place->in_flight = place->end_us = 0;
     aclrtContext context = nullptr;
     DeviceCalls::get()->get_context(&context);
@@ -97,11 +97,13 @@ bool Windows::open(Queue& queue, bool fresh) {
     queue.begun = fresh || queue.in_flight == 0;
     if (queue.begun) {
         const InContext context(queue.context);
+        queue.opened_ns = now_ns();
         if (!renew(&queue.begin) || DeviceCalls::get()->record(queue.begin, queue.stream()) != ACL_SUCCESS) {
             lose(queue);
             return true;
         }
     }
+    queue.opened_at = queue.launched.load(std::memory_order_relaxed);
     queue.mixed.store(false, std::memory_order_relaxed);
     queue.key.store(0, std::memory_order_relaxed);
     queue.open.store(true, std::memory_order_release);
@@ -112,14 +114,17 @@ bool Windows::open(Queue& queue, bool fresh) {
 void Windows::lose(Queue& queue) {
     queue.open.store(false, std::memory_order_relaxed);
     queue.open_ns.store(0, std::memory_order_relaxed);
-    queue.covered = queue.finished.load(std::memory_order_relaxed);
+    queue.covered = queue.launched.load(std::memory_order_relaxed);
     untracked.store(true, std::memory_order_relaxed);
     tenant.report.ungoverned();
     if (!std::exchange(told_, true)) log(Level::warn, "the runtime refuses events of the gate: launches go unmeasured");
 }
 
 void Windows::close(Queue& queue, bool prompt, uint64_t excess) {
+    // In this order, so that a launch whose call is not over is never taken for covered.
     const uint64_t finished = queue.finished.load(std::memory_order_seq_cst);
+    const uint64_t launched = queue.launched.load(std::memory_order_seq_cst);
+    const uint64_t inside = queue.started.load(std::memory_order_seq_cst) - finished;
     if (!queue.open.load(std::memory_order_relaxed) && !queue.is_dirty()) return;
     if (next_ - first_ >= kWindows) return lose(queue);
     const InContext context(queue.context);
@@ -130,25 +135,26 @@ void Windows::close(Queue& queue, bool prompt, uint64_t excess) {
         DeviceCalls::get()->record(window.end, queue.stream()) != ACL_SUCCESS) {
         return lose(queue);
     }
-    fill(window, queue, finished - queue.covered, prompt);
+    fill(window, queue, prompt);
     window.excess = excess;
-    queue.covered = finished;
+    queue.covered = launched - std::min(inside, launched - queue.covered);
     ++queue.in_flight;
     ++next_;
     in_flight_ns_ += window.ns;
 }
 
-void Windows::fill(Window& window, Queue& queue, uint64_t launches, bool prompt) {
+void Windows::fill(Window& window, Queue& queue, bool prompt) {
     const bool opened = queue.open.exchange(false, std::memory_order_relaxed);
     std::swap(window.begin, queue.begin);
     window.queue = &queue;
     window.ns = queue.open_ns.exchange(0, std::memory_order_relaxed);
     window.key = queue.mixed.load(std::memory_order_relaxed) ? 0 : queue.key.load(std::memory_order_relaxed);
-    window.launches = launches;
+    window.launches = queue.launched.load(std::memory_order_relaxed) - queue.opened_at;
     window.begun = opened && queue.begun;
+    window.host_ns = window.begun ? now_ns() - queue.opened_ns : 0;
     // The time between its events is that of its launches if no idleness of the program lies in it: it was one launch,
     // or all came while the device was still busy with the window before.
-    window.tight = opened && ((prompt && launches == 1) || (!queue.begun && queue.in_flight > 0));
+    window.tight = opened && (queue.begun ? prompt && window.launches == 1 : queue.in_flight > 0);
     window.pins = 0;
     window.over = false;
 }
@@ -205,9 +211,15 @@ void Windows::measure(Window& window) {
     if (window.begun && calls->timestamp_us(window.begin, &begin) != ACL_SUCCESS) return;
     queue.end_us = end;
     if (begin == 0 || end < begin || window.launches == 0) return;
-    const uint64_t took = (end - begin) * 1000;
+    // The device may have waited for the host between the first event and the launch: a thread that lost its processor
+    // there would make its kernel look as long as that.
+    const uint64_t span = (end - begin) * 1000;
+    const uint64_t took = std::max(span - std::min(span, window.host_ns), span / 4);
     report_->busy(window.tight ? took : std::min(took, window.ns));
-    if (window.tight && window.key != 0) estimates.learn(window.key, took / window.launches);
+    if (window.tight && window.key != 0) {
+        const bool is_sure = window.host_ns <= span / 2;
+        is_sure ? estimates.learn(window.key, took / window.launches) : estimates.guess(window.key, took);
+    }
     if (window.excess != 0) owe(took * window.excess / 1024);
 }
 

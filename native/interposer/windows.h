@@ -17,21 +17,27 @@ namespace flexnpu {
 
 // A stream that launches were put on.
 struct Queue {
-    std::atomic<uint64_t> name;  // its handle + 1; 0: a free place
-    std::atomic<uint64_t> started{}, finished{};
-    std::atomic<uint64_t> open_ns{};  // estimated, of the open window
-    std::atomic<uint64_t> key{};      // of its launches; mixed: not of all of them
+    std::atomic<uint64_t> name;                   // its handle + 1; 0: a free place
+    std::atomic<uint64_t> started{}, finished{};  // calls that came to look at the turn; that are over, or did not pass
+    std::atomic<uint64_t> launched{};             // those that passed
+    std::atomic<uint64_t> open_ns{};              // estimated, of the open window
+    std::atomic<uint64_t> key{};                  // of its launches; mixed: not of all of them
     std::atomic<bool> open{}, mixed{};
     aclrtContext context = nullptr;
     aclrtEvent begin = nullptr;  // of the open window, where `begun`
     bool begun = false;          // false: it follows on the one before
     bool owing = false;          // a launch that will owe is under way: it closes its window itself
+    uint64_t opened_ns = 0;      // CLOCK_MONOTONIC, where `begun`
+    uint64_t opened_at = 0;      // of `launched`
     uint64_t covered = 0;        // launches that lie in windows
     uint64_t in_flight = 0;      // windows that are not over
     uint64_t end_us = 0;         // of the newest one that is
     uint64_t looked = 0;         // the round of reap() that found it busy
 
-    bool is_dirty() const { return covered != started.load(std::memory_order_seq_cst); }
+    bool is_dirty() const { return covered != launched.load(std::memory_order_seq_cst); }
+    bool is_calling() const {
+        return finished.load(std::memory_order_seq_cst) != started.load(std::memory_order_seq_cst);
+    }
     aclrtStream stream() const { return reinterpret_cast<aclrtStream>(name.load(std::memory_order_relaxed) - 1); }
 };
 
@@ -89,14 +95,14 @@ class Windows {
         aclrtEvent begin = nullptr, end = nullptr;
         aclrtContext context = nullptr;
         Queue* queue = nullptr;
-        uint64_t ns = 0, key = 0, launches = 0, excess = 0;
+        uint64_t ns = 0, key = 0, launches = 0, excess = 0, host_ns = 0;
         uint32_t pins = 0;
         bool begun = false, tight = false, over = false;
     };
 
     Window& at(uint64_t number) { return windows_[number % kWindows]; }
     bool renew(aclrtEvent* event);
-    void fill(Window& window, Queue& queue, uint64_t launches, bool prompt);
+    void fill(Window& window, Queue& queue, bool prompt);
     void drop(Window& window);
     void finish(Window& window);
     void measure(Window& window);

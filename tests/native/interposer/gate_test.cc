@@ -92,7 +92,7 @@ TEST_F(Turns, the_granted_path_asks_nothing_of_the_device) {
     for (int i = 0; i < 100; ++i) kernel.launch();
     const uint64_t records = null_record()->records;
     for (int i = 0; i < 1000; ++i) kernel.launch();
-    EXPECT_LT(null_record()->records - records, 200u) << "an event for a window of many launches, not for each";
+    EXPECT_LT(null_record()->records - records, 500u) << "one for a window of many launches, not for each";
     EXPECT_EQ(daemon.report().launches[FLEXNPU_LAUNCH_KERNEL], 1100u);
 }
 
@@ -321,7 +321,7 @@ TEST(Estimates, keep_the_longest_and_forget_it_slowly) {
     EXPECT_EQ(estimates.take(5), 1000u);
     estimates.learn(5, 8000);
     estimates.learn(5, 0);
-    EXPECT_EQ(estimates.take(5), 7000u);
+    EXPECT_EQ(estimates.take(5), 6000u);
     for (int i = 0; i < 60; ++i) estimates.learn(5, 1000);
     EXPECT_NEAR(static_cast<double>(estimates.take(5)), 1000, 10);
 }
@@ -336,6 +336,21 @@ TEST(Estimates, ask_for_a_new_measurement_now_and_then) {
     EXPECT_EQ(estimates.peek(5), 1000u);
     estimates.learn(5, 1000);
     EXPECT_FALSE(estimates.is_due(5));
+}
+
+TEST(Estimates, a_guess_never_lengthens_and_is_asked_for_again) {
+    static flexnpu::Estimates estimates;
+    estimates.guess(5, 9000);
+    EXPECT_EQ(estimates.take(5), 0u);
+    EXPECT_EQ(estimates.peek(5), 9000u);
+    estimates.guess(5, 70'000);
+    EXPECT_EQ(estimates.take(5), 9000u) << "of two the shorter one counts";
+    estimates.learn(5, 1000);
+    estimates.guess(5, 70'000);
+    EXPECT_LT(estimates.take(5), 9000u);
+    estimates.guess(6, 9000);
+    estimates.learn(6, 1000);
+    EXPECT_EQ(estimates.take(6), 1000u) << "a measurement replaces a guess";
 }
 
 TEST(Estimates, a_full_table_forgets_and_never_mixes) {
