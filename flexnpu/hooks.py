@@ -80,7 +80,7 @@ def hooks() -> list[Hook]:
 
 
 def forwards() -> list[tuple[str, str]]:
-    """Name and kind of the launches below AscendCL, which are passed on as they came."""
+    """Name and kind of the launches that are passed on as they came."""
     return re.findall(r"^FLEXNPU_FORWARD\((\w+), (\w+)\)$", _text("functions.def"), re.MULTILINE)
 
 
@@ -110,8 +110,8 @@ def _known() -> Iterator[str]:
 
 
 def _below() -> Iterator[str]:
-    yield "\n## Launches below AscendCL\n\nFor those who call libruntime directly. "
-    yield "Passes the gate, then goes on as it came.\n\n"
+    yield "\n## Launches that go on as they came\n\nThe layer below AscendCL (rt), for those who call libruntime directly, and what "
+    yield "takes structures by value. Passes the gate first.\n\n"
     yield "| function | counted as |\n|---|---|\n"
     for name, kind in forwards():
         yield f"| {name} | `{kind.lower()}` |\n"

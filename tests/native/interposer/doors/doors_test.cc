@@ -142,6 +142,15 @@ TEST_F(Below, parameters_on_the_stack_arrive) {
     EXPECT_EQ(count(FLEXNPU_LAUNCH_KERNEL), 2u);
 }
 
+TEST_F(Below, structures_by_value_arrive) {
+    EXPECT_EQ(aclrtLaunchSIMTKernelWithHostArgs(nullptr, {2, 3, 5}, {1, 1, 1}, 0, nullptr, nullptr, nullptr, 0, nullptr,
+                                                4711),
+              0);
+    EXPECT_EQ(null_record()->blocks, 30u);
+    EXPECT_EQ(null_record()->last_argument, 4711u);
+    EXPECT_EQ(count(FLEXNPU_LAUNCH_KERNEL), 1u);
+}
+
 TEST_F(Below, each_kind_has_its_counter) {
     EXPECT_EQ(rtMemcpyAsync(nullptr, 0, nullptr, 0, 0, nullptr), 0);
     EXPECT_EQ(rtMemcpy(nullptr, 0, nullptr, 0, 0), 0);
