@@ -44,7 +44,7 @@ constexpr const char* kSonames[][kPerLibrary] = {
     {"libplatform.so", "libascendcl.so", nullptr},
     {"libopapi.so", nullptr, nullptr},
     {"libhccl.so", nullptr, nullptr},
-    {"libruntime.so", nullptr, nullptr},
+    {"libruntime.so", "libascendcl.so", "libacl_rt.so"},
 };
 
 // Looks the name up in its own library; a failure leaves the message that dlerror() gives.

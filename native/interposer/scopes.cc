@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Order: objects are walked inside dl_iterate_phdr, whose lock keeps them loaded and the walks apart; nothing is loaded
 // there, because dlopen takes its own lock before that one. So one walk says which real functions are wanted, they are
-// found outside, and a second walk sets the words.
+// found outside, and a second walk sets the words. It touches nothing when an object has come meanwhile: another thread
+// may still be relocating that one, and its protection is not ours to change before that is over.
 #include "scopes.h"
 
 #include <elf.h>
@@ -216,6 +217,7 @@ int visit(dl_phdr_info* info, size_t, void* data) {
         unloaded_then = info->dlpi_subs;
     }
     pass->whole = info->dlpi_adds == pass->added;
+    if (pass->sets && !pass->whole) return 1;
     uintptr_t* place = info->dlpi_addr != 0 ? place_of(info->dlpi_addr) : nullptr;
     if ((place != nullptr && *place != 0) || info->dlpi_addr == reinterpret_cast<Address>(&__ehdr_start)) return 0;
     const Object object = read_object(info);
@@ -223,7 +225,7 @@ int visit(dl_phdr_info* info, size_t, void* data) {
         want(object);
     } else {
         set_words(object);
-        if (place != nullptr && pass->whole) *place = info->dlpi_addr;
+        if (place != nullptr) *place = info->dlpi_addr;
     }
     return 0;
 }
@@ -254,6 +256,7 @@ void find_wanted() {
     });
 }
 
+constexpr int kRoundsAtMost = 100;
 constinit std::atomic<unsigned long long> governed{0};  // objects added when all of them had been walked
 
 bool govern_all() {
@@ -309,7 +312,7 @@ void expect_namespaces() { namespaces_expected.store(true, std::memory_order_rel
 void govern_newcomers() {
     if (!newcomers_expected.load(std::memory_order_acquire)) return;
     // Again where finding the real functions has loaded a library, or another thread has.
-    for (int round = 0; round < 4 && governed.load(std::memory_order_acquire) != objects_added(); ++round) {
+    for (int round = 0; round < kRoundsAtMost && governed.load(std::memory_order_acquire) != objects_added(); ++round) {
         govern_all();
     }
 }

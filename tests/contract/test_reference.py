@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that are made from the code agree with it: flags, environment variables, operators."""
+"""Pages that are made from the code agree with it: flags, environment variables, operators, hooks."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from flexnpu import operators
+from flexnpu import hooks, operators
 from flexnpu.environment import VARIABLES
 from flexnpu.reference import page
 
@@ -29,3 +29,18 @@ def test_the_page_has_every_flag_and_variable_as_the_code_does():
 def test_the_page_of_operators_agrees_with_the_library():
     committed = (ROOT / "docs/operators.md").read_text()
     assert committed == operators.page(), "run: python -m flexnpu.operators > docs/operators.md"
+
+
+def test_the_page_of_hooks_agrees_with_the_tables():
+    committed = (ROOT / "docs/hooks.md").read_text()
+    assert committed == hooks.page(), "run: python -m flexnpu.hooks > docs/hooks.md"
+
+
+def test_the_page_of_hooks_has_every_row_of_the_tables():
+    rows = [
+        line
+        for table in ("functions.def", "aclnn.def")
+        for line in (hooks.TABLES / table).read_text().splitlines()
+        if line.startswith("FLEXNPU_")
+    ]
+    assert len(rows) == len(hooks.hooks()) + len(hooks.forwards()) + len(hooks.operators())

@@ -18,6 +18,7 @@ COMMON = {"__version__", "errors", "units", "paths"}
 ROOMS: dict[str, set[str]] = {
     "environment": set(),
     "operators": {"paths"},
+    "hooks": set(),
     "reference": {"environment", "cli.main", "daemon.main"},
     "errors": set(),
     "units": set(),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layer below AscendCL, for those who call it directly (the graph engine, HCCL, nnopbase's AICPU path). Its
-// parameters differ between versions, so the assembler keeps them as they came and asks here twice: before the call
-// where it goes, and after it, since one function of this layer may lie over another. Memory of this layer has known
-// signatures and is in memory.cc.
+// The layer below AscendCL, for those who call it directly (the graph engine, HCCL, nnopbase's AICPU path), and the few
+// public functions that take structures by value. The assembler keeps the parameters as they came and asks here twice:
+// before the call where it goes, and after it, since one function of this layer may lie over another. Memory of this
+// layer has known signatures and is in memory.cc.
 #include "entries/stubs.h"
 #include "entries/wrap.h"
 

@@ -74,6 +74,11 @@ aclError aclrtMemcpy(void* dst, size_t room, const void* src, size_t count, aclr
 aclError aclrtMemset(void* devPtr, size_t room, int32_t value, size_t count) {
     return rtMemset(devPtr, room, static_cast<uint32_t>(value), count);
 }
+int aclrtLaunchSIMTKernelWithHostArgs(void* function, Dim3 grid, Dim3 block, size_t ubuf, void* stream, void* config,
+                                      void* args, size_t size, void* places, size_t last) {
+    return rtLaunchSIMTKernelWithHostArgs(function, grid.x * grid.y * grid.z, block.z, ubuf, stream, config, args,
+                                          static_cast<uint32_t>(size), places, last);
+}
 int aclrtUnheardOfMalloc(void** devPtr, size_t size) { return rtMalloc(devPtr, size, 0, 0); }
 int aclrtGetUnheardOfMallocInfo(void*) { return 0; }
 }

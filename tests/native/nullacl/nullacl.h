@@ -16,6 +16,10 @@ constexpr uint32_t kNullVector = 48;
 constexpr uint64_t kNullMemory = uint64_t{64} << 30;
 constexpr uint32_t kNullDevices = 4;
 
+struct Dim3 {
+    uint32_t x, y, z;
+};
+
 struct NullRecord {
     int32_t device;        // last set
     uint64_t allocations;  // that reached the device
@@ -53,6 +57,8 @@ ACL_API int rtKernelLaunchWithFlagV2(const void* function, uint32_t blocks, void
                                      uint32_t flags, const void* config);
 ACL_API int rtLaunchSIMTKernelWithHostArgs(void* function, uint64_t grid, uint64_t block, size_t, void* stream,
                                            void* config, void* args, uint32_t size, void* places, uint64_t last);
+ACL_API int aclrtLaunchSIMTKernelWithHostArgs(void* function, Dim3 grid, Dim3 block, size_t, void* stream, void* config,
+                                              void* args, size_t size, void* places, size_t last);
 ACL_API int rtMemcpyAsync(void* dst, uint64_t room, const void* src, uint64_t count, int kind, void* stream);
 ACL_API int rtMemcpy(void* dst, uint64_t room, const void* src, uint64_t count, int kind);
 ACL_API int rtMemset(void* devPtr, uint64_t room, uint32_t value, uint64_t count);

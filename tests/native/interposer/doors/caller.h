@@ -18,4 +18,6 @@ ACL_API Calls caller_direct(void);
 ACL_API Calls caller_by_table(void);
 // By lookups on a handle of its own.
 ACL_API Calls caller_by_lookup(void);
+// What its dlopen gives for a bare name, which its own RUNPATH alone leads to.
+ACL_API void* caller_opens(const char* name);
 }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "caller.h"
 #include "daemon.h"
@@ -141,6 +142,15 @@ TEST_F(Below, parameters_on_the_stack_arrive) {
     EXPECT_EQ(count(FLEXNPU_LAUNCH_KERNEL), 2u);
 }
 
+TEST_F(Below, structures_by_value_arrive) {
+    EXPECT_EQ(aclrtLaunchSIMTKernelWithHostArgs(nullptr, {2, 3, 5}, {1, 1, 1}, 0, nullptr, nullptr, nullptr, 0, nullptr,
+                                                4711),
+              0);
+    EXPECT_EQ(null_record()->blocks, 30u);
+    EXPECT_EQ(null_record()->last_argument, 4711u);
+    EXPECT_EQ(count(FLEXNPU_LAUNCH_KERNEL), 1u);
+}
+
 TEST_F(Below, each_kind_has_its_counter) {
     EXPECT_EQ(rtMemcpyAsync(nullptr, 0, nullptr, 0, 0, nullptr), 0);
     EXPECT_EQ(rtMemcpy(nullptr, 0, nullptr, 0, 0), 0);
@@ -197,9 +207,31 @@ TEST(Unlisted, a_name_looked_up_before_the_attach_is_told_after_it) {
 }
 
 TEST(Scopes, a_plugin_keeps_its_own_run_path) {
-    // The plugin finds libascendcl.so by its RUNPATH alone, from a bare name: dlopen sees the caller it had.
-    const Calls calls = plugin(CALLER_NOW, kDeepNow, "caller_by_lookup");
-    EXPECT_NE(calls.launch, nullptr);
+    ASSERT_EQ(dlopen("libdoor_beside.so", RTLD_NOW), nullptr) << "the test itself must not find it";
+    for (const int mode : {RTLD_NOW, kDeepNow}) {
+        void* handle = dlopen(mode == RTLD_NOW ? CALLER_LAZY : CALLER_NOW, mode);
+        void* beside = look_up<decltype(&caller_opens)>(handle, "caller_opens")("libdoor_beside.so");
+        ASSERT_NE(beside, nullptr) << dlerror();
+        dlclose(beside);
+    }
+}
+
+TEST(Scopes, a_plugin_that_is_opened_again_and_again_is_governed_each_time) {
+    constexpr int kRounds = 200;
+    Daemon daemon;
+    const auto rounds = [](const char* path) {
+        for (int i = 0; i < kRounds; ++i) {
+            void* handle = dlopen(path, kDeepLazy);
+            const Calls calls = look_up<Ask>(handle, "caller_direct")();
+            calls.launch(nullptr, 8, nullptr, nullptr, nullptr, 0, nullptr, 0);
+            dlclose(handle);
+        }
+    };
+    std::thread other(rounds, CALLER_LAZY);
+    rounds(CALLER_NOW);
+    other.join();
+    EXPECT_EQ(null_record()->kernels, 2u * kRounds);
+    EXPECT_EQ(daemon.report().launches[FLEXNPU_LAUNCH_KERNEL], 2u * kRounds);
 }
 
 // Where the part begins that is read-only once it is relocated, of the object whose name holds `name`.
