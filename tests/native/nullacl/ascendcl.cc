@@ -15,14 +15,6 @@ aclError aclrtGetDeviceCount(uint32_t* count) {
     *count = kNullDevices;
     return ACL_SUCCESS;
 }
-aclError aclrtSetDevice(int32_t deviceId) {
-    null_record()->device = deviceId;
-    return aclrtSetCurrentContext(null_record());
-}
-aclError aclrtGetDevice(int32_t* deviceId) {
-    *deviceId = null_record()->device;
-    return ACL_SUCCESS;
-}
 aclError aclrtGetDeviceInfo(uint32_t, aclrtDevAttr attr, int64_t* value) {
     *value = attr == ACL_DEV_ATTR_VECTOR_CORE_NUM ? kNullVector : attr == ACL_DEV_ATTR_WARP_SIZE ? 32 : kNullCube;
     return ACL_SUCCESS;
@@ -51,16 +43,11 @@ aclError aclrtMallocWithCfg(void** devPtr, size_t size, aclrtMemMallocPolicy pol
     return aclrtMallocImpl(devPtr, size, policy);
 }
 aclError aclrtFree(void* devPtr) {
-    if (devPtr == nullptr) return ACL_ERROR_RT_PARAM_INVALID;
+    if (devPtr == nullptr || null_places()->refuse_frees) return ACL_ERROR_RT_PARAM_INVALID;
     free(devPtr);
     __atomic_add_fetch(&null_record()->frees, 1, __ATOMIC_RELAXED);
     return ACL_SUCCESS;
 }
-aclError aclrtMallocPhysical(aclrtDrvMemHandle* handle, size_t size, const aclrtPhysicalMemProp* prop, uint64_t) {
-    null_record()->device = static_cast<int32_t>(prop->location.id);
-    return aclrtMallocImpl(handle, size, ACL_MEM_MALLOC_HUGE_FIRST);
-}
-aclError aclrtFreePhysical(aclrtDrvMemHandle handle) { return aclrtFree(handle); }
 aclError aclrtGetMemInfo(aclrtMemAttr, size_t* free, size_t* total) {
     *free = *total = kNullMemory;
     return ACL_SUCCESS;
