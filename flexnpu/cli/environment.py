@@ -27,8 +27,17 @@ def for_tenant(
     base: Mapping[str, str], device: Mapping[str, str], preload: Path, socket: Path, vnpu: str
 ) -> dict[str, str]:
     """The environment of a program on a vNPU."""
-    own = {"LD_PRELOAD": str(preload), "FLEXNPU_SOCKET": str(socket), "FLEXNPU_VNPU": vnpu}
-    return merged(base, {**device, **own})
+    own = {
+        "LD_PRELOAD": str(preload),
+        "FLEXNPU_SOCKET": str(socket),
+        "FLEXNPU_VNPU": vnpu,
+        # What the list says from here on counts the vNPU's devices; the runtime is given this one back.
+        "FLEXNPU_NODE_VISIBLE_DEVICES": base.get(
+            "FLEXNPU_NODE_VISIBLE_DEVICES", base.get("ASCEND_RT_VISIBLE_DEVICES", "")
+        ),
+    }
+    outside = {name: value for name, value in base.items() if name != "FLEXNPU_VISIBLE_DEVICES"}
+    return merged(outside, {**device, **own})
 
 
 def find_program(command: Sequence[str]) -> str:

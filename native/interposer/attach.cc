@@ -4,17 +4,22 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "blocks.h"
+#include "communicators.h"
 #include "handshake.h"
 #include "herald.h"
 #include "log.h"
+#include "pools.h"
 #include "tenant.h"
 #include "unlisted.h"
+#include "visible.h"
 
 namespace flexnpu {
 
 constinit Tenant tenant;
-__thread uint32_t current_ordinal;
+__thread uint32_t current_ordinal = unknown_ordinal;
 
 namespace {
 
@@ -23,11 +28,22 @@ pthread_mutex_t attaching = PTHREAD_MUTEX_INITIALIZER;
 bool fork_is_handled = false;
 char last_told[512];
 
+// Where the daemon is, as the environment had it when this process attached.
+char socket_path_kept[108];
+char vnpu_kept[FLEXNPU_NAME_SIZE];
+int connecting = -1;  // to a daemon that has started anew
+bool refused;         // the herald's: the last answer, and the looks to let pass before the next try
+int rest;
+
 // One line per reason, however often a program tries.
-void tell(const char* why) {
-    if (strcmp(why, last_told) == 0) return;
+bool is_news(const char* why) {
+    if (strcmp(why, last_told) == 0) return false;
     memcpy(last_told, why, sizeof last_told);
-    log(Level::error, "this program gets no device: %s", why);
+    return true;
+}
+
+void tell(const char* why) {
+    if (is_news(why)) log(Level::error, "this program gets no device: %s", why);
 }
 
 // The child of a fork has no herald and must not write its parent's page. It becomes a process that never attached:
@@ -36,27 +52,35 @@ void in_child() {
     pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     memcpy(&attaching, &fresh, sizeof fresh);
     if (!tenant.attached.exchange(false)) return;
+    tenant.away.store(false);
+    if (connecting >= 0) close(connecting);
+    connecting = -1;
     let_go(&pages);
+    forget_blocks_in_child();
+    forget_pools_in_child();
+    forget_communicators_in_child();
     for (DeviceTenant& device : tenant.devices) {
-        device.ledger.reset_in_child();
         device.probe.reset_in_child();
         device.gate.reset_in_child();
     }
     tenant.graphs.reset_in_child();
 }
 
-void bind_parts() {
-    tenant.device_count = pages.control->device_count;
+bool bind_parts(char (&why)[512]) {
+    uint32_t order[FLEXNPU_DEVICES] = {};
+    tenant.section_count = pages.control->device_count;
+    tenant.device_count = choose_visible(tenant.section_count, order, why);
     tenant.report.bind(pages.report);
     tenant.graphs.bind(pages.report);
     Gate::connect(pages.socket);
-    for (uint32_t i = 0; i < tenant.device_count; ++i) {
+    for (uint32_t i = 0; i < tenant.section_count; ++i) {
         DeviceTenant& device = tenant.devices[i];
-        device.quota.bind(&pages.control->devices[i]);
-        device.report.bind(&pages.report->devices[i]);
-        device.ledger.bind(&pages.ledger->devices[i], pages.slot);
-        device.gate.bind(i, &pages.control->devices[i], &device.quota, &device.report);
+        device.quota.bind(&pages.control->devices[order[i]]);
+        device.report.bind(&pages.report->devices[order[i]]);
+        device.ledger.bind(&pages.ledger->devices[order[i]], pages.slot);
+        device.gate.bind(i, &pages.control->devices[order[i]], &device.quota, &device.report);
     }
+    return tenant.device_count != 0;
 }
 
 bool connect_tenant() {
@@ -71,7 +95,14 @@ bool connect_tenant() {
         tell(why);
         return false;
     }
-    bind_parts();
+    if (!bind_parts(why)) {
+        tell(why);
+        let_go(&pages);
+        return false;
+    }
+    // Both fit: a longer one has been refused.
+    strncpy(socket_path_kept, socket_path, sizeof socket_path_kept - 1);
+    strncpy(vnpu_kept, vnpu, sizeof vnpu_kept - 1);
     report_unlisted();
     if (!fork_is_handled) fork_is_handled = pthread_atfork(nullptr, nullptr, in_child) == 0;
     if (!start_herald(&pages.control->bell)) {
@@ -88,7 +119,48 @@ bool connect_tenant() {
     return true;
 }
 
+// What the new daemon is told first: nothing that it will grant has been applied.
+void forget_applied() {
+    for (uint32_t i = 0; i < tenant.section_count; ++i) tenant.devices[i].report.forget_applied();
+}
+
+bool try_again() {
+    char why[512] = "";
+    forget_applied();
+    if (!shake_hands_again(socket_path_kept, vnpu_kept, &pages, &connecting, why)) {
+        // A socket that nobody listens at is a daemon that is not up yet, and no news.
+        const bool nobody = strncmp(why, "no daemon answers", strlen("no daemon answers")) == 0;
+        if (!nobody && is_news(why)) {
+            log(Level::error, "the daemon does not take this program back, its last quota holds: %s", why);
+        }
+        refused = !nobody;
+        return false;
+    }
+    last_told[0] = '\0';
+    return true;
+}
+
 }  // namespace
+
+bool return_to_daemon() {
+    if (!tenant.daemon_is_away()) {
+        if (!is_hung_up(pages)) return false;
+        log(Level::info, "the daemon is gone: the last quota holds until it is back");
+        tenant.away.store(true, std::memory_order_release);
+        refused = false;
+        rest = 0;
+    }
+    // A look is a fifth of a second; a daemon that has refused is asked every two seconds.
+    constexpr int after_refusal = 10;
+    if (rest > 0 && --rest > 0) return false;
+    if (!try_again()) {
+        rest = refused ? after_refusal : 0;
+        return false;
+    }
+    tenant.away.store(false, std::memory_order_release);
+    log(Level::info, "the daemon is back");
+    return true;
+}
 
 bool attach() {
     pthread_mutex_lock(&attaching);

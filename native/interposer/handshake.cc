@@ -2,6 +2,7 @@
 #include "handshake.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -54,7 +55,8 @@ int reach(const char* path, Why& why) {
     return fd;
 }
 
-bool say_hello(int fd, const char* vnpu, Why& why) {
+// Of one that returns, with its report page and its ledger: `kept` and `slot`; of a new one neither.
+bool say_hello(int fd, const char* vnpu, const Pages* kept, Why& why) {
     flexnpu_hello hello{};
     hello.magic = FLEXNPU_PAGE_MAGIC;
     hello.version = FLEXNPU_PAGE_VERSION;
@@ -65,7 +67,24 @@ bool say_hello(int fd, const char* vnpu, Why& why) {
         return false;
     }
     memcpy(hello.vnpu, vnpu, strlen(vnpu));
-    if (send(fd, &hello, sizeof hello, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof hello)) return true;
+    iovec body{&hello, sizeof hello};
+    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &body;
+    message.msg_iovlen = 1;
+    if (kept != nullptr) {
+        hello.flags = FLEXNPU_HELLO_RETURNING;
+        hello.slot = kept->slot;
+        const int fds[2] = {kept->report_fd, kept->ledger_fd};
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        cmsghdr* part = CMSG_FIRSTHDR(&message);
+        part->cmsg_level = SOL_SOCKET;
+        part->cmsg_type = SCM_RIGHTS;
+        part->cmsg_len = CMSG_LEN(sizeof fds);
+        memcpy(CMSG_DATA(part), fds, sizeof fds);
+    }
+    if (sendmsg(fd, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof hello)) return true;
     snprintf(why, sizeof why, "the daemon took no hello: %s", strerror(errno));
     return false;
 }
@@ -173,9 +192,81 @@ bool map_all(const Fds& fds, Pages* pages, Why& why) {
         return false;
     }
     const uint32_t devices = pages->control->device_count;
-    if (devices >= 1 && devices <= FLEXNPU_DEVICES && pages->slot < FLEXNPU_PROCESSES) return true;
-    snprintf(why, sizeof why, "the welcome gives %u devices and slot %u: at most %u and %u are possible", devices,
-             pages->slot, FLEXNPU_DEVICES, FLEXNPU_PROCESSES - 1);
+    if (devices < 1 || devices > FLEXNPU_DEVICES) {
+        snprintf(why, sizeof why, "the welcome gives %u devices, 1 to %u are possible: see the daemon's log", devices,
+                 FLEXNPU_DEVICES);
+    } else if (pages->slot >= FLEXNPU_PROCESSES) {
+        snprintf(why, sizeof why, "the welcome gives slot %u, 0 to %u are possible: see the daemon's log", pages->slot,
+                 FLEXNPU_PROCESSES - 1);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+ino_t inode_of(int fd) {
+    struct stat facts{};
+    return fstat(fd, &facts) == 0 ? facts.st_ino : 0;
+}
+
+// Under the old number, as other threads look at it; under its own where the program has closed that number and may
+// have another file there.
+void keep_connection(int* connecting, Pages* pages) {
+    if (inode_of(pages->socket) != pages->socket_inode || dup3(*connecting, pages->socket, O_CLOEXEC) < 0) {
+        pages->socket = *connecting;
+        *connecting = -1;
+    }
+    pages->socket_inode = inode_of(pages->socket);
+}
+
+bool is_same_file(int a, int b) {
+    struct stat first{};
+    struct stat second{};
+    return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+// The parts of a vNPU that a running program has seen already, and that no daemon can change under it.
+bool is_same_vnpu(const flexnpu_control_page& fresh, const flexnpu_control_page& old, Why& why) {
+    if (!fits(fresh, "control", why)) return false;
+    if (fresh.device_count != old.device_count) {
+        snprintf(why, sizeof why, "the vNPU has %u devices now, this program started with %u: start it again",
+                 fresh.device_count, old.device_count);
+        return false;
+    }
+    for (uint32_t i = 0; i < old.device_count; ++i) {
+        if (fresh.devices[i].physical == old.devices[i].physical) continue;
+        snprintf(why, sizeof why,
+                 "the vNPU's device %u is on device %u now, this program started on %u: start it again", i,
+                 fresh.devices[i].physical, old.devices[i].physical);
+        return false;
+    }
+    return true;
+}
+
+bool is_ours_again(const Fds& fds, uint32_t slot, const Pages& pages, Why& why) {
+    if (slot != pages.slot) {
+        snprintf(why, sizeof why, "the daemon gives slot %u of the ledger, this program has slot %u", slot, pages.slot);
+        return false;
+    }
+    if (!is_same_file(fds[report_part], pages.report_fd) || !is_same_file(fds[ledger_part], pages.ledger_fd)) {
+        snprintf(why, sizeof why,
+                 "the daemon has not taken over this program's report page and ledger: start it again");
+        return false;
+    }
+    const auto* fresh = static_cast<const flexnpu_control_page*>(
+        map_page(fds[control_part], sizeof(flexnpu_control_page), PROT_READ, "control", why));
+    if (fresh == nullptr) return false;
+    const bool same = is_same_vnpu(*fresh, *pages.control, why);
+    munmap(const_cast<flexnpu_control_page*>(fresh), sizeof *fresh);
+    return same;
+}
+
+// Threads that read the page meanwhile see the old one or the new one.
+bool replace_control(int fd, const Pages& pages, Why& why) {
+    void* const place = const_cast<flexnpu_control_page*>(pages.control);
+    if (mmap(place, sizeof *pages.control, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == place) return true;
+    snprintf(why, sizeof why, "the new control page cannot be mapped: %s", strerror(errno));
     return false;
 }
 
@@ -184,11 +275,38 @@ bool map_all(const Fds& fds, Pages* pages, Why& why) {
 bool shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]) {
     Fds fds = {-1, -1, -1};
     pages->socket = reach(socket_path, why);
-    const bool done = pages->socket >= 0 && say_hello(pages->socket, vnpu, why) &&
+    const bool done = pages->socket >= 0 && say_hello(pages->socket, vnpu, nullptr, why) &&
                       hear_welcome(pages->socket, fds, &pages->slot, why) && map_all(fds, pages, why);
+    if (done) {
+        pages->report_fd = fds[report_part];
+        pages->ledger_fd = fds[ledger_part];
+        fds[report_part] = fds[ledger_part] = -1;
+        pages->socket_inode = inode_of(pages->socket);
+    }
     close_all(fds);
     if (!done) let_go(pages);
     return done;
+}
+
+bool shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, int* connecting, char (&why)[512]) {
+    Fds fds = {-1, -1, -1};
+    uint32_t slot = FLEXNPU_NO_SLOT;
+    *connecting = reach(socket_path, why);
+    const bool done = *connecting >= 0 && say_hello(*connecting, vnpu, pages, why) &&
+                      hear_welcome(*connecting, fds, &slot, why) && is_ours_again(fds, slot, *pages, why) &&
+                      replace_control(fds[control_part], *pages, why);
+    if (done) keep_connection(connecting, pages);
+    close_all(fds);
+    if (*connecting >= 0) close(*connecting);
+    *connecting = -1;
+    return done;
+}
+
+bool is_hung_up(const Pages& pages) {
+    if (inode_of(pages.socket) != pages.socket_inode) return true;
+    char byte = 0;
+    const ssize_t got = recv(pages.socket, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 void let_go(Pages* pages) {
@@ -196,6 +314,8 @@ void let_go(Pages* pages) {
     if (pages->report != nullptr) munmap(pages->report, FLEXNPU_PAGE_SIZE);
     if (pages->ledger != nullptr) munmap(pages->ledger, FLEXNPU_LEDGER_SIZE);
     if (pages->socket >= 0) close(pages->socket);
+    if (pages->report_fd >= 0) close(pages->report_fd);
+    if (pages->ledger_fd >= 0) close(pages->ledger_fd);
     *pages = Pages{};
 }
 

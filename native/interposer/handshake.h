@@ -12,10 +12,21 @@ struct Pages {
     flexnpu_ledger_page* ledger = nullptr;
     uint32_t slot = FLEXNPU_NO_SLOT;  // in the ledger
     int socket = -1;                  // stays open for the tenant's life: its end is how the daemon sees ours
+    unsigned long socket_inode = 0;   // tells whether the descriptor is still this connection
+    int report_fd = -1;               // kept for a daemon that comes after this one
+    int ledger_fd = -1;
 };
 
 // May block for some seconds. False: `why` holds one line for a person, and nothing is left open or mapped.
 bool shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]);
+
+// Goes back to a daemon that has started anew, with the pages that this process has counted on. On success the new
+// control page stands where the old one did and the new connection has the old one's number; on failure everything is
+// as before. `connecting` holds the descriptor under way, so that a fork's child can close it.
+bool shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, int* connecting, char (&why)[512]);
+
+// Whether the connection has ended, or is not the process's any more. Never blocks.
+bool is_hung_up(const Pages& pages);
 
 void let_go(Pages* pages);
 

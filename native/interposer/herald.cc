@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 
 #include "futex.h"
@@ -25,26 +26,49 @@ void apply(DeviceTenant& device, uint32_t grant) {
     log(Level::debug, "applied grant %u on device %d", grant, device.quota.device());
 }
 
+bool is_before(const timespec& a, const timespec& b) {
+    return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
+timespec later(const timespec& moment, const timespec& by) {
+    const long ns = moment.tv_nsec + by.tv_nsec;
+    return {moment.tv_sec + by.tv_sec + ns / 1'000'000'000, ns % 1'000'000'000};
+}
+
+// Grants that are done, by device, also of those that the program has hidden from itself: the arbiter waits for all.
+// No grant has number 0.
+using Done = uint32_t[FLEXNPU_DEVICES];
+
+bool apply_news(Done& done) {
+    bool news = false;
+    for (uint32_t i = 0; i < tenant.section_count; ++i) {
+        DeviceTenant& device = tenant.devices[i];
+        const uint32_t grant = flexnpu_quota_grant(device.quota.word(std::memory_order_acquire));
+        if (grant == done[i]) continue;
+        apply(device, grant);
+        done[i] = grant;
+        news = true;
+    }
+    return news;
+}
+
+// How often it looks whether the daemon is there: a fraction of a thousandth of a core.
+constexpr timespec kLook{0, 200'000'000};
+
 void* follow(void* doorbell) {
     const uint32_t* bell = static_cast<const uint32_t*>(doorbell);
-    uint32_t done[FLEXNPU_DEVICES] = {};  // no grant has number 0
-    for (;;) {
+    Done done = {};
+    for (timespec next{};;) {
         const uint32_t rung = load_word(*bell, std::memory_order_acquire);
-        bool news = false;
-        for (uint32_t i = 0; i < tenant.device_count; ++i) {
-            DeviceTenant& device = tenant.devices[i];
-            const uint32_t grant = flexnpu_quota_grant(device.quota.word(std::memory_order_acquire));
-            if (grant == done[i]) continue;
-            apply(device, grant);
-            done[i] = grant;
-            news = true;
-        }
-        if (news) continue;
-        if (!futex_wait(bell, rung, nullptr)) {
-            // Open: a kernel that cannot sleep on this page; looking now and then still follows the quota.
-            const timespec pause{0, 10'000'000};
-            nanosleep(&pause, nullptr);
-        }
+        if (apply_news(done)) continue;
+        // Open: on a kernel that cannot sleep on this page, looking now and then still follows the quota.
+        constexpr timespec pause{0, 10'000'000};
+        if (!futex_wait(bell, rung, &kLook)) nanosleep(&pause, nullptr);
+        timespec now{};
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (is_before(now, next)) continue;
+        next = later(now, kLook);
+        if (return_to_daemon()) memset(done, 0, sizeof done);
     }
     return nullptr;
 }

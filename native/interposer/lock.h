@@ -15,6 +15,7 @@ class Lock {
             if (spins > 64) sched_yield();
         }
     }
+    bool is_held() const { return held_.load(std::memory_order_relaxed); }
     void release() { held_.store(false, std::memory_order_release); }
 
   private:

@@ -41,7 +41,8 @@ uint64_t PointerMap::take(uint64_t key) {
 
 void PointerMap::forget() {
     for (Shard& shard : shards_) {
-        if (shard.entries != nullptr) munmap(shard.entries, shard.capacity * sizeof(Entry));
+        // What another thread was changing while the process forked is left behind, not read.
+        if (shard.entries != nullptr && !shard.lock.is_held()) munmap(shard.entries, shard.capacity * sizeof(Entry));
         shard.entries = nullptr;
         shard.capacity = shard.used = 0;
         shard.lock.release();

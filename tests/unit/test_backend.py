@@ -54,8 +54,20 @@ def test_a_programs_own_libraries_stay_behind_ours():
         "FLEXNPU_SOFTNPU_SOC": "s",
         "FLEXNPU_SOCKET": "/run/attach.sock",
         "FLEXNPU_VNPU": "a",
+        "FLEXNPU_NODE_VISIBLE_DEVICES": "",
     }
     assert merged({}, device)["LD_LIBRARY_PATH"] == "/npu"
+
+
+def test_a_list_of_devices_is_told_apart_outside_and_inside():
+    def start(base: dict[str, str]) -> dict[str, str]:
+        return for_tenant(base, {}, Path("/libflexnpu.so"), Path("/run/attach.sock"), "a")
+
+    inside = start({"ASCEND_RT_VISIBLE_DEVICES": "2,3"})
+    assert inside["ASCEND_RT_VISIBLE_DEVICES"] == inside["FLEXNPU_NODE_VISIBLE_DEVICES"] == "2,3"
+    nested = start({**inside, "ASCEND_RT_VISIBLE_DEVICES": "0", "FLEXNPU_VISIBLE_DEVICES": "1"})
+    assert nested["FLEXNPU_NODE_VISIBLE_DEVICES"] == "2,3"
+    assert "FLEXNPU_VISIBLE_DEVICES" not in nested
 
 
 def test_the_runtime_directory_is_found_in_this_order(tmp_path: Path):

@@ -16,35 +16,33 @@ void clamp(Number* value, uint64_t limit) {
     if (static_cast<uint64_t>(*value) > limit) *value = static_cast<Number>(limit);
 }
 
-uint32_t quota_of(aclrtDevResLimitType type) {
-    return type == ACL_RT_DEV_RES_CUBE_CORE ? here().quota.cube() : here().quota.vector();
-}
-
-aclError limited(aclError status, aclrtDevResLimitType type, uint32_t* value) {
-    if (status == ACL_SUCCESS) clamp(value, quota_of(type));
+aclError limited(aclError status, const Quota& quota, aclrtDevResLimitType type, uint32_t* value) {
+    if (status == ACL_SUCCESS) clamp(value, type == ACL_RT_DEV_RES_CUBE_CORE ? quota.cube() : quota.vector());
     return status;
 }
 
 aclError on_aclrtGetDeviceInfo(decltype(&::aclrtGetDeviceInfo) real, uint32_t deviceId, aclrtDevAttr attr,
                                int64_t* value) {
     uint32_t physical = 0;
-    if (!to_physical(deviceId, &physical)) return kNoSuchDevice;
+    const DeviceTenant* device = find_device(deviceId, &physical);
+    if (device == nullptr) return kNoSuchDevice;
     const aclError status = real(physical, attr, value);
     if (status != ACL_SUCCESS) return status;
-    if (attr == ACL_DEV_ATTR_CUBE_CORE_NUM || attr == ACL_DEV_ATTR_AICORE_CORE_NUM) clamp(value, here().quota.cube());
-    if (attr == ACL_DEV_ATTR_VECTOR_CORE_NUM) clamp(value, here().quota.vector());
-    if (attr == ACL_DEV_ATTR_TOTAL_GLOBAL_MEM_SIZE) clamp(value, here().quota.memory_bytes());
+    if (attr == ACL_DEV_ATTR_CUBE_CORE_NUM || attr == ACL_DEV_ATTR_AICORE_CORE_NUM) clamp(value, device->quota.cube());
+    if (attr == ACL_DEV_ATTR_VECTOR_CORE_NUM) clamp(value, device->quota.vector());
+    if (attr == ACL_DEV_ATTR_TOTAL_GLOBAL_MEM_SIZE) clamp(value, device->quota.memory_bytes());
     return status;
 }
 
 aclError on_aclGetDeviceCapability(decltype(&::aclGetDeviceCapability) real, uint32_t deviceId,
                                    aclDeviceInfo deviceInfo, int64_t* value) {
     uint32_t physical = 0;
-    if (!to_physical(deviceId, &physical)) return kNoSuchDevice;
+    const DeviceTenant* device = find_device(deviceId, &physical);
+    if (device == nullptr) return kNoSuchDevice;
     const aclError status = real(physical, deviceInfo, value);
     if (status != ACL_SUCCESS) return status;
-    if (deviceInfo == ACL_DEVICE_INFO_AI_CORE_NUM) clamp(value, here().quota.cube());
-    if (deviceInfo == ACL_DEVICE_INFO_VECTOR_CORE_NUM) clamp(value, here().quota.vector());
+    if (deviceInfo == ACL_DEVICE_INFO_AI_CORE_NUM) clamp(value, device->quota.cube());
+    if (deviceInfo == ACL_DEVICE_INFO_VECTOR_CORE_NUM) clamp(value, device->quota.vector());
     return status;
 }
 
@@ -73,29 +71,29 @@ aclError on_aclplatformGetDeviceInfo(decltype(&::aclplatformGetDeviceInfo) real,
 aclError on_aclrtGetDeviceResLimit(decltype(&::aclrtGetDeviceResLimit) real, int32_t deviceId,
                                    aclrtDevResLimitType type, uint32_t* value) {
     int32_t physical = 0;
-    if (!to_physical(deviceId, &physical)) return kNoSuchDevice;
-    return limited(real(physical, type, value), type, value);
+    const DeviceTenant* device = find_device(deviceId, &physical);
+    return device == nullptr ? kNoSuchDevice : limited(real(physical, type, value), device->quota, type, value);
 }
 
 aclError on_aclrtSetDeviceResLimit(decltype(&::aclrtSetDeviceResLimit) real, int32_t deviceId,
                                    aclrtDevResLimitType type, uint32_t value) {
     int32_t physical = 0;
-    return to_physical(deviceId, &physical) ? real(physical, type, value) : kNoSuchDevice;
+    return find_device(deviceId, &physical) != nullptr ? real(physical, type, value) : kNoSuchDevice;
 }
 
 aclError on_aclrtResetDeviceResLimit(decltype(&::aclrtResetDeviceResLimit) real, int32_t deviceId) {
     int32_t physical = 0;
-    return to_physical(deviceId, &physical) ? real(physical) : kNoSuchDevice;
+    return find_device(deviceId, &physical) != nullptr ? real(physical) : kNoSuchDevice;
 }
 
 aclError on_aclrtGetStreamResLimit(decltype(&::aclrtGetStreamResLimit) real, aclrtStream stream,
                                    aclrtDevResLimitType type, uint32_t* value) {
-    return limited(real(stream, type, value), type, value);
+    return limited(real(stream, type, value), here().quota, type, value);
 }
 
 aclError on_aclrtGetResInCurrentThread(decltype(&::aclrtGetResInCurrentThread) real, aclrtDevResLimitType type,
                                        uint32_t* value) {
-    return limited(real(type, value), type, value);
+    return limited(real(type, value), here().quota, type, value);
 }
 
 }  // namespace

@@ -44,9 +44,25 @@ aclError on_aclrtGetDeviceCount(decltype(&::aclrtGetDeviceCount) real, uint32_t*
     return status;
 }
 
+// What may leave the thread on another device, or on none.
+constexpr auto on_moved = [](auto real, auto... arguments) {
+    const aclError status = real(arguments...);
+    current_ordinal = unknown_ordinal;
+    return status;
+};
+constexpr auto on_aclrtSetCurrentContext = on_moved;
+constexpr auto on_aclrtDestroyContext = on_moved;
+
 aclError on_aclrtCreateContext(decltype(&::aclrtCreateContext) real, aclrtContext* context, int32_t deviceId) {
     int32_t physical = 0;
-    return to_physical(deviceId, &physical) ? real(context, physical) : kNoSuchDevice;
+    return to_physical(deviceId, &physical) ? on_moved(real, context, physical) : kNoSuchDevice;
+}
+
+aclError on_aclrtGetUserDevIdByLogicDevId(decltype(&::aclrtGetUserDevIdByLogicDevId) real, const int32_t logicDevId,
+                                          int32_t* const userDevid) {
+    const aclError status = real(logicDevId, userDevid);
+    if (status == ACL_SUCCESS) *userDevid = to_seen(*userDevid);
+    return status;
 }
 
 aclError on_aclrtDeviceCanAccessPeer(decltype(&::aclrtDeviceCanAccessPeer) real, int32_t* canAccessPeer,
@@ -77,7 +93,9 @@ constexpr auto by_device = [](auto real, auto... arguments) { return on_device(r
 // Streams and events go with the device, the gate's too.
 constexpr auto by_device_that_ends = [](auto real, int32_t device) {
     if (static_cast<uint32_t>(device) < tenant.device_count) tenant.devices[device].gate.device_ends();
-    return on_device(real, device);
+    const aclError status = on_device(real, device);
+    current_ordinal = unknown_ordinal;
+    return status;
 };
 constexpr auto on_aclrtResetDevice = by_device_that_ends;
 constexpr auto on_aclrtResetDeviceForce = by_device_that_ends;
@@ -96,6 +114,19 @@ constexpr auto on_aclrtGetMemUceInfo = by_device;
 constexpr auto on_aclrtMemUceRepair = by_device;
 
 }  // namespace
+
+uint32_t ask_ordinal() {
+    uint32_t ordinal = 0;
+    const auto real = reinterpret_cast<decltype(&::aclrtGetDevice)>(real_function(slot_aclrtGetDevice));
+    if (tenant.device_count > 1 && real != nullptr) {
+        const Depth physical(Guard::ordinal);
+        int32_t device = -1;
+        const uint32_t seen = real(&device) == ACL_SUCCESS ? static_cast<uint32_t>(to_seen(device)) : 0;
+        if (seen < tenant.device_count) ordinal = seen;
+    }
+    current_ordinal = ordinal;
+    return ordinal;
+}
 
 #define FLEXNPU_DEVICE(ret, name, params, args, library, stream) \
     FLEXNPU_WRAP(ret, name, params, args, library, Guard::ordinal, on_##name)

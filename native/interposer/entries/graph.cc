@@ -32,7 +32,7 @@ aclError on_aclmdlRICaptureToModelRIBegin(decltype(&::aclmdlRICaptureToModelRIBe
 aclError on_aclmdlRICaptureEnd(decltype(&::aclmdlRICaptureEnd) real, aclrtStream stream, aclmdlRI* modelRI) {
     const aclError status = real(stream, modelRI);
     void* graph = status == ACL_SUCCESS && modelRI != nullptr ? *modelRI : nullptr;
-    if (tenant.graphs.end(stream, graph, current_ordinal)) Gate::captures.fetch_sub(1);
+    if (tenant.graphs.end(stream, graph, here_ordinal())) Gate::captures.fetch_sub(1);
     return status;
 }
 

@@ -39,13 +39,13 @@ constexpr auto on_host = [](auto real, auto... arguments) {
 };
 
 // The attributes of a batch name devices. A longer list than this is the caller's own, left as it is: it only matters
-// where the vNPU's device is not the first one (open, counted).
+// where the vNPU's devices have other numbers than the program knows (open, counted).
 constexpr size_t kAttributesAtMost = 64;
 
 class Placed {
   public:
     Placed(aclrtMemcpyBatchAttr* attributes, size_t count) : given_(attributes) {
-        if (attributes == nullptr || here().quota.device() == 0) return;
+        if (attributes == nullptr || ordinals_are_physical()) return;
         if (count > kAttributesAtMost) {
             tenant.report.ungoverned();
             return;

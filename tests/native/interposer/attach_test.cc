@@ -89,6 +89,48 @@ TEST(Attach, a_page_of_another_version_fails_closed) {
     expect_closed("the control page has magic");
 }
 
+TEST(Attach, a_socket_path_that_is_too_long_fails_closed) {
+    setenv("FLEXNPU_SOCKET", ("/tmp/" + std::string(200, 'x')).c_str(), 1);
+    setenv("FLEXNPU_VNPU", "test", 1);
+    expect_closed("FLEXNPU_SOCKET is 205 bytes long, at most 107 fit");
+}
+
+TEST(Attach, a_vnpu_name_that_is_too_long_fails_closed) {
+    Daemon daemon;
+    setenv("FLEXNPU_VNPU", std::string(64, 'x').c_str(), 1);
+    expect_closed("FLEXNPU_VNPU is 64 bytes long, at most 63");
+}
+
+TEST(Attach, an_answer_that_is_no_welcome_fails_closed) {
+    Daemon daemon({.nonsense = "HTTP/1.1 400 Bad Request"});
+    expect_closed("what answered is not flexnpud: 24 bytes");
+}
+
+TEST(Attach, a_welcome_without_pages_fails_closed) {
+    Daemon daemon({.pages = false});
+    expect_closed("the welcome carried no three pages");
+}
+
+TEST(Attach, a_slot_that_the_ledger_does_not_have_fails_closed) {
+    Daemon daemon({.slot = FLEXNPU_PROCESSES});
+    expect_closed("slot 64");
+}
+
+TEST(Attach, a_vnpu_without_devices_fails_closed) {
+    Daemon daemon({.device_count = 0});
+    expect_closed("the welcome gives 0 devices");
+}
+
+TEST(Attach, a_vnpu_of_more_devices_than_a_page_has_fails_closed) {
+    Daemon daemon({.device_count = FLEXNPU_DEVICES + 1});
+    expect_closed("the welcome gives 17 devices");
+}
+
+TEST(Attach, a_page_that_is_too_short_fails_closed) {
+    Daemon daemon({.empty_control = true});
+    expect_closed("the control page is 0 bytes, 4096 are needed");
+}
+
 TEST(Attach, a_refusal_says_why) {
     Daemon daemon({.status = FLEXNPU_UNKNOWN_VNPU, .message = "no vNPU 'test' here"});
     expect_closed("no vNPU 'test' here");

@@ -44,13 +44,26 @@ Daemon::Daemon(Terms terms) : terms_(std::move(terms)) {
     if (mkdtemp(directory) == nullptr) throw std::runtime_error("mkdtemp");
     directory_ = directory;
     path_ = directory_ + "/attach.sock";
-    control_ = make_page<flexnpu_control_page>(&control_fd_);
-    set_head(control_, terms_.page_version);
-    control_->device_count = static_cast<uint32_t>(terms_.devices.size());
-    strcpy(control_->vnpu, "test");
     ledger_ = make_page<flexnpu_ledger_page>(&ledger_fd_);
     set_head(ledger_, terms_.page_version);
-    ledger_->device_count = control_->device_count;
+    ledger_->device_count = static_cast<uint32_t>(terms_.devices.size());
+    make_control();
+    setenv("FLEXNPU_SOCKET", path_.c_str(), 1);
+    setenv("FLEXNPU_VNPU", "test", 1);
+    listen_at_path();
+}
+
+Daemon::~Daemon() {
+    die();
+    close(ledger_fd_);
+    rmdir(directory_.c_str());
+}
+
+void Daemon::make_control() {
+    control_ = make_page<flexnpu_control_page>(&control_fd_);
+    set_head(control_, terms_.page_version);
+    control_->device_count = terms_.device_count.value_or(static_cast<uint32_t>(terms_.devices.size()));
+    strcpy(control_->vnpu, "test");
     for (uint32_t i = 0; i < terms_.devices.size(); ++i) {
         control_->devices[i].physical = terms_.devices[i];
         control_->devices[i].turn = terms_.turn;
@@ -58,7 +71,11 @@ Daemon::Daemon(Terms terms) : terms_(std::move(terms)) {
         limit_memory(terms_.memory_bytes, i);
         publish(1, terms_.cube, terms_.vector, i);
     }
+    if (terms_.empty_control && ftruncate(control_fd_, 0) != 0) throw std::runtime_error("ftruncate");
     fcntl(control_fd_, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW);
+}
+
+void Daemon::listen_at_path() {
     listener_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -66,20 +83,35 @@ Daemon::Daemon(Terms terms) : terms_(std::move(terms)) {
     if (bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(listener_, 8) != 0) {
         throw std::runtime_error("listen");
     }
-    setenv("FLEXNPU_SOCKET", path_.c_str(), 1);
-    setenv("FLEXNPU_VNPU", "test", 1);
     server_ = std::thread([this] { serve(); });
 }
 
-Daemon::~Daemon() {
+void Daemon::die() {
+    if (listener_ < 0) return;
     shutdown(listener_, SHUT_RDWR);
     server_.join();
     close(listener_);
+    listener_ = -1;
     for (const int connection : connections_) close(connection);
+    connections_.clear();
     close(control_fd_);
-    close(ledger_fd_);
     unlink(path_.c_str());
-    rmdir(directory_.c_str());
+}
+
+void Daemon::come_back(Terms terms) {
+    terms_ = std::move(terms);
+    {
+        const std::lock_guard<std::mutex> held(guard_);
+        reports_.clear();
+        returned_ = 0;
+    }
+    make_control();
+    listen_at_path();
+}
+
+size_t Daemon::returned() {
+    const std::lock_guard<std::mutex> held(guard_);
+    return returned_;
 }
 
 void Daemon::publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t ordinal) {
@@ -121,40 +153,91 @@ void Daemon::serve() {
     }
 }
 
-void Daemon::welcome(int connection) {
-    flexnpu_hello hello{};
-    if (recv(connection, &hello, sizeof hello, 0) != static_cast<ssize_t>(sizeof hello)) return;
-    flexnpu_welcome answer{};
-    int report_fd = -1;
-    auto* report = make_page<flexnpu_report_page>(&report_fd);
-    set_head(report, terms_.page_version);
-    {
-        const std::lock_guard<std::mutex> held(guard_);
-        answer.slot = static_cast<uint32_t>(reports_.size());
-        reports_.push_back(report);
+namespace {
+
+bool hear_hello(int connection, flexnpu_hello* hello, std::vector<int>* brought) {
+    iovec body{hello, sizeof *hello};
+    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
+    msghdr message{};
+    message.msg_iov = &body;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    if (recvmsg(connection, &message, MSG_CMSG_CLOEXEC) != static_cast<ssize_t>(sizeof *hello)) return false;
+    if (const cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr) {
+        brought->resize((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(brought->data(), CMSG_DATA(part), brought->size() * sizeof(int));
     }
-    answer.magic = FLEXNPU_PAGE_MAGIC;
-    answer.version = terms_.welcome_version;
-    answer.size = sizeof answer;
-    answer.status = terms_.status;
-    terms_.message.copy(answer.message, sizeof answer.message - 1);
+    return true;
+}
+
+void send_welcome(int connection, flexnpu_welcome answer, const std::vector<int>& fds) {
     iovec body{&answer, sizeof answer};
     alignas(cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {};
     msghdr message{};
     message.msg_iov = &body;
     message.msg_iovlen = 1;
-    if (terms_.status == FLEXNPU_OK) {
+    if (!fds.empty()) {
         message.msg_control = control;
         message.msg_controllen = sizeof control;
         cmsghdr* part = CMSG_FIRSTHDR(&message);
         part->cmsg_level = SOL_SOCKET;
         part->cmsg_type = SCM_RIGHTS;
-        part->cmsg_len = CMSG_LEN(3 * sizeof(int));
-        const int fds[3] = {control_fd_, report_fd, ledger_fd_};
-        memcpy(CMSG_DATA(part), fds, sizeof fds);
+        part->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+        memcpy(CMSG_DATA(part), fds.data(), fds.size() * sizeof(int));
     }
     sendmsg(connection, &message, MSG_NOSIGNAL);
+}
+
+}  // namespace
+
+// The report page of one that returns is the one it brought.
+int Daemon::report_for(const flexnpu_hello& hello, const std::vector<int>& brought, uint32_t* slot) {
+    int fd = -1;
+    flexnpu_report_page* report = nullptr;
+    const std::lock_guard<std::mutex> held(guard_);
+    *slot = static_cast<uint32_t>(reports_.size());
+    if ((hello.flags & FLEXNPU_HELLO_RETURNING) != 0 && brought.size() == 2) {
+        fd = dup(brought[0]);
+        report =
+            static_cast<flexnpu_report_page*>(mmap(nullptr, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+        *slot = hello.slot;
+        ++returned_;
+    } else {
+        report = make_page<flexnpu_report_page>(&fd);
+        set_head(report, terms_.page_version);
+    }
+    reports_.push_back(report);
+    return fd;
+}
+
+void Daemon::welcome(int connection) {
+    flexnpu_hello hello{};
+    std::vector<int> brought;
+    if (!hear_hello(connection, &hello, &brought)) return;
+    if (!terms_.nonsense.empty()) {
+        send(connection, terms_.nonsense.data(), terms_.nonsense.size(), MSG_NOSIGNAL);
+        return;
+    }
+    flexnpu_welcome answer{};
+    const int report_fd = report_for(hello, brought, &answer.slot);
+    answer.slot = terms_.slot.value_or(answer.slot);
+    answer.magic = FLEXNPU_PAGE_MAGIC;
+    answer.version = terms_.welcome_version;
+    answer.size = sizeof answer;
+    answer.status = terms_.status;
+    terms_.message.copy(answer.message, sizeof answer.message - 1);
+    int ledger_fd = dup(brought.size() == 2 ? brought[1] : ledger_fd_);
+    if (terms_.another_ledger) {
+        close(ledger_fd);
+        set_head(make_page<flexnpu_ledger_page>(&ledger_fd), terms_.page_version);
+    }
+    const bool with_pages = terms_.status == FLEXNPU_OK && terms_.pages;
+    send_welcome(connection, answer,
+                 with_pages ? std::vector<int>{control_fd_, report_fd, ledger_fd} : std::vector<int>{});
     close(report_fd);
+    close(ledger_fd);
+    for (const int fd : brought) close(fd);
 }
 
 bool eventually(const std::function<bool()>& holds, double seconds) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,12 +23,25 @@ struct Terms {
     uint64_t memory_bytes = 1 << 20;
     uint64_t turn = FLEXNPU_TURN_FREE;
     uint64_t in_flight_ns = 0;
+    std::optional<uint32_t> slot;          // instead of the right one
+    std::optional<uint32_t> device_count;  // in the control page, instead of the right one
+    std::string nonsense;                  // instead of the welcome
+    bool pages = true;                     // in the welcome
+    bool another_ledger = false;           // in the welcome, instead of the vNPU's
+    bool empty_control = false;            // a control page without a byte
 };
 
 class Daemon {
   public:
     explicit Daemon(Terms terms = {});  // listens, and sets FLEXNPU_SOCKET and FLEXNPU_VNPU
     ~Daemon();
+
+    // As a killed daemon goes, and as the next one starts: with a control page of its own and no memory of its
+    // tenants, but for what they bring back.
+    void die();
+    void come_back(Terms terms);
+    // Tenants that have come back to the daemon that runs now.
+    size_t returned();
 
     void publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t ordinal = 0);
     // Opens, closes or passes on a turn, as the arbiter does.
@@ -43,8 +57,11 @@ class Daemon {
     bool applied_within(uint32_t grant, double seconds);
 
   private:
+    void make_control();
+    void listen_at_path();
     void serve();
     void welcome(int connection);
+    int report_for(const flexnpu_hello& hello, const std::vector<int>& brought, uint32_t* slot);
 
     Terms terms_;
     std::string directory_, path_;
@@ -56,6 +73,7 @@ class Daemon {
     std::mutex guard_;
     std::vector<flexnpu_report_page*> reports_;
     std::vector<int> connections_;
+    size_t returned_ = 0;
     std::thread server_;
 };
 

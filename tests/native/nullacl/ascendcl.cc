@@ -13,14 +13,6 @@ aclError aclrtGetDeviceCount(uint32_t* count) {
     *count = kNullDevices;
     return ACL_SUCCESS;
 }
-aclError aclrtSetDevice(int32_t deviceId) {
-    null_record()->device = deviceId;
-    return aclrtSetCurrentContext(null_record());
-}
-aclError aclrtGetDevice(int32_t* deviceId) {
-    *deviceId = null_record()->device;
-    return ACL_SUCCESS;
-}
 aclError aclrtGetDeviceInfo(uint32_t, aclrtDevAttr attr, int64_t* value) {
     *value = attr == ACL_DEV_ATTR_VECTOR_CORE_NUM ? kNullVector : attr == ACL_DEV_ATTR_WARP_SIZE ? 32 : kNullCube;
     return ACL_SUCCESS;
@@ -48,12 +40,9 @@ aclError aclrtMalloc(void** devPtr, size_t size, aclrtMemMallocPolicy policy) {
 aclError aclrtMallocWithCfg(void** devPtr, size_t size, aclrtMemMallocPolicy policy, aclrtMallocConfig*) {
     return aclrtMallocImpl(devPtr, size, policy);
 }
-aclError aclrtFree(void* devPtr) { return aclrtFreeImpl(devPtr); }
-aclError aclrtMallocPhysical(aclrtDrvMemHandle* handle, size_t size, const aclrtPhysicalMemProp* prop, uint64_t) {
-    null_record()->device = static_cast<int32_t>(prop->location.id);
-    return aclrtMallocImpl(handle, size, ACL_MEM_MALLOC_HUGE_FIRST);
+aclError aclrtFree(void* devPtr) {
+    return null_places()->refuse_frees ? ACL_ERROR_RT_PARAM_INVALID : aclrtFreeImpl(devPtr);
 }
-aclError aclrtFreePhysical(aclrtDrvMemHandle handle) { return aclrtFree(handle); }
 aclError aclrtGetMemInfo(aclrtMemAttr, size_t* free, size_t* total) {
     *free = *total = kNullMemory;
     return ACL_SUCCESS;

@@ -9,6 +9,7 @@
 
 #include "flexnpu_abi/acl_rt.h"
 #include "flexnpu_abi/aclnn.h"
+#include "flexnpu_abi/hccl.h"
 #include "flexnpu_abi/rt.h"
 
 constexpr uint32_t kNullCube = 24;
@@ -38,6 +39,14 @@ struct NullRecord {
     uint64_t busy_ns;      // sum of what launches took
 };
 
+struct NullPlaces {
+    bool refuse_frees;         // set by a test: the device takes nothing back
+    uint64_t pool_reserve;     // set by a test: what a pool says it keeps
+    uint32_t batch_places[2];  // devices that the last batch of copies named first: destination, source
+    int32_t ranks[16];         // devices of the last communicator over several
+    uint32_t peer;             // last peer that was asked about
+};
+
 extern "C" {
 ACL_API NullRecord* null_record();
 // A launch of `function` takes so long from now on (0: no time, as every function at first).
@@ -45,6 +54,7 @@ ACL_API void null_take(const void* function, int64_t ns);
 // When the newest launch ends, and now, both CLOCK_MONOTONIC.
 ACL_API int64_t null_end_ns();
 ACL_API int64_t null_now_ns();
+ACL_API NullPlaces* null_places();
 ACL_API aclError aclrtLaunchKernelWithHostArgsImpl(aclrtFuncHandle, uint32_t, aclrtStream, aclrtLaunchKernelCfg*, void*,
                                                    size_t, aclrtPlaceHolderInfo*, size_t);
 ACL_API aclError aclrtMallocImpl(void** devPtr, size_t size, aclrtMemMallocPolicy policy);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contexts, streams, events and graphs over the time line.
+// Streams, events and graphs over the time line.
 #include <time.h>
 
 #include <atomic>
@@ -13,13 +13,12 @@ struct NullEvent {
     std::atomic<int64_t> end_ns{-1};
 };
 
-thread_local void* context = nullptr;
-
 void misuse() { __atomic_add_fetch(&null_record()->misused, 1, __ATOMIC_RELAXED); }
 
 // What every call about an event or a stream needs.
 bool usable(void* stream) {
-    if (context != nullptr && !null_stream(stream)->destroyed) return true;
+    aclrtContext context = nullptr;
+    if (aclrtGetCurrentContext(&context) == ACL_SUCCESS && !null_stream(stream)->destroyed) return true;
     misuse();
     return false;
 }
@@ -34,18 +33,6 @@ void sleep_until(int64_t end_ns) {
 
 extern "C" {
 
-aclError aclrtSetCurrentContext(aclrtContext given) {
-    context = given;
-    return ACL_SUCCESS;
-}
-aclError aclrtGetCurrentContext(aclrtContext* current) {
-    *current = context;
-    return context != nullptr ? ACL_SUCCESS : ACL_ERROR_RT_CONTEXT_NULL;
-}
-aclError aclrtResetDevice(int32_t) {
-    context = nullptr;
-    return ACL_SUCCESS;
-}
 aclError aclrtSynchronizeDevice() {
     if (!usable(nullptr)) return ACL_ERROR_RT_CONTEXT_NULL;
     sleep_until(null_end_ns());
