@@ -79,7 +79,8 @@ double slice(const Views& views, size_t at, bool nominal) {
 }
 
 double deadline(const Views& views, size_t at, int64_t now_ns) {
-    const double request = std::max(slice(views, at, false), static_cast<double>(views[at].longest_ns));
+    // Not the whole of its longest: not every slice is that long, and it should not fall behind for it.
+    const double request = std::max(slice(views, at, false), static_cast<double>(views[at].longest_ns) / 2);
     return virtual_now(views[at], now_ns) + request / part(views[at]);
 }
 
