@@ -42,6 +42,7 @@ struct VNpuView {
     uint32_t applied = 0;       // lowest number over the live tenants; meaningless without one
     int64_t changed_ns = 0;     // when `desired` or `granted` last changed
     bool idle = false;          // launches nothing, and will ring before it does again
+    bool launching = false;     // has launched since it was last idle: it can use what others lend
 };
 
 struct Snapshot {

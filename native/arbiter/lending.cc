@@ -29,6 +29,7 @@ void wake(VNpu& vnpu, int64_t now_ns) {
 
 void rest(VNpu& vnpu, Turns& turns, int64_t now_ns) {
     vnpu.view.idle = true;
+    vnpu.view.launching = false;
     vnpu.idle_from_ns = now_ns;
     vnpu.rings = rings_of(vnpu);
     if (!by_turns(vnpu)) write_turn(vnpu, flexnpu_pack_turn(turns.next_number(), FLEXNPU_TURN_OPEN | FLEXNPU_TURN_RING));
@@ -52,6 +53,7 @@ int64_t Lending::step(const std::vector<VNpu*>& vnpus, Turns& turns, int64_t now
         const bool stirred = stirs(*vnpu);
         if (vnpu->patience_ns == 0) vnpu->patience_ns = kPatienceNs;
         if (vnpu->view.idle && (stirred || !anyone)) wake(*vnpu, now_ns);
+        vnpu->view.launching = vnpu->view.launching || stirred;
         if (stirred || (fresh && !vnpu->view.idle)) vnpu->launched_ns = now_ns;
         watched = watched || (could_borrow(*vnpu) && !vnpu->view.idle);
     }

@@ -39,6 +39,7 @@ VNpuView sharing(VNpuView vnpu) {
 
 VNpuView bursting(VNpuView vnpu, uint32_t burst) {
     vnpu.desired.burst = burst;
+    vnpu.launching = true;
     return vnpu;
 }
 
@@ -179,6 +180,9 @@ TEST(Decide, cores_that_are_promised_to_nobody_are_lent_too_but_not_to_who_sleep
     EXPECT_EQ(decide({kDevice, {bursting(settled(6), 12), settled(6)}}, 0).steps.at(0).grant.lent, both(6));
     EXPECT_TRUE(decide({kDevice, {idle(bursting(settled(6), 12)), settled(6)}}, 0).steps.empty());
     EXPECT_TRUE(decide({kDevice, {bursting(settled(6, 0), 12), settled(6)}}, 0).steps.empty());
+    VNpuView silent = bursting(settled(6), 12);
+    silent.launching = false;
+    EXPECT_TRUE(decide({kDevice, {silent, settled(6)}}, 0).steps.empty());
 }
 
 TEST(Decide, what_is_lent_goes_back_at_once_when_its_owner_wakes_or_is_to_change) {
@@ -298,6 +302,7 @@ TEST_P(RandomWalk, the_device_is_never_exceeded_and_what_is_desired_is_reached) 
                 break;
             case 2:
                 vnpu.idle = !vnpu.idle;
+                vnpu.launching = !vnpu.idle && below(2) == 0;
                 woken_ = woken_ || !vnpu.idle;
                 break;
             default:
