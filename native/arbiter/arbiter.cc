@@ -40,8 +40,7 @@ uint64_t digest(const VNpu& vnpu, const Tenant& tenant) {
 // Whether something depends on what this tenant will say.
 bool matters(const VNpu& vnpu, const Tenant& tenant) {
     if (!tenant.page) return false;
-    return vnpu.view.granted.time_shared || vnpu.view.idle ||
-           believed_grant(vnpu, tenant) < vnpu.view.granted.number;
+    return vnpu.view.granted.time_shared || vnpu.view.idle || believed_grant(vnpu, tenant) < vnpu.view.granted.number;
 }
 
 }  // namespace
@@ -75,8 +74,8 @@ void Arbiter::add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal
 }
 
 std::vector<TenantId> Arbiter::restore(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal,
-                                       const Quota& quota,
-                                       const std::vector<std::pair<uint32_t, uint32_t>>& older, uint32_t absent) {
+                                       const Quota& quota, const std::vector<std::pair<uint32_t, uint32_t>>& older,
+                                       uint32_t absent) {
     std::vector<TenantId> tenants;
     {
         std::lock_guard lock(mutex_);

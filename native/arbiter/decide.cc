@@ -86,7 +86,8 @@ void join(Borrower& borrower, const VNpuView& vnpu, size_t at) {
     borrower.vnpus.push_back(at);
     borrower.own = most(borrower.own, vnpu.desired.own);
     borrower.awake = borrower.awake || !lends(vnpu);
-    if (vnpu.launching && !vnpu.idle && vnpu.live_tenants > 0) borrower.burst = std::max(borrower.burst, vnpu.desired.burst);
+    if (vnpu.launching && !vnpu.idle && vnpu.live_tenants > 0)
+        borrower.burst = std::max(borrower.burst, vnpu.desired.burst);
 }
 
 // The time-shared ones count as one.

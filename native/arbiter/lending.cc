@@ -32,7 +32,8 @@ void rest(VNpu& vnpu, Turns& turns, int64_t now_ns) {
     vnpu.view.launching = false;
     vnpu.idle_from_ns = now_ns;
     vnpu.rings = rings_of(vnpu);
-    if (!by_turns(vnpu)) write_turn(vnpu, flexnpu_pack_turn(turns.next_number(), FLEXNPU_TURN_OPEN | FLEXNPU_TURN_RING));
+    if (!by_turns(vnpu))
+        write_turn(vnpu, flexnpu_pack_turn(turns.next_number(), FLEXNPU_TURN_OPEN | FLEXNPU_TURN_RING));
 }
 
 // Reads the reports; whether it has done anything since the last look.

@@ -56,9 +56,9 @@ bool has_demand(const TurnView& view);
 bool is_contended(const std::vector<TurnView>& views, size_t holder);
 
 // At most one turn is open. The highest priority with demand goes first, at once: the turn of a lower one is closed and
-// not waited for. Among equals a turn begins when the one before is over, and goes to the vNPU that has had no more than
-// its part and whose next slice is due first (earliest eligible virtual deadline). A long operator so delays the others
-// by itself alone, and its vNPU then pauses until they have caught up.
+// not waited for. Among equals a turn begins when the one before is over, and goes to the vNPU that has had no more
+// than its part and whose next slice is due first (earliest eligible virtual deadline). A long operator so delays the
+// others by itself alone, and its vNPU then pauses until they have caught up.
 TurnPlan schedule(const std::vector<TurnView>& views, int64_t now_ns);
 
 // A slice of this vNPU among those that are in demand now, or, `nominal`, among all.

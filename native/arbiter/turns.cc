@@ -40,13 +40,13 @@ void look_at_process(const VNpu& vnpu, Tenant& tenant, int64_t now_ns) {
 }
 
 bool anyone_waits(const VNpu& vnpu) {
-    return std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(), [&](const auto& at) { return waits(vnpu, at.second); });
+    return std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(),
+                       [&](const auto& at) { return waits(vnpu, at.second); });
 }
 
 bool all_drained(const VNpu& vnpu) {
-    return std::all_of(vnpu.tenants.begin(), vnpu.tenants.end(), [&](const auto& at) {
-        return at.second.passed || has_drained(vnpu, at.second);
-    });
+    return std::all_of(vnpu.tenants.begin(), vnpu.tenants.end(),
+                       [&](const auto& at) { return at.second.passed || has_drained(vnpu, at.second); });
 }
 
 // An open turn that nobody uses any more: somebody did or could not, and nobody is about to.
@@ -128,8 +128,8 @@ bool Turns::settle(Pool& pool, int64_t now_ns) {
         if (view.turn != Turn::closing) continue;
         const bool tired = now_ns - view.closed_ns > vnpu.drain_patience_ns;
         if (!tired && !all_drained(vnpu)) continue;
-        pool.vnpus[i]->drain_patience_ns = tired ? std::max(vnpu.drain_patience_ns / 2, kLeastDrainPatienceNs)
-                                                 : kDrainPatienceNs;
+        pool.vnpus[i]->drain_patience_ns =
+            tired ? std::max(vnpu.drain_patience_ns / 2, kLeastDrainPatienceNs) : kDrainPatienceNs;
         end(pool, i, now_ns);
         ended = true;
     }

@@ -33,7 +33,7 @@ struct Quota {
 class Bell {
   public:
     void hear(uint32_t count, bool news, int64_t now_ns);  // it now reads `count`
-    void woke(int64_t now_ns);  // the kernel says that it woke us, whatever it reads
+    void woke(int64_t now_ns);                             // the kernel says that it woke us, whatever it reads
     uint32_t count() const { return count_; }
     // Not to be slept on before.
     int64_t muted_until_ns() const { return muted_until_ns_; }
@@ -72,7 +72,7 @@ struct VNpu {
     VNpuView view;
     uint32_t done_revision = 0;  // the newest that was applied
     int64_t applied_after_ns = 0;
-    int64_t wanted_ns = 0;  // since when the registry wants what it wants now
+    int64_t wanted_ns = 0;   // since when the registry wants what it wants now
     uint32_t published = 0;  // number of the grant
     uint64_t memory = 0;     // published with it
 
@@ -88,10 +88,10 @@ struct VNpu {
     uint64_t number = 0;  // of its newest turn
     uint64_t word = FLEXNPU_TURN_FREE;
     uint64_t in_flight_ns = 0;
-    bool asked = false;     // to give up a turn that it seems not to use
-    int64_t look_ns = 0;    // at what the holder does
+    bool asked = false;   // to give up a turn that it seems not to use
+    int64_t look_ns = 0;  // at what the holder does
     uint64_t seen_launches = 0;
-    uint64_t busy_ns = 0;   // as reported when the turn began
+    uint64_t busy_ns = 0;  // as reported when the turn began
     int64_t drain_patience_ns = 0;
 };
 

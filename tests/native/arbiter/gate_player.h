@@ -81,9 +81,7 @@ class GatePlayer {
         return at.tv_sec * 1'000'000'000 + at.tv_nsec;
     }
 
-    bool open() const {
-        return (turn() & FLEXNPU_TURN_OPEN) != 0 && flexnpu_turn_number(turn()) == entered_;
-    }
+    bool open() const { return (turn() & FLEXNPU_TURN_OPEN) != 0 && flexnpu_turn_number(turn()) == entered_; }
 
     void play(std::chrono::microseconds length) {
         while (!stopping_) {

@@ -193,7 +193,8 @@ TEST(Shares, of_ten_twenty_thirty_forty_and_of_a_quarter_are_kept) {
     const std::vector<int64_t> ops{200'000};
     expect_shares({{{sharing(1000), ops}, {sharing(2000), ops}, {sharing(3000), ops}, {sharing(4000), ops}}}, "10..40");
     expect_shares({{{sharing(2500), ops}, {sharing(7500), ops}}}, "25/75");
-    expect_shares({{{sharing(2500), {20 * kMs}}, {sharing(7500), {50'000}}}}, "25/75, the small one with long operators");
+    expect_shares({{{sharing(2500), {20 * kMs}}, {sharing(7500), {50'000}}}},
+                  "25/75, the small one with long operators");
     expect_shares({{{sharing(2500, 0, true), ops}, {sharing(7500, 0, true), ops}}}, "25/75, fixed");
 }
 
@@ -269,17 +270,20 @@ TEST(Gaps, stay_under_ten_milliseconds_beyond_the_running_operator) {
             }
             SerialDevice device(mix.loads);
             device.run(5 * kSecond);
-            EXPECT_LT(longest_gap(device, 0), 10 * kMs + other) << tenants << " tenants, one with operators of " << other;
+            EXPECT_LT(longest_gap(device, 0), 10 * kMs + other)
+                << tenants << " tenants, one with operators of " << other;
         }
     }
-    SerialDevice device({{sharing(1000), {50'000}}, {sharing(2000), {50'000}}, {sharing(3000), {50'000}}, {sharing(4000), {50'000}}});
+    SerialDevice device(
+        {{sharing(1000), {50'000}}, {sharing(2000), {50'000}}, {sharing(3000), {50'000}}, {sharing(4000), {50'000}}});
     device.run(5 * kSecond);
     for (size_t i = 0; i < 4; ++i) EXPECT_LT(longest_gap(device, i), 10 * kMs) << i;
 }
 
 TEST(Priority, a_critical_tenant_waits_for_what_is_in_flight_and_to_be_woken) {
     for (const int64_t op : {50'000l, 1 * kMs, 20 * kMs}) {
-        SerialDevice device({{sharing(5000), {op}}, {sharing(4000), {op}}, {sharing(1000, 1), {200'000}, 200'000, 7 * kMs}});
+        SerialDevice device(
+            {{sharing(5000), {op}}, {sharing(4000), {op}}, {sharing(1000, 1), {200'000}, 200'000, 7 * kMs}});
         device.run(10 * kSecond);
         ASSERT_GT(device.waits(2).size(), 100u);
         const int64_t most = *std::max_element(device.waits(2).begin(), device.waits(2).end());

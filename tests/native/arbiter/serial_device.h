@@ -74,7 +74,7 @@ class SerialDevice {
         int64_t in_flight_ns;
         size_t in_flight;
         bool entered;
-        uint64_t turn;   // counts its own turns
+        uint64_t turn;     // counts its own turns
         uint64_t busy_ns;  // in this turn
         int64_t wished_ns;
     };
@@ -176,7 +176,10 @@ class SerialDevice {
         for (TurnPlan plan = schedule(views_, now_);; plan = schedule(views_, now_)) {
             if (plan.empty()) {
                 const uint64_t look = ++look_;
-                if (plan.look_again_ns > 0) at(now_ + plan.look_again_ns, [this, look] { if (look == look_) react(); });
+                if (plan.look_again_ns > 0)
+                    at(now_ + plan.look_again_ns, [this, look] {
+                        if (look == look_) react();
+                    });
                 return;
             }
             for (const size_t i : plan.close) close(i);
