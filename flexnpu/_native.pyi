@@ -132,8 +132,8 @@ class Quota:
 class VNpuState:
     """Where a vNPU stands on one device: cores between wanted, granted and applied, and its use of time.
 
-    granted_cores and granted_vector_cores include lent_cores. share is in 1/10,000, 0 for not time-shared; used_ns is the
-    device time charged. A revision is applied when every live tenant has applied a grant that fulfils it.
+    granted_cores and granted_vector_cores include lent_cores. share is in 1/10,000, 0 for not time-shared; used_ns is
+    the device time charged. A revision is applied when every live tenant has applied a grant that fulfils it.
     """
 
     @property
