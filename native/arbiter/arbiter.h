@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One device's arbiter: keeps what vNPUs want, what they were granted and what their tenants still use, runs decide()
-// and writes the control pages. A call steps at once in the caller's thread; the arbiter's own thread only watches for
-// tenants that have yet to apply, and sleeps without a timeout when there are none.
+// and schedule() and writes the control pages. A call steps at once in the caller's thread; the arbiter's own thread
+// sleeps on the bells of the tenants that matter, and without a timeout when nothing is pending.
 // Lock order: mutex_ is the only lock.
 #pragma once
 
@@ -13,28 +13,14 @@
 #include <mutex>
 #include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
-#include "arbiter/decide.h"
-#include "arbiter/futex.h"
-#include "arbiter/pages.h"
+#include "arbiter/lending.h"
+#include "arbiter/turns.h"
+#include "arbiter/vnpu.h"
 
 namespace flexnpu {
-
-using VNpuId = uint64_t;
-using TenantId = uint64_t;
-
-// What the registry says of a vNPU on this device.
-struct Quota {
-    uint32_t revision = 0;
-    uint32_t cores = 0;         // cube cores, guaranteed
-    uint32_t burst_cores = 0;   // cube cores that idle ones of others may bring it to
-    uint32_t vector_cores = 0;  // 0: they follow the cube cores in proportion
-    uint64_t memory_bytes = 0;
-    uint32_t share = 0;     // of the device's time, in 1/10,000; 0: not time-shared
-    bool fixed = false;     // never more than the share, even alone
-    uint32_t priority = 0;  // higher goes first
-};
 
 struct Change {
     VNpuId vnpu;
@@ -42,11 +28,20 @@ struct Change {
 };
 
 struct VNpuState {
-    Grant desired, granted;
+    uint32_t desired_revision = 0, desired_cores = 0;
+    // The newest revision that is granted, and that is applied by every live tenant too.
+    uint32_t granted_revision = 0, applied_revision = 0;
+    uint32_t grant_number = 0;
+    uint32_t granted_cores = 0, granted_vector_cores = 0;  // lent ones included
+    uint32_t lent_cores = 0;
     uint32_t held_cores = 0;
     uint32_t live_tenants = 0;
-    uint32_t applied_revision = 0;  // newest revision that is granted and applied by every live tenant
-    int64_t applied_after_ns = 0;   // from the change to the moment the arbiter saw it applied
+    int64_t applied_after_ns = 0;  // from the change to the moment the arbiter saw it applied
+    uint32_t share = 0;            // of time, in 1/10,000; 0: not time-shared
+    uint64_t turns = 0;
+    uint64_t used_ns = 0;  // device time charged
+    bool demand = false;
+    bool holds_turn = false;
 };
 
 class Arbiter {
@@ -60,10 +55,10 @@ class Arbiter {
     // Throws std::invalid_argument for a known id.
     // `ordinal`: of this device within the vNPU.
     void add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota);
-    // The same for a vNPU of an earlier daemon: `older` are grants that its tenants may still use, `absent` the number
-    // of those tenants. They have applied nothing until they come back; returns their ids.
+    // The same for a vNPU of an earlier daemon: `older` are grants (revision, cores) that its tenants may still use,
+    // `absent` the number of those tenants. They have applied nothing until they come back; returns their ids.
     std::vector<TenantId> restore(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota,
-                                  std::vector<Grant> older, uint32_t absent);
+                                  const std::vector<std::pair<uint32_t, uint32_t>>& older, uint32_t absent);
     // All changes are wanted at once, so that no growth runs ahead of the shrink it needs.
     void change(std::span<const Change> changes);
     // What its live tenants still use stays held until they are gone.
@@ -71,6 +66,8 @@ class Arbiter {
     // `fresh`: the process cannot have work older than the grant it now finds. Not so one that comes back.
     TenantId attach(VNpuId id, std::shared_ptr<ReportPage> page, uint32_t pid, bool fresh);
     void detach(VNpuId id, TenantId tenant);
+    // The newest revision that this tenant has applied.
+    uint32_t applied_revision(VNpuId id, TenantId tenant) const;
 
     VNpuState state(VNpuId id) const;
     uint32_t held_cores() const;  // over the device
@@ -78,36 +75,37 @@ class Arbiter {
     int event_fd() const { return event_fd_; }
 
   private:
-    struct Tenant {
-        std::shared_ptr<ReportPage> page;  // null while absent
-        uint32_t pid;
-        uint32_t base_revision;
-    };
-    struct VNpu {
-        std::shared_ptr<ControlPage> page;
-        uint32_t ordinal;
-        VNpuView view;
-        Quota quota;
-        std::map<TenantId, Tenant> tenants;
-        Grant done;  // the newest grant that was applied
-        int64_t applied_after_ns;
-        bool leaving;
+    struct Heard {
+        VNpuId vnpu;
+        TenantId tenant;
     };
 
     void run();
-    // With mutex_ held: read reports, decide, publish; the time until the next look, 0 for never.
-    int64_t step();
+    // With mutex_ held: read reports, decide, publish, pass turns; the time until the next look, 0 for never.
+    int64_t step(int64_t now_ns);
     bool refresh(VNpu& vnpu, int64_t now_ns);
-    bool carry_out(const Plan& plan, const std::vector<VNpu*>& order);
+    bool carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64_t now_ns);
+    void take_turns(VNpu& vnpu, bool turns);
+    std::vector<VNpu*> present();
+    Wanted wanted(const Quota& quota) const;
+    // Before a step: the bells, so that whoever rings after it is not slept over. After it: whom to sleep on.
+    void hear(int64_t now_ns);
+    int64_t listen(std::vector<FutexWord>& words, int64_t now_ns);
+    void note_woken(int index, int64_t now_ns);
     void step_and_wake();
     VNpu& find(VNpuId id);
     const VNpu& find(VNpuId id) const;
 
-    const uint32_t device_cores_, vector_cores_;
+    const Cores device_;
     int event_fd_ = -1;
     mutable std::mutex mutex_;
     std::map<VNpuId, VNpu> vnpus_;
     TenantId next_tenant_ = 1;
+    Lending lending_;
+    Turns turns_;
+    // Of the thread: whom it sleeps on, in the order of the words, and what keeps these mapped.
+    std::vector<Heard> heard_;
+    std::vector<std::shared_ptr<ReportPage>> kept_;
     std::atomic<bool> stopping_ = false;
     std::atomic<uint32_t> wake_ = 0;
     std::thread thread_;

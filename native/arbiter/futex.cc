@@ -15,7 +15,6 @@ namespace flexnpu {
 namespace {
 
 constexpr long kFutexWaitvCall = 449;  // the same number on every architecture
-constexpr size_t kMostWords = 128;     // FUTEX_WAITV_MAX
 
 // As linux/futex.h has it since 5.16; older system headers lack it.
 struct Waiter {
@@ -25,6 +24,7 @@ struct Waiter {
     uint32_t reserved;
 };
 constexpr uint32_t kFutex32 = 2;
+constexpr int64_t kPollNs = 10'000'000;
 
 timespec spec(int64_t ns) { return {.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000}; }
 
@@ -43,18 +43,21 @@ void wait_one(const FutexWord& word, int64_t timeout_ns) {
 
 void futex_wake_shared(const uint32_t* word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
 
-void futex_wait_any(std::span<const FutexWord> words, int64_t timeout_ns) {
-    if (words.empty()) return;
-    if (words.size() == 1) return wait_one(words.front(), timeout_ns);
-    std::array<Waiter, kMostWords> waiters{};
-    const size_t count = std::min(words.size(), kMostWords);
+int futex_wait_any(std::span<const FutexWord> words, int64_t timeout_ns) {
+    if (words.size() <= 1) {
+        if (!words.empty()) wait_one(words.front(), timeout_ns);
+        return -1;
+    }
+    std::array<Waiter, kMostFutexWords> waiters{};
+    const size_t count = std::min(words.size(), kMostFutexWords);
     for (size_t i = 0; i < count; ++i) {
         waiters[i] = {words[i].expected, reinterpret_cast<uintptr_t>(words[i].word), kFutex32, 0};
     }
     const timespec until = deadline(timeout_ns);
     const timespec* limit = timeout_ns > 0 ? &until : nullptr;
     const long rc = syscall(kFutexWaitvCall, waiters.data(), count, 0, limit, CLOCK_MONOTONIC);
-    if (rc < 0 && errno == ENOSYS) wait_one(words.front(), timeout_ns);
+    if (rc < 0 && errno == ENOSYS) wait_one(words.front(), timeout_ns > 0 ? timeout_ns : kPollNs);
+    return static_cast<int>(rc);
 }
 
 }  // namespace flexnpu

@@ -113,6 +113,16 @@ void ControlPage::publish(uint32_t ordinal, uint32_t grant, uint32_t cube, uint3
     futex_wake_shared(&page()->bell);
 }
 
+void ControlPage::set_turn(uint32_t ordinal, uint64_t turn) {
+    uint64_t& word = page()->devices[ordinal].turn;
+    std::atomic_ref(word).store(turn, std::memory_order_seq_cst);
+    futex_wake_shared(reinterpret_cast<const uint32_t*>(&word));  // its low half: little endian
+}
+
+void ControlPage::set_in_flight(uint32_t ordinal, uint64_t ns) {
+    std::atomic_ref(page()->devices[ordinal].in_flight_ns).store(ns, std::memory_order_relaxed);
+}
+
 ReportPage::ReportPage(uint32_t pid) : SharedPage("flexnpu-report", sizeof(flexnpu_report_page)) {
     set_head(page());
     page()->pid = pid;
@@ -146,6 +156,26 @@ DeviceReport ReportPage::read(uint32_t ordinal) const {
 uint32_t ReportPage::applied_grant(uint32_t ordinal) const {
     return load_grant(page()->devices[ordinal].applied_grant);
 }
+
+uint64_t ReportPage::turn_entered(uint32_t ordinal) const {
+    return std::atomic_ref(page()->devices[ordinal].turn_entered).load(std::memory_order_seq_cst);
+}
+
+uint64_t ReportPage::turn_drained(uint32_t ordinal) const {
+    return std::atomic_ref(page()->devices[ordinal].turn_drained).load(std::memory_order_seq_cst);
+}
+
+uint32_t ReportPage::waiting(uint32_t ordinal) const {
+    return std::atomic_ref(page()->devices[ordinal].waiting).load(std::memory_order_seq_cst);
+}
+
+uint64_t ReportPage::launches(uint32_t ordinal) const {
+    uint64_t sum = 0;
+    for (uint64_t& each : page()->devices[ordinal].launches) sum += load(each);
+    return sum;
+}
+
+uint64_t ReportPage::busy_ns(uint32_t ordinal) const { return load(page()->devices[ordinal].busy_ns); }
 
 const uint32_t* ReportPage::bell(uint32_t ordinal) const { return &page()->devices[ordinal].bell; }
 

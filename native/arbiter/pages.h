@@ -43,6 +43,9 @@ class ControlPage : public SharedPage {
     ControlPage(std::string_view vnpu, const std::vector<uint32_t>& devices);
     // Of the ordinal's section: release store of the memory limit and the quota word, then the bell. Any thread.
     void publish(uint32_t ordinal, uint32_t grant, uint32_t cube, uint32_t vector, uint64_t memory_bytes);
+    // Sequentially consistent, before any later look at a report; then everybody who waits for the word is woken.
+    void set_turn(uint32_t ordinal, uint64_t turn);
+    void set_in_flight(uint32_t ordinal, uint64_t ns);
     uint32_t device_count() const { return page()->device_count; }
 
   private:
@@ -67,6 +70,12 @@ class ReportPage : public SharedPage {
     ReportSnapshot read() const;
     DeviceReport read(uint32_t ordinal) const;
     uint32_t applied_grant(uint32_t ordinal) const;
+    // Sequentially consistent: as the gate writes them.
+    uint64_t turn_entered(uint32_t ordinal) const;
+    uint64_t turn_drained(uint32_t ordinal) const;
+    uint32_t waiting(uint32_t ordinal) const;
+    uint64_t launches(uint32_t ordinal) const;  // of every kind together
+    uint64_t busy_ns(uint32_t ordinal) const;
     // The word that the tenant raises and wakes when it has news.
     const uint32_t* bell(uint32_t ordinal) const;
     uint32_t bell_count(uint32_t ordinal) const;

@@ -25,8 +25,6 @@ using namespace nb::literals;
 namespace flexnpu {
 namespace {
 
-using PyGrant = std::pair<uint32_t, uint32_t>;  // revision, cores
-
 struct Hello {
     uint32_t status;  // FLEXNPU_OK, FLEXNPU_BAD_HELLO or FLEXNPU_BAD_VERSION
     uint32_t version;
@@ -128,13 +126,6 @@ void bind_handshake(nb::module_& m) {
     m.def("pack_welcome", &pack_welcome, "status"_a, "message"_a = "", "slot"_a = FLEXNPU_NO_SLOT);
 }
 
-std::vector<TenantId> restore(Arbiter& arbiter, VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal,
-                              const Quota& quota, const std::vector<PyGrant>& older, uint32_t absent) {
-    std::vector<Grant> grants;
-    for (const auto& [revision, cores] : older) grants.push_back({revision, cores});
-    return arbiter.restore(id, std::move(page), ordinal, quota, std::move(grants), absent);
-}
-
 void change(Arbiter& arbiter, const std::vector<std::pair<VNpuId, Quota>>& changes) {
     std::vector<Change> wanted;
     for (const auto& [vnpu, quota] : changes) wanted.push_back({vnpu, quota});
@@ -154,24 +145,33 @@ void bind_arbiter(nb::module_& m) {
         .def_ro("revision", &Quota::revision)
         .def_ro("cores", &Quota::cores);
     nb::class_<VNpuState>(m, "VNpuState")
-        .def_prop_ro("desired_revision", [](const VNpuState& s) { return s.desired.revision; })
-        .def_prop_ro("desired_cores", [](const VNpuState& s) { return s.desired.cores; })
-        .def_prop_ro("granted_revision", [](const VNpuState& s) { return s.granted.revision; })
-        .def_prop_ro("granted_cores", [](const VNpuState& s) { return s.granted.cores; })
+        .def_ro("desired_revision", &VNpuState::desired_revision)
+        .def_ro("desired_cores", &VNpuState::desired_cores)
+        .def_ro("granted_revision", &VNpuState::granted_revision)
+        .def_ro("granted_cores", &VNpuState::granted_cores)
+        .def_ro("granted_vector_cores", &VNpuState::granted_vector_cores)
+        .def_ro("lent_cores", &VNpuState::lent_cores)
         .def_ro("held_cores", &VNpuState::held_cores)
         .def_ro("live_tenants", &VNpuState::live_tenants)
         .def_ro("applied_revision", &VNpuState::applied_revision)
-        .def_ro("applied_after_ns", &VNpuState::applied_after_ns);
+        .def_ro("applied_after_ns", &VNpuState::applied_after_ns)
+        .def_ro("grant_number", &VNpuState::grant_number)
+        .def_ro("share", &VNpuState::share)
+        .def_ro("turns", &VNpuState::turns)
+        .def_ro("used_ns", &VNpuState::used_ns)
+        .def_ro("demand", &VNpuState::demand)
+        .def_ro("holds_turn", &VNpuState::holds_turn);
     nb::class_<Arbiter>(m, "Arbiter")
         .def(nb::init<uint32_t, uint32_t>(), "device_cores"_a, "vector_cores"_a)
         .def_prop_ro("event_fd", &Arbiter::event_fd)
         .def_prop_ro("held_cores", &Arbiter::held_cores)
         .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a)
-        .def("restore", &restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a)
+        .def("restore", &Arbiter::restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a)
         .def("change", &change, "changes"_a)
         .def("remove", &Arbiter::remove, "vnpu"_a)
         .def("attach", &Arbiter::attach, "vnpu"_a, "page"_a, "pid"_a, "fresh"_a)
         .def("detach", &Arbiter::detach, "vnpu"_a, "tenant"_a)
+        .def("applied_revision", &Arbiter::applied_revision, "vnpu"_a, "tenant"_a)
         .def("state", &Arbiter::state, "vnpu"_a);
 }
 

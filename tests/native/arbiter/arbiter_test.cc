@@ -58,7 +58,7 @@ class ArbiterTest : public testing::Test {
         return page;
     }
     void want(std::initializer_list<Change> changes) { arbiter_.change({changes.begin(), changes.size()}); }
-    uint32_t granted(VNpuId id) { return arbiter_.state(id).granted.cores; }
+    uint32_t granted(VNpuId id) { return arbiter_.state(id).granted_cores; }
 };
 
 TEST_F(ArbiterTest, a_new_vnpu_on_a_free_device_is_granted_at_once) {
@@ -131,7 +131,7 @@ TEST_F(ArbiterTest, tenants_of_an_earlier_daemon_keep_what_they_had_until_they_c
     arbiter_.attach(1, back.page, 1, false);
     arbiter_.detach(1, absent.at(0));
     EXPECT_EQ(granted(2), 0u);
-    back.apply(5);
+    back.apply(arbiter_.state(1).grant_number);
     EXPECT_TRUE(comes_true([&] { return granted(2) == 18; }));
 }
 
@@ -157,8 +157,8 @@ TEST_F(ArbiterTest, two_threads_of_changes_end_in_what_was_wanted_last) {
     arbiter_.attach(2, two.page, 1, true);
     std::thread acknowledge([&] {
         while (!stop) {
-            one.apply(arbiter_.state(1).granted.revision);
-            two.apply(arbiter_.state(2).granted.revision);
+            one.apply(arbiter_.state(1).grant_number);
+            two.apply(arbiter_.state(2).grant_number);
         }
     });
     for (uint32_t revision = 2; revision < 300; ++revision) {

@@ -10,16 +10,41 @@
 namespace flexnpu {
 namespace {
 
-VNpuView settled(uint32_t cores, uint32_t live = 1, uint32_t revision = 1) {
-    return {.desired = {revision, cores},
-            .granted = {revision, cores},
-            .older = {},
-            .live_tenants = live,
-            .applied_revision = revision};
+constexpr Cores kDevice{24, 48};
+
+Cores both(uint32_t cubes) { return {cubes, 2 * cubes}; }
+
+Grant grant(uint32_t number, uint32_t cubes, bool time_shared = false) {
+    return {number, number, both(cubes), {}, time_shared};
+}
+
+VNpuView settled(uint32_t cores, uint32_t live = 1, uint32_t number = 1) {
+    VNpuView vnpu;
+    vnpu.desired = {number, both(cores), cores, false};
+    vnpu.granted = grant(number, cores);
+    vnpu.live_tenants = live;
+    vnpu.applied = number;
+    return vnpu;
 }
 
 VNpuView wanting(VNpuView vnpu, uint32_t cores) {
-    vnpu.desired = {vnpu.granted.revision + 1, cores};
+    vnpu.desired = {vnpu.granted.revision + 1, both(cores), cores, vnpu.desired.time_shared};
+    return vnpu;
+}
+
+VNpuView sharing(VNpuView vnpu) {
+    vnpu.desired.time_shared = vnpu.granted.time_shared = true;
+    return vnpu;
+}
+
+VNpuView bursting(VNpuView vnpu, uint32_t burst) {
+    vnpu.desired.burst = burst;
+    vnpu.launching = true;
+    return vnpu;
+}
+
+VNpuView idle(VNpuView vnpu) {
+    vnpu.idle = true;
     return vnpu;
 }
 
@@ -31,63 +56,170 @@ void take(Snapshot& snapshot, const Plan& plan) {
     }
 }
 
-uint64_t held(const Snapshot& snapshot) {
-    uint64_t sum = 0;
-    for (const VNpuView& vnpu : snapshot.vnpus) sum += held_cores(vnpu);
-    return sum;
+void acknowledge(Snapshot& snapshot) {
+    for (VNpuView& vnpu : snapshot.vnpus) vnpu.applied = vnpu.granted.number;
 }
 
+uint32_t held(const Snapshot& snapshot) { return held_cores(snapshot.vnpus).cube; }
+
 TEST(Decide, a_settled_device_needs_nothing_and_no_second_look) {
-    const Plan plan = decide({24, {settled(12), settled(12)}}, 0);
+    const Plan plan = decide({kDevice, {settled(12), settled(12)}}, 0);
     EXPECT_TRUE(plan.steps.empty());
     EXPECT_EQ(plan.look_again_ns, 0);
 }
 
 TEST(Decide, a_growth_waits_until_the_shrink_is_applied) {
-    Snapshot snapshot{24, {wanting(settled(12), 18), wanting(settled(12), 6)}};
+    Snapshot snapshot{kDevice, {wanting(settled(12), 18), wanting(settled(12), 6)}};
     const Plan shrink = decide(snapshot, 0);
-    ASSERT_EQ(shrink.steps, (std::vector<Plan::Step>{{1, {2, 6}}}));
+    ASSERT_EQ(shrink.steps, (std::vector<Plan::Step>{{1, grant(2, 6)}}));
     EXPECT_GT(shrink.look_again_ns, 0);
     take(snapshot, shrink);
     EXPECT_TRUE(decide(snapshot, 0).steps.empty());
 
-    snapshot.vnpus[1].applied_revision = 2;
+    snapshot.vnpus[1].applied = 2;
     const Plan growth = decide(snapshot, 0);
-    EXPECT_EQ(growth.steps, (std::vector<Plan::Step>{{0, {2, 18}}}));
+    EXPECT_EQ(growth.steps, (std::vector<Plan::Step>{{0, grant(2, 18)}}));
 }
 
 TEST(Decide, without_a_live_tenant_a_move_takes_one_step) {
-    const Plan plan = decide({24, {wanting(settled(12, 0), 18), wanting(settled(12, 0), 6)}}, 0);
+    const Plan plan = decide({kDevice, {wanting(settled(12, 0), 18), wanting(settled(12, 0), 6)}}, 0);
     EXPECT_EQ(plan.steps.size(), 2u);
     EXPECT_EQ(plan.look_again_ns, 0);
 }
 
 TEST(Decide, taking_back_a_shrink_that_was_not_applied_needs_no_room) {
-    Snapshot snapshot{24, {wanting(settled(18), 6), settled(6)}};
+    Snapshot snapshot{kDevice, {wanting(settled(18), 6), settled(6)}};
     take(snapshot, decide(snapshot, 0));
-    snapshot.vnpus[0].desired = {3, 18};
-    EXPECT_EQ(decide(snapshot, 0).steps, (std::vector<Plan::Step>{{0, {3, 18}}}));
+    snapshot.vnpus[0].desired = {3, both(18), 18, false};
+    EXPECT_EQ(decide(snapshot, 0).steps, (std::vector<Plan::Step>{{0, grant(3, 18)}}));
 }
 
 TEST(Decide, every_unapplied_older_grant_counts_not_only_the_last) {
     VNpuView vnpu = settled(20);
-    vnpu.older = {{1, 20}, {2, 10}};
-    vnpu.granted = vnpu.desired = {3, 4};
-    vnpu.applied_revision = 1;
-    EXPECT_EQ(held_cores(vnpu), 20u);
-    vnpu.applied_revision = 2;
-    EXPECT_EQ(held_cores(vnpu), 10u);
+    vnpu.older = {grant(1, 20), grant(2, 10)};
+    vnpu.granted = grant(3, 4);
+    vnpu.applied = 1;
+    EXPECT_EQ(held_cores(vnpu).cube, 20u);
+    vnpu.applied = 2;
+    EXPECT_EQ(held_cores(vnpu).cube, 10u);
     vnpu.live_tenants = 0;
-    EXPECT_EQ(held_cores(vnpu), 4u);
+    EXPECT_EQ(held_cores(vnpu).cube, 4u);
 }
 
 TEST(Decide, a_tenant_that_does_not_apply_is_looked_at_less_and_less_often) {
     VNpuView vnpu = settled(12);
-    vnpu.granted = vnpu.desired = {2, 6};
-    const int64_t soon = decide({24, {vnpu}}, 1'000'000).look_again_ns;
-    const int64_t late = decide({24, {vnpu}}, 60'000'000'000).look_again_ns;
+    vnpu.granted = grant(2, 6);
+    vnpu.desired = {2, both(6), 6, false};
+    const int64_t soon = decide({kDevice, {vnpu}}, 1'000'000).look_again_ns;
+    const int64_t late = decide({kDevice, {vnpu}}, 60'000'000'000).look_again_ns;
     EXPECT_LE(soon, 200'000);
     EXPECT_GT(late, soon);
+}
+
+TEST(Decide, a_revision_is_applied_when_a_grant_that_fulfils_it_is) {
+    Snapshot snapshot{kDevice, {wanting(settled(12), 6)}};
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted.revision, 2u);
+    EXPECT_EQ(applied_revision(snapshot.vnpus[0]), 1u);
+    acknowledge(snapshot);
+    EXPECT_EQ(applied_revision(snapshot.vnpus[0]), 2u);
+}
+
+TEST(Decide, cubes_and_vectors_change_hands_even_when_they_go_opposite_ways) {
+    Snapshot snapshot{kDevice, {settled(12), settled(12)}};
+    snapshot.vnpus[0].desired = {2, {6, 40}, 6, false};
+    snapshot.vnpus[1].desired = {2, {18, 8}, 18, false};
+    for (int round = 0; round < 2; ++round) {
+        take(snapshot, decide(snapshot, 0));
+        EXPECT_LE(held_cores(snapshot.vnpus).cube, 24u);
+        EXPECT_LE(held_cores(snapshot.vnpus).vector, 48u);
+        acknowledge(snapshot);
+    }
+    EXPECT_EQ(snapshot.vnpus[0].granted.own, (Cores{6, 40}));
+    EXPECT_EQ(snapshot.vnpus[1].granted.own, (Cores{18, 8}));
+}
+
+TEST(Decide, those_who_share_the_device_in_time_need_the_cores_of_their_largest) {
+    Snapshot snapshot{kDevice, {settled(12), sharing(settled(0)), sharing(settled(12))}};
+    snapshot.vnpus[1] = wanting(snapshot.vnpus[1], 12);
+    const Plan plan = decide(snapshot, 0);
+    ASSERT_EQ(plan.steps.size(), 1u);
+    EXPECT_EQ(plan.steps[0].grant, grant(2, 12, true));
+    take(snapshot, plan);
+    EXPECT_EQ(held(snapshot), 24u);
+}
+
+TEST(Decide, leaving_the_shared_time_is_a_growth_and_entering_it_is_not) {
+    Snapshot snapshot{kDevice, {sharing(settled(16)), sharing(settled(16))}};
+    snapshot.vnpus[0].desired = {2, both(12), 12, false};
+    snapshot.vnpus[1].desired = {2, both(12), 12, false};
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_TRUE(snapshot.vnpus[0].granted.time_shared && snapshot.vnpus[1].granted.time_shared);
+    for (int round = 0; round < 3; ++round) {
+        acknowledge(snapshot);
+        take(snapshot, decide(snapshot, 0));
+        EXPECT_LE(held(snapshot), 24u);
+    }
+    EXPECT_FALSE(snapshot.vnpus[0].granted.time_shared || snapshot.vnpus[1].granted.time_shared);
+    snapshot.vnpus[0].desired.time_shared = true;
+    snapshot.vnpus[0].desired.revision = 3;
+    EXPECT_EQ(decide(snapshot, 0).steps.size(), 1u);
+}
+
+TEST(Decide, idle_cores_are_lent_evenly_as_far_as_the_burst_goes) {
+    Snapshot snapshot{kDevice, {idle(settled(10)), bursting(settled(7), 24), bursting(settled(7), 9)}};
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[1].granted.lent, both(8));
+    EXPECT_EQ(snapshot.vnpus[2].granted.lent, both(2));
+    EXPECT_EQ(snapshot.vnpus[0].granted, grant(1, 10));
+    EXPECT_EQ(snapshot.vnpus[1].granted.revision, 1u);
+    EXPECT_EQ(held(snapshot), 24u);
+}
+
+TEST(Decide, cores_that_are_promised_to_nobody_are_lent_too_but_not_to_who_sleeps_or_is_not_there) {
+    EXPECT_EQ(decide({kDevice, {bursting(settled(6), 12), settled(6)}}, 0).steps.at(0).grant.lent, both(6));
+    EXPECT_TRUE(decide({kDevice, {idle(bursting(settled(6), 12)), settled(6)}}, 0).steps.empty());
+    EXPECT_TRUE(decide({kDevice, {bursting(settled(6, 0), 12), settled(6)}}, 0).steps.empty());
+    VNpuView silent = bursting(settled(6), 12);
+    silent.launching = false;
+    EXPECT_TRUE(decide({kDevice, {silent, settled(6)}}, 0).steps.empty());
+}
+
+TEST(Decide, what_is_lent_goes_back_at_once_when_its_owner_wakes_or_is_to_change) {
+    Snapshot snapshot{kDevice, {idle(settled(12)), bursting(settled(12), 24)}};
+    take(snapshot, decide(snapshot, 0));
+    acknowledge(snapshot);
+    ASSERT_EQ(snapshot.vnpus[1].granted.all(), both(24));
+    Snapshot woken = snapshot;
+    woken.vnpus[0].idle = false;
+    const Plan back = decide(woken, 0);
+    ASSERT_EQ(back.steps.size(), 1u);
+    EXPECT_EQ(back.steps[0].grant.all(), both(12));
+    snapshot.vnpus[0] = wanting(snapshot.vnpus[0], 6);
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted.own, both(6));
+    EXPECT_LE(snapshot.vnpus[1].granted.all().cube, 18u);
+}
+
+TEST(Decide, a_guarantee_takes_back_what_stands_in_its_way) {
+    Snapshot snapshot{kDevice, {bursting(settled(12), 24), settled(0)}};
+    take(snapshot, decide(snapshot, 0));
+    acknowledge(snapshot);
+    ASSERT_EQ(snapshot.vnpus[0].granted.all(), both(24));
+    snapshot.vnpus[1] = wanting(snapshot.vnpus[1], 12);
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted.all(), both(12));
+    EXPECT_EQ(snapshot.vnpus[1].granted.own, both(0));
+    acknowledge(snapshot);
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[1].granted.own, both(12));
+}
+
+TEST(Decide, in_its_turn_one_may_have_what_the_largest_of_them_has) {
+    Snapshot snapshot{kDevice, {settled(12), sharing(bursting(settled(4), 24)), sharing(settled(12))}};
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[1].granted.all(), both(12));
+    EXPECT_EQ(held(snapshot), 24u);
 }
 
 // A random device life: quotas change (the desired sum always fits, as admission sees to), tenants come, go, and
@@ -99,23 +231,35 @@ class RandomWalk : public testing::TestWithParam<uint32_t> {
 
     uint32_t below(uint32_t limit) { return std::uniform_int_distribution<uint32_t>(0, limit - 1)(random_); }
 
+    // The desired sum without this one: those who share in time count as their largest.
+    uint32_t taken(const VNpuView& apart) const {
+        uint32_t always = 0, turns = 0;
+        for (const VNpuView& other : snapshot_.vnpus) {
+            if (&other == &apart) continue;
+            if (other.desired.time_shared) turns = std::max(turns, other.desired.own.cube);
+            if (!other.desired.time_shared) always += other.desired.own.cube;
+        }
+        return always + turns;
+    }
+
     void change_quota(VNpuView& vnpu) {
-        uint32_t others = 0;
-        for (const VNpuView& other : snapshot_.vnpus) others += &other == &vnpu ? 0 : other.desired.cores;
-        if (others >= snapshot_.device_cores) return;
-        vnpu.desired = {vnpu.desired.revision + 1, 1 + below(snapshot_.device_cores - others)};
+        const uint32_t others = taken(vnpu);
+        if (others >= snapshot_.device.cube) return;
+        const uint32_t cores = 1 + below(snapshot_.device.cube - others);
+        woken_ = woken_ || vnpu.idle;  // who is to change lends no more
+        vnpu.desired = {vnpu.desired.revision + 1, both(cores), cores + below(8), below(3) == 0};
     }
 
     void report(VNpuView& vnpu) {
-        const uint32_t behind = vnpu.granted.revision - std::min(vnpu.applied_revision, vnpu.granted.revision);
-        vnpu.applied_revision += below(behind + 1);
+        const uint32_t behind = vnpu.granted.number - std::min(vnpu.applied, vnpu.granted.number);
+        vnpu.applied += below(behind + 1);
     }
 
     void come_or_go(VNpuView& vnpu) {
         if (vnpu.live_tenants == 0) {
             vnpu.live_tenants = 1;
             vnpu.older.clear();
-            vnpu.applied_revision = vnpu.granted.revision;
+            vnpu.applied = vnpu.granted.number;
         } else {
             vnpu.live_tenants = 0;
         }
@@ -123,21 +267,43 @@ class RandomWalk : public testing::TestWithParam<uint32_t> {
 
     void step() {
         take(snapshot_, decide(snapshot_, 0));
-        ASSERT_LE(held(snapshot_), snapshot_.device_cores);
+        ASSERT_LE(promised(), snapshot_.device.cube);
+        if (!woken_) {
+            ASSERT_LE(held(snapshot_), snapshot_.device.cube);
+        }
     }
+
+    // What is held without loans: for that, nobody's sleep is ever used.
+    uint32_t promised() const {
+        std::vector<VNpuView> vnpus = snapshot_.vnpus;
+        for (VNpuView& vnpu : vnpus) {
+            vnpu.idle = false;
+            vnpu.granted.lent = {};
+            for (Grant& grant : vnpu.older) grant.lent = {};
+        }
+        return held_cores(vnpus).cube;
+    }
+
+    bool woken_ = false;  // somebody whose cores may be lent; until everybody has acknowledged
 };
 
 TEST_P(RandomWalk, the_device_is_never_exceeded_and_what_is_desired_is_reached) {
-    snapshot_.device_cores = 2 + below(64);
+    snapshot_.device.cube = 2 + below(64);
+    snapshot_.device.vector = 2 * snapshot_.device.cube;
     snapshot_.vnpus.resize(1 + below(6));
     for (int i = 0; i < 400; ++i) {
         VNpuView& vnpu = snapshot_.vnpus[below(static_cast<uint32_t>(snapshot_.vnpus.size()))];
-        switch (below(3)) {
+        switch (below(4)) {
             case 0:
                 change_quota(vnpu);
                 break;
             case 1:
                 report(vnpu);
+                break;
+            case 2:
+                vnpu.idle = !vnpu.idle;
+                vnpu.launching = !vnpu.idle && below(2) == 0;
+                woken_ = woken_ || !vnpu.idle;
                 break;
             default:
                 come_or_go(vnpu);
@@ -145,11 +311,18 @@ TEST_P(RandomWalk, the_device_is_never_exceeded_and_what_is_desired_is_reached) 
         }
         ASSERT_NO_FATAL_FAILURE(step());
     }
-    for (int round = 0; round < 3; ++round) {
-        for (VNpuView& vnpu : snapshot_.vnpus) vnpu.applied_revision = vnpu.granted.revision;
+    for (int round = 0; round < 5; ++round) {
+        acknowledge(snapshot_);
         ASSERT_NO_FATAL_FAILURE(step());
     }
-    for (const VNpuView& vnpu : snapshot_.vnpus) EXPECT_EQ(vnpu.granted, vnpu.desired);
+    acknowledge(snapshot_);
+    for (const VNpuView& vnpu : snapshot_.vnpus) {
+        EXPECT_EQ(vnpu.granted.revision, vnpu.desired.revision);
+        EXPECT_EQ(vnpu.granted.own, vnpu.desired.own);
+        EXPECT_EQ(vnpu.granted.time_shared, vnpu.desired.time_shared);
+        EXPECT_LE(vnpu.granted.all().cube, std::max(vnpu.desired.burst, vnpu.desired.own.cube));
+    }
+    EXPECT_LE(held(snapshot_), snapshot_.device.cube);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomWalk, testing::Range(0u, 200u));

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arbiter/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace flexnpu {
+namespace {
+
+using Views = std::vector<TurnView>;
+
+// Every vNPU in demand comes by about once a round, now and then only late in the next: gaps stay under 10 ms.
+// A slice shorter than the least would go into the hand-over.
+constexpr double kRoundNs = 5e6;
+constexpr double kLeastSliceNs = 3e5;
+// Away for less than this, what a vNPU is owed or owes stands; longer, it is not saved up.
+constexpr int64_t kShortAbsenceNs = 5'000'000;
+// A fixed share that waits for its turn goes on earning, so that it loses nothing to a long operator of others.
+constexpr double kEarnedWaitingNs = 1e8;
+constexpr double kMostHandoverNs = 2e5;
+
+double part(const TurnView& view) { return view.share / 1e4; }
+
+double fixed_slice(const TurnView& view) { return std::max(part(view) * kRoundNs, kLeastSliceNs); }
+
+double running(const TurnView& view, int64_t now_ns) {
+    return view.turn == Turn::none ? 0 : static_cast<double>(std::max<int64_t>(now_ns - view.charged_from_ns, 0));
+}
+
+double virtual_now(const TurnView& view, int64_t now_ns) {
+    return view.virtual_ns + running(view, now_ns) / part(view);
+}
+
+double earned(const TurnView& view, int64_t now_ns) {
+    const double most = fixed_slice(view) + (has_demand(view) ? part(view) * kEarnedWaitingNs : 0);
+    const double tokens = view.tokens_ns + part(view) * static_cast<double>(now_ns - view.tokens_at_ns);
+    return std::min(tokens, most);
+}
+
+double tokens_now(const TurnView& view, int64_t now_ns) { return earned(view, now_ns) - running(view, now_ns); }
+
+void settle_tokens(TurnView& view, int64_t now_ns) {
+    view.tokens_ns = earned(view, now_ns);
+    view.tokens_at_ns = now_ns;
+}
+
+// Tokens a fixed share needs: a whole slice to begin with; once begun, any.
+double tokens_needed(const TurnView& view) { return view.turn == Turn::open ? 0 : fixed_slice(view); }
+
+bool competes(const TurnView& view, int64_t now_ns) {
+    if (!has_demand(view) || view.share == 0) return false;
+    // Within a ns, so that rounding does not make a look come a moment before its time.
+    if (!view.fixed) return true;
+    const double left = tokens_now(view, now_ns) - tokens_needed(view);
+    return view.turn == Turn::open ? left > 1 : left > -1;
+}
+
+// The weighted mean of the virtual times in a class, without `apart`; nothing when nobody is there.
+std::optional<double> mean(const Views& views, uint32_t priority, int64_t now_ns, size_t apart) {
+    double sum = 0, weight = 0;
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (i == apart || views[i].priority != priority || !competes(views[i], now_ns)) continue;
+        sum += virtual_now(views[i], now_ns) * part(views[i]);
+        weight += part(views[i]);
+    }
+    if (weight == 0) return {};
+    return sum / weight;
+}
+
+constexpr size_t kNobody = SIZE_MAX;
+
+double slice(const Views& views, size_t at, bool nominal) {
+    double all = 0;
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (i == at || nominal || has_demand(views[i])) all += part(views[i]);
+    }
+    const double whole = all == 0 ? kRoundNs : kRoundNs * part(views[at]) / all;
+    return std::max(views[at].fixed ? std::min(whole, fixed_slice(views[at])) : whole, kLeastSliceNs);
+}
+
+double deadline(const Views& views, size_t at, int64_t now_ns) {
+    // Not the whole of its longest: not every slice is that long, and it should not fall behind for it.
+    const double request = std::max(slice(views, at, false), static_cast<double>(views[at].longest_ns) / 2);
+    return virtual_now(views[at], now_ns) + request / part(views[at]);
+}
+
+// Who should have the device. The holder loses a tie.
+size_t pick(const Views& views, int64_t now_ns) {
+    uint32_t top = 0;
+    for (const TurnView& view : views) {
+        if (competes(view, now_ns)) top = std::max(top, view.priority);
+    }
+    const std::optional<double> line = mean(views, top, now_ns, kNobody);
+    if (!line) return kNobody;
+    const double tolerance = 1 + std::abs(*line) * 1e-12;
+    size_t best = kNobody;
+    double soonest = 0;
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (views[i].priority != top || !competes(views[i], now_ns)) continue;
+        if (virtual_now(views[i], now_ns) > *line + tolerance) continue;
+        const double due = deadline(views, i, now_ns) + (views[i].turn == Turn::open ? tolerance : 0);
+        if (best != kNobody && due >= soonest) continue;
+        best = i;
+        soonest = due;
+    }
+    return best;
+}
+
+size_t holder_of(const Views& views) {
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (views[i].turn == Turn::open) return i;
+    }
+    return kNobody;
+}
+
+// What others launched must be over, unless they are of lower priority.
+bool may_open(const Views& views, size_t at) {
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (i == at || views[i].turn == Turn::none) continue;
+        if (views[i].priority >= views[at].priority) return false;
+    }
+    return true;
+}
+
+bool others_compete(const Views& views, size_t at, int64_t now_ns) {
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (i != at && competes(views[i], now_ns)) return true;
+    }
+    return false;
+}
+
+// A slice is closed early by what it takes to drain, so that it ends in time.
+int64_t slice_end(const Views& views, size_t at) {
+    const double length = slice(views, at, false);
+    const double drain = std::min(static_cast<double>(views[at].drain_ns), length / 2);
+    return views[at].slice_from_ns + static_cast<int64_t>(length - drain);
+}
+
+// When a fixed share has used or earned its tokens.
+int64_t tokens_change(const TurnView& view, int64_t now_ns) {
+    const double left = tokens_now(view, now_ns) - tokens_needed(view);
+    const double rate = view.turn == Turn::none ? part(view) : 1 - part(view);
+    return rate <= 0 ? INT64_MAX : now_ns + static_cast<int64_t>(std::ceil(std::abs(left) / rate));
+}
+
+int64_t next_look(const Views& views, size_t holder, int64_t now_ns) {
+    int64_t next = INT64_MAX;
+    if (holder != kNobody && others_compete(views, holder, now_ns)) next = slice_end(views, holder);
+    for (const TurnView& view : views) {
+        if (!view.fixed || view.share == 0 || !has_demand(view)) continue;
+        // A closing turn ends by its tenants' word; one that waits with tokens is served by whoever ends.
+        const bool pending = view.turn == Turn::open || (view.turn == Turn::none && !competes(view, now_ns));
+        if (pending) next = std::min(next, tokens_change(view, now_ns));
+    }
+    return next == INT64_MAX ? 0 : std::max<int64_t>(next - now_ns, 1);
+}
+
+double handover(const Views& views) {
+    std::vector<double> known;
+    for (const TurnView& view : views) {
+        if (view.overhead_ns >= 0) known.push_back(std::min(view.overhead_ns, kMostHandoverNs));
+    }
+    if (known.empty()) return 0;
+    const auto middle = known.begin() + static_cast<std::ptrdiff_t>((known.size() - 1) / 2);
+    std::nth_element(known.begin(), middle, known.end());
+    return *middle;
+}
+
+void measure(TurnView& view, uint64_t busy_ns, int64_t now_ns) {
+    if (busy_ns == 0) return;
+    const auto length = static_cast<double>(now_ns - view.charged_from_ns);
+    const double over = std::clamp(length - static_cast<double>(busy_ns), -kMostHandoverNs, 2 * kMostHandoverNs);
+    view.overhead_ns = view.overhead_ns < 0 ? std::max(over, 0.) : view.overhead_ns + (over - view.overhead_ns) / 16;
+    view.overhead_ns = std::max(view.overhead_ns, 0.);
+}
+
+void charge(TurnView& view, int64_t until_ns, double less_ns = 0) {
+    const int64_t used = std::max<int64_t>(until_ns - view.charged_from_ns - static_cast<int64_t>(less_ns), 0);
+    view.used_ns += static_cast<uint64_t>(used);
+    view.virtual_ns += static_cast<double>(used) / part(view);
+    view.tokens_ns -= static_cast<double>(used);
+    view.charged_from_ns = until_ns;
+}
+
+// Back from a long absence, a vNPU stands where the others are; it owes at most one slice.
+void join(Views& views, size_t at, int64_t now_ns) {
+    TurnView& view = views[at];
+    const std::optional<double> line = mean(views, view.priority, now_ns, at);
+    if (!line) return;
+    const double debt = std::max(slice(views, at, false), static_cast<double>(view.longest_ns)) / part(view);
+    view.virtual_ns = std::clamp(view.virtual_ns, *line, *line + debt);
+}
+
+// Called after the demand may have changed.
+void note_demand(Views& views, size_t at, bool before, int64_t now_ns) {
+    TurnView& view = views[at];
+    if (before == has_demand(view)) return;
+    if (before) {
+        view.left_ns = now_ns;
+    } else if (view.share != 0 && now_ns - view.left_ns > kShortAbsenceNs) {
+        join(views, at, now_ns);
+    }
+}
+
+}  // namespace
+
+bool has_demand(const TurnView& view) { return view.waiting || view.turn != Turn::none; }
+
+bool is_contended(const Views& views, size_t holder) {
+    if (views[holder].fixed) return true;  // what it holds without use would be lost to it
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (i != holder && has_demand(views[i])) return true;
+    }
+    return false;
+}
+
+TurnPlan schedule(const Views& views, int64_t now_ns) {
+    TurnPlan plan;
+    const size_t holder = holder_of(views);
+    const size_t top = pick(views, now_ns);
+    if (holder == kNobody) {
+        if (top != kNobody && may_open(views, top)) plan.open = top;
+    } else if (top != kNobody && views[top].priority > views[holder].priority) {
+        plan.close.push_back(holder);
+        if (may_open(views, top)) plan.open = top;
+    } else if (!competes(views[holder], now_ns)) {
+        plan.close.push_back(holder);
+    } else if (others_compete(views, holder, now_ns) && now_ns >= slice_end(views, holder)) {
+        if (top == holder) {
+            plan.extend = holder;
+        } else {
+            plan.close.push_back(holder);
+        }
+    }
+    if (plan.empty()) plan.look_again_ns = next_look(views, holder, now_ns);
+    return plan;
+}
+
+int64_t slice_ns(const Views& views, size_t at, bool nominal) {
+    return static_cast<int64_t>(slice(views, at, nominal));
+}
+
+void set_waiting(Views& views, size_t at, bool waiting, int64_t now_ns) {
+    const bool before = has_demand(views[at]);
+    settle_tokens(views[at], now_ns);
+    views[at].waiting = waiting;
+    note_demand(views, at, before, now_ns);
+}
+
+void open_turn(Views& views, size_t at, int64_t now_ns) {
+    TurnView& view = views[at];
+    const bool before = has_demand(view);
+    settle_tokens(view, now_ns);
+    // Its own turn may still be closing, where a higher priority came in between: that part ends where it was closed.
+    if (view.turn == Turn::closing) charge(view, view.closed_ns);
+    view.turn = Turn::open;
+    view.charged_from_ns = view.slice_from_ns = now_ns;
+    view.turns += 1;
+    note_demand(views, at, before, now_ns);
+}
+
+void extend_turn(Views& views, size_t at, int64_t now_ns) { views[at].slice_from_ns = now_ns; }
+
+void close_turn(Views& views, size_t at, int64_t now_ns) {
+    views[at].turn = Turn::closing;
+    views[at].closed_ns = now_ns;
+}
+
+void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
+    TurnView& view = views[at];
+    const bool before = has_demand(view);
+    settle_tokens(view, now_ns);
+    if (view.turn == Turn::closing) {
+        view.drain_ns += (now_ns - view.closed_ns - view.drain_ns) / 4;
+        view.longest_ns -= view.longest_ns / 4;
+        // A holder that was alone had no slices; what it ran for says nothing about its operators.
+        const int64_t length = slice_ns(views, at) + now_ns - view.closed_ns;
+        view.longest_ns = std::max(view.longest_ns, std::min(now_ns - view.slice_from_ns, length));
+    }
+    measure(view, busy_ns, now_ns);
+    charge(view, now_ns, handover(views));
+    view.turn = Turn::none;
+    for (TurnView& other : views) {
+        if (other.turn != Turn::none) other.charged_from_ns = std::max(other.charged_from_ns, now_ns);
+    }
+    note_demand(views, at, before, now_ns);
+}
+
+void level(Views& views, size_t at, int64_t now_ns) {
+    settle_tokens(views[at], now_ns);
+    join(views, at, now_ns);
+}
+
+}  // namespace flexnpu

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Whose turn it is: device time for the vNPUs that share it in time, by priority, then by virtual time.
+// Pure: no clock, environment, log, lock or randomness. Times are ns; shares are in 1/10,000 of the device's time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace flexnpu {
+
+// open: it may launch. closing: it may not any more, and not all that it launched is over.
+enum class Turn : uint8_t { none, open, closing };
+
+// One time-shared vNPU.
+struct TurnView {
+    // What is promised to it.
+    uint32_t share = 0;
+    bool fixed = false;  // never more than its share, even alone
+    uint32_t priority = 0;
+
+    bool waiting = false;  // one of its tenants waits at the gate
+
+    Turn turn = Turn::none;
+    int64_t charged_from_ns = 0;  // the device is its own since
+    int64_t slice_from_ns = 0;
+    int64_t closed_ns = 0;
+
+    // Its account.
+    double virtual_ns = 0;  // charged time over its share
+    double tokens_ns = 0;   // a fixed share: what it may still use, up to tokens_at_ns
+    int64_t tokens_at_ns = 0;
+    int64_t left_ns = INT64_MIN / 2;  // without demand since; in demand: 0
+    int64_t longest_ns = 0;           // decaying maximum of what a slice took, drain included
+    int64_t drain_ns = 0;             // moving average from the closing to the end
+    // Moving average of what its turns took beyond the device time that its tenants measured; unknown: negative.
+    double overhead_ns = -1;
+    uint64_t used_ns = 0;
+    uint64_t turns = 0;
+};
+
+struct TurnPlan {
+    std::vector<size_t> close;     // first these
+    std::optional<size_t> open;    // then this
+    std::optional<size_t> extend;  // another slice within the same turn
+    int64_t look_again_ns = 0;     // from now; 0: nothing is pending
+    bool empty() const { return close.empty() && !open && !extend; }
+};
+
+// It wants to launch, or what it launched is not over.
+bool has_demand(const TurnView& view);
+
+// Launches beside this vNPU would wait: it should give up a turn that it does not use.
+bool is_contended(const std::vector<TurnView>& views, size_t holder);
+
+// At most one turn is open. The highest priority with demand goes first, at once: the turn of a lower one is closed and
+// not waited for. Among equals a turn begins when the one before is over, and goes to the vNPU that has had no more
+// than its part and whose next slice is due first (earliest eligible virtual deadline). A long operator so delays the
+// others by itself alone, and its vNPU then pauses until they have caught up.
+TurnPlan schedule(const std::vector<TurnView>& views, int64_t now_ns);
+
+// A slice of this vNPU among those that are in demand now, or, `nominal`, among all.
+int64_t slice_ns(const std::vector<TurnView>& views, size_t at, bool nominal = false);
+
+// What happened. These keep the accounts; nothing else writes them.
+void set_waiting(std::vector<TurnView>& views, size_t at, bool waiting, int64_t now_ns);
+void open_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
+void extend_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
+void close_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
+// All that it launched is over, or given up: it is charged, and whoever holds the turn beside it is charged from here.
+// `busy_ns`: what its tenants say that the device worked for them in this turn, 0 where they do not. No tenant is
+// believed alone: every turn is let off the same hand-over, the (lower) median of what they all seem to need.
+void end_turn(std::vector<TurnView>& views, size_t at, uint64_t busy_ns, int64_t now_ns);
+
+// After a change of its priority or of what its share means: it starts level with the others.
+void level(std::vector<TurnView>& views, size_t at, int64_t now_ns);
+
+}  // namespace flexnpu

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arbiter/turns.h"
+
+#include <algorithm>
+
+#include "arbiter/process.h"
+
+namespace flexnpu {
+namespace {
+
+// A holder that others wait for and that launches nothing is looked at this often.
+constexpr int64_t kLookNs = 1'000'000;
+// One that nobody waits for: often enough that idleness is not charged for long.
+constexpr int64_t kLoneLookNs = 100'000'000;
+// A process that cannot run: whether it can again.
+constexpr int64_t kPassedLookNs = 20'000'000;
+constexpr int64_t kPassedLaterNs = 100'000'000;
+// The longest that the others wait for a process that runs and does not say that it is done; halved with each time.
+constexpr int64_t kDrainPatienceNs = 2'000'000'000;
+constexpr int64_t kLeastDrainPatienceNs = 50'000'000;
+
+constexpr int64_t kLeastInFlightNs = 100'000;
+constexpr int64_t kMostInFlightNs = 2'000'000;
+
+// Whoever launches again after it was passed over can run.
+void look_at_passed(Tenant& tenant, int64_t now_ns) {
+    if (!tenant.passed || (now_ns < tenant.look_ns && !tenant.news)) return;
+    tenant.passed = process_state(tenant.pid) != ProcessState::running;
+    ++tenant.looks;
+    tenant.look_ns = now_ns + (tenant.looks < 50 ? kPassedLookNs : kPassedLaterNs);
+}
+
+void look_at_process(const VNpu& vnpu, Tenant& tenant, int64_t now_ns) {
+    if (tenant.passed || !tenant.page) return;
+    if (has_entered(vnpu, tenant) ? has_drained(vnpu, tenant) : !waits(vnpu, tenant)) return;
+    if (process_state(tenant.pid) == ProcessState::running) return;
+    tenant.passed = true;
+    tenant.looks = 0;
+    tenant.look_ns = now_ns + kPassedLookNs;
+}
+
+bool anyone_waits(const VNpu& vnpu) {
+    return std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(),
+                       [&](const auto& at) { return waits(vnpu, at.second); });
+}
+
+bool all_drained(const VNpu& vnpu) {
+    return std::all_of(vnpu.tenants.begin(), vnpu.tenants.end(),
+                       [&](const auto& at) { return at.second.passed || has_drained(vnpu, at.second); });
+}
+
+// An open turn that nobody uses any more: somebody did or could not, and nobody is about to.
+bool is_left(const VNpu& vnpu) {
+    bool used = vnpu.tenants.empty();
+    for (const auto& [id, tenant] : vnpu.tenants) {
+        const bool entered = has_entered(vnpu, tenant);
+        used = used || entered || tenant.passed;
+        if (tenant.passed) continue;
+        if (entered ? !has_drained(vnpu, tenant) : waits(vnpu, tenant)) return false;
+    }
+    return used;
+}
+
+void level_if_changed(std::vector<TurnView>& views, size_t at, const Quota& quota, int64_t now_ns) {
+    TurnView& view = views[at];
+    if (quota.share == 0) return;  // leaves the pool as soon as its cores are its own
+    const bool changed = view.share != 0 && (view.fixed != quota.fixed || view.priority != quota.priority);
+    view.share = quota.share;
+    view.fixed = quota.fixed;
+    view.priority = quota.priority;
+    if (changed) level(views, at, now_ns);
+}
+
+uint64_t in_flight(const std::vector<TurnView>& views, const std::vector<VNpu*>& vnpus, size_t at) {
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (views[i].priority > views[at].priority && !vnpus[i]->tenants.empty()) return kLeastInFlightNs;
+    }
+    const int64_t half = slice_ns(views, at, true) / 2;
+    return static_cast<uint64_t>(std::clamp(half, kLeastInFlightNs, kMostInFlightNs));
+}
+
+}  // namespace
+
+Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
+    Pool pool;
+    for (VNpu* vnpu : vnpus) {
+        if (!vnpu->view.granted.time_shared) continue;
+        pool.vnpus.push_back(vnpu);
+        pool.views.push_back(vnpu->turn);
+    }
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) level_if_changed(pool.views, i, pool.vnpus[i]->quota, now_ns);
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) {
+        VNpu& vnpu = *pool.vnpus[i];
+        for (auto& [id, tenant] : vnpu.tenants) look_at_passed(tenant, now_ns);
+        set_waiting(pool.views, i, anyone_waits(vnpu), now_ns);
+        const uint64_t bound = in_flight(pool.views, pool.vnpus, i);
+        if (bound != vnpu.in_flight_ns) vnpu.page->set_in_flight(vnpu.ordinal, bound);
+        vnpu.in_flight_ns = bound;
+    }
+    return pool;
+}
+
+int64_t Turns::step(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
+    Pool pool = gather(vnpus, now_ns);
+    // Each round ends, closes or opens a turn, and a tenant can answer no turn that it was not woken for.
+    TurnPlan plan;
+    for (size_t round = 0; round < 4 * pool.vnpus.size() + 4; ++round) {
+        const bool ended = settle(pool, now_ns);
+        plan = schedule(pool.views, now_ns);
+        if (!carry_out(pool, plan, now_ns) && !ended) break;
+    }
+    int64_t look_ns = plan.empty() ? plan.look_again_ns : 1;
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) {
+        look_ns = sooner(look_ns, watch(pool, i, now_ns));
+        flag(pool, i);
+        pool.vnpus[i]->turn = pool.views[i];
+    }
+    return look_ns;
+}
+
+// Ends what is over.
+bool Turns::settle(Pool& pool, int64_t now_ns) {
+    bool ended = false;
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) {
+        const VNpu& vnpu = *pool.vnpus[i];
+        TurnView& view = pool.views[i];
+        if (view.turn == Turn::open && is_left(vnpu)) close(pool, i, now_ns);
+        if (view.turn != Turn::closing) continue;
+        const bool tired = now_ns - view.closed_ns > vnpu.drain_patience_ns;
+        if (!tired && !all_drained(vnpu)) continue;
+        pool.vnpus[i]->drain_patience_ns =
+            tired ? std::max(vnpu.drain_patience_ns / 2, kLeastDrainPatienceNs) : kDrainPatienceNs;
+        end(pool, i, now_ns);
+        ended = true;
+    }
+    return ended;
+}
+
+bool Turns::carry_out(Pool& pool, const TurnPlan& plan, int64_t now_ns) {
+    for (const size_t i : plan.close) close(pool, i, now_ns);
+    if (plan.extend) extend_turn(pool.views, *plan.extend, now_ns);
+    if (plan.open) open(pool, *plan.open, now_ns);
+    return !plan.empty();
+}
+
+void Turns::open(Pool& pool, size_t at, int64_t now_ns) {
+    VNpu& vnpu = *pool.vnpus[at];
+    open_turn(pool.views, at, now_ns);
+    vnpu.number = next_number();
+    vnpu.asked = false;
+    vnpu.look_ns = now_ns;
+    vnpu.seen_launches = launches_of(vnpu);
+    vnpu.busy_ns = busy_of(vnpu);
+    if (vnpu.drain_patience_ns == 0) vnpu.drain_patience_ns = kDrainPatienceNs;
+    flag(pool, at);
+}
+
+// First the word, then (in all_drained) who has entered: one of the two sides sees the other.
+void Turns::close(Pool& pool, size_t at, int64_t now_ns) {
+    VNpu& vnpu = *pool.vnpus[at];
+    close_turn(pool.views, at, now_ns);
+    vnpu.look_ns = now_ns;
+    write_turn(vnpu, flexnpu_pack_turn(vnpu.number, 0));
+}
+
+void Turns::end(Pool& pool, size_t at, int64_t now_ns) {
+    const uint64_t busy = busy_of(*pool.vnpus[at]);
+    const uint64_t before = std::min(pool.vnpus[at]->busy_ns, busy);
+    end_turn(pool.views, at, busy - before, now_ns);
+}
+
+void Turns::flag(Pool& pool, size_t at) {
+    if (pool.views[at].turn != Turn::open) return;
+    VNpu& vnpu = *pool.vnpus[at];
+    const bool contended = vnpu.asked || is_contended(pool.views, at);
+    write_turn(vnpu, flexnpu_pack_turn(vnpu.number, FLEXNPU_TURN_OPEN | (contended ? FLEXNPU_TURN_CONTENDED : 0u)));
+}
+
+// Looks at a holder that makes others wait, or that seems to have nothing to do.
+int64_t Turns::watch(Pool& pool, size_t at, int64_t now_ns) {
+    VNpu& vnpu = *pool.vnpus[at];
+    const TurnView& view = pool.views[at];
+    int64_t next_ns = 0;
+    for (const auto& [id, tenant] : vnpu.tenants) {
+        if (!tenant.passed || tenant.page->waiting(vnpu.ordinal) == 0) continue;
+        next_ns = sooner(next_ns, std::max<int64_t>(tenant.look_ns - now_ns, 1));
+    }
+    if (view.turn == Turn::none) return next_ns;
+    const bool contended = view.turn == Turn::closing || is_contended(pool.views, at);
+    if (!contended && vnpu.asked) return next_ns;
+    const int64_t every = contended ? kLookNs : kLoneLookNs;
+    if (now_ns - vnpu.look_ns < every) return sooner(next_ns, vnpu.look_ns + every - now_ns);
+    vnpu.look_ns = now_ns;
+    const uint64_t launches = launches_of(vnpu);
+    if (launches == vnpu.seen_launches) {
+        vnpu.asked = vnpu.asked || !contended;
+        for (auto& [id, tenant] : vnpu.tenants) look_at_process(vnpu, tenant, now_ns);
+        // Somebody may just have been passed over: another look, at once.
+        for (const auto& [id, tenant] : vnpu.tenants) {
+            if (tenant.passed && tenant.looks == 0 && tenant.look_ns == now_ns + kPassedLookNs) return 1;
+        }
+    }
+    vnpu.seen_launches = launches;
+    return sooner(next_ns, every);
+}
+
+}  // namespace flexnpu

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// A tenant that plays the gate's protocol on a report page: one thread that launches operators of a given length, one
+// after the other, and gives up its turn as the protocol says.
+#pragma once
+
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <ctime>
+#include <memory>
+#include <thread>
+
+#include "arbiter/futex.h"
+#include "arbiter/pages.h"
+
+namespace flexnpu {
+
+class GatePlayer {
+  public:
+    GatePlayer(const ControlPage& control, std::shared_ptr<ReportPage> report) : page(std::move(report)) {
+        control_ = static_cast<flexnpu_control_page*>(
+            mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, control.fd(), 0));
+        own_ = static_cast<flexnpu_report_page*>(
+            mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page->fd(), 0));
+    }
+    ~GatePlayer() {
+        stop();
+        munmap(control_, FLEXNPU_PAGE_SIZE);
+        munmap(own_, FLEXNPU_PAGE_SIZE);
+    }
+    GatePlayer(const GatePlayer&) = delete;
+    GatePlayer& operator=(const GatePlayer&) = delete;
+
+    void start(std::chrono::microseconds operator_length) {
+        thread_ = std::thread([this, operator_length] { play(operator_length); });
+    }
+    void stop() {
+        stopping_ = true;
+        if (thread_.joinable()) thread_.join();
+    }
+    int64_t busy_ns() const { return busy_ns_; }
+    bool inside() const { return inside_; }
+    uint64_t longest_wait_ns() const { return longest_wait_ns_; }
+
+    // The pieces, for tests that play by hand.
+    uint64_t turn() const { return std::atomic_ref(control_->devices[0].turn).load(); }
+    bool enter() {
+        const uint64_t turn = this->turn();
+        if ((turn & FLEXNPU_TURN_OPEN) == 0 || flexnpu_turn_number(turn) == drained_) return false;
+        std::atomic_ref(report().turn_entered).store(flexnpu_turn_number(turn));
+        if (flexnpu_turn_number(this->turn()) != flexnpu_turn_number(turn)) return false;
+        if ((this->turn() & FLEXNPU_TURN_OPEN) == 0) return false;
+        entered_ = flexnpu_turn_number(turn);
+        return true;
+    }
+    void drain() {
+        drained_ = std::atomic_ref(report().turn_entered).load();
+        entered_ = 0;
+        std::atomic_ref(report().turn_drained).store(drained_);
+        ring();
+    }
+    void wait(uint32_t threads) { std::atomic_ref(report().waiting).store(threads); }
+    void ring() {
+        std::atomic_ref(report().bell).fetch_add(1);
+        futex_wake_shared(&report().bell);
+    }
+    void launch() { std::atomic_ref(report().launches[FLEXNPU_LAUNCH_KERNEL]).fetch_add(1); }
+    void busy(uint64_t ns) { std::atomic_ref(report().busy_ns).fetch_add(ns); }
+    flexnpu_report_device& report() const { return own_->devices[0]; }
+
+    std::shared_ptr<ReportPage> page;
+
+  private:
+    static int64_t now() {
+        timespec at{};
+        clock_gettime(CLOCK_MONOTONIC, &at);
+        return at.tv_sec * 1'000'000'000 + at.tv_nsec;
+    }
+
+    bool open() const { return (turn() & FLEXNPU_TURN_OPEN) != 0 && flexnpu_turn_number(turn()) == entered_; }
+
+    void play(std::chrono::microseconds length) {
+        while (!stopping_) {
+            if (!open()) {
+                if (std::atomic_ref(report().turn_entered).load() != drained_) drain();
+                await();
+                continue;
+            }
+            inside_ = true;
+            const int64_t from = now();
+            launch();
+            std::this_thread::sleep_for(length);  // the device works
+            const int64_t took = now() - from;
+            inside_ = false;
+            busy_ns_ += took;
+            busy(static_cast<uint64_t>(took));
+        }
+        if (std::atomic_ref(report().turn_entered).load() != drained_) drain();
+    }
+
+    void await() {
+        const int64_t from = now();
+        wait(1);
+        ring();
+        while (!stopping_ && !enter()) {
+            const uint64_t turn = this->turn();
+            if ((turn & FLEXNPU_TURN_OPEN) != 0 && flexnpu_turn_number(turn) != drained_) continue;
+            const timespec cut{0, 20'000'000};
+            syscall(SYS_futex, &control_->devices[0].turn, FUTEX_WAIT, static_cast<uint32_t>(turn), &cut, nullptr, 0);
+            if (std::atomic_ref(report().turn_entered).load() != drained_ && entered_ == 0) drain();
+        }
+        wait(0);
+        longest_wait_ns_ = std::max<uint64_t>(longest_wait_ns_, static_cast<uint64_t>(now() - from));
+    }
+
+    flexnpu_control_page* control_;
+    flexnpu_report_page* own_;
+    uint64_t entered_ = 0, drained_ = 0;
+    std::atomic<bool> stopping_ = false, inside_ = false;
+    std::atomic<int64_t> busy_ns_ = 0;
+    std::atomic<uint64_t> longest_wait_ns_ = 0;
+    std::thread thread_;
+};
+
+}  // namespace flexnpu

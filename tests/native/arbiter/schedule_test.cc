@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+// The turn policy alone: cases a person can follow, and a modelled serial device under every mix of loads.
+#include "arbiter/schedule.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+#include "serial_device.h"
+
+namespace flexnpu {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kSecond = 1000 * kMs;
+
+TurnView sharing(uint32_t share, uint32_t priority = 0, bool fixed = false) {
+    TurnView view;
+    view.share = share;
+    view.priority = priority;
+    view.fixed = fixed;
+    return view;
+}
+
+std::vector<TurnView> waiting(std::vector<TurnView> views) {
+    for (size_t i = 0; i < views.size(); ++i) set_waiting(views, i, true, 0);
+    return views;
+}
+
+TEST(Schedule, nobody_in_demand_needs_no_turn_and_no_second_look) {
+    const TurnPlan plan = schedule({sharing(5000), sharing(5000, 0, true)}, 0);
+    EXPECT_TRUE(plan.empty());
+    EXPECT_EQ(plan.look_again_ns, 0);
+}
+
+TEST(Schedule, who_is_alone_keeps_the_turn_without_another_look) {
+    auto views = waiting({sharing(2500)});
+    EXPECT_EQ(schedule(views, 0).open, 0u);
+    open_turn(views, 0, 0);
+    set_waiting(views, 0, false, 1);
+    EXPECT_FALSE(is_contended(views, 0));
+    const TurnPlan later = schedule(views, kSecond);
+    EXPECT_TRUE(later.empty());
+    EXPECT_EQ(later.look_again_ns, 0);
+}
+
+TEST(Schedule, a_newcomer_has_the_device_as_soon_as_the_holder_has_drained) {
+    auto views = waiting({sharing(2500), sharing(7500)});
+    set_waiting(views, 1, false, 0);
+    open_turn(views, 0, 0);
+    set_waiting(views, 1, true, kSecond);
+    EXPECT_TRUE(is_contended(views, 0));
+    EXPECT_EQ(schedule(views, kSecond).close, std::vector<size_t>{0});
+    close_turn(views, 0, kSecond);
+    EXPECT_TRUE(schedule(views, kSecond + kMs).empty());
+    end_turn(views, 0, 0, kSecond + kMs);
+    EXPECT_EQ(schedule(views, kSecond + kMs).open, 1u);
+}
+
+TEST(Schedule, slices_follow_the_shares_of_those_in_demand) {
+    auto views = waiting({sharing(1000), sharing(3000), sharing(6000)});
+    EXPECT_EQ(slice_ns(views, 1), 1'500'000);
+    set_waiting(views, 2, false, 0);
+    EXPECT_EQ(slice_ns(views, 1), 3'750'000);
+    EXPECT_EQ(slice_ns(views, 1, true), 1'500'000);
+    EXPECT_EQ(slice_ns(waiting({sharing(100), sharing(9900)}), 0), 300'000);
+}
+
+TEST(Schedule, a_slice_is_closed_when_it_is_over_and_not_before) {
+    auto views = waiting({sharing(5000), sharing(5000)});
+    open_turn(views, 0, 0);
+    set_waiting(views, 0, false, 0);
+    const TurnPlan early = schedule(views, kMs);
+    EXPECT_TRUE(early.empty());
+    EXPECT_EQ(early.look_again_ns, 1'500'000);
+    EXPECT_EQ(schedule(views, 2'500'000).close, std::vector<size_t>{0});
+}
+
+TEST(Schedule, a_higher_priority_is_let_in_before_the_lower_has_drained_and_not_beside_an_equal) {
+    auto views = waiting({sharing(4000), sharing(4000), sharing(1000, 1), sharing(1000, 1)});
+    set_waiting(views, 2, false, 0);
+    set_waiting(views, 3, false, 0);
+    open_turn(views, 0, 0);
+    set_waiting(views, 2, true, 100);
+    const TurnPlan plan = schedule(views, 100);
+    EXPECT_EQ(plan.close, std::vector<size_t>{0});
+    EXPECT_EQ(plan.open, 2u);
+    close_turn(views, 0, 100);
+    open_turn(views, 2, 100);
+    set_waiting(views, 2, false, 200);
+    set_waiting(views, 3, true, 200);
+    const TurnPlan equal = schedule(views, 10 * kMs);
+    EXPECT_EQ(equal.close, std::vector<size_t>{2});
+    EXPECT_FALSE(equal.open);
+}
+
+TEST(Schedule, who_is_preempted_pays_until_it_has_drained_and_the_other_from_there) {
+    auto views = waiting({sharing(5000), sharing(5000, 1)});
+    open_turn(views, 0, 0);
+    close_turn(views, 0, 1000);
+    open_turn(views, 1, 1000);
+    end_turn(views, 0, 0, 1800);
+    EXPECT_EQ(views[0].used_ns, 1800u);
+    close_turn(views, 1, 5000);
+    end_turn(views, 1, 0, 5000);
+    EXPECT_EQ(views[1].used_ns, 3200u);
+}
+
+TEST(Schedule, a_fixed_share_waits_for_its_tokens_even_alone) {
+    auto views = waiting({sharing(2500, 0, true)});
+    views[0].tokens_ns = 0;
+    views[0].tokens_at_ns = 0;
+    const TurnPlan none = schedule(views, 0);
+    EXPECT_FALSE(none.open);
+    EXPECT_EQ(none.look_again_ns, 5 * kMs);
+    EXPECT_EQ(schedule(views, 5 * kMs).open, 0u);
+    open_turn(views, 0, 5 * kMs);
+    const TurnPlan held = schedule(views, 5 * kMs);
+    EXPECT_NEAR(static_cast<double>(held.look_again_ns), 1.25e6 / 0.75, 2);
+    EXPECT_EQ(schedule(views, 5 * kMs + held.look_again_ns + 2).close, std::vector<size_t>{0});
+}
+
+TEST(Schedule, time_that_was_not_wanted_is_not_saved_up) {
+    auto views = waiting({sharing(5000), sharing(5000)});
+    set_waiting(views, 1, false, 0);
+    open_turn(views, 0, 0);
+    close_turn(views, 0, kSecond);
+    end_turn(views, 0, 0, kSecond);
+    set_waiting(views, 1, true, kSecond);
+    EXPECT_NEAR(views[1].virtual_ns, views[0].virtual_ns, 1);
+}
+
+TEST(Schedule, no_tenant_is_let_off_more_than_the_others_by_what_it_says) {
+    auto views = waiting({sharing(5000), sharing(5000), sharing(5000)});
+    for (int round = 0; round < 100; ++round) {
+        for (size_t i = 0; i < 3; ++i) {
+            const int64_t from = (round * 3 + static_cast<int64_t>(i)) * kMs;
+            open_turn(views, i, from);
+            close_turn(views, i, from + kMs);
+            end_turn(views, i, i == 2 ? 1 : 900'000, from + kMs);  // the last one denies nearly all its work
+        }
+    }
+    EXPECT_NEAR(static_cast<double>(views[2].used_ns), static_cast<double>(views[0].used_ns), 1e6);
+    EXPECT_NEAR(static_cast<double>(views[0].used_ns), 100 * 0.9e6, 1e6);
+}
+
+// --- on the modelled device ---
+
+struct Mix {
+    std::vector<Load> loads;
+    int64_t longest() const {
+        int64_t most = 0;
+        for (const Load& load : loads) most = std::max(most, longest(load));
+        return most;
+    }
+    static int64_t longest(const Load& load) { return *std::max_element(load.ops_ns.begin(), load.ops_ns.end()); }
+};
+
+double share_of(const SerialDevice& device, size_t tenant, size_t tenants, int64_t from, int64_t until) {
+    int64_t all = 0;
+    for (size_t i = 0; i < tenants; ++i) all += device.busy(i, from, until);
+    return 100. * static_cast<double>(device.busy(tenant, from, until)) / static_cast<double>(all);
+}
+
+void expect_shares(const Mix& mix, const char* what) {
+    SerialDevice device(mix.loads);
+    device.run(10 * kSecond);
+    double sum = 0;
+    for (const Load& load : mix.loads) sum += load.view.share;
+    for (size_t i = 0; i < mix.loads.size(); ++i) {
+        const double quota = 100 * mix.loads[i].view.share / sum;
+        EXPECT_NEAR(share_of(device, i, mix.loads.size(), 0, 10 * kSecond), quota, 0.3) << what << ", tenant " << i;
+        for (int64_t from = 0; from < 9 * kSecond; from += 250 * kMs) {
+            int64_t all = 0;
+            for (size_t j = 0; j < mix.loads.size(); ++j) all += device.busy(j, from, from + kSecond);
+            const double slack = 1 + 100. * static_cast<double>(mix.longest()) / static_cast<double>(all);
+            EXPECT_NEAR(share_of(device, i, mix.loads.size(), from, from + kSecond), quota, slack)
+                << what << ", tenant " << i << " from " << from / kMs << " ms";
+        }
+    }
+}
+
+std::vector<int64_t> random_ops(std::mt19937& random) {
+    // 50 us to 20 ms, every scale as likely.
+    std::uniform_real_distribution<double> scale(std::log(50e3), std::log(20e6));
+    std::vector<int64_t> ops(1 + random() % 20);
+    for (int64_t& op : ops) op = static_cast<int64_t>(std::exp(scale(random)));
+    return ops;
+}
+
+TEST(Shares, of_ten_twenty_thirty_forty_and_of_a_quarter_are_kept) {
+    const std::vector<int64_t> ops{200'000};
+    expect_shares({{{sharing(1000), ops}, {sharing(2000), ops}, {sharing(3000), ops}, {sharing(4000), ops}}}, "10..40");
+    expect_shares({{{sharing(2500), ops}, {sharing(7500), ops}}}, "25/75");
+    expect_shares({{{sharing(2500), {20 * kMs}}, {sharing(7500), {50'000}}}},
+                  "25/75, the small one with long operators");
+    expect_shares({{{sharing(2500, 0, true), ops}, {sharing(7500, 0, true), ops}}}, "25/75, fixed");
+}
+
+class RandomMix : public testing::TestWithParam<uint32_t> {};
+
+TEST_P(RandomMix, of_operators_and_shares_keeps_every_share) {
+    std::mt19937 random{GetParam()};
+    Mix mix;
+    const size_t tenants = 2 + GetParam() % 15;
+    for (size_t i = 0; i < tenants; ++i) {
+        const uint32_t share = 10'000 / static_cast<uint32_t>(tenants) * (50 + random() % 51) / 100;
+        mix.loads.push_back({sharing(share), random_ops(random)});
+    }
+    expect_shares(mix, "random");
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomMix, testing::Range(0u, 45u));
+
+TEST(Shares, a_fixed_one_alone_stays_at_its_share) {
+    for (const int64_t op : {50'000l, 3 * kMs, 20 * kMs}) {
+        SerialDevice device({{sharing(2500, 0, true), {op}}});
+        device.run(10 * kSecond);
+        EXPECT_NEAR(static_cast<double>(device.busy(0, 0, 10 * kSecond)) / 1e8, 25, 0.3) << op;
+    }
+}
+
+TEST(Shares, a_fixed_one_beside_an_elastic_one_leaves_it_the_rest) {
+    SerialDevice device({{sharing(2500, 0, true), {300'000}}, {sharing(2500), {300'000}}});
+    device.run(10 * kSecond);
+    EXPECT_NEAR(static_cast<double>(device.busy(0, 0, 10 * kSecond)) / 1e8, 25, 0.3);
+    EXPECT_GT(static_cast<double>(device.busy(1, 0, 10 * kSecond)) / 1e8, 70);
+}
+
+TEST(Shares, an_elastic_one_alone_has_the_whole_device) {
+    SerialDevice device({{sharing(1000), {200'000}}, {sharing(9000), {200'000}, 0, 0, 20 * kSecond}});
+    device.run(10 * kSecond);
+    EXPECT_GT(static_cast<double>(device.busy(0, 0, 10 * kSecond)) / 1e8, 99);
+}
+
+TEST(Shares, bursts_and_idlers_leave_the_others_in_their_proportions) {
+    SerialDevice device({{sharing(1000), {200'000}},
+                         {sharing(3000), {200'000}},
+                         {sharing(4000), {500'000}, 30 * kMs, 170 * kMs},
+                         {sharing(2000), {50'000}, 0, 0, 20 * kSecond}});
+    device.run(10 * kSecond);
+    const auto one = static_cast<double>(device.busy(0, 0, 10 * kSecond));
+    const auto three = static_cast<double>(device.busy(1, 0, 10 * kSecond));
+    EXPECT_NEAR(100 * one / (one + three), 25, 0.3);
+    // A burst is served at its share as soon as it comes, not later and not from savings.
+    for (int64_t from = 0; from < 10 * kSecond; from += 200 * kMs) {
+        EXPECT_NEAR(share_of(device, 2, 3, from, from + 30 * kMs), 50, 14) << from / kMs;
+    }
+}
+
+// The longest stretch in which the device did not work for it, though it always has work.
+int64_t longest_gap(const SerialDevice& device, size_t tenant) {
+    int64_t last = -1, most = 0;
+    for (const Work& work : device.work()) {
+        if (work.tenant != tenant) continue;
+        if (last >= 0) most = std::max(most, work.from_ns - last);
+        last = work.until_ns;
+    }
+    return most;
+}
+
+TEST(Gaps, stay_under_ten_milliseconds_beyond_the_running_operator) {
+    for (const int64_t other : {50'000l, 1 * kMs, 5 * kMs, 20 * kMs}) {
+        for (const size_t tenants : {2u, 4u, 8u, 16u}) {
+            Mix mix;
+            const auto share = static_cast<uint32_t>(10'000 / tenants);
+            for (size_t i = 0; i < tenants; ++i) {
+                mix.loads.push_back({sharing(share), {i == 1 ? other : 50'000}});
+            }
+            SerialDevice device(mix.loads);
+            device.run(5 * kSecond);
+            EXPECT_LT(longest_gap(device, 0), 10 * kMs + other)
+                << tenants << " tenants, one with operators of " << other;
+        }
+    }
+    SerialDevice device(
+        {{sharing(1000), {50'000}}, {sharing(2000), {50'000}}, {sharing(3000), {50'000}}, {sharing(4000), {50'000}}});
+    device.run(5 * kSecond);
+    for (size_t i = 0; i < 4; ++i) EXPECT_LT(longest_gap(device, i), 10 * kMs) << i;
+}
+
+TEST(Priority, a_critical_tenant_waits_for_what_is_in_flight_and_to_be_woken) {
+    for (const int64_t op : {50'000l, 1 * kMs, 20 * kMs}) {
+        SerialDevice device(
+            {{sharing(5000), {op}}, {sharing(4000), {op}}, {sharing(1000, 1), {200'000}, 200'000, 7 * kMs}});
+        device.run(10 * kSecond);
+        ASSERT_GT(device.waits(2).size(), 100u);
+        const int64_t most = *std::max_element(device.waits(2).begin(), device.waits(2).end());
+        EXPECT_LE(most, std::max<int64_t>(op, 100'000) + SerialDevice::kWakeNs + SerialDevice::kNoticeNs) << op;
+    }
+}
+
+}  // namespace
+}  // namespace flexnpu

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// A modelled device that does one thing at a time, and tenants that play the gate's protocol on it: a virtual clock, no
+// threads. schedule() is driven as the arbiter drives it, with the delays that waking a process takes.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "arbiter/schedule.h"
+
+namespace flexnpu {
+
+struct Load {
+    TurnView view;                // share, fixed, priority
+    std::vector<int64_t> ops_ns;  // launched round and round
+    int64_t on_ns = 0;            // it works for so long,
+    int64_t off_ns = 0;           // then pauses for so long; 0: it never pauses
+    int64_t from_ns = 0;
+};
+
+// [from, until): the device worked for the tenant.
+struct Work {
+    size_t tenant;
+    int64_t from_ns, until_ns;
+};
+
+class SerialDevice {
+  public:
+    static constexpr int64_t kWakeNs = 50'000;    // from the word to the process that waits for it
+    static constexpr int64_t kNoticeNs = 30'000;  // from the end of the last operator to the arbiter
+    static constexpr int64_t kShortWhileNs = 100'000;
+
+    explicit SerialDevice(std::vector<Load> loads) {
+        for (Load& load : loads) {
+            views_.push_back(load.view);
+            tenants_.push_back({std::move(load), 0, 0, 0, false, 0, 0, 0});
+        }
+        for (size_t i = 0; i < tenants_.size(); ++i) at(tenants_[i].load.from_ns, [this, i] { begin(i); });
+    }
+
+    void run(int64_t until_ns) {
+        while (!events_.empty() && events_.begin()->first.first <= until_ns) {
+            const auto event = events_.begin();
+            now_ = event->first.first;
+            const std::function<void()> what = std::move(event->second);
+            events_.erase(event);
+            what();
+        }
+        now_ = until_ns;
+    }
+
+    const std::vector<Work>& work() const { return work_; }
+    const std::vector<TurnView>& views() const { return views_; }
+    // Of each waiting that was served: from the wish to launch until the device worked for it.
+    const std::vector<int64_t>& waits(size_t tenant) const { return waits_.at(tenant); }
+
+    int64_t busy(size_t tenant, int64_t from_ns, int64_t until_ns) const {
+        int64_t sum = 0;
+        for (const Work& each : work_) {
+            const int64_t length = std::min(each.until_ns, until_ns) - std::max(each.from_ns, from_ns);
+            if (each.tenant == tenant) sum += std::max<int64_t>(length, 0);
+        }
+        return sum;
+    }
+
+  private:
+    struct Tenant {
+        Load load;
+        size_t next_op;
+        int64_t in_flight_ns;
+        size_t in_flight;
+        bool entered;
+        uint64_t turn;     // counts its own turns
+        uint64_t busy_ns;  // in this turn
+        int64_t wished_ns;
+    };
+
+    void at(int64_t time_ns, std::function<void()> what) {
+        events_.emplace(std::pair{std::max(time_ns, now_), sequence_++}, std::move(what));
+    }
+
+    // Whether it has work at this moment.
+    bool wants(size_t i) const {
+        const Load& load = tenants_[i].load;
+        if (now_ < load.from_ns) return false;
+        return load.off_ns == 0 || (now_ - load.from_ns) % (load.on_ns + load.off_ns) < load.on_ns;
+    }
+
+    void begin(size_t i) {
+        Tenant& tenant = tenants_[i];
+        if (tenant.load.off_ns != 0) at(now_ + tenant.load.on_ns + tenant.load.off_ns, [this, i] { begin(i); });
+        ask(i);
+    }
+
+    // Launches, or waits at the gate.
+    void ask(size_t i) {
+        Tenant& tenant = tenants_[i];
+        if (!wants(i)) return;
+        if (tenant.entered && views_[i].turn == Turn::open) return launch(i);
+        if (views_[i].waiting) return;
+        tenant.wished_ns = now_;
+        at(now_ + kNoticeNs, [this, i] {
+            if (tenants_[i].entered && views_[i].turn == Turn::open) return;
+            set_waiting(views_, i, true, now_);
+            react();
+        });
+    }
+
+    int64_t budget(size_t i) const {
+        for (const TurnView& other : views_) {
+            if (other.priority > views_[i].priority) return 100'000;
+        }
+        return std::clamp<int64_t>(slice_ns(views_, i, true) / 2, 100'000, 2'000'000);
+    }
+
+    void launch(size_t i) {
+        Tenant& tenant = tenants_[i];
+        while (wants(i) && views_[i].turn == Turn::open) {
+            const int64_t op = tenant.load.ops_ns[tenant.next_op % tenant.load.ops_ns.size()];
+            if (tenant.in_flight > 0 && tenant.in_flight_ns + op > budget(i)) return;
+            ++tenant.next_op;
+            ++tenant.in_flight;
+            tenant.in_flight_ns += op;
+            queue_.push_back({i, op});
+            work_off();
+        }
+    }
+
+    void work_off() {
+        if (working_ || queue_.empty()) return;
+        working_ = true;
+        const auto [i, length] = queue_.front();
+        queue_.pop_front();
+        if (tenants_[i].wished_ns >= 0) waits_[i].push_back(now_ - tenants_[i].wished_ns);
+        tenants_[i].wished_ns = -1;
+        work_.push_back({i, now_, now_ + length});
+        at(now_ + length, [this, i = i, length = length] { over(i, length); });
+    }
+
+    void over(size_t i, int64_t length) {
+        Tenant& tenant = tenants_[i];
+        working_ = false;
+        --tenant.in_flight;
+        tenant.in_flight_ns -= length;
+        tenant.busy_ns += static_cast<uint64_t>(length);
+        if (views_[i].turn == Turn::open) launch(i);
+        work_off();
+        if (tenant.in_flight > 0) return;
+        const bool closing = views_[i].turn == Turn::closing;
+        const uint64_t turn = tenant.turn;
+        at(now_ + (closing ? kNoticeNs : kShortWhileNs + kNoticeNs), [this, i, turn] { leave(i, turn); });
+    }
+
+    // The meter's word that nothing of the turn is left.
+    void leave(size_t i, uint64_t turn) {
+        const Tenant& tenant = tenants_[i];
+        if (tenant.turn != turn || tenant.in_flight > 0 || views_[i].turn == Turn::none) return;
+        if (views_[i].turn == Turn::open) {
+            if (wants(i) || !is_contended(views_, i)) return;
+            close_turn(views_, i, now_);
+        }
+        end(i);
+        react();
+    }
+
+    void end(size_t i) {
+        end_turn(views_, i, std::exchange(tenants_[i].busy_ns, 0), now_);
+        tenants_[i].entered = false;
+    }
+
+    void react() {
+        for (TurnPlan plan = schedule(views_, now_);; plan = schedule(views_, now_)) {
+            if (plan.empty()) {
+                const uint64_t look = ++look_;
+                if (plan.look_again_ns > 0)
+                    at(now_ + plan.look_again_ns, [this, look] {
+                        if (look == look_) react();
+                    });
+                return;
+            }
+            for (const size_t i : plan.close) close(i);
+            if (plan.extend) extend_turn(views_, *plan.extend, now_);
+            if (plan.open) open(*plan.open);
+        }
+    }
+
+    void close(size_t i) {
+        close_turn(views_, i, now_);
+        const Tenant& tenant = tenants_[i];
+        if (!tenant.entered) return end(i);
+        if (wants(i)) ask(i);
+        if (tenant.in_flight > 0) return;
+        at(now_ + kWakeNs, [this, i, turn = tenant.turn] { leave(i, turn); });
+    }
+
+    void open(size_t i) {
+        open_turn(views_, i, now_);
+        const uint64_t turn = ++tenants_[i].turn;
+        at(now_ + kWakeNs, [this, i, turn] {
+            if (tenants_[i].turn != turn || views_[i].turn != Turn::open) return;
+            tenants_[i].entered = true;
+            set_waiting(views_, i, false, now_);
+            launch(i);
+            if (tenants_[i].in_flight == 0) at(now_ + kShortWhileNs, [this, i, turn] { leave(i, turn); });
+        });
+    }
+
+    int64_t now_ = 0;
+    uint64_t sequence_ = 0, look_ = 0;
+    std::map<std::pair<int64_t, uint64_t>, std::function<void()>> events_;
+    std::vector<TurnView> views_;
+    std::vector<Tenant> tenants_;
+    std::deque<std::pair<size_t, int64_t>> queue_;
+    bool working_ = false;
+    std::vector<Work> work_;
+    std::map<size_t, std::vector<int64_t>> waits_;
+};
+
+}  // namespace flexnpu
