@@ -24,6 +24,8 @@ def main() -> None:
     """The entry point."""
     given = parser().parse_args()
     logging.basicConfig(format="flexnpud: %(message)s", level=logging.INFO, stream=sys.stderr)
+    # A line for each tenant that comes and goes must be cheap: nobody asks the log for these.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         options = SoftwareOptions(given.soc, given.devices, given.clock, given.math, given.scale)

@@ -21,7 +21,7 @@ def attach(node: Node, vnpu: str, **how) -> FakeTenant:
 
 def test_a_program_finds_its_vnpu_and_the_daemon_knows_it(node: Node):
     program = node.tenant("prefill", 12, memory="8GiB")
-    assert program.line() == {"pid": program.pid, "revision": 1, "cube": 12, "vector": 24}
+    assert program.line() == {"pid": program.pid, "revision": 1, "cube": 12, "vector": 24, "slot": 0}
     seen = node.ps()
     (vnpu,) = seen["vnpus"]
     assert (vnpu["name"], vnpu["cores"], vnpu["memory_bytes"], vnpu["tenants"]) == ("prefill", 12, 8 * GIB, 1)

@@ -20,7 +20,7 @@ FAKE_TENANT = str(Path(__file__).with_name("fake_tenant.py"))
 GIB = 2**30
 
 
-def eventually(condition: Callable[[], Any], within: float = 20.0) -> Any:
+def eventually(condition: Callable[[], Any], within: float = 60.0) -> Any:
     """The condition's value once it is true."""
     end = time.monotonic() + within
     while not (value := condition()):
