@@ -98,6 +98,7 @@ class _Connection:
         self._server = server
         self._node = server.node
         self._socket = connection
+        self._fd = connection.fileno()  # to the event loop, which is slow with objects
         self._peer = Peer.of(connection)
         self._asking = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -120,7 +121,7 @@ class _Connection:
         # Most have sent their hello with the connection.
         if not self._hello():
             loop = asyncio.get_running_loop()
-            loop.add_reader(self._socket, self._hello)
+            loop.add_reader(self._fd, self._hello)
             self._deadline = loop.call_later(HELLO_WITHIN_S, self._too_late)
 
     def close(self) -> None:
@@ -130,7 +131,7 @@ class _Connection:
         if self._task is not None:
             self._task.cancel()
         if self._socket.fileno() >= 0:
-            asyncio.get_running_loop().remove_reader(self._socket)
+            asyncio.get_running_loop().remove_reader(self._fd)
             self._socket.close()
 
     def _asked(self) -> None:
@@ -159,7 +160,7 @@ class _Connection:
         except OSError:
             self.close()
             return True
-        asyncio.get_running_loop().remove_reader(self._socket)
+        asyncio.get_running_loop().remove_reader(self._fd)
         if self._deadline is not None:
             self._deadline.cancel()
         try:
@@ -232,7 +233,7 @@ class _Connection:
             self._node.attached.detach(tenant)
             return
         tenant.report.close_fd()
-        asyncio.get_running_loop().add_reader(self._socket, self._heard)
+        asyncio.get_running_loop().add_reader(self._fd, self._heard)
 
     def _heard(self) -> None:
         assert self._tenant is not None
