@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flexnpu import _native
@@ -88,19 +89,30 @@ class AttachServer:
                 loop.call_later(0.1, self._listen)
                 return
             accepted.setblocking(False)
-            _Connection(self, accepted).begin()
+            peer = Peer.of(accepted)
+            obstacle = self.arrivals.enter(peer.pid)
+            if obstacle is None:
+                _Connection(self, accepted, peer).begin()
+            else:
+                self.refuse(accepted, peer, RefusalError(_native.DENIED, obstacle))
+
+    def refuse(self, connection: socket.socket, peer: Peer, refusal: RefusalError, vnpu: str = "") -> None:
+        self.node.log.refused(vnpu, refusal.message, peer.pid)
+        with contextlib.suppress(OSError):
+            connection.send(_native.pack_welcome(refusal.status, refusal.message))
+        connection.close()
 
 
 class _Connection:
     """One process at the other end: no hello yet, waiting for its cores, or a tenant."""
 
-    def __init__(self, server: AttachServer, connection: socket.socket) -> None:
+    def __init__(self, server: AttachServer, connection: socket.socket, peer: Peer) -> None:
         self._server = server
         self._node = server.node
         self._socket = connection
         self._fd = connection.fileno()  # to the event loop, which is slow with objects
-        self._peer = Peer.of(connection)
-        self._asking = False
+        self._peer = peer
+        self._asking = True
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._tenant: Tenant | None = None
@@ -109,11 +121,6 @@ class _Connection:
 
     def begin(self) -> None:
         peer = self._peer
-        obstacle = self._server.arrivals.enter(peer.pid)
-        if obstacle is not None:
-            self._refuse(RefusalError(_native.DENIED, obstacle))
-            return
-        self._asking = True
         if peer.uid not in (os.geteuid(), 0):
             text = f"uid {peer.uid} may not attach; this daemon serves uid {os.geteuid()}"
             self._refuse(RefusalError(_native.DENIED, text))
@@ -124,7 +131,7 @@ class _Connection:
             loop.add_reader(self._fd, self._hello)
             self._deadline = loop.call_later(HELLO_WITHIN_S, self._too_late)
 
-    def close(self) -> None:
+    def close(self, last: Callable[[], None] | None = None) -> None:
         """The process may live on; then it keeps its lease, for this daemon's successor or until it is seen dead."""
         self._server.open.discard(self)
         self._asked()
@@ -132,6 +139,8 @@ class _Connection:
             self._task.cancel()
         if self._socket.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._fd)
+            if last is not None:
+                last()
             self._socket.close()
 
     def _asked(self) -> None:
@@ -145,10 +154,7 @@ class _Connection:
         self._refuse(RefusalError(_native.BAD_HELLO, f"no hello within {HELLO_WITHIN_S:g} s"))
 
     def _refuse(self, refusal: RefusalError, vnpu: str = "") -> None:
-        self._node.log.refused(vnpu, refusal.message, self._peer.pid)
-        with contextlib.suppress(OSError):
-            self._socket.send(_native.pack_welcome(refusal.status, refusal.message))
-        self.close()
+        self.close(lambda: self._server.refuse(self._socket, self._peer, refusal, vnpu))
 
     def _hello(self) -> bool:
         """Whether there was one."""

@@ -39,8 +39,8 @@ def hello(vnpu: str, version: int = VERSION, flags: int = 0, slot: int = NO_SLOT
 
 def connect(path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(path)  # blocks while the queue is full: who waits longest is next
     connection.settimeout(20)
-    connection.connect(path)
     return connection
 
 
