@@ -204,7 +204,9 @@ class _Connection:
         try:
             await self._node.attached.until_ready(resident, arrival)
             self._task = None  # close() need not end it any more
-            self._node.resident(resident.name)  # raises when it was deleted meanwhile
+            if resident.deleted:
+                text = f"vNPU {resident.name!r} was deleted while pid {arrival.pid} waited for it"
+                raise RefusalError(_native.UNKNOWN_VNPU, text)  # noqa: TRY301 - answered below, with the others
             self._attach(resident, arrival)
         except FlexNpuError as error:
             self._task = None
