@@ -172,9 +172,7 @@ class Node:
         ids = []
         for ordinal, host in enumerate(resident.hosts):
             host.residents[resident.id] = resident
-            last, older = survivor.grants_on(host.device.index)
-            cores = min(last.cores, vnpu.quota.most_cores)
-            quota = replace(vnpu.quota, revision=last.revision, cores=cores)
+            quota, older = survivor.held_on(host.device.index)
             absent = len(survivor.leases)
             ids.append(host.arbiter.restore(vnpu.id, resident.page, ordinal, granted_quota(quota), older, absent))
         for lease, *own in zip(survivor.leases, *ids, strict=True):

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flexnpu.backend import Device
 from flexnpu.daemon.host import capacity
 from flexnpu.daemon.processes import born
 from flexnpu.errors import OverQuota
-from flexnpu.tenancy import Granted, Lease, Registry, VNpu, admit
+from flexnpu.tenancy import Granted, Lease, Quota, Registry, VNpu, admit
 
 log = logging.getLogger("flexnpud")
 
@@ -24,13 +24,16 @@ class Survivor:
     leases: tuple[Lease, ...]
     grants: Mapping[int, Sequence[Granted]]  # by device, the newest last
 
-    def grants_on(self, device: int) -> tuple[Granted, list[tuple[int, int]]]:
-        """The newest, and (revision, cores) of everything that may be in use beside it."""
+    def held_on(self, device: int) -> tuple[Quota, list[tuple[int, int]]]:
+        """The quota that was granted last, and (revision, cores) of everything that may be in use beside it."""
         *older, last = self.grants[device]
         held = [(grant.revision, grant.most_cores) for grant in older]
         if last.most_cores > last.cores and self.leases:
             held.append((last.revision - 1, last.most_cores))  # lent, for all we know
-        return last, held
+        # A change that was registered but not granted any more may have brought less than what is in use.
+        wanted = self.registered.quota
+        burst = max(last.cores, wanted.most_cores)
+        return replace(wanted, revision=last.revision, cores=last.cores, burst_cores=burst), held
 
 
 def survivors(registry: Registry, devices: Sequence[Device]) -> list[Survivor]:

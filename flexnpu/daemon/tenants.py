@@ -25,7 +25,7 @@ _Page = TypeVar("_Page")
 GRANT_WITHIN_S = 10.0
 BACK_WITHIN_S = 3.0  # tenants try to come back every 0.2 s
 # A look takes about a microsecond for each tenant and device, so many are looked at less often.
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 2.0
 LOOKS_PER_S = 200
 
 
