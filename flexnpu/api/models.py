@@ -173,6 +173,7 @@ class Tenant(_Answer):
     devices: list[int]
     present: bool
     applied: bool
+    applied_revision: int
     memory_used: int
     memory_denied: int
     waited_s: float

@@ -95,7 +95,7 @@ def _tenant_row(tenant: Tenant) -> tuple[object, ...]:
     return (
         tenant.pid,
         tenant.vnpu,
-        "yes" if tenant.applied else "no",
+        f"revision {tenant.applied_revision}" if tenant.applied else f"not yet ({tenant.applied_revision})",
         format_size(tenant.memory_used),
         tenant.memory_denied,
         tenant.launched,

@@ -130,6 +130,22 @@ def granted_quota(quota: Quota) -> _native.Quota:
     )
 
 
+# What follows has a default only for as long as the arbiter does not tell it.
+
+
+def applied_revision(tenant: Tenant) -> int:
+    """The newest that it has applied on all of its devices."""
+    resident, report = tenant.resident, tenant.report
+    if report is None:
+        return 0
+    revisions = []
+    for ordinal, (host, id_) in enumerate(zip(resident.hosts, tenant.ids, strict=True)):
+        ask = getattr(host.arbiter, "applied_revision", None)
+        number = max(report.read_device(ordinal).applied_grant, tenant.base_grants[ordinal])
+        revisions.append(ask(resident.id, id_) if ask else min(number, resident.page.grant(ordinal)))
+    return min(revisions)
+
+
 def lent_cores(state: _native.VNpuState) -> int:
     return int(getattr(state, "lent_cores", 0))
 

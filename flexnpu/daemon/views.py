@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flexnpu import _native
 from flexnpu.backend import Device, live_state
-from flexnpu.daemon.host import Resident, Tenant, lent_cores, turns, used_ns
+from flexnpu.daemon.host import Resident, Tenant, applied_revision, lent_cores, turns, used_ns
 from flexnpu.tenancy import (
     DeviceView,
     GraphView,
@@ -94,6 +94,7 @@ def tenant(tenant: Tenant) -> TenantView:
         devices=list(resident.registered.devices),
         present=tenant.report is not None,
         applied=tenant.report is not None and _has_applied(tenant, devices),
+        applied_revision=0 if resident.deleted else applied_revision(tenant),
         memory_used=sum(resident.ledger.charged(i, tenant.lease.slot) for i in range(len(devices))),
         memory_denied=sum(each.memory_denied for each in devices),
         waited_s=sum(each.waited_ns for each in devices) / 1e9,

@@ -95,7 +95,7 @@ class IterationView:
 class TenantView:
     """A process on a vNPU. The numbers are its own word, summed over its devices. present: attached to this daemon.
 
-    applied: it uses no grant older than the newest, on any device.
+    applied: it uses no grant older than the newest, on any device; applied_revision: the newest that it uses on all.
     """
 
     pid: int
@@ -103,6 +103,7 @@ class TenantView:
     devices: Sequence[int]
     present: bool
     applied: bool
+    applied_revision: int
     memory_used: int
     memory_denied: int
     waited_s: float

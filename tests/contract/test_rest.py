@@ -61,6 +61,7 @@ TENANT = TenantView(
     devices=[0],
     present=True,
     applied=True,
+    applied_revision=3,
     memory_used=GIB,
     memory_denied=0,
     waited_s=0.5,

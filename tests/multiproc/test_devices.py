@@ -29,10 +29,12 @@ def test_a_vnpu_is_granted_and_applied_on_all_of_its_devices(pair: Node):
     assert not client.set_quota("a", cores=6, wait=0.2).applied
     tenant.acknowledge(0)
     assert not client.set_quota("a", cores=6, wait=0.2).applied
-    assert not client.tenants()[0].applied
+    (seen,) = client.tenants()
+    assert (seen.applied, seen.applied_revision) == (False, 1)
     tenant.acknowledge(1)
     eventually(lambda: client.vnpu("a").applied)
-    assert client.tenants()[0].applied
+    (seen,) = client.tenants()
+    assert (seen.applied, seen.applied_revision) == (True, 2)
     tenant.close()
 
 
