@@ -10,7 +10,7 @@ from flexnpu.daemon.events import Events
 from flexnpu.daemon.host import Resident, lent_cores
 from flexnpu.tenancy import Granted, Registry
 
-LENT_EVERY_S = 1.0  # cores are lent and taken back within milliseconds; events about it are samples
+LENT_EVERY_S = 10.0  # cores are lent and taken back within milliseconds; events about it are samples
 
 
 def tell(resident: Resident, registry: Registry, events: Events) -> None:
