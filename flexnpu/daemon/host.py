@@ -14,6 +14,9 @@ from flexnpu.daemon.processes import Watch
 from flexnpu.errors import Refused
 from flexnpu.tenancy import Capacity, Lease, Quota, VNpu
 
+# By flexnpu_phase in page.h.
+PHASES = ("idle", "prefill", "decode", "mixed")
+
 
 @dataclass(slots=True)
 class Tenant:
@@ -55,6 +58,7 @@ class Resident:
     @classmethod
     def of(cls, registered: VNpu, hosts: Mapping[int, DeviceHost]) -> Resident:
         page = _native.ControlPage(registered.name, registered.devices)
+        page.set_phase(PHASES.index(registered.phase or "idle"))
         ledger = _native.LedgerPage(len(registered.devices))
         quotas = {registered.quota.revision: registered.quota}
         return cls(registered, [hosts[index] for index in registered.devices], page, ledger, quotas=quotas)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flexnpu import _native
 from flexnpu.backend import Device, live_state
-from flexnpu.daemon.host import Resident, Tenant, applied_revision, lent_cores, turns, used_ns
+from flexnpu.daemon.host import PHASES, Resident, Tenant, applied_revision, lent_cores, turns, used_ns
 from flexnpu.tenancy import (
     DeviceView,
     GraphView,
@@ -21,8 +21,6 @@ from flexnpu.tenancy import (
 
 # By flexnpu_launch_kind in page.h.
 LAUNCH_KINDS = ("kernel", "graph", "copy", "set", "host", "comm", "legacy_op")
-# By flexnpu_phase in page.h.
-PHASES = ("idle", "prefill", "decode", "mixed")
 
 
 def device(device: Device, registered: Sequence[VNpu]) -> DeviceView:

@@ -113,6 +113,8 @@ void ControlPage::publish(uint32_t ordinal, uint32_t grant, uint32_t cube, uint3
     futex_wake_shared(&page()->bell);
 }
 
+void ControlPage::set_phase(uint32_t phase) { std::atomic_ref(page()->phase).store(phase, std::memory_order_relaxed); }
+
 uint32_t ControlPage::grant(uint32_t ordinal) const {
     return static_cast<uint32_t>(std::atomic_ref(page()->devices[ordinal].quota).load(std::memory_order_relaxed) >> 32);
 }

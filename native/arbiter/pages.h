@@ -45,6 +45,7 @@ class ControlPage : public SharedPage {
     void publish(uint32_t ordinal, uint32_t grant, uint32_t cube, uint32_t vector, uint64_t memory_bytes);
     uint32_t device_count() const { return page()->device_count; }
     uint32_t grant(uint32_t ordinal) const;  // number of the newest
+    void set_phase(uint32_t phase);          // flexnpu_phase that was declared
 
   private:
     flexnpu_control_page* page() const { return static_cast<flexnpu_control_page*>(at()); }

@@ -71,6 +71,7 @@ void bind_pages(nb::module_& m) {
         .def(nb::init<std::string_view, const std::vector<uint32_t>&>(), "vnpu"_a, "devices"_a)
         .def_prop_ro("fd", &ControlPage::fd)
         .def("grant", &ControlPage::grant, "ordinal"_a)
+        .def("set_phase", &ControlPage::set_phase, "phase"_a)
         .def("publish", &ControlPage::publish, "ordinal"_a, "grant"_a, "cube"_a, "vector"_a, "memory_bytes"_a);
     nb::class_<ReportSnapshot>(m, "ReportSnapshot")
         .def_ro("tiled", &ReportSnapshot::tiled)

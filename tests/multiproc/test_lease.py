@@ -68,6 +68,14 @@ def test_the_end_of_the_connection_ends_the_lease_of_a_live_process(node: Node):
     assert node.client().vnpu("a").cores == 4
 
 
+@pytest.mark.parametrize(("phase", "number"), [(None, 0), ("prefill", 1), ("decode", 2)])
+def test_a_tenant_reads_the_phase_that_was_declared(node: Node, phase: str | None, number: int):
+    node.client().create_vnpu("a", cores=4, memory_bytes=GIB, phase=phase)
+    tenant = attach(node, "a")
+    assert tenant.phase == number
+    tenant.close()
+
+
 def test_a_tenant_cannot_write_the_control_page(node: Node):
     node.client().create_vnpu("a", cores=4, memory_bytes=GIB)
     tenant = attach(node, "a")

@@ -23,7 +23,7 @@ HELLO = struct.Struct("<4I64s2I")
 WELCOME = struct.Struct("<4I256s2I")
 NO_SLOT = 0xFFFFFFFF
 # Sections of a device, as native/page has them.
-CONTROL_AT, CONTROL_SIZE = 128, 128
+CONTROL_AT, CONTROL_SIZE, PHASE_AT = 128, 128, 84
 REPORT_AT, REPORT_SIZE, DENIED_AT, WAITED_AT = 1024, 192, 64, 48
 ITERATION_AT, GRAPHS_AT = 64, 128
 LEDGER_SIZE, LEDGER_AT, LEDGER_DEVICE, SLOTS_AT = 36864, 64, 1088, 64
@@ -109,6 +109,11 @@ class FakeTenant:
 
     def physical(self, ordinal: int) -> int:
         return struct.unpack_from("<I", self.control, CONTROL_AT + CONTROL_SIZE * ordinal)[0]
+
+    @property
+    def phase(self) -> int:
+        """That was declared, as page.h counts."""
+        return struct.unpack_from("<I", self.control, PHASE_AT)[0]
 
     @property
     def memory_bytes(self) -> int:
