@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from flexnpu.api.models import (
     Device,
+    Event,
     Move,
     NewVNpu,
     Problem,
@@ -30,6 +31,16 @@ from flexnpu.tenancy.vnpu import check_name
 
 _Model = TypeVar("_Model", bound=BaseModel)
 ANSWER_WITHIN_S = 10.0
+
+
+class Limits(TypedDict, total=False):
+    """The rarer parts of a quota; None takes burst_cores, vector_cores or share_percent away."""
+
+    burst_cores: int | None
+    vector_cores: int | None
+    share_percent: float | None
+    fixed_share: bool
+    priority: int
 
 
 class Client:
@@ -64,18 +75,21 @@ class Client:
         *,
         cores: int,
         memory_bytes: int,
-        device: int = 0,
+        device: int | Sequence[int] = 0,
         phase: str | None = None,
         owner_pid: int | None = None,
+        **limits: Unpack[Limits],
     ) -> VNpu:
-        """With owner_pid, the daemon deletes it when that process is dead."""
+        """With several devices, it has that quota on each. With owner_pid, the daemon deletes it when that process is
+        dead."""
         fields = {
             "name": name,
-            "device": device,
+            "devices": [device] if isinstance(device, int) else list(device),
             "cores": cores,
             "memory_bytes": memory_bytes,
             "phase": phase,
             "owner_pid": owner_pid,
+            **limits,
         }
         return _read(VNpu, self._ask("POST", "/api/v1/vnpus", fields))
 
@@ -91,9 +105,10 @@ class Client:
         memory_bytes: int | None = None,
         wait: float | None = None,
         if_revision: int | None = None,
+        **limits: Unpack[Limits],
     ) -> QuotaState:
-        """wait: seconds to wait until it is applied; see QuotaState.applied."""
-        fields = {"cores": cores, "memory_bytes": memory_bytes}
+        """What is not given stays. wait: seconds to wait until it is applied; see QuotaState.applied."""
+        fields = {"cores": cores, "memory_bytes": memory_bytes, **limits}
         headers = {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
         answer = self._ask("PATCH", f"{_path(name)}/quota", fields, wait=wait, headers=headers)
         return _read(QuotaState, answer)
@@ -105,6 +120,23 @@ class Client:
 
     def tenants(self) -> list[Tenant]:
         return _read_list(Tenant, self._ask("GET", "/api/v1/tenants"))
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """What has happened after the event of that id, then what happens, until the daemon ends. It takes the
+        connection: use another client meanwhile."""
+        headers = {"Last-Event-ID": str(after)}
+        try:
+            with self._http.stream("GET", "/api/v1/events", headers=headers, timeout=None) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _error(answer)
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        yield Event.model_validate_json(line.removeprefix("data: "))
+        except httpx.ConnectError as error:
+            raise self._no_daemon() from error
+        except httpx.HTTPError:  # the daemon was killed
+            return
 
     def version(self) -> Version:
         return _read(Version, self._ask("GET", "/version"))
@@ -124,9 +156,7 @@ class Client:
         try:
             answer = self._http.request(method, path, json=fields, params=params, headers=headers, timeout=timeout)
         except httpx.ConnectError as error:
-            raise NoDaemon(
-                f"no daemon listens in {self.paths.root}", next_step="start flexnpud, or set FLEXNPU_RUNTIME_DIR"
-            ) from error
+            raise self._no_daemon() from error
         except httpx.HTTPError as error:
             raise DaemonFault(f"the daemon did not answer ({error})", next_step="see its log") from error
         if answer.is_success:
@@ -135,6 +165,11 @@ class Client:
             except ValueError as error:
                 raise DaemonFault("the daemon's answer is no JSON", next_step="see its log") from error
         raise _error(answer)
+
+    def _no_daemon(self) -> NoDaemon:
+        return NoDaemon(
+            f"no daemon listens in {self.paths.root}", next_step="start flexnpud, or set FLEXNPU_RUNTIME_DIR"
+        )
 
 
 def _read(model: type[_Model], answer: object) -> _Model:
@@ -176,6 +211,8 @@ def _path(name: str) -> str:
 __all__ = [
     "Client",
     "Device",
+    "Event",
+    "Limits",
     "Move",
     "NewVNpu",
     "QuotaChange",

@@ -46,6 +46,11 @@ class RuntimeDir:
     def registry(self) -> Path:
         return self.root / "registry.sqlite"
 
+    @property
+    def registry_files(self) -> list[Path]:
+        """With what SQLite keeps beside it while it is open."""
+        return [self.registry, *(self.root / f"registry.sqlite{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
+
 
 def _default(environ: Mapping[str, str]) -> Path:
     if base := environ.get("XDG_RUNTIME_DIR"):

@@ -10,6 +10,7 @@ from flexnpu.errors import InvalidValue
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%?\s*")
 _LARGEST = 2**50
 
 
@@ -27,6 +28,17 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds <= 86400:
         raise InvalidValue(f"duration {text!r} is out of range", next_step="give over 0 and up to a day, such as 50ms")
     return seconds
+
+
+def parse_percent(text: str) -> float:
+    """25 of "25%", "25" or "25.0 %"."""
+    found = _PERCENT.fullmatch(text)
+    if found is None:
+        raise InvalidValue(f"share {text!r} is not a percentage", next_step="write it like 25% or 12.5%")
+    percent = float(found[1])
+    if not 0.01 <= percent <= 100:
+        raise InvalidValue(f"share {text!r} is out of range", next_step="give 0.01% to 100%, such as 25%")
+    return percent
 
 
 def format_size(bytes_: int) -> str:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 API_VERSION = 1
 
@@ -42,20 +42,52 @@ class NewVNpu(_Question):
     """A vNPU to be made; with owner_pid it ends with that process."""
 
     name: str
-    device: int = Field(default=0, ge=0, le=MOST_CORES)
+    device: int | None = Field(default=None, ge=0, le=MOST_CORES, description="one device; 0 when none is named")
+    devices: list[int] | None = Field(default=None, min_length=1, description="several, as the program counts them")
     cores: int = Field(ge=1, le=MOST_CORES)
     memory_bytes: int = Field(ge=1, le=MOST_BYTES)
+    burst_cores: int | None = Field(default=None, ge=1, le=MOST_CORES, description="null: no more than cores")
+    vector_cores: int | None = Field(default=None, ge=1, le=MOST_CORES, description="null: in proportion to the cores")
+    share_percent: float | None = Field(default=None, gt=0, le=100, description="of device time; null: all the time")
+    fixed_share: bool = Field(default=False, description="never more than the share, even alone")
+    priority: int = Field(default=0, ge=0, le=7, description="higher goes first")
     phase: Literal["prefill", "decode"] | None = None
     owner_pid: int | None = Field(default=None, ge=1, lt=2**31)
 
+    @model_validator(mode="after")
+    def _one_way_to_say_where(self) -> Self:
+        if self.device is not None and self.devices is not None:
+            raise ValueError("give device or devices, not both")
+        return self
+
+
+class VNpuUse(_Answer):
+    """A vNPU on one of its devices. used_s: device time; memory: of all its tenants together."""
+
+    device: int
+    granted_cores: int
+    lent_cores: int
+    held_cores: int
+    used_s: float
+    turns: int
+    memory_used: int
+    memory_peak: int
+
 
 class VNpu(_Answer):
-    """cores, memory_bytes, revision: as registered. granted: published to its tenants. applied: in force in all."""
+    """cores, memory_bytes, revision: as registered, on each device. granted: published to its tenants, on the device
+    that is least far. applied: in force in all. lent_cores: granted beyond the guarantee. device: the first."""
 
     name: str
     device: int
+    devices: list[int] = Field(default_factory=list)
     cores: int
+    burst_cores: int | None = None
+    vector_cores: int | None = None
     memory_bytes: int
+    share_percent: float | None = None
+    fixed_share: bool = False
+    priority: int = 0
     revision: int
     phase: Literal["prefill", "decode"] | None = None
     owner_pid: int | None = None
@@ -63,14 +95,22 @@ class VNpu(_Answer):
     granted_revision: int
     applied_revision: int
     applied: bool
+    lent_cores: int = 0
     tenants: int
+    use: list[VNpuUse] = Field(default_factory=list)
 
 
 class QuotaChange(_Question):
-    """What is not given stays."""
+    """What is not given stays. null takes burst_cores, vector_cores or share_percent away; for the others it counts as
+    not given."""
 
     cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
     memory_bytes: int | None = Field(default=None, ge=1, le=MOST_BYTES)
+    burst_cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
+    vector_cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
+    share_percent: float | None = Field(default=None, gt=0, le=100)
+    fixed_share: bool | None = None
+    priority: int | None = Field(default=None, ge=0, le=7)
 
 
 class QuotaState(_Answer):
@@ -103,23 +143,58 @@ class RebalanceState(_Answer):
     applied_after_s: float | None = None
 
 
+class Graph(_Answer):
+    """A captured graph; cube and vector cores at its capture."""
+
+    device: int
+    cores: int
+    vector_cores: int
+    replays: int
+
+
+class Iteration(_Answer):
+    """A serving engine's last step as its operators tell it; number: steps so far, context in tokens."""
+
+    number: int
+    phase: str
+    requests: int
+    new_tokens: int
+    context_sum: int
+    context_most: int
+    graph: bool
+
+
 class Tenant(_Answer):
-    """A process on a vNPU; the numbers are what it says of itself. present: false when it has not come back to this
-    daemon after a restart."""
+    """A process on a vNPU; the numbers are what it says of itself, summed over its devices. present: false when it has
+    not come back to this daemon after a restart. applied: it uses no grant older than the newest."""
 
     pid: int
     vnpu: str
-    device: int
+    devices: list[int]
     present: bool
-    seen_revision: int
+    applied: bool
     applied_revision: int
     memory_used: int
-    memory_peak: int
     memory_denied: int
+    waited_s: float
+    busy_s: float
     tiled: int
     launched: int
     ungoverned: int
     launches: dict[str, int]
+    graphs: list[Graph]
+    iteration: Iteration | None = None
+
+
+class Event(_Answer):
+    """Something that happened: the data of a server-sent event. at: seconds since 1970."""
+
+    id: int
+    at: float
+    kind: Literal["attached", "left", "applied", "lent", "denied", "refused"]
+    vnpu: str
+    pid: int | None = None
+    text: str
 
 
 class Version(_Answer):

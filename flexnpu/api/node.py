@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Protocol, Unpack
 
 from fastapi import Depends, Request
 
-from flexnpu.tenancy import AppliedView, DeviceView, Move, Quota, TenantView, VNpuView
+from flexnpu.tenancy import AppliedView, DeviceView, EventView, Move, QuotaFields, TenantView, VNpu, VNpuView
 
 
 class NodeService(Protocol):
@@ -22,17 +22,17 @@ class NodeService(Protocol):
 
     def tenants(self) -> Sequence[TenantView]: ...
 
-    def create(self, name: str, device: int, quota: Quota, phase: str | None, owner_pid: int | None) -> VNpuView: ...
+    def create(self, wanted: VNpu, owner_pid: int | None) -> VNpuView: ...
 
     def delete(self, name: str, *, force: bool) -> None: ...
 
-    def set_quota(
-        self, name: str, *, cores: int | None, memory_bytes: int | None, if_revision: int | None
-    ) -> Mapping[str, int]: ...
+    def set_quota(self, name: str, *, if_revision: int | None, **fields: Unpack[QuotaFields]) -> Mapping[str, int]: ...
 
     def rebalance(self, moves: Sequence[Move]) -> Mapping[str, int]: ...
 
     async def applied(self, revisions: Mapping[str, int], within_s: float) -> AppliedView: ...
+
+    def events(self, after: int, idle_s: float) -> AsyncIterator[EventView | None]: ...
 
 
 def _node(request: Request) -> NodeService:

@@ -12,4 +12,19 @@ RuntimeDir = Annotated[
     Path | None,
     typer.Option(help="The daemon's runtime directory  [default: $FLEXNPU_RUNTIME_DIR]", show_default=False),
 ]
+Devices = Annotated[
+    str, typer.Option("--device", help="Index of the device, as flexnpu ps shows it; several are joined by commas: 0,1")
+]
+BurstCores = Annotated[
+    str | None, typer.Option(help="Most cores that idle ones of others may bring it to; none: no more than --cores")
+]
+VectorCores = Annotated[str | None, typer.Option(help="Vector cores; none: in proportion to the cores")]
+Share = Annotated[
+    str | None, typer.Option(help="Part of the device's time, such as 25%; none: all the time, on its own cores")
+]
+FixedShare = Annotated[
+    bool | None,
+    typer.Option("--fixed-share/--elastic-share", help="Whether idle time of others is left idle, or taken too"),
+]
+Priority = Annotated[int | None, typer.Option(help="0 to 7: the higher goes first")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 
 import typer
@@ -47,70 +48,80 @@ def version(as_json: options.Json = False, runtime_dir: options.RuntimeDir = Non
 
 
 def _show(devices: list[Device], vnpus: list[VNpu], tenants: list[Tenant]) -> None:
-    console = Console()
+    # In a pipe there is no width to fit into, and a folded table is none.
+    console = Console(width=None if sys.stdout.isatty() else 250)
+    head: tuple[str, ...] = ("device", "soc", "kind", "cores", "free", "memory", "free", "clock")
+    console.print(_table("devices", head, [_device_row(device) for device in devices]))
+    head = ("name", "device", "cores", "lent", "vector", "share", "priority", "time", "memory", "used", "peak")
     console.print(
-        _table(
-            "devices",
-            ("device", "soc", "kind", "cores", "free", "memory", "free", "clock"),
-            [
-                (
-                    d.index,
-                    d.soc,
-                    d.kind,
-                    d.cores,
-                    d.cores_free,
-                    format_size(d.memory_bytes),
-                    format_size(d.memory_free),
-                    _clock(d),
-                )
-                for d in devices
-            ],
-        )
+        _table("vNPUs", (*head, "phase", "revision", "state", "tenants"), [_vnpu_row(vnpu) for vnpu in vnpus])
     )
-    console.print(
-        _table(
-            "vNPUs",
-            ("name", "device", "cores", "memory", "phase", "revision", "state", "tenants"),
-            [
-                (
-                    v.name,
-                    v.device,
-                    v.cores,
-                    format_size(v.memory_bytes),
-                    v.phase or "-",
-                    v.revision,
-                    _state(v),
-                    v.tenants,
-                )
-                for v in vnpus
-            ],
-        )
-    )
-    console.print(
-        _table(
-            "tenants",
-            ("pid", "vNPU", "applied", "memory", "peak", "denied", "operators", "state"),
-            [
-                (
-                    t.pid,
-                    t.vnpu,
-                    t.applied_revision,
-                    format_size(t.memory_used),
-                    format_size(t.memory_peak),
-                    t.memory_denied,
-                    t.launched,
-                    "attached" if t.present else "away",
-                )
-                for t in tenants
-            ],
-        )
+    head = ("pid", "vNPU", "applied", "memory", "denied", "operators", "waited", "step", "state")
+    console.print(_table("tenants", head, [_tenant_row(tenant) for tenant in tenants]))
+    graphs = [(tenant.pid, tenant.vnpu, graph) for tenant in tenants for graph in tenant.graphs]
+    if graphs:
+        head = ("pid", "vNPU", "device", "captured at cores", "vector", "replays")
+        rows = [(pid, vnpu, g.device, g.cores, g.vector_cores, g.replays) for pid, vnpu, g in graphs]
+        console.print(_table("graphs", head, rows))
+
+
+def _device_row(device: Device) -> tuple[object, ...]:
+    memory = format_size(device.memory_bytes), format_size(device.memory_free)
+    return device.index, device.soc, device.kind, device.cores, device.cores_free, *memory, _clock(device)
+
+
+def _vnpu_row(vnpu: VNpu) -> tuple[object, ...]:
+    burst = vnpu.burst_cores or vnpu.cores
+    return (
+        vnpu.name,
+        ",".join(map(str, vnpu.devices)),
+        f"{vnpu.cores} to {burst}" if burst > vnpu.cores else vnpu.cores,
+        vnpu.lent_cores or "-",
+        vnpu.vector_cores or "-",
+        _share(vnpu),
+        vnpu.priority,
+        f"{sum(use.used_s for use in vnpu.use):.4g} s",
+        format_size(vnpu.memory_bytes),
+        format_size(max((use.memory_used for use in vnpu.use), default=0)),
+        format_size(max((use.memory_peak for use in vnpu.use), default=0)),
+        vnpu.phase or "-",
+        vnpu.revision,
+        _state(vnpu),
+        vnpu.tenants,
     )
 
 
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> Table:
+def _tenant_row(tenant: Tenant) -> tuple[object, ...]:
+    return (
+        tenant.pid,
+        tenant.vnpu,
+        f"revision {tenant.applied_revision}" if tenant.applied else f"not yet ({tenant.applied_revision})",
+        format_size(tenant.memory_used),
+        tenant.memory_denied,
+        tenant.launched,
+        f"{tenant.waited_s:.4g} s",
+        _step(tenant),
+        "attached" if tenant.present else "away",
+    )
+
+
+def _share(vnpu: VNpu) -> str:
+    if vnpu.share_percent is None:
+        return "-"
+    return f"{vnpu.share_percent:g}%{' fixed' if vnpu.fixed_share else ''}"
+
+
+def _step(tenant: Tenant) -> str:
+    step = tenant.iteration
+    if step is None:
+        return "-"
+    return f"{step.phase} {step.new_tokens} tokens of {step.requests}, context up to {step.context_most}"
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> Table:
     table = Table(title=f"{title}: none" if not rows else title, title_justify="left", show_header=bool(rows), box=None)
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, no_wrap=not sys.stdout.isatty())
     for row in rows:
         table.add_row(*map(str, row))
     return table

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flexnpu.cli import options
+from flexnpu.cli.limits import devices, limits
 from flexnpu.client import Client
 from flexnpu.errors import InvalidValue, NotApplied
 from flexnpu.units import format_size, parse_duration, parse_size
@@ -20,17 +21,23 @@ def set_quota(
     name: Name,
     cores: Annotated[int | None, typer.Option(help="Guaranteed cores from now on")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory limit from now on, such as 8GiB")] = None,
+    burst_cores: options.BurstCores = None,
+    vector_cores: options.VectorCores = None,
+    share: options.Share = None,
+    fixed_share: options.FixedShare = None,
+    priority: options.Priority = None,
     timeout: Annotated[str, typer.Option(help="How long to wait until it is applied")] = "5s",
     as_json: options.Json = False,
     runtime_dir: options.RuntimeDir = None,
 ) -> None:
     """Change the quota of a vNPU while its tenants run, and wait until it is applied."""
-    if cores is None and memory is None:
-        raise InvalidValue(f"nothing to set on {name}", next_step="give --cores, --memory or both")
+    more = limits(burst_cores, vector_cores, share, fixed_share, priority)
+    if cores is None and memory is None and not more:
+        raise InvalidValue(f"nothing to set on {name}", next_step="give --cores, --memory, --share or another limit")
     within = parse_duration(timeout)
     memory_bytes = None if memory is None else parse_size(memory)
     with Client(runtime_dir) as client:
-        state = client.set_quota(name, cores=cores, memory_bytes=memory_bytes, wait=within)
+        state = client.set_quota(name, cores=cores, memory_bytes=memory_bytes, wait=within, **more)
         obstacle = "" if state.applied else _obstacle(client, name)
     if as_json:
         typer.echo(state.model_dump_json())
@@ -47,7 +54,7 @@ def _obstacle(client: Client, name: str) -> str:
     vnpu = client.vnpu(name)
     if vnpu.granted_revision < vnpu.revision:
         return f"other vNPUs still hold the cores (it has {vnpu.granted_cores}); see flexnpu ps"
-    behind = [each for each in client.tenants() if each.vnpu == name and each.applied_revision < vnpu.revision]
+    behind = [each for each in client.tenants() if each.vnpu == name and not each.applied]
     away = [str(tenant.pid) for tenant in behind if not tenant.present]
     if away:
         return f"pid {', '.join(away)} has not come back since the daemon was restarted; restart that program"
@@ -59,19 +66,27 @@ def create(
     name: Name,
     cores: Annotated[int, typer.Option(help="Guaranteed cores")],
     memory: Annotated[str, typer.Option(help="Memory limit, such as 8GiB")],
-    device: Annotated[int, typer.Option(help="Index of the device, as flexnpu ps shows it")] = 0,
+    device: options.Devices = "0",
+    burst_cores: options.BurstCores = None,
+    vector_cores: options.VectorCores = None,
+    share: options.Share = None,
+    fixed_share: options.FixedShare = None,
+    priority: options.Priority = None,
     phase: Annotated[str | None, typer.Option(help="prefill or decode: what will be served on it")] = None,
     as_json: options.Json = False,
     runtime_dir: options.RuntimeDir = None,
 ) -> None:
     """Make a vNPU that stays until it is deleted."""
     memory_bytes = parse_size(memory)
+    places = devices(device)
+    more = limits(burst_cores, vector_cores, share, fixed_share, priority)
     with Client(runtime_dir) as client:
-        vnpu = client.create_vnpu(name, device=device, cores=cores, memory_bytes=memory_bytes, phase=phase)
+        vnpu = client.create_vnpu(name, device=places, cores=cores, memory_bytes=memory_bytes, phase=phase, **more)
     if as_json:
         typer.echo(vnpu.model_dump_json())
     else:
-        typer.echo(f"created {name}: {vnpu.cores} cores, {format_size(vnpu.memory_bytes)} on device {vnpu.device}")
+        where = ", ".join(map(str, vnpu.devices))
+        typer.echo(f"created {name}: {vnpu.cores} cores, {format_size(vnpu.memory_bytes)} on device {where}")
 
 
 def delete(

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One device with its arbiter, and the vNPUs and tenants that are on it now."""
+"""Devices with their arbiters, and the vNPUs and tenants that are on them now."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flexnpu import _native
 from flexnpu.backend import Device
 from flexnpu.daemon.processes import Watch
-from flexnpu.tenancy import Lease, Quota, VNpu
+from flexnpu.errors import Refused
+from flexnpu.tenancy import Capacity, Lease, Quota, VNpu
+
+# By flexnpu_phase in page.h.
+PHASES = ("idle", "prefill", "decode", "mixed")
 
 
 @dataclass(slots=True)
@@ -19,54 +23,157 @@ class Tenant:
     """A process on a vNPU. report is None for one that was attached to an earlier daemon and has not come back."""
 
     lease: Lease
-    id: int
+    resident: Resident
+    ids: Sequence[int]  # with the arbiter of each device of the vNPU
     report: _native.ReportPage | None
+    base_grants: Sequence[int]  # older ones it cannot have seen, whatever its page says
     watch: Watch | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    slot: int = _native.NO_SLOT  # in the ledger
+    ended: bool = False
+    hang_up: Callable[[], None] = lambda: None
+    denied: list[int] = field(default_factory=list)  # allocations refused, as seen at the last look
+
+    @property
+    def pid(self) -> int:
+        return self.lease.pid
 
 
 @dataclass(slots=True)
 class Resident:
-    """A vNPU on its device. registered: what the registry says now."""
+    """A vNPU on its devices. registered: what the registry says now. Tenants by their slot in the ledger."""
 
     registered: VNpu
+    hosts: Sequence[DeviceHost]
     page: _native.ControlPage
     ledger: _native.LedgerPage
     tenants: dict[int, Tenant] = field(default_factory=dict)
     owner: Watch | None = None
     owner_dead: bool = False
-    recorded: tuple[int, int] = (0, 0)  # granted and applied revision as the registry knows them
+    deleted: bool = False
+    quotas: dict[int, Quota] = field(default_factory=dict)  # by revision, those that may be granted still
+    recorded: dict[int, tuple[int, int]] = field(default_factory=dict)  # by device, as the registry knows it
+    told_applied: int = 0  # newest revision that an event said to be applied
+    told_lent: float = 0.0
+    settling: asyncio.TimerHandle | None = None
 
     @classmethod
-    def of(cls, registered: VNpu) -> Resident:
-        page = _native.ControlPage(registered.name, [registered.device])
-        return cls(registered, page, _native.LedgerPage(1))
+    def of(cls, registered: VNpu, hosts: Mapping[int, DeviceHost]) -> Resident:
+        page = _native.ControlPage(registered.name, registered.devices)
+        page.set_phase(PHASES.index(registered.phase or "idle"))
+        ledger = _native.LedgerPage(len(registered.devices))
+        quotas = {registered.quota.revision: registered.quota}
+        return cls(registered, [hosts[index] for index in registered.devices], page, ledger, quotas=quotas)
 
     @property
     def id(self) -> int:
         return self.registered.id
 
-    def take_slot(self) -> int:
-        taken = {tenant.slot for tenant in self.tenants.values()}
-        return next(slot for slot in range(_native.MOST_PROCESSES) if slot not in taken)
+    @property
+    def name(self) -> str:
+        return self.registered.name
+
+    def states(self) -> list[_native.VNpuState]:
+        return [host.arbiter.state(self.id) for host in self.hosts]
+
+    def is_granted(self) -> bool:
+        return all(state.granted_revision > 0 for state in self.states())
+
+    def is_applied(self, revision: int) -> bool:
+        return all(state.applied_revision >= revision for state in self.states())
+
+    def absent(self) -> Iterator[Tenant]:
+        return (tenant for tenant in self.tenants.values() if tenant.report is None)
+
+    def free_slot(self) -> int:
+        for slot in range(_native.MOST_PROCESSES):
+            if slot not in self.tenants:
+                return slot
+        raise Refused(
+            f"vNPU {self.name} has {_native.MOST_PROCESSES} processes already, which is the most",
+            next_step="let one of them end first",
+            limit=_native.MOST_PROCESSES,
+            used=_native.MOST_PROCESSES,
+            requested=1,
+        )
+
+    def adopt(self, ledger: _native.LedgerPage) -> None:
+        """The ledger that its tenants brought along from an earlier daemon; who died since is taken out of it."""
+        self.ledger = ledger
+        for slot in set(range(_native.MOST_PROCESSES)) - set(self.tenants):
+            ledger.release(slot)
+        self.settle()
 
     def release_slot(self, slot: int) -> None:
-        if slot != _native.NO_SLOT and not self.ledger.release(slot):
-            self.ledger.settle()
+        if not self.ledger.release(slot):
+            self.settle()
+
+    def settle(self, after_s: float = 0.01) -> None:
+        """Until the ledger's sums are exact: a tenant that is within a call keeps us waiting, for microseconds if it is
+        a good one."""
+        self.stop_settling()
+        if not self.deleted and not self.ledger.settle():
+            loop = asyncio.get_running_loop()
+            self.settling = loop.call_later(after_s, self.settle, min(2 * after_s, 1.0))
+
+    def stop_settling(self) -> None:
+        if self.settling is not None:
+            self.settling.cancel()
+            self.settling = None
 
 
 def granted_quota(quota: Quota) -> _native.Quota:
     """The registry's quota in the arbiter's words."""
-    return _native.Quota(revision=quota.revision, cores=quota.cores, memory_bytes=quota.memory_bytes)
+    return _native.Quota(
+        revision=quota.revision,
+        cores=quota.cores,
+        memory_bytes=quota.memory_bytes,
+        burst_cores=quota.most_cores,
+        vector_cores=quota.vector_cores or 0,
+        share=quota.share or 0,
+        fixed=quota.fixed_share,
+        priority=quota.priority,
+    )
+
+
+# What follows has a default only for as long as the arbiter does not tell it.
+
+
+def applied_revision(tenant: Tenant) -> int:
+    """The newest that it has applied on all of its devices."""
+    resident, report = tenant.resident, tenant.report
+    if report is None:
+        return 0
+    revisions = []
+    for ordinal, (host, id_) in enumerate(zip(resident.hosts, tenant.ids, strict=True)):
+        ask = getattr(host.arbiter, "applied_revision", None)
+        number = max(report.read_device(ordinal).applied_grant, tenant.base_grants[ordinal])
+        revisions.append(ask(resident.id, id_) if ask else min(number, resident.page.grant(ordinal)))
+    return min(revisions)
+
+
+def lent_cores(state: _native.VNpuState) -> int:
+    return int(getattr(state, "lent_cores", 0))
+
+
+def turns(state: _native.VNpuState) -> int:
+    return int(getattr(state, "turns", 0))
+
+
+def used_ns(state: _native.VNpuState) -> int:
+    return int(getattr(state, "used_ns", 0))
+
+
+def capacity(device: Device) -> Capacity:
+    """What a device has to give."""
+    return Capacity(device.index, device.cores, device.memory_bytes, device.vector_cores)
 
 
 class DeviceHost:
-    """A device's arbiter and a callback for its news."""
+    """A device's arbiter, the vNPUs on it, and a callback for its news."""
 
     def __init__(self, device: Device, on_news: Callable[[DeviceHost], None]) -> None:
         self.device = device
         self.arbiter = _native.Arbiter(device.cores, device.vector_cores)
+        self.residents: dict[int, Resident] = {}
         self._on_news = on_news
         asyncio.get_running_loop().add_reader(self.arbiter.event_fd, self._news)
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import select
 import sys
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from flexnpu import __version__
 from flexnpu.backend import SoftwareOptions
@@ -20,10 +21,31 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"flexnpud: error: {message}; see flexnpud --help\n")
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """To a stream that may be a pipe which nobody empties: then lines are lost, and the daemon serves on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._room = select.poll()
+        self._room.register(stream, select.POLLOUT)
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._room.poll(0):  # a pipe with room has room for a line
+            self._lost += 1
+            return
+        if self._lost:
+            self.stream.write(f"flexnpud: {self._lost} lines of this log are lost\n")
+            self._lost = 0
+        super().emit(record)
+
+
 def main() -> None:
     """The entry point."""
     given = parser().parse_args()
-    logging.basicConfig(format="flexnpud: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="flexnpud: %(message)s", level=logging.INFO, handlers=[_Lines(sys.stderr)])
+    # A line for each tenant that comes and goes must be cheap: nobody asks the log for these.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         options = SoftwareOptions(given.soc, given.devices, given.clock, given.math, given.scale)

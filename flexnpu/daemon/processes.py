@@ -18,9 +18,15 @@ def _boot() -> str:
 def born(pid: int) -> str | None:
     """When the process was started, in words that no other process of that pid shares; None when it is dead."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        stat = os.read(file, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
     # The name in field 2 may hold anything, so count from its closing bracket: state is field 3, start time field 22.
     fields = stat[stat.rindex(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else f"{_boot()}:{int(fields[19])}"

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from flexnpu.backend import Device
+from flexnpu.daemon.host import capacity
 from flexnpu.daemon.processes import born
-from flexnpu.tenancy import Lease, Registry, VNpu
+from flexnpu.errors import OverQuota
+from flexnpu.tenancy import Granted, Lease, Quota, Registry, VNpu, admit
 
 log = logging.getLogger("flexnpud")
 
@@ -20,41 +22,57 @@ class Survivor:
 
     registered: VNpu
     leases: tuple[Lease, ...]
-    grants: tuple[tuple[int, int], ...]
+    grants: Mapping[int, Sequence[Granted]]  # by device, the newest last
+
+    def held_on(self, device: int) -> tuple[Quota, list[tuple[int, int]]]:
+        """The quota that was granted last, and (revision, cores) of everything that may be in use beside it."""
+        *older, last = self.grants[device]
+        held = [(grant.revision, grant.most_cores) for grant in older]
+        if last.most_cores > last.cores and self.leases:
+            held.append((last.revision - 1, last.most_cores))  # lent, for all we know
+        # A change that was registered but not granted any more may have brought less than what is in use.
+        wanted = self.registered.quota
+        burst = max(last.cores, wanted.most_cores)
+        return replace(wanted, revision=last.revision, cores=last.cores, burst_cores=burst), held
 
 
-def survivors(registry: Registry, devices: Mapping[int, Device]) -> list[Survivor]:
+def survivors(registry: Registry, devices: Sequence[Device]) -> list[Survivor]:
     """Those that stay; the others are deleted, each with a line that says why, and so are the leases of the dead."""
+    there = {device.index: device for device in devices}
     stay: list[Survivor] = []
+    leases = _live_leases(registry)
     for registered in registry.vnpus():
-        leases = []
-        for lease in registry.leases():
-            if lease.vnpu != registered.id:
-                continue
-            if born(lease.pid) == lease.born:
-                leases.append(lease)
-            else:
-                registry.drop_lease(lease)
-        others = [each.registered for each in stay if each.registered.device == registered.device]
-        trouble = _unfit(registered, others, devices.get(registered.device)) or _orphaned(registered, leases)
+        own = leases.get(registered.id, [])
+        trouble = _unfit(registered, [each.registered for each in stay], there) or _orphaned(registered, own)
         if trouble:
             log.warning("dropped vNPU %s: %s", registered.name, trouble)
             registry.delete(registered.name)
             continue
         quota = registered.quota
-        grants = registry.grants(registered.id) or [(quota.revision, quota.cores)]
-        stay.append(Survivor(registered, tuple(leases), tuple(grants)))
+        fallback = [Granted(quota.revision, quota.cores, quota.most_cores)]
+        grants = {device: registry.grants(registered.id, device) or fallback for device in registered.devices}
+        stay.append(Survivor(registered, tuple(own), grants))
     return stay
 
 
-def _unfit(registered: VNpu, others: list[VNpu], device: Device | None) -> str | None:
-    if device is None:
-        return f"device {registered.device} does not exist any more"
-    here = [*others, registered]
-    if sum(vnpu.quota.cores for vnpu in here) > device.cores:
-        return f"it does not fit device {device.index} any more"
-    if sum(vnpu.quota.memory_bytes for vnpu in here) > device.memory_bytes:
-        return f"it does not fit device {device.index} any more"
+def _live_leases(registry: Registry) -> Mapping[int, list[Lease]]:
+    live: dict[int, list[Lease]] = {}
+    for lease in registry.leases():
+        if born(lease.pid) == lease.born:
+            live.setdefault(lease.vnpu, []).append(lease)
+        else:
+            registry.drop_lease(lease)
+    return live
+
+
+def _unfit(registered: VNpu, others: list[VNpu], devices: Mapping[int, Device]) -> str | None:
+    for index in registered.devices:
+        if index not in devices:
+            return f"device {index} does not exist any more"
+        try:
+            admit(capacity(devices[index]), others, [registered])
+        except OverQuota:
+            return f"it does not fit device {index} any more"
     return None
 
 

@@ -44,7 +44,7 @@ class ClaimedDir:
         listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
         listener.bind(os.fspath(path))
         path.chmod(0o600)
-        listener.listen(128)
+        listener.listen(1024)
         return listener
 
     def fresh_softnpu(self) -> None:
@@ -59,7 +59,8 @@ class ClaimedDir:
         if not keep_state:
             shutil.rmtree(self.paths.softnpu, ignore_errors=True)
         if not keep_registry:
-            self.paths.registry.unlink(missing_ok=True)
+            for file in self.paths.registry_files:
+                file.unlink(missing_ok=True)
             if self._made:
                 with contextlib.suppress(OSError):  # somebody else has put something there
                     self.paths.root.rmdir()

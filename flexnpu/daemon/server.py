@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -16,11 +17,12 @@ from flexnpu import _native, backend
 from flexnpu.api.app import create_app
 from flexnpu.backend import Device, SoftwareOptions
 from flexnpu.daemon.attach import AttachServer
+from flexnpu.daemon.host import capacity
 from flexnpu.daemon.node import Node
 from flexnpu.daemon.restart import Survivor, survivors
 from flexnpu.daemon.rundir import ClaimedDir
 from flexnpu.paths import RuntimeDir
-from flexnpu.tenancy import Capacity, Registry
+from flexnpu.tenancy import Registry
 from flexnpu.units import format_size
 
 log = logging.getLogger("flexnpud")
@@ -38,14 +40,15 @@ class _Rest(uvicorn.Server):
 
 async def serve(paths: RuntimeDir, options: SoftwareOptions) -> None:
     """Until SIGTERM or SIGINT."""
+    _raise_descriptors()
     devices = backend.discover(options, paths.softnpu)
     claimed = ClaimedDir(paths)
     left: list[Survivor] | None = None
     try:
-        registry = Registry(paths.registry, [Capacity(d.index, d.cores, d.memory_bytes) for d in devices])
+        registry = Registry(paths.registry, [capacity(device) for device in devices])
         try:
             await _serve_node(claimed, devices, registry)
-            left = survivors(registry, {device.index: device for device in devices})
+            left = survivors(registry, devices)
         finally:
             registry.close()
     finally:
@@ -74,6 +77,7 @@ async def _serve_node(claimed: ClaimedDir, devices: list[Device], registry: Regi
     log.info("ready in %s", claimed.paths.root)
     await asyncio.wait((stopping, serving, attaching), return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
+    node.log.close()  # who follows the events would keep the server waiting
     rest.should_exit = True
     attaching.cancel()
     stopping.cancel()
@@ -82,6 +86,13 @@ async def _serve_node(claimed: ClaimedDir, devices: list[Device], registry: Regi
     for end in ends:
         if isinstance(end, Exception):  # not a cancellation: one of them failed, and that is why we are here
             raise end
+
+
+def _raise_descriptors() -> None:
+    """A tenant takes two descriptors, and the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # an unlimited hard limit may be more than the kernel takes
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _rest(node: Node) -> _Rest:

@@ -7,8 +7,17 @@ from collections.abc import Sequence
 
 from flexnpu import _native
 from flexnpu.backend import Device, live_state
-from flexnpu.daemon.host import Resident, Tenant
-from flexnpu.tenancy import DeviceView, TenantView, Usage, VNpu, VNpuView
+from flexnpu.daemon.host import PHASES, Resident, Tenant, applied_revision, lent_cores, turns, used_ns
+from flexnpu.tenancy import (
+    DeviceView,
+    GraphView,
+    IterationView,
+    TenantView,
+    Usage,
+    UseView,
+    VNpu,
+    VNpuView,
+)
 
 # By flexnpu_launch_kind in page.h.
 LAUNCH_KINDS = ("kernel", "graph", "copy", "set", "host", "comm", "legacy_op")
@@ -33,39 +42,93 @@ def device(device: Device, registered: Sequence[VNpu]) -> DeviceView:
     )
 
 
-def vnpu(resident: Resident, state: _native.VNpuState) -> VNpuView:
-    registered = resident.registered
+def vnpu(resident: Resident) -> VNpuView:
+    registered, quota, states = resident.registered, resident.registered.quota, resident.states()
     return VNpuView(
         name=registered.name,
-        device=registered.device,
-        cores=registered.quota.cores,
-        memory_bytes=registered.quota.memory_bytes,
-        revision=registered.quota.revision,
+        device=registered.devices[0],
+        devices=list(registered.devices),
+        cores=quota.cores,
+        burst_cores=quota.most_cores,
+        vector_cores=quota.vector_cores,
+        memory_bytes=quota.memory_bytes,
+        share_percent=quota.share_percent,
+        fixed_share=quota.fixed_share,
+        priority=quota.priority,
+        revision=quota.revision,
         phase=registered.phase,
         owner_pid=registered.owner.pid if registered.owner else None,
-        granted_cores=state.granted_cores,
-        granted_revision=state.granted_revision,
-        applied_revision=state.applied_revision,
-        applied=state.applied_revision >= registered.quota.revision,
+        granted_cores=min(state.granted_cores for state in states),
+        granted_revision=min(state.granted_revision for state in states),
+        applied_revision=min(state.applied_revision for state in states),
+        applied=all(state.applied_revision >= quota.revision for state in states),
+        lent_cores=max(lent_cores(state) for state in states),
         tenants=len(resident.tenants),
+        use=[_use(resident, ordinal, state) for ordinal, state in enumerate(states)],
     )
 
 
-def tenant(tenant: Tenant, registered: VNpu, ledger: _native.LedgerPage) -> TenantView:
-    page = tenant.report or _native.ReportPage(tenant.lease.pid)
-    report, device = page.read(), page.read_device(0)
+def _use(resident: Resident, ordinal: int, state: _native.VNpuState) -> UseView:
+    return UseView(
+        device=resident.registered.devices[ordinal],
+        granted_cores=state.granted_cores,
+        lent_cores=lent_cores(state),
+        held_cores=state.held_cores,
+        used_s=used_ns(state) / 1e9,
+        turns=turns(state),
+        memory_used=resident.ledger.used(ordinal),
+        memory_peak=resident.ledger.peak(ordinal),
+    )
+
+
+def tenant(tenant: Tenant) -> TenantView:
+    resident = tenant.resident
+    page = tenant.report or _native.ReportPage(tenant.pid)
+    report = page.read()
+    devices = [page.read_device(ordinal) for ordinal in range(len(resident.hosts))]
     return TenantView(
-        pid=tenant.lease.pid,
-        vnpu=registered.name,
-        device=registered.device,
+        pid=tenant.pid,
+        vnpu=resident.name,
+        devices=list(resident.registered.devices),
         present=tenant.report is not None,
-        seen_revision=device.seen_grant,
-        applied_revision=device.applied_grant,
-        memory_used=ledger.charged(0, tenant.slot) if tenant.slot != _native.NO_SLOT else 0,
-        memory_peak=ledger.peak(0),
-        memory_denied=device.memory_denied,
+        applied=tenant.report is not None and _has_applied(tenant, devices),
+        applied_revision=0 if resident.deleted else applied_revision(tenant),
+        memory_used=sum(resident.ledger.charged(i, tenant.lease.slot) for i in range(len(devices))),
+        memory_denied=sum(each.memory_denied for each in devices),
+        waited_s=sum(each.waited_ns for each in devices) / 1e9,
+        busy_s=sum(each.busy_ns for each in devices) / 1e9,
         tiled=report.tiled,
         launched=report.launched,
         ungoverned=report.ungoverned,
-        launches=dict(zip(LAUNCH_KINDS, device.launches, strict=False)),
+        launches={kind: sum(each.launches[at] for each in devices) for at, kind in enumerate(LAUNCH_KINDS)},
+        graphs=_graphs(page, resident.registered.devices),
+        iteration=_iteration(page),
+    )
+
+
+def _has_applied(tenant: Tenant, devices: Sequence[_native.DeviceReport]) -> bool:
+    page, base = tenant.resident.page, tenant.base_grants
+    return all(max(each.applied_grant, base[i]) >= page.grant(i) for i, each in enumerate(devices))
+
+
+def _graphs(page: _native.ReportPage, devices: Sequence[int]) -> list[GraphView]:
+    return [
+        GraphView(devices[graph.ordinal], graph.cube, graph.vector, graph.replays)
+        for graph in page.graphs()
+        if graph.ordinal < len(devices)
+    ]
+
+
+def _iteration(page: _native.ReportPage) -> IterationView | None:
+    step = page.iteration()
+    if not step.steps:
+        return None
+    return IterationView(
+        number=step.steps,
+        phase=PHASES[step.phase] if step.phase < len(PHASES) else "unknown",
+        requests=step.requests,
+        new_tokens=step.new_tokens,
+        context_sum=step.context_sum,
+        context_most=step.context_most,
+        graph=step.graph != 0,
     )

@@ -2,24 +2,40 @@
 """vNPUs, their quotas, who may have how much, and where that is kept."""
 
 from flexnpu.tenancy.admission import Capacity, Usage, admit
-from flexnpu.tenancy.registry import Lease, Registry
-from flexnpu.tenancy.views import AppliedView, DeviceView, TenantView, VNpuView
-from flexnpu.tenancy.vnpu import PHASES, Move, Owner, Quota, VNpu, check_name
+from flexnpu.tenancy.registry import Granted, Lease, Registry
+from flexnpu.tenancy.views import (
+    AppliedView,
+    DeviceView,
+    EventView,
+    GraphView,
+    IterationView,
+    TenantView,
+    UseView,
+    VNpuView,
+)
+from flexnpu.tenancy.vnpu import PHASES, Move, Owner, Quota, QuotaFields, VNpu, check_name, share_of
 
 __all__ = [
     "PHASES",
     "AppliedView",
     "Capacity",
     "DeviceView",
+    "EventView",
+    "Granted",
+    "GraphView",
+    "IterationView",
     "Lease",
     "Move",
     "Owner",
     "Quota",
+    "QuotaFields",
     "Registry",
     "TenantView",
     "Usage",
+    "UseView",
     "VNpu",
     "VNpuView",
     "admit",
     "check_name",
+    "share_of",
 ]

@@ -8,50 +8,35 @@ may still be cut for.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Unpack
 
 from flexnpu.errors import InvalidValue, NameTaken, RegistryError, RevisionChanged, UnknownDevice, UnknownVNpu
 from flexnpu.tenancy.admission import Capacity, admit
-from flexnpu.tenancy.vnpu import Move, Owner, Quota, VNpu, check_name, check_phase
-
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE vnpu (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    device INTEGER NOT NULL,
-    cores INTEGER NOT NULL CHECK (cores > 0),
-    memory_bytes INTEGER NOT NULL CHECK (memory_bytes > 0),
-    revision INTEGER NOT NULL,
-    phase TEXT,
-    owner_pid INTEGER,
-    owner_born TEXT
-) STRICT;
-CREATE TABLE lease (
-    vnpu INTEGER NOT NULL REFERENCES vnpu (id) ON DELETE CASCADE,
-    pid INTEGER NOT NULL,
-    born TEXT NOT NULL,
-    PRIMARY KEY (vnpu, pid, born)
-) STRICT;
-CREATE TABLE granted (
-    vnpu INTEGER NOT NULL REFERENCES vnpu (id) ON DELETE CASCADE,
-    revision INTEGER NOT NULL,
-    cores INTEGER NOT NULL,
-    PRIMARY KEY (vnpu, revision)
-) STRICT;
-"""
+from flexnpu.tenancy.schema import SCHEMA_VERSION, bring_up
+from flexnpu.tenancy.vnpu import Move, Owner, Quota, QuotaFields, VNpu, check_devices, check_name, check_phase
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A process that was attached to a vNPU."""
+    """A process that was attached to a vNPU, and its slot in the vNPU's ledger."""
 
     vnpu: int
+    slot: int
     pid: int
     born: str
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Cores of one revision on one device; most_cores: with what idle others may have lent."""
+
+    revision: int
+    cores: int
+    most_cores: int
 
 
 class Registry:
@@ -61,11 +46,15 @@ class Registry:
         self._capacities: Mapping[int, Capacity] = {capacity.device: capacity for capacity in capacities}
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
-            self._prepare(path)
         except sqlite3.DatabaseError as error:
-            raise RegistryError(
-                f"registry {path} cannot be used ({error})", next_step="move it away and start again"
-            ) from error
+            raise _unusable(path, error) from error
+        try:
+            self._prepare(path)
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise _unusable(path, error) from error
+            raise
 
     def close(self) -> None:
         self._db.close()
@@ -85,30 +74,20 @@ class Registry:
         """The vNPU with its id; `wanted.id` does not matter."""
         check_name(wanted.name)
         check_phase(wanted.phase)
-        owner = wanted.owner
+        check_devices(wanted.devices)
         with self._transaction():
-            taken = next((vnpu for vnpu in self.vnpus() if vnpu.name == wanted.name), None)
+            there = self.vnpus()
+            taken = next((vnpu for vnpu in there if vnpu.name == wanted.name), None)
             if taken is not None:
                 raise NameTaken(
-                    f"name {wanted.name!r} is taken by a vNPU on device {taken.device}",
+                    f"name {wanted.name!r} is taken by a vNPU on device {', '.join(map(str, taken.devices))}",
                     next_step="choose another --name, or flexnpu delete it",
                 )
             wanted = replace(wanted, id=-1)
-            admit(self._capacity(wanted.device), self.vnpus(), [wanted])
-            cursor = self._db.execute(
-                "INSERT INTO vnpu (name, device, cores, memory_bytes, revision, phase, owner_pid, owner_born) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    wanted.name,
-                    wanted.device,
-                    wanted.quota.cores,
-                    wanted.quota.memory_bytes,
-                    wanted.quota.revision,
-                    wanted.phase,
-                    owner.pid if owner else None,
-                    owner.born if owner else None,
-                ),
-            )
+            self._admit(there, [wanted])
+            values = _values(wanted)
+            marks = ", ".join("?" * len(values))
+            cursor = self._db.execute(f"INSERT INTO vnpu ({', '.join(values)}) VALUES ({marks})", [*values.values()])
         return replace(wanted, id=cursor.lastrowid or 0)
 
     def delete(self, name: str) -> VNpu:
@@ -117,9 +96,7 @@ class Registry:
             self._db.execute("DELETE FROM vnpu WHERE id = ?", (vnpu.id,))
         return vnpu
 
-    def set_quota(
-        self, name: str, *, cores: int | None = None, memory_bytes: int | None = None, if_revision: int | None = None
-    ) -> VNpu:
+    def set_quota(self, name: str, *, if_revision: int | None = None, **fields: Unpack[QuotaFields]) -> VNpu:
         """The vNPU after the change; unchanged, with its old revision, when nothing differs."""
         with self._transaction():
             before = self.get(name)
@@ -128,8 +105,8 @@ class Registry:
                     f"quota of {name} is at revision {before.quota.revision}, not {if_revision}",
                     next_step="read it again and decide anew",
                 )
-            after = _changed(before, cores, memory_bytes)
-            admit(self._capacity(after.device), self.vnpus(), [after])
+            after = _changed(before, fields)
+            self._admit(self.vnpus(), [after])
             self._store([after])
         return after
 
@@ -139,46 +116,65 @@ class Registry:
         if not moves or len(set(names)) != len(names):
             raise InvalidValue(f"moves name {', '.join(names) or 'nothing'}", next_step="name each vNPU once")
         with self._transaction():
-            after = [_changed(self.get(move.vnpu), move.cores, None) for move in moves]
-            for device in {vnpu.device for vnpu in after}:
-                admit(self._capacity(device), self.vnpus(), after)
+            after = [_changed(self.get(move.vnpu), {"cores": move.cores}) for move in moves]
+            self._admit(self.vnpus(), after)
             self._store(after)
         return after
 
     def leases(self) -> list[Lease]:
-        return [Lease(*row) for row in self._db.execute("SELECT vnpu, pid, born FROM lease ORDER BY vnpu, pid")]
+        return [Lease(*row) for row in self._db.execute("SELECT vnpu, slot, pid, born FROM lease ORDER BY vnpu, slot")]
 
     def add_lease(self, lease: Lease) -> None:
-        self._db.execute("INSERT OR IGNORE INTO lease VALUES (?, ?, ?)", (lease.vnpu, lease.pid, lease.born))
+        with self._trouble():
+            self._db.execute(
+                "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?)", (lease.vnpu, lease.slot, lease.pid, lease.born)
+            )
 
     def drop_lease(self, lease: Lease) -> None:
-        self._db.execute(
-            "DELETE FROM lease WHERE vnpu = ? AND pid = ? AND born = ?", (lease.vnpu, lease.pid, lease.born)
+        with self._trouble():
+            self._db.execute(
+                "DELETE FROM lease WHERE vnpu = ? AND slot = ? AND pid = ? AND born = ?",
+                (lease.vnpu, lease.slot, lease.pid, lease.born),
+            )
+
+    def grants(self, vnpu: int, device: int) -> list[Granted]:
+        """What tenants may still use; the last is the newest."""
+        rows = self._db.execute(
+            "SELECT revision, cores, most_cores FROM granted WHERE vnpu = ? AND device = ? ORDER BY revision",
+            (vnpu, device),
         )
+        return [Granted(*row) for row in rows]
 
-    def grants(self, vnpu: int) -> list[tuple[int, int]]:
-        """(revision, cores) that tenants may still use; the last is the newest."""
-        rows = self._db.execute("SELECT revision, cores FROM granted WHERE vnpu = ? ORDER BY revision", (vnpu,))
-        return [(revision, cores) for revision, cores in rows]
-
-    def record_grant(self, vnpu: int, grant: tuple[int, int], applied_revision: int) -> None:
+    def record_grant(self, vnpu: int, device: int, grant: Granted, applied_revision: int) -> None:
         """Remember a grant, and forget those that nobody can use any more."""
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO granted VALUES (?, ?, ?)", (vnpu, *grant))
-            self._db.execute("DELETE FROM granted WHERE vnpu = ? AND revision < ?", (vnpu, applied_revision))
+            self._db.execute(
+                "INSERT OR REPLACE INTO granted VALUES (?, ?, ?, ?, ?)",
+                (vnpu, device, grant.revision, grant.cores, grant.most_cores),
+            )
+            self._db.execute(
+                "DELETE FROM granted WHERE vnpu = ? AND device = ? AND revision < ?", (vnpu, device, applied_revision)
+            )
 
     def _prepare(self, path: Path | str) -> None:
-        # It must outlive the daemon, not the machine: no vNPU survives a reboot, so no disk is waited for.
-        self._db.execute("PRAGMA synchronous = OFF")
-        self._db.execute("PRAGMA foreign_keys = ON")
+        # One process at a time has it, so the write-ahead log needs no shared memory beside it.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise RegistryError(
                 f"registry {path} has schema {version}, made by a newer FlexNPU; this one knows up to {SCHEMA_VERSION}",
                 next_step="start that newer flexnpud, or move the file away",
             )
-        if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        # It must outlive the daemon, not the machine: no vNPU survives a reboot, so no disk is waited for.
+        self._db.execute("PRAGMA synchronous = OFF")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        if version < SCHEMA_VERSION:
+            bring_up(self._db, version)
+        self._db.execute("PRAGMA foreign_keys = ON")
+
+    def _admit(self, there: Sequence[VNpu], changed: Sequence[VNpu]) -> None:
+        for device in sorted({device for vnpu in changed for device in vnpu.devices}):
+            admit(self._capacity(device), there, changed)
 
     def _capacity(self, device: int) -> Capacity:
         if device not in self._capacities:
@@ -186,38 +182,82 @@ class Registry:
             raise UnknownDevice(f"device {device} does not exist (there are: {known})", next_step="see flexnpu ps")
         return self._capacities[device]
 
-    def _store(self, vnpus: Sequence[VNpu]) -> None:
+    def _store(self, vnpus: Iterable[VNpu]) -> None:
         for vnpu in vnpus:
-            self._db.execute(
-                "UPDATE vnpu SET cores = ?, memory_bytes = ?, revision = ? WHERE id = ?",
-                (vnpu.quota.cores, vnpu.quota.memory_bytes, vnpu.quota.revision, vnpu.id),
-            )
+            values = _values(vnpu)
+            assignments = ", ".join(f"{column} = ?" for column in values)
+            self._db.execute(f"UPDATE vnpu SET {assignments} WHERE id = ?", [*values.values(), vnpu.id])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        with self._trouble():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
         try:
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise RegistryError(
+                f"registry cannot be changed ({error}); nothing was done",
+                next_step="free some space in the runtime directory" if _is_full(error) else "see the daemon's log",
+            ) from error
 
 
-_COLUMNS = "id, name, device, cores, memory_bytes, revision, phase, owner_pid, owner_born"
+_COLUMNS = (
+    "id, name, devices, phase, owner_pid, owner_born, "
+    "cores, memory_bytes, revision, burst_cores, vector_cores, share, fixed_share, priority"
+)
 
 
-def _vnpu(row: tuple[int, str, int, int, int, int, str | None, int | None, str | None]) -> VNpu:
-    id_, name, device, cores, memory_bytes, revision, phase, pid, born = row
+def _vnpu(row: tuple[Any, ...]) -> VNpu:
+    id_, name, devices, phase, pid, born, cores, memory_bytes, revision, burst, vector, share, fixed, priority = row
     owner = Owner(pid, born or "") if pid is not None else None
-    return VNpu(id_, name, device, Quota(cores, memory_bytes, revision), phase, owner)
+    quota = Quota(cores, memory_bytes, revision, burst, vector, share, bool(fixed), priority)
+    return VNpu(id_, name, tuple(map(int, devices.split(","))), quota, phase, owner)
 
 
-def _changed(before: VNpu, cores: int | None, memory_bytes: int | None) -> VNpu:
-    quota = Quota(
-        before.quota.cores if cores is None else cores,
-        before.quota.memory_bytes if memory_bytes is None else memory_bytes,
-        before.quota.revision + 1,
+def _values(vnpu: VNpu) -> dict[str, int | str | None]:
+    """By column, but for the id."""
+    quota, owner = vnpu.quota, vnpu.owner
+    return {
+        "name": vnpu.name,
+        "devices": ",".join(map(str, vnpu.devices)),
+        "cores": quota.cores,
+        "memory_bytes": quota.memory_bytes,
+        "revision": quota.revision,
+        "burst_cores": quota.burst_cores,
+        "vector_cores": quota.vector_cores,
+        "share": quota.share,
+        "fixed_share": int(quota.fixed_share),
+        "priority": quota.priority,
+        "phase": vnpu.phase,
+        "owner_pid": owner.pid if owner else None,
+        "owner_born": owner.born if owner else None,
+    }
+
+
+def _changed(before: VNpu, fields: QuotaFields) -> VNpu:
+    given: dict[str, Any] = dict(fields)
+    if given.get("share", ...) is None:
+        given.setdefault("fixed_share", False)  # without a share there is nothing to be fixed
+    quota = replace(before.quota, **given)
+    return before if quota == before.quota else replace(before, quota=replace(quota, revision=quota.revision + 1))
+
+
+def _unusable(path: Path | str, error: sqlite3.Error) -> RegistryError:
+    return RegistryError(
+        f"registry {path} cannot be used ({error})",
+        next_step="free some space there" if _is_full(error) else "move it away and start again",
     )
-    same = (quota.cores, quota.memory_bytes) == (before.quota.cores, before.quota.memory_bytes)
-    return before if same else replace(before, quota=quota)
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

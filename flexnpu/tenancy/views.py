@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -26,13 +26,36 @@ class DeviceView:
 
 
 @dataclass(frozen=True, slots=True)
+class UseView:
+    """A vNPU on one of its devices. used_s: device time; memory: of all its tenants together."""
+
+    device: int
+    granted_cores: int
+    lent_cores: int
+    held_cores: int
+    used_s: float
+    turns: int
+    memory_used: int
+    memory_peak: int
+
+
+@dataclass(frozen=True, slots=True)
 class VNpuView:
-    """A vNPU between wanted (cores, revision), granted and applied."""
+    """A vNPU between wanted (cores, revision), granted and applied. device: the first of its devices.
+
+    granted_*, applied_*: of the device that is least far; lent_cores: the most on one device.
+    """
 
     name: str
     device: int
+    devices: Sequence[int]
     cores: int
+    burst_cores: int
+    vector_cores: int | None
     memory_bytes: int
+    share_percent: float | None
+    fixed_share: bool
+    priority: int
     revision: int
     phase: str | None
     owner_pid: int | None
@@ -40,26 +63,57 @@ class VNpuView:
     granted_revision: int
     applied_revision: int
     applied: bool
+    lent_cores: int
     tenants: int
+    use: Sequence[UseView]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphView:
+    """A captured graph; cube and vector cores at its capture."""
+
+    device: int
+    cores: int
+    vector_cores: int
+    replays: int
+
+
+@dataclass(frozen=True, slots=True)
+class IterationView:
+    """A serving engine's last step as its operators tell it; number: steps so far."""
+
+    number: int
+    phase: str
+    requests: int
+    new_tokens: int
+    context_sum: int
+    context_most: int
+    graph: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TenantView:
-    """A process on a vNPU. The numbers are its own word. present: attached to this daemon."""
+    """A process on a vNPU. The numbers are its own word, summed over its devices. present: attached to this daemon.
+
+    applied: it uses no grant older than the newest, on any device; applied_revision: the newest that it uses on all.
+    """
 
     pid: int
     vnpu: str
-    device: int
+    devices: Sequence[int]
     present: bool
-    seen_revision: int
+    applied: bool
     applied_revision: int
     memory_used: int
-    memory_peak: int
     memory_denied: int
+    waited_s: float
+    busy_s: float
     tiled: int
     launched: int
     ungoverned: int
     launches: Mapping[str, int]
+    graphs: Sequence[GraphView]
+    iteration: IterationView | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +123,18 @@ class AppliedView:
     revisions: Mapping[str, int]
     applied: bool
     applied_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Something that happened. kind: attached, left, applied, lent, denied (memory) or refused (a process).
+
+    at: seconds since 1970; text: one line for a person.
+    """
+
+    id: int
+    at: float
+    kind: str
+    vnpu: str
+    pid: int | None
+    text: str

@@ -123,6 +123,12 @@ void ControlPage::set_in_flight(uint32_t ordinal, uint64_t ns) {
     std::atomic_ref(page()->devices[ordinal].in_flight_ns).store(ns, std::memory_order_relaxed);
 }
 
+void ControlPage::set_phase(uint32_t phase) { std::atomic_ref(page()->phase).store(phase, std::memory_order_relaxed); }
+
+uint32_t ControlPage::grant(uint32_t ordinal) const {
+    return static_cast<uint32_t>(std::atomic_ref(page()->devices[ordinal].quota).load(std::memory_order_relaxed) >> 32);
+}
+
 ReportPage::ReportPage(uint32_t pid) : SharedPage("flexnpu-report", sizeof(flexnpu_report_page)) {
     set_head(page());
     page()->pid = pid;
@@ -151,6 +157,38 @@ DeviceReport ReportPage::read(uint32_t ordinal) const {
     to.memory_denied = load(from.memory_denied);
     for (size_t i = 0; i < std::size(to.launches); ++i) to.launches[i] = load(from.launches[i]);
     return to;
+}
+
+IterationReport ReportPage::iteration() const {
+    constexpr int kTries = 4;
+    flexnpu_iteration& from = page()->iteration;
+    for (int i = 0; i < kTries; ++i) {
+        const uint64_t before = std::atomic_ref(from.sequence).load(std::memory_order_acquire);
+        const IterationReport read{.steps = std::min(before / 2, kLargest),
+                                   .phase = load(from.phase),
+                                   .requests = load(from.requests),
+                                   .new_tokens = load(from.new_tokens),
+                                   .context_sum = load(from.context_sum),
+                                   .context_most = load(from.context_most),
+                                   .graph = load(from.graph)};
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (before % 2 == 0 && before == std::atomic_ref(from.sequence).load(std::memory_order_relaxed)) return read;
+    }
+    return {};
+}
+
+std::vector<GraphReport> ReportPage::graphs() const {
+    std::vector<GraphReport> all;
+    for (flexnpu_graph& from : page()->graphs) {
+        const uint64_t captured = std::atomic_ref(from.captured).load(std::memory_order_acquire);
+        const uint64_t place = captured >> 32;
+        if (place < 1 || place > FLEXNPU_DEVICES) continue;
+        all.push_back({.ordinal = static_cast<uint32_t>(place - 1),
+                       .cube = static_cast<uint32_t>(captured & 0xffff),
+                       .vector = static_cast<uint32_t>(captured >> 16 & 0xffff),
+                       .replays = load(from.replays)});
+    }
+    return all;
 }
 
 uint32_t ReportPage::applied_grant(uint32_t ordinal) const {

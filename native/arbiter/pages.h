@@ -47,6 +47,8 @@ class ControlPage : public SharedPage {
     void set_turn(uint32_t ordinal, uint64_t turn);
     void set_in_flight(uint32_t ordinal, uint64_t ns);
     uint32_t device_count() const { return page()->device_count; }
+    uint32_t grant(uint32_t ordinal) const;  // number of the newest
+    void set_phase(uint32_t phase);          // flexnpu_phase that was declared
 
   private:
     flexnpu_control_page* page() const { return static_cast<flexnpu_control_page*>(at()); }
@@ -61,6 +63,13 @@ struct DeviceReport {
 struct ReportSnapshot {
     uint64_t tiled = 0, launched = 0, ungoverned = 0;
 };
+struct IterationReport {
+    uint64_t steps = 0, phase = 0, requests = 0, new_tokens = 0, context_sum = 0, context_most = 0, graph = 0;
+};
+struct GraphReport {
+    uint32_t ordinal = 0, cube = 0, vector = 0;
+    uint64_t replays = 0;
+};
 
 // What one tenant writes. Nothing in it is believed: lengths are fixed here and every number is clamped.
 class ReportPage : public SharedPage {
@@ -69,6 +78,9 @@ class ReportPage : public SharedPage {
     ReportPage(int fd, uint32_t pid);  // handed back; as SharedPage
     ReportSnapshot read() const;
     DeviceReport read(uint32_t ordinal) const;
+    // The last step that was written whole; none (0 steps) of a tenant that never ends writing one.
+    IterationReport iteration() const;
+    std::vector<GraphReport> graphs() const;
     uint32_t applied_grant(uint32_t ordinal) const;
     // Sequentially consistent: as the gate writes them.
     uint64_t turn_entered(uint32_t ordinal) const;

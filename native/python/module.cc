@@ -68,6 +68,8 @@ void bind_pages(nb::module_& m) {
     nb::class_<ControlPage>(m, "ControlPage")
         .def(nb::init<std::string_view, const std::vector<uint32_t>&>(), "vnpu"_a, "devices"_a)
         .def_prop_ro("fd", &ControlPage::fd)
+        .def("grant", &ControlPage::grant, "ordinal"_a)
+        .def("set_phase", &ControlPage::set_phase, "phase"_a)
         .def("publish", &ControlPage::publish, "ordinal"_a, "grant"_a, "cube"_a, "vector"_a, "memory_bytes"_a);
     nb::class_<ReportSnapshot>(m, "ReportSnapshot")
         .def_ro("tiled", &ReportSnapshot::tiled)
@@ -81,13 +83,28 @@ void bind_pages(nb::module_& m) {
         .def_ro("busy_ns", &DeviceReport::busy_ns)
         .def_ro("memory_denied", &DeviceReport::memory_denied)
         .def_prop_ro("launches", &launches);
+    nb::class_<IterationReport>(m, "IterationReport")
+        .def_ro("steps", &IterationReport::steps)
+        .def_ro("phase", &IterationReport::phase)
+        .def_ro("requests", &IterationReport::requests)
+        .def_ro("new_tokens", &IterationReport::new_tokens)
+        .def_ro("context_sum", &IterationReport::context_sum)
+        .def_ro("context_most", &IterationReport::context_most)
+        .def_ro("graph", &IterationReport::graph);
+    nb::class_<GraphReport>(m, "GraphReport")
+        .def_ro("ordinal", &GraphReport::ordinal)
+        .def_ro("cube", &GraphReport::cube)
+        .def_ro("vector", &GraphReport::vector)
+        .def_ro("replays", &GraphReport::replays);
     nb::class_<ReportPage>(m, "ReportPage")
         .def(nb::init<uint32_t>(), "pid"_a)
         .def(nb::init<int, uint32_t>(), "fd"_a, "pid"_a)
         .def_prop_ro("fd", &ReportPage::fd)
         .def("close_fd", &ReportPage::close_fd)
         .def("read", nb::overload_cast<>(&ReportPage::read, nb::const_))
-        .def("read_device", nb::overload_cast<uint32_t>(&ReportPage::read, nb::const_), "ordinal"_a);
+        .def("read_device", nb::overload_cast<uint32_t>(&ReportPage::read, nb::const_), "ordinal"_a)
+        .def("iteration", &ReportPage::iteration)
+        .def("graphs", &ReportPage::graphs);
     nb::class_<LedgerPage>(m, "LedgerPage")
         .def(nb::init<uint32_t>(), "device_count"_a)
         .def(nb::init<int, uint32_t>(), "fd"_a, "device_count"_a)

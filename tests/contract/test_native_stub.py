@@ -53,6 +53,12 @@ def test_launch_kinds_are_those_of_the_header():
     assert tuple(name.lower() for name in re.findall(r"FLEXNPU_LAUNCH_(\w+) = \d", HEADER)) == LAUNCH_KINDS
 
 
+def test_phases_are_those_of_the_header():
+    from flexnpu.daemon.host import PHASES  # noqa: PLC0415
+
+    assert tuple(name.lower() for name in re.findall(r"FLEXNPU_PHASE_(\w+) = \d", HEADER)) == PHASES
+
+
 def test_a_hello_is_read_as_it_is_packed():
     hello = _native.parse_hello(_native.pack_hello("prefill"))
     assert (hello.status, hello.version, hello.vnpu) == (_native.OK, _native.PAGE_VERSION, b"prefill")

@@ -21,11 +21,12 @@ def test_the_client_has_what_its_users_call():
         "devices": [],
         "vnpus": [],
         "vnpu": ["name"],
-        "create_vnpu": ["name", "cores", "memory_bytes", "device", "phase", "owner_pid"],
+        "create_vnpu": ["name", "cores", "memory_bytes", "device", "phase", "owner_pid", "limits"],
         "delete_vnpu": ["name", "force"],
-        "set_quota": ["name", "cores", "memory_bytes", "wait", "if_revision"],
+        "set_quota": ["name", "cores", "memory_bytes", "wait", "if_revision", "limits"],
         "rebalance": ["moves", "wait"],
         "tenants": [],
+        "events": ["after"],
         "version": [],
     }
 

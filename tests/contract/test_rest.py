@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,12 +15,65 @@ from fastapi.testclient import TestClient
 from flexnpu.api import models
 from flexnpu.api.app import create_app
 from flexnpu.errors import NameTaken, OverQuota, UnknownVNpu
-from flexnpu.tenancy import AppliedView, DeviceView, Move, Quota, TenantView, VNpuView
+from flexnpu.tenancy import (
+    AppliedView,
+    DeviceView,
+    EventView,
+    GraphView,
+    IterationView,
+    Move,
+    Quota,
+    QuotaFields,
+    TenantView,
+    UseView,
+    VNpu,
+    VNpuView,
+)
 
 GIB = 2**30
+NEW = {"name": "b", "cores": 1, "memory_bytes": 1}
 DEVICE = DeviceView(0, "Ascend910B2", "software", 24, 64 * GIB, 12, 56 * GIB, 0, "free", "exact", 1.0, {"A": "b"})
-VNPU = VNpuView("a", 0, 12, 8 * GIB, 3, None, None, 12, 3, 3, True, 1)
-TENANT = TenantView(42, "a", 0, True, 3, 3, 0, 0, 0, 5, 5, 0, {"kernel": 5})
+VNPU = VNpuView(
+    name="a",
+    device=0,
+    devices=[0],
+    cores=12,
+    burst_cores=16,
+    vector_cores=None,
+    memory_bytes=8 * GIB,
+    share_percent=25.0,
+    fixed_share=False,
+    priority=1,
+    revision=3,
+    phase=None,
+    owner_pid=None,
+    granted_cores=14,
+    granted_revision=3,
+    applied_revision=3,
+    applied=True,
+    lent_cores=2,
+    tenants=1,
+    use=[UseView(0, 14, 2, 14, 1.5, 7, GIB, 2 * GIB)],
+)
+TENANT = TenantView(
+    pid=42,
+    vnpu="a",
+    devices=[0],
+    present=True,
+    applied=True,
+    applied_revision=3,
+    memory_used=GIB,
+    memory_denied=0,
+    waited_s=0.5,
+    busy_s=0.0,
+    tiled=5,
+    launched=5,
+    ungoverned=0,
+    launches={"kernel": 5},
+    graphs=[GraphView(0, 12, 24, 9)],
+    iteration=IterationView(3, "decode", 8, 8, 4096, 1024, True),
+)
+EVENTS = [EventView(4, 1.5, "attached", "a", 42, "attached pid 42 to a"), None, EventView(5, 2.5, "left", "a", 42, "…")]
 
 
 @dataclass
@@ -41,21 +95,20 @@ class FakeNode:
     def tenants(self) -> Sequence[TenantView]:
         return [TENANT]
 
-    def create(self, name: str, device: int, quota: Quota, phase: str | None, owner_pid: int | None) -> VNpuView:
-        self.asked.append((name, device, quota, phase, owner_pid))
-        if name == "a":
+    def create(self, wanted: VNpu, owner_pid: int | None) -> VNpuView:
+        self.asked.append((wanted, owner_pid))
+        if wanted.name == "a":
             raise NameTaken("name 'a' is taken", next_step="choose another")
-        if quota.cores > 12:
-            raise OverQuota("too many", limit=24, used=12, requested=quota.cores, next_step="ask for 12")
+        cores = wanted.quota.cores
+        if cores > 12:
+            raise OverQuota("too many", limit=24, used=12, requested=cores, next_step="ask for 12")
         return VNPU
 
     def delete(self, name: str, *, force: bool) -> None:
         self.asked.append((name, force))
 
-    def set_quota(
-        self, name: str, *, cores: int | None, memory_bytes: int | None, if_revision: int | None
-    ) -> Mapping[str, int]:
-        self.asked.append((name, cores, memory_bytes, if_revision))
+    def set_quota(self, name: str, *, if_revision: int | None, **fields: Unpack[QuotaFields]) -> Mapping[str, int]:
+        self.asked.append((name, fields, if_revision))
         return {name: 4}
 
     def rebalance(self, moves: Sequence[Move]) -> Mapping[str, int]:
@@ -65,6 +118,11 @@ class FakeNode:
     async def applied(self, revisions: Mapping[str, int], within_s: float) -> AppliedView:
         self.asked.append(within_s)
         return AppliedView(revisions, self.applies, 0.25 if self.applies else None)
+
+    async def events(self, after: int, idle_s: float) -> AsyncIterator[EventView | None]:
+        for event in EVENTS:
+            if event is None or event.id > after:
+                yield event
 
 
 @pytest.fixture
@@ -78,7 +136,16 @@ def http(node: FakeNode) -> TestClient:
 
 
 @pytest.mark.parametrize(
-    ("model", "view"), [(models.Device, DeviceView), (models.VNpu, VNpuView), (models.Tenant, TenantView)]
+    ("model", "view"),
+    [
+        (models.Device, DeviceView),
+        (models.VNpu, VNpuView),
+        (models.VNpuUse, UseView),
+        (models.Tenant, TenantView),
+        (models.Graph, GraphView),
+        (models.Iteration, IterationView),
+        (models.Event, EventView),
+    ],
 )
 def test_a_model_says_all_that_the_daemon_shows(model, view):
     assert set(model.model_fields) == {each.name for each in fields(view)}
@@ -87,7 +154,11 @@ def test_a_model_says_all_that_the_daemon_shows(model, view):
 def test_what_is_listed(http: TestClient):
     assert http.get("/api/v1/devices").json()[0]["environment"] == {"A": "b"}
     assert http.get("/api/v1/vnpus").json()[0]["applied_revision"] == 3
-    assert http.get("/api/v1/tenants").json()[0]["launches"] == {"kernel": 5}
+    assert http.get("/api/v1/vnpus").json()[0]["use"][0]["memory_peak"] == 2 * GIB
+    (tenant,) = http.get("/api/v1/tenants").json()
+    assert tenant["launches"] == {"kernel": 5}
+    assert tenant["graphs"] == [{"device": 0, "cores": 12, "vector_cores": 24, "replays": 9}]
+    assert tenant["iteration"]["context_most"] == 1024
     assert http.get("/healthz").json() == {"status": "ok"}
     assert set(http.get("/version").json()) == {"version", "page_version", "api_version"}
 
@@ -95,7 +166,36 @@ def test_what_is_listed(http: TestClient):
 def test_a_vnpu_is_made_with_201(http: TestClient, node: FakeNode):
     answer = http.post("/api/v1/vnpus", json={"name": "b", "cores": 12, "memory_bytes": GIB, "owner_pid": 7})
     assert answer.status_code == 201
-    assert node.asked == [("b", 0, Quota(12, GIB), None, 7)]
+    assert node.asked == [(VNpu(0, "b", (0,), Quota(12, GIB)), 7)]
+
+
+def test_a_vnpu_has_limits_on_each_of_its_devices(http: TestClient, node: FakeNode):
+    limits = {"burst_cores": 12, "vector_cores": 3, "share_percent": 12.5, "fixed_share": True, "priority": 2}
+    wanted = {"name": "b", "devices": [1, 0], "cores": 4, "memory_bytes": GIB, **limits}
+    assert http.post("/api/v1/vnpus", json=wanted).status_code == 201
+    assert node.asked == [(VNpu(0, "b", (1, 0), Quota(4, GIB, 1, 12, 3, 1250, True, 2)), None)]
+
+
+def test_a_change_passes_on_what_it_names_and_null_where_that_takes_away(http: TestClient, node: FakeNode):
+    change = {"cores": None, "burst_cores": None, "share_percent": None, "priority": None, "fixed_share": False}
+    assert http.patch("/api/v1/vnpus/a/quota", json=change).status_code == 200
+    assert http.patch("/api/v1/vnpus/a/quota", json={"share_percent": 25}).status_code == 200
+    asked = [each for each in node.asked if isinstance(each, tuple)]
+    assert asked == [
+        ("a", {"burst_cores": None, "share": None, "fixed_share": False}, None),
+        ("a", {"share": 2500}, None),
+    ]
+
+
+def test_events_are_sent_with_their_ids_from_where_the_reader_left_off(http: TestClient):
+    answer = http.get("/api/v1/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    blocks = answer.text.strip().split("\n\n")
+    assert blocks[1].split("\n")[:2] == ["id: 4", "event: attached"]
+    assert json.loads(blocks[1].split("data: ")[1])["text"] == "attached pid 42 to a"
+    assert blocks[2].startswith(":")
+    assert http.get("/api/v1/events", headers={"Last-Event-ID": "4"}).text.count("id: ") == 1
+    assert http.get("/api/v1/events", headers={"Last-Event-ID": "x"}).status_code == 422
 
 
 def test_a_revision_travels_as_an_etag(http: TestClient, node: FakeNode):
@@ -103,7 +203,7 @@ def test_a_revision_travels_as_an_etag(http: TestClient, node: FakeNode):
     answer = http.patch("/api/v1/vnpus/a/quota?wait=2", json={"cores": 6}, headers={"If-Match": '"3"'})
     assert answer.status_code == 200
     assert answer.json() == {"vnpu": "a", "revision": 4, "applied": True, "applied_after_s": 0.25}
-    assert node.asked == [("a", 6, None, 3), 2.0]
+    assert node.asked == [("a", {"cores": 6}, 3), 2.0]
 
 
 def test_what_is_not_applied_yet_is_202(http: TestClient, node: FakeNode):
@@ -129,6 +229,13 @@ def test_delete_can_be_forced(http: TestClient, node: FakeNode):
         ("POST", "/api/v1/vnpus", {"name": "b", "cores": 2**70, "memory_bytes": 1}, 422, "invalid_value"),
         ("POST", "/api/v1/vnpus", {"name": "b", "cores": 1, "memory_bytes": 1, "color": 1}, 422, "invalid_value"),
         ("POST", "/api/v1/vnpus", None, 422, "invalid_value"),
+        ("POST", "/api/v1/vnpus", {**NEW, "share_percent": 0}, 422, "invalid_value"),
+        ("POST", "/api/v1/vnpus", {**NEW, "share_percent": 0.001}, 422, "invalid_value"),
+        ("POST", "/api/v1/vnpus", {**NEW, "share_percent": 101}, 422, "invalid_value"),
+        ("POST", "/api/v1/vnpus", {**NEW, "priority": 8}, 422, "invalid_value"),
+        ("POST", "/api/v1/vnpus", {**NEW, "fixed_share": True}, 422, "invalid_value"),
+        ("POST", "/api/v1/vnpus", {**NEW, "device": 0, "devices": [0]}, 422, "invalid_value"),
+        ("POST", "/api/v1/vnpus", {**NEW, "devices": []}, 422, "invalid_value"),
         ("POST", "/api/v1/rebalances", {"moves": []}, 422, "invalid_value"),
         ("PATCH", "/api/v1/vnpus/a/quota?wait=-1", {"cores": 1}, 422, "invalid_value"),
         ("GET", "/api/v1/vnpus/b", None, 404, "unknown_vnpu"),

@@ -21,7 +21,7 @@ def attach(node: Node, vnpu: str, **how) -> FakeTenant:
 
 def test_a_program_finds_its_vnpu_and_the_daemon_knows_it(node: Node):
     program = node.tenant("prefill", 12, memory="8GiB")
-    assert program.line() == {"pid": program.pid, "revision": 1, "cube": 12, "vector": 24}
+    assert program.line() == {"pid": program.pid, "revision": 1, "cube": 12, "vector": 24, "slot": 0}
     seen = node.ps()
     (vnpu,) = seen["vnpus"]
     assert (vnpu["name"], vnpu["cores"], vnpu["memory_bytes"], vnpu["tenants"]) == ("prefill", 12, 8 * GIB, 1)
@@ -66,6 +66,14 @@ def test_the_end_of_the_connection_ends_the_lease_of_a_live_process(node: Node):
     tenant.close()
     eventually(lambda: node.client().tenants() == [])
     assert node.client().vnpu("a").cores == 4
+
+
+@pytest.mark.parametrize(("phase", "number"), [(None, 0), ("prefill", 1), ("decode", 2)])
+def test_a_tenant_reads_the_phase_that_was_declared(node: Node, phase: str | None, number: int):
+    node.client().create_vnpu("a", cores=4, memory_bytes=GIB, phase=phase)
+    tenant = attach(node, "a")
+    assert tenant.phase == number
+    tenant.close()
 
 
 def test_a_tenant_cannot_write_the_control_page(node: Node):

@@ -25,7 +25,7 @@ def test_set_waits_until_the_tenant_has_applied_it_and_says_how_long_that_took(n
     code, out, _ = node.flexnpu("set", "p", "--cores", "6")
     assert code == 0
     assert re.fullmatch(r"applied revision 2 on p after \d+\.\d ms\n", out)
-    assert program.line() == {"pid": program.pid, "revision": 2, "cube": 6, "vector": 12}
+    assert program.line() == {"pid": program.pid, "revision": 2, "cube": 6, "vector": 12, "slot": 0}
 
 
 def test_set_says_so_when_a_tenant_does_not_apply_it(node: Node):

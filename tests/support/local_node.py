@@ -20,7 +20,7 @@ FAKE_TENANT = str(Path(__file__).with_name("fake_tenant.py"))
 GIB = 2**30
 
 
-def eventually(condition: Callable[[], Any], within: float = 20.0) -> Any:
+def eventually(condition: Callable[[], Any], within: float = 60.0) -> Any:
     """The condition's value once it is true."""
     end = time.monotonic() + within
     while not (value := condition()):
@@ -92,6 +92,20 @@ class Node:
         options = ["--name", name, "--cores", str(cores), "--memory", memory]
         return self.program("run", *options, "--", sys.executable, FAKE_TENANT, *orders)
 
+    def fake(self, vnpu: str, *orders: str) -> Program:
+        """A fake tenant of a vNPU that is there already."""
+        env = {**self.env, "FLEXNPU_SOCKET": self.attach_socket, "FLEXNPU_VNPU": vnpu}
+        return self._run([sys.executable, FAKE_TENANT, *orders], env)
+
+    @property
+    def attach_socket(self) -> str:
+        return str(self.root / "attach.sock")
+
+    def kill(self) -> None:
+        """The daemon, at once."""
+        assert self.daemon is not None
+        self.daemon.kill()
+
     def program(self, *arguments: str) -> Program:
         return self._run([sys.executable, "-m", "flexnpu.cli.main", *arguments])
 
@@ -107,8 +121,8 @@ class Node:
         for program in reversed(self.programs):
             program.clean_up()
 
-    def _run(self, command: list[str]) -> Program:
-        program = Program(command, self.env)
+    def _run(self, command: list[str], env: dict[str, str] | None = None) -> Program:
+        program = Program(command, env or self.env)
         self.programs.append(program)
         return program
 

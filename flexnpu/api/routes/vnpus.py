@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Header, Response, status
 
@@ -13,9 +13,11 @@ from flexnpu.api import models
 from flexnpu.api.node import Node
 from flexnpu.api.waiting import Wait, answer
 from flexnpu.errors import InvalidValue
-from flexnpu.tenancy import Quota, VNpuView
+from flexnpu.tenancy import Quota, QuotaFields, VNpu, VNpuView, share_of
 
 router = APIRouter(prefix="/vnpus", tags=["vnpus"])
+
+_REMOVABLE = {"burst_cores", "vector_cores", "share"}
 
 
 @router.get("", response_model=list[models.VNpu])
@@ -25,7 +27,17 @@ async def list_vnpus(node: Node) -> Sequence[VNpuView]:
 
 @router.post("", response_model=models.VNpu, status_code=status.HTTP_201_CREATED)
 async def create_vnpu(node: Node, new: models.NewVNpu) -> VNpuView:
-    return node.create(new.name, new.device, Quota(new.cores, new.memory_bytes), new.phase, new.owner_pid)
+    quota = Quota(
+        new.cores,
+        new.memory_bytes,
+        burst_cores=new.burst_cores,
+        vector_cores=new.vector_cores,
+        share=None if new.share_percent is None else share_of(new.share_percent),
+        fixed_share=new.fixed_share,
+        priority=new.priority,
+    )
+    devices = tuple(new.devices or [new.device or 0])
+    return node.create(VNpu(0, new.name, devices, quota, new.phase), new.owner_pid)
 
 
 @router.get("/{name}", response_model=models.VNpu)
@@ -50,14 +62,21 @@ async def change_quota(
     wait: Wait = 0.0,
 ) -> models.QuotaState:
     """200 when it is applied (within `wait` seconds), else 202. If-Match: the quoted revision that is to be changed."""
-    revisions = node.set_quota(
-        name, cores=change.cores, memory_bytes=change.memory_bytes, if_revision=_revision(if_match)
-    )
+    revisions = node.set_quota(name, if_revision=_revision(if_match), **_fields(change))
     state = await answer(node, response, revisions, wait)
     response.headers["ETag"] = f'"{revisions[name]}"'
     return models.QuotaState(
         vnpu=name, revision=revisions[name], applied=state.applied, applied_after_s=state.applied_after_s
     )
+
+
+def _fields(change: models.QuotaChange) -> QuotaFields:
+    given = {name: getattr(change, name) for name in change.model_fields_set}
+    if "share_percent" in given:
+        percent = given.pop("share_percent")
+        given["share"] = None if percent is None else share_of(percent)
+    fields = {name: value for name, value in given.items() if value is not None or name in _REMOVABLE}
+    return cast(QuotaFields, fields)
 
 
 def _revision(if_match: str | None) -> int | None:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +21,10 @@ from flexnpu.errors import (
     UnknownDevice,
     UnknownVNpu,
 )
-from flexnpu.tenancy import Capacity, Lease, Move, Owner, Quota, Registry, VNpu
+from flexnpu.tenancy import Capacity, Granted, Lease, Move, Owner, Quota, Registry, VNpu
 
 GIB = 2**30
-DEVICES = [Capacity(0, 24, 64 * GIB), Capacity(1, 8, 16 * GIB)]
+DEVICES = [Capacity(0, 24, 64 * GIB, 48), Capacity(1, 8, 16 * GIB, 8)]
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def new(name: str, cores: int = 4, *, device: int = 0, owner: Owner | None = None, phase: str | None = None) -> VNpu:
-    return VNpu(0, name, device, Quota(cores, GIB), phase, owner)
+    return VNpu(0, name, (device,), Quota(cores, GIB), phase, owner)
 
 
 def test_a_vnpu_is_found_again_in_the_file(registry: Registry, tmp_path: Path):
@@ -37,7 +41,7 @@ def test_a_vnpu_is_found_again_in_the_file(registry: Registry, tmp_path: Path):
     registry.set_quota("a", cores=6)
     registry.close()
     (found,) = Registry(tmp_path / "registry.sqlite", DEVICES).vnpus()
-    assert found == VNpu(made.id, "a", 0, Quota(6, GIB, 2), "decode", Owner(42, "boot:7"))
+    assert found == VNpu(made.id, "a", (0,), Quota(6, GIB, 2), "decode", Owner(42, "boot:7"))
 
 
 def test_an_id_is_never_used_twice(registry: Registry):
@@ -96,28 +100,132 @@ def test_what_does_not_exist_is_named_with_what_does(registry: Registry):
 
 def test_leases_and_grants_go_with_their_vnpu(registry: Registry):
     a = registry.create(new("a"))
-    registry.add_lease(Lease(a.id, 42, "boot:7"))
-    registry.record_grant(a.id, (1, 4), 0)
+    registry.add_lease(Lease(a.id, 0, 42, "boot:7"))
+    registry.record_grant(a.id, 0, Granted(1, 4, 4), 0)
     registry.delete("a")
     assert registry.leases() == []
-    assert registry.grants(a.id) == []
+    assert registry.grants(a.id, 0) == []
 
 
 def test_grants_are_kept_until_a_newer_one_is_applied(registry: Registry):
     a = registry.create(new("a"))
-    for revision, applied in ((1, 1), (2, 1), (3, 1)):
-        registry.record_grant(a.id, (revision, 10 - revision), applied)
-    assert registry.grants(a.id) == [(1, 9), (2, 8), (3, 7)]
-    registry.record_grant(a.id, (3, 7), 3)
-    assert registry.grants(a.id) == [(3, 7)]
+    grants = [Granted(revision, 10 - revision, 12) for revision in (1, 2, 3)]
+    for grant in grants:
+        registry.record_grant(a.id, 0, grant, 1)
+    assert registry.grants(a.id, 0) == grants
+    assert registry.grants(a.id, 1) == []
+    registry.record_grant(a.id, 0, grants[2], 3)
+    assert registry.grants(a.id, 0) == grants[2:]
+
+
+def test_every_limit_is_found_again_in_the_file(registry: Registry, tmp_path: Path):
+    quota = Quota(4, GIB, burst_cores=8, vector_cores=6, share=2500, fixed_share=True, priority=3)
+    made = registry.create(VNpu(0, "a", (1, 0), quota))
+    registry.close()
+    assert Registry(tmp_path / "registry.sqlite", DEVICES).vnpus() == [made]
+    assert made.quota == quota
+
+
+def test_what_a_change_does_not_name_stays_and_none_takes_away(registry: Registry):
+    registry.create(VNpu(0, "a", (0,), Quota(4, GIB, burst_cores=8, share=2500, fixed_share=True, priority=3)))
+    assert registry.set_quota("a", cores=6).quota == Quota(6, GIB, 2, 8, None, 2500, True, 3)
+    assert registry.set_quota("a", burst_cores=None, share=None).quota == Quota(6, GIB, 3, priority=3)
+
+
+def test_a_vnpu_of_several_devices_must_fit_each(registry: Registry):
+    registry.create(new("a", 8, device=1))
+    with pytest.raises(OverQuota, match="device 1"):
+        registry.create(VNpu(0, "b", (0, 1), Quota(1, GIB)))
+    assert [vnpu.name for vnpu in registry.vnpus()] == ["a"]
+
+
+@pytest.mark.parametrize("devices", [(), (0, 0), tuple(range(17))])
+def test_devices_are_one_to_sixteen_different_ones(registry: Registry, devices: tuple[int, ...]):
+    with pytest.raises(InvalidValue, match="1 to 16 devices"):
+        registry.create(VNpu(0, "a", devices, Quota(1, GIB)))
+
+
+def test_a_registry_of_schema_1_is_taken_over_whole(tmp_path: Path):
+    path = tmp_path / "registry.sqlite"
+    with sqlite3.connect(path) as old:
+        old.executescript(Path(__file__).with_name("registry_schema_1.sql").read_text())
+    registry = Registry(path, DEVICES)
+    assert registry.vnpus() == [
+        VNpu(3, "prefill", (0,), Quota(16, 8 * GIB, 5), "prefill", Owner(42, "boot:7")),
+        VNpu(7, "decode", (1,), Quota(8, 4 * GIB, 1)),
+    ]
+    assert registry.leases() == [Lease(3, 0, 42, "boot:7"), Lease(3, 1, 43, "boot:8"), Lease(7, 0, 50, "boot:9")]
+    assert registry.grants(3, 0) == [Granted(4, 18, 18), Granted(5, 16, 16)]
+    registry.delete("decode")
+    assert registry.create(new("next", device=1)).id == 10  # 9 was given once, to one that is gone
+    registry.close()
+    with sqlite3.connect(path) as now:
+        assert now.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert now.execute("PRAGMA foreign_key_check").fetchall() == []
+        tables = {name for (name,) in now.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == {"vnpu", "lease", "granted", "sqlite_sequence"}
+
+
+def test_a_registry_that_is_killed_while_it_is_taken_over_is_still_the_old_one(tmp_path: Path):
+    path = tmp_path / "registry.sqlite"
+    with sqlite3.connect(path) as old:
+        old.executescript(Path(__file__).with_name("registry_schema_1.sql").read_text())
+        old.execute("CREATE TABLE old_lease (in_the_way INTEGER)")  # the third step fails
+    with pytest.raises(RegistryError, match="cannot be used"):
+        Registry(path, DEVICES)
+    with sqlite3.connect(path) as still:
+        assert still.execute("PRAGMA user_version").fetchone() == (1,)
+        assert still.execute("SELECT device FROM vnpu ORDER BY id").fetchall() == [(0,), (1,)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, which is soon full."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("only root may mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_no_space_left_is_one_clear_error_and_nothing_half_done(small_disk: Path):
+    registry = Registry(small_disk / "registry.sqlite", [Capacity(0, 10_000, 10_000 * GIB, 10_000)])
+    made: list[VNpu] = []
+    with pytest.raises(RegistryError, match=r"full.*nothing was done") as refused:
+        for number in range(1000):
+            made.append(registry.create(new(f"vnpu-with-a-rather-long-name-{number}", 1)))
+    assert "\n" not in str(refused.value)
+    assert "free some space" in refused.value.next_step
+    assert registry.vnpus() == made
+    for change in (
+        lambda: registry.set_quota(made[0].name, cores=2),
+        lambda: registry.add_lease(Lease(made[0].id, 0, 42, "boot:7" * 2000)),
+    ):
+        before = registry.vnpus(), registry.leases()
+        with pytest.raises(RegistryError):
+            for _ in range(1000):
+                change()
+                before = registry.vnpus(), registry.leases()
+        assert (registry.vnpus(), registry.leases()) == before
+    whole = registry.vnpus()
+    registry.close()
+    # On the full disk the next daemon can still read it; elsewhere it is sound.
+    again = Registry(small_disk / "registry.sqlite", [Capacity(0, 10_000, 10_000 * GIB, 10_000)])
+    assert again.vnpus() == whole
+    again.close()
+    shutil.copytree(small_disk, small_disk.with_name("copy"))
+    with sqlite3.connect(small_disk.with_name("copy") / "registry.sqlite") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_a_registry_of_a_later_version_is_not_touched(tmp_path: Path):
     path = tmp_path / "registry.sqlite"
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     before = path.read_bytes()
-    with pytest.raises(RegistryError, match="schema 2"):
+    with pytest.raises(RegistryError, match="schema 3"):
         Registry(path, DEVICES)
     assert path.read_bytes() == before
 
