@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "entries/observe.h"
 #include "handshake.h"
 #include "herald.h"
 #include "log.h"
@@ -36,6 +37,7 @@ void in_child() {
     memcpy(&attaching, &fresh, sizeof fresh);
     if (!tenant.attached.exchange(false)) return;
     let_go(&pages);
+    stop_observing_in_child();
     for (DeviceTenant& device : tenant.devices) {
         device.ledger.reset_in_child();
         device.probe.reset_in_child();
@@ -45,6 +47,7 @@ void in_child() {
 void bind_parts() {
     tenant.device_count = pages.control->device_count;
     tenant.report.bind(pages.report);
+    start_observing(&pages.control->phase);
     for (uint32_t i = 0; i < tenant.device_count; ++i) {
         DeviceTenant& device = tenant.devices[i];
         device.quota.bind(&pages.control->devices[i]);

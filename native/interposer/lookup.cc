@@ -55,17 +55,6 @@ constexpr const char* kSonames[][kPerLibrary] = {
     {"libruntime.so", nullptr, nullptr},
 };
 
-// Looks the name up in its own library; a failure leaves the message that dlerror() gives.
-void* look_in_library(uint32_t slot, const char* name) {
-    for (const char* soname : kSonames[static_cast<size_t>(slot_library(slot))]) {
-        if (soname == nullptr) continue;
-        void* handle = real_dlopen()(soname, RTLD_LAZY | RTLD_LOCAL);
-        void* found = handle != nullptr ? real_dlsym()(handle, name) : nullptr;
-        if (found != nullptr && !is_ours(found)) return found;
-    }
-    return nullptr;
-}
-
 // What a caller gets for a name of the tables when its own lookup found `found`.
 void* choose(uint32_t slot, void* found) {
     if (found == nullptr) return nullptr;
@@ -84,11 +73,22 @@ void* choose(uint32_t slot, void* found) {
 
 }  // namespace
 
+// A failure leaves the message that dlerror() gives.
+void* look_up(Library library, const char* name) {
+    for (const char* soname : kSonames[static_cast<size_t>(library)]) {
+        if (soname == nullptr) continue;
+        void* handle = real_dlopen()(soname, RTLD_LAZY | RTLD_LOCAL);
+        void* found = handle != nullptr ? real_dlsym()(handle, name) : nullptr;
+        if (found != nullptr && !is_ours(found)) return found;
+    }
+    return nullptr;
+}
+
 void* resolve(uint32_t slot) {
     void* known = real_functions[slot].load(std::memory_order_acquire);
     if (known != nullptr) return known;
     char buffer[name_room];
-    void* found = look_in_library(slot, slot_name(slot, buffer));
+    void* found = look_up(slot_library(slot), slot_name(slot, buffer));
     if (found == nullptr) return nullptr;
     return real_functions[slot].compare_exchange_strong(known, found, std::memory_order_acq_rel) ? found : known;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "entries/observe.h"
 #include "entries/stubs.h"
 #include "entries/wrap.h"
 
@@ -160,7 +161,11 @@ void flexnpu_phase_one_begin(flexnpu_phase_one* call) {
 void flexnpu_phase_one_end(flexnpu_phase_one* call, int status) {
     if (call->generation == 0) return;
     const uint32_t generation = static_cast<uint32_t>(call->generation);
-    if (status == ACL_SUCCESS) note_tiled(executor_of(*call), generation);
+    if (status == ACL_SUCCESS) {
+        const uint64_t executor = executor_of(*call);
+        note_tiled(executor, generation);
+        if (operator_tells[call->index] != Tells::nothing) observe_tiled(*call, executor);
+    }
     here().probe.leave(generation);
 }
 
@@ -170,6 +175,10 @@ __attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* worksp
     auto real = reinterpret_cast<aclnnLaunch>(real_function(first_phase_two + op));
     if (real == nullptr) return ACL_ERROR_API_NOT_SUPPORT;
     if (!attached()) return kRefused;
+    // Before the launch, after which the executor's address may be another's.
+    if (operator_tells[op] != Tells::nothing) {
+        observe_launch(op, reinterpret_cast<uint64_t>(executor), key_of_operator(op), stream);
+    }
     // An operator of unknown signature is known by its executor all the same where that came from the cache.
     uint32_t generation = executor != nullptr ? here().probe.launching(reinterpret_cast<uint64_t>(executor)) : 0;
     if (generation == 0 && operator_words(op) == 0) generation = here().probe.launching(key_of_operator(op));

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// From calls of operators and graphs to what the phase detector is fed with. Nothing here changes a call; what cannot
+// be read is not fed.
+#pragma once
+
+#include "entries/stubs.h"
+#include "table.h"
+
+namespace flexnpu {
+
+// What an operator tells: one byte per operator, looked up in both phases.
+enum class Tells : uint8_t { nothing, attention, rows, product, begin };
+extern const Tells operator_tells[operator_count];
+
+// At attach: `declared` is the control page's phase.
+void start_observing(const uint32_t* declared);
+void stop_observing_in_child();
+
+// Phase one of an operator that tells something has succeeded; its arguments are still there.
+void observe_tiled(const flexnpu_phase_one& call, uint64_t executor);
+// `executor` or, where phase one did not tell which that is, `name` is the key that observe_tiled() was given.
+void observe_launch(uint32_t op, uint64_t executor, uint64_t name, aclrtStream stream);
+
+void observe_capture(int change);  // captures under way: +1, -1
+void observe_replay(aclmdlRI graph);
+void observe_destroyed(aclmdlRI graph);
+void observe_group(aclrtStream stream, aclrtTaskGrp group);
+void observe_update_begin(aclrtStream stream, aclrtTaskGrp group);
+void observe_update_end(aclrtStream stream);
+
+}  // namespace flexnpu

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "phase.h"
+
+namespace flexnpu {
+namespace {
+
+uint64_t mix(uint64_t hash, uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15ull;
+    return hash ^ (hash >> 29);
+}
+
+void keep(uint32_t (&places)[Attention::kEnds], uint32_t value) {
+    for (uint32_t& place : places) {
+        if (place != 0) continue;
+        place = value;
+        return;
+    }
+}
+
+bool has(const uint32_t (&places)[Attention::kEnds], uint32_t value) {
+    for (const uint32_t place : places) {
+        if (place != 0 && place == value) return true;
+    }
+    return false;
+}
+
+// More would only cost time: a product of so many sequences is no engine's step.
+constexpr uint64_t kMostSequences = 4096;
+// Steps without fused attention after which products are looked at again.
+constexpr uint32_t kFusedGone = 64;
+
+}  // namespace
+
+void Attention::add(uint32_t of_sequence, uint32_t its_context) {
+    if (of_sequence == 0) return;
+    queries = mix(queries, of_sequence);
+    signature = mix(mix(signature, of_sequence), its_context);
+    ++requests;
+    tokens += of_sequence;
+    context += its_context;
+    if (its_context > longest) longest = its_context;
+    if (of_sequence == 1 && its_context != 1) {
+        ++single;
+    } else if (of_sequence > 1 && of_sequence <= kFew && its_context > of_sequence) {
+        width = few == 0 || width == of_sequence ? of_sequence : 0;
+        ++few;
+        keep(past, its_context - of_sequence);
+    } else {
+        keep(ends, its_context);
+    }
+}
+
+// --- where steps begin and end ---
+
+void PhaseDetector::begin() {
+    if (open_) {
+        end_at_next();
+    } else if (begun_ && !fused_ && first_rows_ > 0) {
+        if (ended_ != nullptr) ended_(owner_, rows_summary());
+    } else if (begun_ && fused_ && ++fused_idle_ > kFusedGone) {
+        fused_ = false;
+    }
+    begun_ = marked_ = true;
+    first_rows_ = last_rows_ = 0;
+    last_product_ = {};
+}
+
+void PhaseDetector::attention(const Attention& call) {
+    fused_ = true;
+    fused_idle_ = 0;
+    next(call, 1, false);
+}
+
+void PhaseDetector::next(const Attention& call, uint32_t launches, bool graph) {
+    if (call.empty()) return;
+    if (open_ && !marked_ && repeats(call)) end_at_next();
+    if (!open_) {
+        if (marked_ && !begun_ && !graph) {
+            // The step was taken to be over too early: it has more layers than those before it.
+            layers_ = candidate_ = 0;
+            return;
+        }
+        start(graph);
+    }
+    add(call, launches);
+    if (!graph && whole()) end(false);
+}
+
+// Without a visible beginning: whether the call can only be of another step.
+bool PhaseDetector::repeats(const Attention& call) const {
+    for (uint32_t i = 0; i < part_count_; ++i) {
+        if (parts_[i].call.signature == call.signature) return layers_ > 0 && parts_[i].launches >= layers_;
+    }
+    if (part_count_ == kParts) return true;
+    return layers_ > 0 ? parts_[0].launches >= layers_ : parts_[part_count_ - 1].launches > 1;
+}
+
+bool PhaseDetector::whole() const {
+    if (layers_ == 0 || awaited_ != 0) return false;
+    for (uint32_t i = 0; i < part_count_; ++i) {
+        if (parts_[i].launches < layers_) return false;
+    }
+    return true;
+}
+
+void PhaseDetector::start(bool graph) {
+    open_ = true;
+    begun_ = false;
+    graph_ = graph;
+    part_count_ = 0;
+}
+
+void PhaseDetector::add(const Attention& call, uint32_t launches) {
+    for (uint32_t i = 0; i < part_count_; ++i) {
+        if (parts_[i].call.signature != call.signature) continue;
+        parts_[i].launches += launches;
+        return;
+    }
+    if (part_count_ < kParts) parts_[part_count_++] = {call, launches};
+}
+
+void PhaseDetector::end(bool late) {
+    Step step = summary();
+    step.late = late;
+    open_ = begun_ = graph_ = false;
+    awaited_ = 0;
+    if (ended_ != nullptr) ended_(owner_, step);
+}
+
+void PhaseDetector::end_at_next() {
+    learn();
+    end(true);
+}
+
+void PhaseDetector::learn() {
+    const uint32_t launches = parts_[0].launches;
+    layers_ = launches == candidate_ ? launches : 0;
+    candidate_ = launches;
+}
+
+// --- what a step was ---
+
+bool PhaseDetector::continues_prompt(const Attention& call) const {
+    for (const uint32_t past : call.past) {
+        if (has(ends_, past)) return true;
+    }
+    return false;
+}
+
+// A few tokens after a past are a speculative step, or the end of a prompt that came in chunks.
+flexnpu_phase PhaseDetector::classify(const Attention& call) {
+    const bool known = call.width != 0 && call.width == width_;
+    const bool end_of_prompt = continues_prompt(call) || (call.few == 1 && call.single > 0);
+    const bool few_decode = call.few > 0 && (known || !end_of_prompt);
+    if (few_decode) width_ = call.width;
+    const uint32_t decoding = call.single + (few_decode ? call.few : 0);
+    if (decoding == 0) return FLEXNPU_PHASE_PREFILL;
+    return decoding == call.requests ? FLEXNPU_PHASE_DECODE : FLEXNPU_PHASE_MIXED;
+}
+
+Step PhaseDetector::summary() {
+    Step step{FLEXNPU_PHASE_IDLE, 0, 0, 0, 0, graph_, false};
+    uint32_t ends[Attention::kEnds] = {};
+    for (uint32_t i = 0; i < part_count_; ++i) {
+        const Attention& call = parts_[i].call;
+        // Another kind of layer may look at less of the same sequences: the most counts, once.
+        bool counted = false;
+        for (uint32_t j = 0; j < part_count_ && !counted; ++j) {
+            const Attention& other = parts_[j].call;
+            counted = other.queries == call.queries &&
+                      (other.context > call.context || (other.context == call.context && j < i));
+        }
+        if (counted) continue;
+        const flexnpu_phase phase = classify(call);
+        step.phase = step.phase == FLEXNPU_PHASE_IDLE || step.phase == phase ? phase : FLEXNPU_PHASE_MIXED;
+        step.requests += call.requests;
+        step.tokens += call.tokens;
+        step.context += call.context;
+        if (call.longest > step.longest) step.longest = call.longest;
+        for (const uint32_t end : call.ends) {
+            if (end != 0) keep(ends, end);
+        }
+    }
+    for (uint32_t i = 0; i < Attention::kEnds; ++i) ends_[i] = ends[i];
+    return step;
+}
+
+// --- attention that is not fused, or not seen ---
+
+void PhaseDetector::rows(uint64_t rows) {
+    if (fused_) return;
+    if (first_rows_ == 0) first_rows_ = rows;
+    last_rows_ = rows;
+}
+
+// Scores of queries and keys, then their product with the values.
+void PhaseDetector::product(const Product& product) {
+    if (fused_) return;
+    const Product scores = last_product_;
+    last_product_ = product;
+    if (scores.rows == 0 || product.batch != scores.batch || product.rows != scores.rows ||
+        product.inner != scores.columns) {
+        return;
+    }
+    last_product_ = {};
+    add_product_attention(product.rows, product.inner);
+}
+
+void PhaseDetector::add_product_attention(uint64_t queries, uint64_t keys) {
+    const uint64_t requests = first_rows_ % queries == 0 && first_rows_ > 0 ? first_rows_ / queries : 1;
+    Attention call;
+    for (uint64_t i = 0; i < requests && i < kMostSequences; ++i) {
+        call.add(static_cast<uint32_t>(queries), static_cast<uint32_t>(keys));
+    }
+    next(call, 1, false);
+}
+
+// The last product is the one with the vocabulary: it has a row for each token that is made.
+Step PhaseDetector::rows_summary() const {
+    const flexnpu_phase phase = first_rows_ > last_rows_ ? FLEXNPU_PHASE_PREFILL : FLEXNPU_PHASE_DECODE;
+    return {phase, last_rows_, first_rows_, 0, 0, false, true};
+}
+
+// --- graphs ---
+
+PhaseDetector::Graph* PhaseDetector::find(uint64_t graph) {
+    for (Graph& each : graphs_) {
+        if (each.key == graph && graph != 0) return &each;
+    }
+    return nullptr;
+}
+
+// The oldest gives way when there are too many: its replays are not seen any more.
+PhaseDetector::Graph& PhaseDetector::find_or_make(uint64_t graph) {
+    if (Graph* found = find(graph)) return *found;
+    for (Graph& each : graphs_) {
+        if (each.key != 0) continue;
+        each.key = graph;
+        return each;
+    }
+    Graph& oldest = graphs_[graphs_used_++ % kGraphs];
+    oldest = {};
+    oldest.key = graph;
+    return oldest;
+}
+
+void PhaseDetector::forget(uint64_t graph) {
+    if (Graph* found = find(graph)) *found = {};
+    if (awaited_ == graph) awaited_ = 0;
+}
+
+void PhaseDetector::captured_begin(uint64_t graph) { find_or_make(graph).begins = true; }
+
+void PhaseDetector::captured_group(uint64_t graph) { ++find_or_make(graph).groups; }
+
+void PhaseDetector::captured_attention(uint64_t graph, const Attention& call) {
+    if (call.empty()) return;
+    fused_ = true;
+    fused_idle_ = 0;
+    Graph& into = find_or_make(graph);
+    for (uint32_t i = 0; i < into.count; ++i) {
+        if (into.parts[i].call.signature != call.signature) continue;
+        ++into.parts[i].launches;
+        return;
+    }
+    if (into.count < kParts) into.parts[into.count++] = {call, 1};
+}
+
+void PhaseDetector::replay(uint64_t graph) {
+    Graph* found = find(graph);
+    if (found == nullptr) return;
+    if (found->begins) begin();
+    if (found->count == 0) return;
+    fused_ = true;
+    fused_idle_ = 0;
+    if (open_ && !marked_) end_at_next();
+    for (uint32_t i = 0; i < found->count; ++i) next(found->parts[i].call, found->parts[i].launches, true);
+    graph_ = true;
+    const bool updated = found->updates >= found->groups;
+    found->updates = 0;
+    if (!updated) {
+        awaited_ = graph;
+    } else if (found->begins || !marked_ || whole()) {
+        end(false);
+    }
+}
+
+namespace {
+
+// A change of lengths: of the call about the same queries, or of the only one.
+template <typename Part>
+void change(Part* parts, uint32_t count, const Attention& call) {
+    for (uint32_t i = 0; i < count; ++i) {
+        if (count == 1 || parts[i].call.queries == call.queries) {
+            parts[i].call = call;
+            return;
+        }
+    }
+}
+
+}  // namespace
+
+void PhaseDetector::update(uint64_t graph, const Attention& call) {
+    Graph* found = find(graph);
+    if (found == nullptr || call.empty()) return;
+    change(found->parts, found->count, call);
+    ++found->updates;
+    if (awaited_ != graph || !open_) return;
+    change(parts_, part_count_, call);
+    if (found->updates < found->groups) return;
+    found->updates = 0;
+    end(false);
+}
+
+}  // namespace flexnpu
