@@ -24,7 +24,13 @@ bool has(const uint32_t (&places)[Attention::kEnds], uint32_t value) {
     return false;
 }
 
-// More would only cost time: a product of so many sequences is no engine's step.
+Attention sequences(uint64_t count, uint32_t tokens, uint32_t context) {
+    Attention call;
+    for (uint64_t i = 0; i < count; ++i) call.add(tokens, context);
+    return call;
+}
+
+// Of more, a product is no engine's attention.
 constexpr uint64_t kMostSequences = 4096;
 // Steps without fused attention after which products are looked at again.
 constexpr uint32_t kFusedGone = 64;
@@ -33,6 +39,8 @@ constexpr uint32_t kFusedGone = 64;
 
 void Attention::add(uint32_t of_sequence, uint32_t its_context) {
     if (of_sequence == 0) return;
+    each = requests == 0 || each == of_sequence ? of_sequence : 0;
+    each_context = requests == 0 || each_context == its_context ? its_context : 0;
     queries = mix(queries, of_sequence);
     signature = mix(mix(signature, of_sequence), its_context);
     ++requests;
@@ -68,7 +76,14 @@ void PhaseDetector::begin() {
 void PhaseDetector::attention(const Attention& call) {
     fused_ = true;
     fused_idle_ = 0;
-    next(call, 1, false);
+    next(of_sequences(call), 1, false);
+}
+
+// Query heads that share a key are laid side by side as tokens by some callers; the rows of the first product tell.
+Attention PhaseDetector::of_sequences(const Attention& call) const {
+    const uint64_t times = marked_ && first_rows_ > 0 ? call.tokens / first_rows_ : 1;
+    if (times < 2 || call.tokens % first_rows_ != 0 || call.each % times != 0 || call.each_context == 0) return call;
+    return sequences(call.requests, static_cast<uint32_t>(call.each / times), call.each_context);
 }
 
 void PhaseDetector::next(const Attention& call, uint32_t launches, bool graph) {
@@ -187,32 +202,25 @@ Step PhaseDetector::summary() {
 
 // --- attention that is not fused, or not seen ---
 
-void PhaseDetector::rows(uint64_t rows) {
-    if (fused_) return;
-    if (first_rows_ == 0) first_rows_ = rows;
-    last_rows_ = rows;
-}
-
-// Scores of queries and keys, then their product with the values.
 void PhaseDetector::product(const Product& product) {
-    if (fused_) return;
-    const Product scores = last_product_;
-    last_product_ = product;
-    if (scores.rows == 0 || product.batch != scores.batch || product.rows != scores.rows ||
-        product.inner != scores.columns) {
+    if (product.columns == 0) {
+        if (first_rows_ == 0) first_rows_ = product.rows;
+        last_rows_ = product.rows;
         return;
     }
+    if (fused_) return;
+    // Scores of queries and keys, then their product with the values.
+    const Product scores = last_product_;
+    last_product_ = product;
+    if (product.batch != scores.batch || product.rows != scores.rows || product.inner != scores.columns) return;
     last_product_ = {};
-    add_product_attention(product.rows, product.inner);
+    scores_with_values(product.rows, product.inner);
 }
 
-void PhaseDetector::add_product_attention(uint64_t queries, uint64_t keys) {
+void PhaseDetector::scores_with_values(uint64_t queries, uint64_t keys) {
     const uint64_t requests = first_rows_ % queries == 0 && first_rows_ > 0 ? first_rows_ / queries : 1;
-    Attention call;
-    for (uint64_t i = 0; i < requests && i < kMostSequences; ++i) {
-        call.add(static_cast<uint32_t>(queries), static_cast<uint32_t>(keys));
-    }
-    next(call, 1, false);
+    if (requests > kMostSequences) return;
+    next(sequences(requests, static_cast<uint32_t>(queries), static_cast<uint32_t>(keys)), 1, false);
 }
 
 // The last product is the one with the vocabulary: it has a row for each token that is made.

@@ -28,6 +28,8 @@ class Attention {
     uint64_t tokens = 0;
     uint64_t context = 0;
     uint64_t longest = 0;
+    uint32_t each = 0;          // tokens of each sequence, 0 when they differ
+    uint32_t each_context = 0;  // its context, likewise
     uint64_t queries = 0;    // hash of the tokens of each sequence: calls that agree are about the same sequences
     uint64_t signature = 0;  // hash of all that add() was told
 
@@ -37,7 +39,7 @@ class Attention {
     uint32_t ends[kEnds] = {};  // context of the first of the longer ones: where a chunk of a prompt ends
 };
 
-// Rows, inner and columns of a batched product.
+// One matrix product. Columns are 0 where the right side is weights: rows are then the tokens.
 struct Product {
     uint64_t batch, rows, inner, columns;
 };
@@ -61,7 +63,6 @@ class PhaseDetector {
     // Eager work, in the order of its launches.
     void begin();
     void attention(const Attention& call);
-    void rows(uint64_t rows);
     void product(const Product& product);
 
     // The same while the graph is captured, its replays, and the calls that change it between replays.
@@ -72,8 +73,8 @@ class PhaseDetector {
     void update(uint64_t graph, const Attention& call);
     void forget(uint64_t graph);
 
-    // Whether products are of use: not in a stream that has fused attention.
-    bool wants_products() const { return !fused_; }
+    // Whether the next product is of use. In a stream with fused attention only the first of a step is.
+    bool wants_products() const { return !fused_ || first_rows_ == 0; }
 
   private:
     // Calls of one step that have one signature: one per layer.
@@ -96,7 +97,8 @@ class PhaseDetector {
     bool repeats(const Attention& call) const;
     void start(bool graph);
     void add(const Attention& call, uint32_t launches);
-    void add_product_attention(uint64_t queries, uint64_t keys);
+    void scores_with_values(uint64_t queries, uint64_t keys);
+    Attention of_sequences(const Attention& call) const;
     void next(const Attention& call, uint32_t launches, bool graph);
     void end(bool late);
     void end_at_next();

@@ -37,7 +37,6 @@ constexpr Table make_table() {
     Table table{};
 #define FLEXNPU_ATTENTION(name, key, list, queries, keys, blocks, layout) \
     table.rows[operator_##name] = {Tells::attention, {key, list != 0, queries, keys, blocks, layout}};
-#define FLEXNPU_ROWS(name, rows_) table.rows[operator_##name] = {Tells::rows, {rows_, false, -1, -1, -1, -1}};
 #define FLEXNPU_PRODUCT(name, left, right) \
     table.rows[operator_##name] = {Tells::product, {left, false, right, -1, -1, -1}};
 #define FLEXNPU_BEGIN(name) table.rows[operator_##name] = {Tells::begin, {-1, false, -1, -1, -1, -1}};
@@ -103,11 +102,12 @@ class Lengths {
 struct Tiled {
     uint64_t executor;
     Tells tells;
+    bool used;
     union {
         Attention call;
-        Product product;  // of weights: rows alone
+        Product product;
     };
-    constexpr Tiled() : executor(0), tells(Tells::nothing), product() {}
+    constexpr Tiled() : executor(0), tells(Tells::nothing), used(false), product() {}
 };
 
 Product product_of(const flexnpu_phase_one& call, const Places& places) {
@@ -154,23 +154,22 @@ void each_sequence(const flexnpu_phase_one& call, const Places& places, Sink sin
 
 // --- what is known of this process ---
 
-// Executors and what they will do, in sets of eight; the oldest gives way, and its next launch tells nothing.
+// Executors and keys of the executor cache, and what they will do. In sets of eight, where one that was not used lately
+// gives way: its next launch tells nothing.
 class Executors {
   public:
-    Tiled& place(uint64_t executor) {
-        Tiled* set = set_of(executor);
-        for (uint32_t i = 0; i < kWays; ++i) {
-            if (set[i].executor == executor) return set[i];
-        }
-        uint8_t& turn = turns_[(set - entries_) / kWays];
-        Tiled& chosen = set[turn];
-        turn = static_cast<uint8_t>((turn + 1) % kWays);
-        return chosen;
+    void put(uint64_t executor, const Tiled& tiled) {
+        Tiled& entry = place(executor);
+        entry = tiled;
+        entry.executor = executor;
+        entry.used = true;
     }
     const Tiled* find(uint64_t executor) {
-        const Tiled* set = set_of(executor);
+        Tiled* set = set_of(executor);
         for (uint32_t i = 0; i < kWays; ++i) {
-            if (executor != 0 && set[i].executor == executor) return &set[i];
+            if (executor == 0 || set[i].executor != executor) continue;
+            set[i].used = true;
+            return &set[i];
         }
         return nullptr;
     }
@@ -178,6 +177,17 @@ class Executors {
   private:
     static constexpr uint32_t kWays = 8;
     static constexpr uint32_t kSets = 256;
+    Tiled& place(uint64_t executor) {
+        Tiled* set = set_of(executor);
+        for (uint32_t i = 0; i < kWays; ++i) {
+            if (set[i].executor == executor) return set[i];
+        }
+        uint8_t& turn = turns_[(set - entries_) / kWays];
+        for (;; turn = static_cast<uint8_t>((turn + 1) % kWays)) {
+            if (!set[turn].used) return set[turn];
+            set[turn].used = false;
+        }
+    }
     Tiled* set_of(uint64_t executor) {
         const uint64_t hash = (executor >> 1) * 0x9e3779b97f4a7c15ull;
         return &entries_[(hash >> 56) * kWays];
@@ -186,9 +196,23 @@ class Executors {
     uint8_t turns_[kSets] = {};
 };
 
+// Which keys were ever put: most finds are of operators that tell nothing, and end here.
+class Keys {
+  public:
+    void put(uint64_t key) { word(key).fetch_or(bit(key), std::memory_order_relaxed); }
+    bool may_have(uint64_t key) { return (word(key).load(std::memory_order_relaxed) & bit(key)) != 0; }
+
+  private:
+    static constexpr uint32_t kWords = 1024;
+    std::atomic<uint64_t>& word(uint64_t key) { return words_[(key >> 6) % kWords]; }
+    static uint64_t bit(uint64_t key) { return uint64_t{1} << (key % 64); }
+    std::atomic<uint64_t> words_[kWords] = {};
+};
+
 struct Observer {
     Lock guard;
     Executors executors;
+    Keys keys;
     PhaseDetector detector;
     Recorder recorder;
     const uint32_t* declared = nullptr;
@@ -247,11 +271,10 @@ void feed(Change change) {
 }
 
 void feed_eager(PhaseDetector& detector, const Tiled& tiled) {
-    switch (tiled.tells) {
-        case Tells::attention: return detector.attention(tiled.call);
-        case Tells::rows: return detector.rows(tiled.product.rows);
-        case Tells::product: return detector.product(tiled.product);
-        default: return;
+    if (tiled.tells == Tells::attention) {
+        detector.attention(tiled.call);
+    } else {
+        detector.product(tiled.product);
     }
 }
 
@@ -261,8 +284,6 @@ void record_tiled(const flexnpu_phase_one& call, const Row& row, const Tiled& ti
         Sequences text;
         each_sequence(call, row.places, [&text](uint32_t tokens, uint32_t context) { text.add(tokens, context); });
         to.line("tiled %lx attention%s", tiled.executor, text.text());
-    } else if (tiled.tells == Tells::rows) {
-        to.line("tiled %lx rows %lu", tiled.executor, tiled.product.rows);
     } else {
         const Product& made = tiled.product;
         to.line("tiled %lx product %lu %lu %lu %lu", tiled.executor, made.batch, made.rows, made.inner, made.columns);
@@ -279,6 +300,11 @@ void record_launch(const Tiled& tiled, uint64_t graph, uint64_t changed) {
         to.line("launch %lx", tiled.executor);
     }
 }
+
+// Of the thread: the key that its next phase one is kept under. Odd and with the highest bit, as no executor's address
+// and no operator's name is.
+__thread uint64_t next_key;
+uint64_t as_key(uint64_t hash) { return hash == 0 ? 0 : (hash * 0x9e3779b97f4a7c15ull) | (uint64_t{1} << 63) | 1; }
 
 void begin(uint64_t graph) {
     if (observer.recorder.on()) graph != 0 ? observer.recorder.line("captured %lx begin", graph) : observer.recorder.line("begin");
@@ -315,21 +341,34 @@ void observe_tiled(const flexnpu_phase_one& call, uint64_t executor) {
     if (row.tells == Tells::attention) {
         tiled.call = Attention();
         each_sequence(call, row.places, [&tiled](uint32_t tokens, uint32_t context) { tiled.call.add(tokens, context); });
-    } else if (observer.wants_products.load(std::memory_order_relaxed)) {
-        tiled.product = product_of(call, row.places);
-        if (tiled.product.rows == 0) return;
     } else {
-        return;
+        tiled.product = product_of(call, row.places);
     }
     if (observer.recorder.on()) record_tiled(call, row, tiled);
     const Held held(observer.guard);
-    observer.executors.place(executor) = tiled;
+    observer.executors.put(executor, tiled);
+    if (next_key == 0) return;
+    observer.executors.put(next_key, tiled);
+    observer.keys.put(next_key >> 1);
+    next_key = 0;
+}
+
+void observe_key(uint64_t key) { next_key = as_key(key); }
+
+void observe_hit(uint64_t key, aclOpExecutor* executor) {
+    key = as_key(key);
+    if (!observer.keys.may_have(key >> 1)) return;
+    const Held held(observer.guard);
+    const Tiled* kept = observer.executors.find(key);
+    if (kept == nullptr) return;
+    const Tiled tiled = *kept;
+    observer.executors.put(reinterpret_cast<uint64_t>(executor), tiled);
+    if (observer.recorder.on()) observer.recorder.line("hit %lx %lx", key, reinterpret_cast<uint64_t>(executor));
 }
 
 void observe_launch(uint32_t op, uint64_t executor, uint64_t name, aclrtStream stream) {
     const Tells tells = operator_tells[op];
-    const bool products = tells == Tells::rows || tells == Tells::product;
-    if (products && !observer.wants_products.load(std::memory_order_relaxed)) return;
+    if (tells == Tells::product && !observer.wants_products.load(std::memory_order_relaxed)) return;
     const uint64_t graph = observer.captures.load(std::memory_order_relaxed) > 0 ? captured_into(stream) : 0;
     if (tells == Tells::begin) return begin(graph);
     const uint64_t changed = observer.updates.load(std::memory_order_relaxed) > 0 ? changed_by(stream) : 0;

@@ -85,6 +85,18 @@ Key mix_counts(const uint8_t* key, size_t length) {
     return {key_of_thread, length + sizeof cores};
 }
 
+// Eight bytes at a time: it is taken at every find.
+uint64_t hash_of(const uint8_t* key, size_t length) {
+    uint64_t hash = length;
+    for (size_t at = 0; at < length; at += 8) {
+        uint64_t word = 0;
+        memcpy(&word, key + at, length - at < 8 ? length - at : 8);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
+        hash ^= hash >> 32;
+    }
+    return hash != 0 ? hash : 1;
+}
+
 // A hit is a tiled operator without a phase one.
 template <typename Find>
 aclOpExecutor* find_tiled(Find find) {
@@ -95,23 +107,31 @@ aclOpExecutor* find_tiled(Find find) {
     return executor;
 }
 
-void on_SetPTAHashKey(decltype(&::SetPTAHashKey) real, uint64_t hash) { real(mix_counts(hash)); }
+void on_SetPTAHashKey(decltype(&::SetPTAHashKey) real, uint64_t hash) {
+    observe_key(hash);
+    real(mix_counts(hash));
+}
 
 void on_SetPTACacheHashKey(decltype(&::SetPTACacheHashKey) real, uint8_t* key, size_t length) {
     const Key mixed = mix_counts(key, length);
+    observe_key(mixed.bytes != nullptr ? hash_of(key, length) : 0);
     real(mixed.bytes, mixed.length);
 }
 
 aclOpExecutor* on_PTAGetExecCache(decltype(&::PTAGetExecCache) real, uint64_t hash, uint64_t* workspaceSize) {
-    return find_tiled([&] { return real(mix_counts(hash), workspaceSize); });
+    aclOpExecutor* executor = find_tiled([&] { return real(mix_counts(hash), workspaceSize); });
+    if (executor != nullptr) observe_hit(hash, executor);
+    return executor;
 }
 
 aclOpExecutor* on_PTAFindExecCache(decltype(&::PTAFindExecCache) real, uint8_t* key, size_t length,
                                    uint64_t* workspaceSize) {
-    return find_tiled([&]() -> aclOpExecutor* {
+    aclOpExecutor* executor = find_tiled([&]() -> aclOpExecutor* {
         const Key mixed = mix_counts(key, length);
         return mixed.bytes != nullptr ? real(mixed.bytes, mixed.length, workspaceSize) : nullptr;
     });
+    if (executor != nullptr) observe_hit(hash_of(key, length), executor);
+    return executor;
 }
 
 aclnnStatus on_aclDestroyAclOpExecutor(decltype(&::aclDestroyAclOpExecutor) real, aclOpExecutor* executor) {
