@@ -35,14 +35,14 @@ class Recent {
   public:
     Entry& place(const void* key) {
         Entry* set = set_of(key);
+        Entry* chosen = set;
         for (uint32_t i = 0; i < kWays; ++i) {
-            if (set[i].key == key) return set[i];
+            if (set[i].key == key) chosen = &set[i];
+            if (chosen->key != key && set[i].made < chosen->made) chosen = &set[i];
         }
-        uint8_t& turn = turns_[(set - entries_) / kWays];
-        Entry& chosen = set[turn];
-        turn = static_cast<uint8_t>((turn + 1) % kWays);
-        chosen.key = key;
-        return chosen;
+        chosen->key = key;
+        chosen->made = ++made_;
+        return *chosen;
     }
     const Entry* find(const void* key) {
         const Entry* set = set_of(key);
@@ -60,16 +60,18 @@ class Recent {
         return &entries_[(hash >> 60) * kWays];
     }
     Entry entries_[kSets * kWays] = {};
-    uint8_t turns_[kSets] = {};
+    uint64_t made_ = 0;
 };
 
 struct Array {
     const void* key;
+    uint64_t made;
     uint32_t count;
     int32_t at[kMostValues];
 };
 struct List {
     const void* key;
+    uint64_t made;
     const aclTensor* first;
 };
 

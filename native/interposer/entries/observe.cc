@@ -350,6 +350,7 @@ void observe_tiled(const flexnpu_phase_one& call, uint64_t executor) {
     if (next_key == 0) return;
     observer.executors.put(next_key, tiled);
     observer.keys.put(next_key >> 1);
+    if (observer.recorder.on()) observer.recorder.line("kept %lx %lx", next_key, executor);
     next_key = 0;
 }
 
