@@ -9,21 +9,6 @@ uint64_t mix(uint64_t hash, uint64_t value) {
     return hash ^ (hash >> 29);
 }
 
-void keep(uint32_t (&places)[Attention::kEnds], uint32_t value) {
-    for (uint32_t& place : places) {
-        if (place != 0) continue;
-        place = value;
-        return;
-    }
-}
-
-bool has(const uint32_t (&places)[Attention::kEnds], uint32_t value) {
-    for (const uint32_t place : places) {
-        if (place != 0 && place == value) return true;
-    }
-    return false;
-}
-
 Attention sequences(uint64_t count, uint32_t tokens, uint32_t context) {
     Attention call;
     for (uint64_t i = 0; i < count; ++i) call.add(tokens, context);
@@ -43,19 +28,14 @@ void Attention::add(uint32_t of_sequence, uint32_t its_context) {
     each_context = requests == 0 || each_context == its_context ? its_context : 0;
     queries = mix(queries, of_sequence);
     signature = mix(mix(signature, of_sequence), its_context);
-    ++requests;
+    const uint32_t place = requests++;
     tokens += of_sequence;
     context += its_context;
     if (its_context > longest) longest = its_context;
-    if (of_sequence == 1 && its_context != 1) {
-        ++single;
-    } else if (of_sequence > 1 && of_sequence <= kFew && its_context > of_sequence) {
-        width = few == 0 || width == of_sequence ? of_sequence : 0;
-        ++few;
-        keep(past, its_context - of_sequence);
-    } else {
-        keep(ends, its_context);
-    }
+    const uint32_t past = its_context > of_sequence ? its_context - of_sequence : 0;
+    const bool decodes = past > 0 ? of_sequence <= kBrief : of_sequence == 1 && its_context == 0;
+    Sequence& into = decodes ? briefs[brief++ % kKept] : prompts[(place - brief) % kKept];
+    into = {place, past, of_sequence};
 }
 
 // --- where steps begin and end ---
@@ -155,48 +135,82 @@ void PhaseDetector::learn() {
 
 // --- what a step was ---
 
-bool PhaseDetector::continues_prompt(const Attention& call) const {
-    for (const uint32_t past : call.past) {
-        if (has(ends_, past)) return true;
+void PhaseDetector::Prompts::add(const Attention::Sequence& sequence) {
+    const uint32_t end = sequence.past + sequence.tokens;
+    if (count == 0 || sequence.place >= last_place) {
+        last_place = sequence.place;
+        last_end = end;
+    }
+    ends[count++ % Attention::kKept] = end;
+}
+
+bool PhaseDetector::Prompts::ended_at(uint32_t context) const {
+    for (uint32_t i = 0; i < count && i < Attention::kKept; ++i) {
+        if (ends[i] == context) return true;
     }
     return false;
 }
 
-// A few tokens after a past are a speculative step, or the end of a prompt that came in chunks.
-flexnpu_phase PhaseDetector::classify(const Attention& call) {
-    const bool known = call.width != 0 && call.width == width_;
-    const bool end_of_prompt = continues_prompt(call) || (call.few == 1 && call.single > 0);
-    const bool few_decode = call.few > 0 && (known || !end_of_prompt);
-    if (few_decode) width_ = call.width;
-    const uint32_t decoding = call.single + (few_decode ? call.few : 0);
-    if (decoding == 0) return FLEXNPU_PHASE_PREFILL;
-    return decoding == call.requests ? FLEXNPU_PHASE_DECODE : FLEXNPU_PHASE_MIXED;
+// A few tokens after a past decode, unless they are the end of a prompt that the last step cut. A step cuts a prompt,
+// the last one of it, when its tokens are at the scheduler's budget.
+bool PhaseDetector::is_prompt(const Attention::Sequence& brief) const {
+    if (!prompts_.ended_at(brief.past)) return false;
+    if (budget_ > 0) return tokens_ >= budget_ && brief.past == prompts_.last_end;
+    return brief.tokens > 1 && brief.tokens != width_;
+}
+
+// A prompt that goes on shows that the step before was full.
+void PhaseDetector::learn_budget(const Attention& call) {
+    const uint32_t kept = call.prompt_count() < Attention::kKept ? call.prompt_count() : Attention::kKept;
+    for (uint32_t i = 0; i < kept; ++i) {
+        if (call.prompts[i].past > 0 && prompts_.ended_at(call.prompts[i].past)) budget_ = tokens_;
+    }
+}
+
+flexnpu_phase PhaseDetector::classify(const Attention& call, Prompts* prompts) {
+    uint32_t prompt_count = call.prompt_count();
+    for (uint32_t i = 0; i < prompt_count && i < Attention::kKept; ++i) prompts->add(call.prompts[i]);
+    for (uint32_t i = 0; i < call.brief && i < Attention::kKept; ++i) {
+        if (is_prompt(call.briefs[i])) {
+            prompts->add(call.briefs[i]);
+            ++prompt_count;
+        } else if (call.briefs[i].tokens > 1) {
+            width_ = call.briefs[i].tokens;
+        }
+    }
+    if (prompt_count == 0) return FLEXNPU_PHASE_DECODE;
+    return prompt_count == call.requests ? FLEXNPU_PHASE_PREFILL : FLEXNPU_PHASE_MIXED;
+}
+
+// Another kind of layer may look at less of the same sequences: the call with the most context counts, once.
+bool PhaseDetector::counts(uint32_t part) const {
+    const Attention& call = parts_[part].call;
+    for (uint32_t i = 0; i < part_count_; ++i) {
+        const Attention& other = parts_[i].call;
+        if (i == part || other.queries != call.queries) continue;
+        if (other.context > call.context || (other.context == call.context && i < part)) return false;
+    }
+    return true;
 }
 
 Step PhaseDetector::summary() {
     Step step{FLEXNPU_PHASE_IDLE, 0, 0, 0, 0, graph_, false};
-    uint32_t ends[Attention::kEnds] = {};
+    Prompts prompts{};
     for (uint32_t i = 0; i < part_count_; ++i) {
+        if (counts(i)) learn_budget(parts_[i].call);
+    }
+    for (uint32_t i = 0; i < part_count_; ++i) {
+        if (!counts(i)) continue;
         const Attention& call = parts_[i].call;
-        // Another kind of layer may look at less of the same sequences: the most counts, once.
-        bool counted = false;
-        for (uint32_t j = 0; j < part_count_ && !counted; ++j) {
-            const Attention& other = parts_[j].call;
-            counted = other.queries == call.queries &&
-                      (other.context > call.context || (other.context == call.context && j < i));
-        }
-        if (counted) continue;
-        const flexnpu_phase phase = classify(call);
+        const flexnpu_phase phase = classify(call, &prompts);
         step.phase = step.phase == FLEXNPU_PHASE_IDLE || step.phase == phase ? phase : FLEXNPU_PHASE_MIXED;
         step.requests += call.requests;
         step.tokens += call.tokens;
         step.context += call.context;
         if (call.longest > step.longest) step.longest = call.longest;
-        for (const uint32_t end : call.ends) {
-            if (end != 0) keep(ends, end);
-        }
     }
-    for (uint32_t i = 0; i < Attention::kEnds; ++i) ends_[i] = ends[i];
+    prompts_ = prompts;
+    tokens_ = step.tokens;
     return step;
 }
 

@@ -22,9 +22,7 @@ class Attention {
     bool empty() const { return requests == 0; }
 
     uint32_t requests = 0;
-    uint32_t single = 0;  // sequences of one token with a past, or of which the past is not known
-    uint32_t few = 0;     // sequences of two to kFew tokens with a past: speculative decoding, or the end of a prompt
-    uint32_t width = 0;   // tokens of each of those few, 0 when they differ
+    uint32_t brief = 0;  // sequences of one to kBrief tokens with a past: decoding, or the end of a prompt in chunks
     uint64_t tokens = 0;
     uint64_t context = 0;
     uint64_t longest = 0;
@@ -33,10 +31,15 @@ class Attention {
     uint64_t queries = 0;    // hash of the tokens of each sequence: calls that agree are about the same sequences
     uint64_t signature = 0;  // hash of all that add() was told
 
-    static constexpr uint32_t kFew = 8;
-    static constexpr uint32_t kEnds = 4;
-    uint32_t past[kEnds] = {};  // what the first of the few had before this step
-    uint32_t ends[kEnds] = {};  // context of the first of the longer ones: where a chunk of a prompt ends
+    static constexpr uint32_t kBrief = 8;
+    static constexpr uint32_t kKept = 8;
+    // The last ones of either kind, since a scheduler puts prompts behind: newest at (count - 1) % kKept.
+    struct Sequence {
+        uint32_t place, past, tokens;
+    };
+    Sequence briefs[kKept] = {};
+    Sequence prompts[kKept] = {};
+    uint32_t prompt_count() const { return requests - brief; }
 };
 
 // One matrix product. Columns are 0 where the right side is weights: rows are then the tokens.
@@ -103,11 +106,21 @@ class PhaseDetector {
     void end(bool late);
     void end_at_next();
     void learn();
+    bool counts(uint32_t part) const;
     Step summary();
     Step rows_summary() const;
-    flexnpu_phase classify(const Attention& call);
-    bool continues_prompt(const Attention& call) const;
-    void remember_ends(const Attention* calls, uint32_t count);
+    // What the prompts of one step leave for the next: where they ended, and which of them came last.
+    struct Prompts {
+        uint32_t ends[Attention::kKept];
+        uint32_t count;
+        uint32_t last_place, last_end;
+        void add(const Attention::Sequence& sequence);
+        bool ended_at(uint32_t context) const;
+    };
+
+    flexnpu_phase classify(const Attention& call, Prompts* prompts);
+    bool is_prompt(const Attention::Sequence& brief) const;
+    void learn_budget(const Attention& call);
     Graph* find(uint64_t graph);
     Graph& find_or_make(uint64_t graph);
 
@@ -125,8 +138,10 @@ class PhaseDetector {
     uint32_t layers_ = 0;       // attention calls of a part in a whole step, 0 while not sure
     uint32_t candidate_ = 0;
     uint64_t awaited_ = 0;      // the graph whose updates belong to the step under way
-    uint32_t width_ = 0;        // of speculative decoding, when it was seen
-    uint32_t ends_[Attention::kEnds] = {};  // where the prompts of the last step ended
+    uint32_t width_ = 0;      // of speculative decoding, when it was seen
+    Prompts prompts_ = {};    // of the last step
+    uint64_t tokens_ = 0;     // of the last step
+    uint64_t budget_ = 0;     // tokens of a step that cut a prompt, 0 while none was seen
     uint64_t first_rows_ = 0, last_rows_ = 0;
     Product last_product_ = {};
 

@@ -167,12 +167,18 @@ class Small:
         return self.torch.tensor([each.blocks for each in sequences], dtype=self.torch.int32).npu()
 
 
-def batches(seed: int, requests: int, budget: int) -> Iterator[tuple[list[Sequence_], list[int]]]:
-    """The steps of a chunked scheduler: every running sequence decodes, what is left of the budget goes to prompts."""
+def batches(
+    seed: int, requests: int, budget: int, drafts: tuple[int, int] = (0, 0)
+) -> Iterator[tuple[list[Sequence_], list[int]]]:
+    """The steps of a chunked scheduler: every running sequence decodes, what is left of the budget goes to prompts.
+
+    drafts: the least and the most tokens of a speculative step beyond the one that is sure.
+    """
     chance = random.Random(seed)
+    lengths = [chance.choice((3, 40, 90, 129, 260, chance.randint(1, 520))) for _ in range(requests)]
     waiting = [
-        Sequence_(chance.choice((3, 40, 90, 129, 260, 500)), chance.randint(3, 25), [5 * (i % 12) + b for b in range(5)])
-        for i in range(requests)
+        Sequence_(prompt, chance.randint(3, 25), [5 * (i % 12) + b for b in range(5)])
+        for i, prompt in enumerate(lengths)
     ]
     running: list[Sequence_] = []
     while waiting or running:
@@ -181,21 +187,23 @@ def batches(seed: int, requests: int, budget: int) -> Iterator[tuple[list[Sequen
         running.sort(key=lambda each: not each.decodes)
         chosen, new, room = [], [], budget
         for each in running:
-            tokens = 1 if each.decodes else min(room, each.prompt - each.length)
+            tokens = 1 + chance.randint(*drafts) if each.decodes else min(room, each.prompt - each.length)
             if tokens:
                 chosen.append(each)
                 new.append(tokens)
                 room -= tokens
         yield chosen, new
         for each, tokens in zip(chosen, new, strict=True):
-            each.left -= each.decodes
-            each.length += tokens
+            taken = chance.randint(1, tokens) if each.decodes else tokens  # of the drafts, not all are right
+            each.left -= taken if each.decodes else 0
+            each.length += taken
         running = [each for each in running if each.left > 0]
 
 
 def chunked(truth: Truth, folder: Path) -> None:
     small = Small(folder)
-    for seed, budget, kernel in ((1, 128, "packed"), (2, 64, "apart"), (3, 100, "packed"), (4, 512, "apart")):
+    plans = ((1, 128, "packed"), (2, 64, "apart"), (3, 100, "packed"), (4, 512, "apart"), (8, 37, "packed"))
+    for seed, budget, kernel in plans:
         for sequences, new in batches(seed, 10, budget):
             contexts = [each.length + tokens for each, tokens in zip(sequences, new, strict=True)]
             decodes = sum(each.decodes for each in sequences)
@@ -205,6 +213,16 @@ def chunked(truth: Truth, folder: Path) -> None:
                     small.packed(new, contexts, table)
                 else:
                     small.apart(new, contexts, table, decodes)
+
+
+def speculative(truth: Truth, folder: Path) -> None:
+    """Each sequence has the same number of drafts, then each its own."""
+    small = Small(folder)
+    for seed, budget, drafts in ((11, 200, (3, 3)), (12, 128, (0, 4)), (13, 150, (1, 1))):
+        for sequences, new in batches(seed, 14, budget, drafts):
+            contexts = [each.length + tokens for each, tokens in zip(sequences, new, strict=True)]
+            with truth.step(new, contexts, decodes=sum(each.decodes for each in sequences)):
+                small.packed(new, contexts, small.table(sequences))
 
 
 class DecodeGraph:
@@ -333,9 +351,9 @@ def ask_prefill(engine: Any, folder: Path) -> None:
     def ask() -> None:
         while engine.trouble is not None:
             time.sleep(0.05)
-        for _ in range(6):
+        for _ in range(24):
             bodies = [
-                {"prompt_tokens": chance.choice((1, 6, 33, 128, 300, 555)), "max_tokens": chance.randint(2, 14),
+                {"prompt_tokens": chance.choice((1, 6, 33, 300, chance.randint(1, 555))), "max_tokens": chance.randint(2, 14),
                  "ignore_eos": True} for _ in range(chance.randint(1, 5))
             ]  # fmt: skip
             for ticket in [engine.submit(body) for body in bodies]:
@@ -353,6 +371,8 @@ def main(part: str, recording: str, folder: Path) -> None:
         generate(truth, "sdpa" if part == "generate" else "eager")
     elif part == "chunked":
         chunked(truth, folder)
+    elif part == "speculative":
+        speculative(truth, folder)
     elif part == "graph":
         graph(truth, folder)
     else:

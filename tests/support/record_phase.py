@@ -25,7 +25,7 @@ from flexnpu.paths import library_dir
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data" / "phase"
 DRIVER = HERE / "phase_driver.py"
-SCENARIOS = ("generate", "unfused", "chunked", "graph", "serving")
+SCENARIOS = ("generate", "unfused", "chunked", "speculative", "graph", "serving")
 
 
 def compact(lines: list[str]) -> Iterator[str]:
@@ -93,7 +93,6 @@ def record(scenario: str, root: Path) -> None:
     for part in parts:
         name = f"serving_{part}" if scenario == "serving" else scenario
         lines = (root / part).read_text().splitlines()
-        if os.environ.get('KEEP_RAW'): shutil.copy(root/part, '/tmp/raw_'+part)
         (DATA / f"{name}.txt").write_text("\n".join(folded(compact(lines))) + "\n")
 
 

@@ -279,7 +279,7 @@ TEST_P(Recording, is_told_with_precision_and_recall_of_at_least_98_percent) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Serving, Recording,
-                         testing::Values("generate", "unfused", "chunked", "graph", "serving_prefill",
+                         testing::Values("generate", "unfused", "chunked", "speculative", "graph", "serving_prefill",
                                          "serving_decode"),
                          [](const auto& each) { return std::string(each.param); });
 
