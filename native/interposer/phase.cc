@@ -34,6 +34,7 @@ void Attention::add(uint32_t of_sequence, uint32_t its_context) {
     if (its_context > longest) longest = its_context;
     const uint32_t past = its_context > of_sequence ? its_context - of_sequence : 0;
     const bool decodes = past > 0 ? of_sequence <= kBrief : of_sequence == 1 && its_context == 0;
+    lone += of_sequence == 1 && its_context == 1;
     Sequence& into = decodes ? briefs[brief++ % kKept] : prompts[(place - brief) % kKept];
     into = {place, past, of_sequence};
 }
@@ -168,8 +169,10 @@ void PhaseDetector::learn_budget(const Attention& call) {
 }
 
 flexnpu_phase PhaseDetector::classify(const Attention& call, Prompts* prompts) {
-    uint32_t prompt_count = call.prompt_count();
-    for (uint32_t i = 0; i < prompt_count && i < Attention::kKept; ++i) prompts->add(call.prompts[i]);
+    uint32_t prompt_count = call.prompt_count() - call.padding();
+    for (uint32_t i = 0; i < call.prompt_count() && i < Attention::kKept; ++i) {
+        if (call.padding() == 0 || call.prompts[i].tokens > 1) prompts->add(call.prompts[i]);
+    }
     for (uint32_t i = 0; i < call.brief && i < Attention::kKept; ++i) {
         if (is_prompt(call.briefs[i])) {
             prompts->add(call.briefs[i]);
@@ -179,7 +182,7 @@ flexnpu_phase PhaseDetector::classify(const Attention& call, Prompts* prompts) {
         }
     }
     if (prompt_count == 0) return FLEXNPU_PHASE_DECODE;
-    return prompt_count == call.requests ? FLEXNPU_PHASE_PREFILL : FLEXNPU_PHASE_MIXED;
+    return prompt_count + call.padding() == call.requests ? FLEXNPU_PHASE_PREFILL : FLEXNPU_PHASE_MIXED;
 }
 
 // Another kind of layer may look at less of the same sequences: the call with the most context counts, once.
@@ -204,9 +207,9 @@ Step PhaseDetector::summary() {
         const Attention& call = parts_[i].call;
         const flexnpu_phase phase = classify(call, &prompts);
         step.phase = step.phase == FLEXNPU_PHASE_IDLE || step.phase == phase ? phase : FLEXNPU_PHASE_MIXED;
-        step.requests += call.requests;
-        step.tokens += call.tokens;
-        step.context += call.context;
+        step.requests += call.requests - call.padding();
+        step.tokens += call.tokens - call.padding();
+        step.context += call.context - call.padding();
         if (call.longest > step.longest) step.longest = call.longest;
     }
     prompts_ = prompts;

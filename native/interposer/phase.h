@@ -23,6 +23,7 @@ class Attention {
 
     uint32_t requests = 0;
     uint32_t brief = 0;  // sequences of one to kBrief tokens with a past: decoding, or the end of a prompt in chunks
+    uint32_t lone = 0;   // of one token without a past: beside decoding ones they pad a batch
     uint64_t tokens = 0;
     uint64_t context = 0;
     uint64_t longest = 0;
@@ -40,6 +41,7 @@ class Attention {
     Sequence briefs[kKept] = {};
     Sequence prompts[kKept] = {};
     uint32_t prompt_count() const { return requests - brief; }
+    uint32_t padding() const { return brief > 0 ? lone : 0; }
 };
 
 // One matrix product. Columns are 0 where the right side is weights: rows are then the tokens.

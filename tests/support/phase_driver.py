@@ -301,21 +301,10 @@ def graph(truth: Truth, folder: Path) -> None:
 # --- examples/pd_serving as it is: two engines, and requests to them ---
 
 
-def serving(truth: Truth, role: str, folder: Path) -> None:
-    config = folder / "config.json"
-    if not config.exists():
-        config.write_text(json.dumps(TINY))
-    sys.path.insert(0, str(ROOT / "examples"))
-    from pd_serving.options import parse  # noqa: PLC0415
-
-    options = parse(
-        ["--role", role, "--model", str(config), "--port", "0", "--link", str(folder / "link"), "--random-weights", "0"]
-        + ["--max-len", "1024", "--token-budget", "600", "--max-batch", "8", "--cache-blocks", "64"]
-    )
-    from pd_serving import instance  # noqa: PLC0415
+def told_model(truth: Truth) -> type:
     from pd_serving.model import Model  # noqa: PLC0415
 
-    class Told(Model):
+    class ToldModel(Model):
         def prefill(self, ids: Any, lengths: Sequence[int], kv: Any, window: Any) -> list[int]:
             with truth.step(lengths, lengths, decodes=0):
                 return super().prefill(ids, lengths, kv, window)
@@ -324,7 +313,47 @@ def serving(truth: Truth, role: str, folder: Path) -> None:
             with truth.step([1] * len(lengths), lengths, decodes=len(lengths)):
                 return super().decode(step, table, lengths, cache)
 
-    instance.Model = Told
+    return ToldModel
+
+
+def told_graphs(truth: Truth) -> type:
+    from pd_serving.graphs import DecodeGraphs  # noqa: PLC0415
+    from pd_serving.model import Model  # noqa: PLC0415
+
+    class ToldGraphs(DecodeGraphs):
+        def __init__(self, model: Any, *rest: Any) -> None:
+            super().__init__(Model(model.weights, model.device), *rest)  # what it runs eagerly is told here
+
+        def decode(self, rows: Sequence[tuple[int, int, int]], blocks: Sequence[list[int]]) -> list[int]:
+            lengths = [position + 1 for _, position, _ in rows]
+            truth.begin([1] * len(rows), lengths, decodes=len(rows), graph=self._has(len(rows)))
+            best = super().decode(rows, blocks)
+            truth.end()
+            return best
+
+        def _has(self, rows: int) -> bool:
+            return any(cores == self._cores() and batch // 2 < rows <= batch for cores, batch in self.captured)
+
+    return ToldGraphs
+
+
+def serving(truth: Truth, role: str, folder: Path) -> None:
+    config = folder / "config.json"
+    if not config.exists():
+        config.write_text(json.dumps(TINY))
+    sys.path.insert(0, str(ROOT / "examples"))
+    from pd_serving.options import parse  # noqa: PLC0415
+
+    graphs = ["--graphs"] if role == "graphs" else []
+    role = "prefill" if role == "prefill" else "decode"
+    options = parse(
+        [*graphs, "--role", role, "--model", str(config), "--port", "0", "--link", str(folder / "link"), "--random-weights", "0"]
+        + ["--max-len", "1024", "--token-budget", "600", "--max-batch", "8", "--cache-blocks", "64"]
+    )
+    from pd_serving import decode, instance  # noqa: PLC0415
+
+    instance.Model = told_model(truth)
+    decode.DecodeGraphs = told_graphs(truth)
     made = instance._engine(options)  # noqa: SLF001 - the engine without its HTTP server
     if role == "decode":
         import threading  # noqa: PLC0415

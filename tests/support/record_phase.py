@@ -25,7 +25,10 @@ from flexnpu.paths import library_dir
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data" / "phase"
 DRIVER = HERE / "phase_driver.py"
-SCENARIOS = ("generate", "unfused", "chunked", "speculative", "graph", "serving")
+SCENARIOS = ("generate", "unfused", "chunked", "speculative", "graph", "serving", "serving_graphs")
+
+# Two engines make a scenario of these.
+PARTS = {"serving": ("decode", "prefill"), "serving_graphs": ("graphs", "prefill")}
 
 
 def compact(lines: list[str]) -> Iterator[str]:
@@ -78,11 +81,10 @@ def folded(lines: Iterator[str]) -> Iterator[str]:
 def record(scenario: str, root: Path) -> None:
     """Runs the scenario under a daemon of its own."""
     node = Node(root / "run", library_dir())
-    math = "skip" if scenario == "serving" else "exact"
+    math = "skip" if scenario in PARTS else "exact"
     node.start("--soc", "Ascend910B2", "--math", math)
     try:
-        parts = ("decode", "prefill") if scenario == "serving" else (scenario,)
-        for part in parts:
+        for part in PARTS.get(scenario, (scenario,)):
             run(node, root, part)
         for program in node.programs[1:]:
             if program.process.wait(timeout=240) != 0:
@@ -90,8 +92,10 @@ def record(scenario: str, root: Path) -> None:
     finally:
         node.clean_up()
     DATA.mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        name = f"serving_{part}" if scenario == "serving" else scenario
+    for part in PARTS.get(scenario, (scenario,)):
+        if scenario == "serving_graphs" and part == "prefill":
+            continue  # as in the scenario before
+        name = f"serving_{part}" if scenario in PARTS else scenario
         lines = (root / part).read_text().splitlines()
         (DATA / f"{name}.txt").write_text("\n".join(folded(compact(lines))) + "\n")
 

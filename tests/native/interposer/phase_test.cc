@@ -13,7 +13,6 @@ namespace {
 
 using flexnpu::Attention;
 using flexnpu::PhaseDetector;
-using flexnpu::Product;
 using flexnpu::Step;
 
 constexpr uint32_t kLayers = 4;
@@ -74,6 +73,15 @@ TEST_F(Phase, a_prompt_of_one_token_is_prefill) {
     pass(of({{1, 1}}));
     detector.begin();
     EXPECT_EQ(phases(), Phases{FLEXNPU_PHASE_PREFILL});
+}
+
+TEST_F(Phase, what_pads_a_batch_of_decodes_is_not_counted) {
+    pass(of({{1, 18}, {1, 301}, {1, 1}, {1, 1}}));
+    detector.begin();
+    EXPECT_EQ(phases(), Phases{FLEXNPU_PHASE_DECODE});
+    EXPECT_EQ(steps[0].requests, 2u);
+    EXPECT_EQ(steps[0].tokens, 2u);
+    EXPECT_EQ(steps[0].context, 319u);
 }
 
 TEST_F(Phase, a_chunk_beside_decodes_is_mixed_in_one_call_and_in_two) {
@@ -280,7 +288,7 @@ TEST_P(Recording, is_told_with_precision_and_recall_of_at_least_98_percent) {
 
 INSTANTIATE_TEST_SUITE_P(Serving, Recording,
                          testing::Values("generate", "unfused", "chunked", "speculative", "graph", "serving_prefill",
-                                         "serving_decode"),
+                                         "serving_decode", "serving_graphs"),
                          [](const auto& each) { return std::string(each.param); });
 
 }  // namespace
