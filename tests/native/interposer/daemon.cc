@@ -87,6 +87,8 @@ void Daemon::publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t or
     syscall(SYS_futex, &control_->bell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
+void Daemon::declare(flexnpu_phase phase) { __atomic_store_n(&control_->phase, phase, __ATOMIC_RELAXED); }
+
 void Daemon::limit_memory(uint64_t bytes, uint32_t ordinal) {
     __atomic_store_n(&control_->devices[ordinal].memory_bytes, bytes, __ATOMIC_RELEASE);
 }

@@ -29,6 +29,7 @@ class Daemon {
 
     void publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t ordinal = 0);
     void limit_memory(uint64_t bytes, uint32_t ordinal = 0);
+    void declare(flexnpu_phase phase);
 
     // The page of the n-th tenant that attached, and its section of the first device.
     const flexnpu_report_page& page(size_t tenant = 0);
