@@ -11,7 +11,7 @@ uint64_t mix(uint64_t hash, uint64_t value) {
 
 Attention sequences(uint64_t count, uint32_t tokens, uint32_t context) {
     Attention call;
-    for (uint64_t i = 0; i < count; ++i) call.add(tokens, context);
+    call.add(tokens, context, static_cast<uint32_t>(count));
     return call;
 }
 
@@ -22,21 +22,25 @@ constexpr uint32_t kFusedGone = 64;
 
 }  // namespace
 
-void Attention::add(uint32_t of_sequence, uint32_t its_context) {
-    if (of_sequence == 0) return;
-    each = requests == 0 || each == of_sequence ? of_sequence : 0;
+void Attention::add(uint32_t of_each, uint32_t its_context, uint32_t times) {
+    if (of_each == 0 || times == 0) return;
+    each = requests == 0 || each == of_each ? of_each : 0;
     each_context = requests == 0 || each_context == its_context ? its_context : 0;
-    queries = mix(queries, of_sequence);
-    signature = mix(mix(signature, of_sequence), its_context);
-    const uint32_t place = requests++;
-    tokens += of_sequence;
-    context += its_context;
+    queries = mix(queries, uint64_t{of_each} << 32 | times);
+    signature = mix(signature, uint64_t{of_each} << 32 | its_context);
+    tokens += uint64_t{of_each} * times;
+    context += uint64_t{its_context} * times;
     if (its_context > longest) longest = its_context;
-    const uint32_t past = its_context > of_sequence ? its_context - of_sequence : 0;
-    const bool decodes = past > 0 ? of_sequence <= kBrief : of_sequence == 1 && its_context == 0;
-    lone += of_sequence == 1 && its_context == 1;
-    Sequence& into = decodes ? briefs[brief++ % kKept] : prompts[(place - brief) % kKept];
-    into = {place, past, of_sequence};
+    if (of_each == 1 && its_context == 1) lone += times;
+    const uint32_t past = its_context > of_each ? its_context - of_each : 0;
+    const bool decodes = past > 0 ? of_each <= kBrief : of_each == 1 && its_context == 0;
+    const uint32_t kept = times < kKept ? times : kKept;
+    for (uint32_t i = times - kept; i < times; ++i) {
+        Sequence& into = decodes ? briefs[(brief + i) % kKept] : prompts[(prompt_count() + i) % kKept];
+        into = {requests + i, past, of_each};
+    }
+    requests += times;
+    if (decodes) brief += times;
 }
 
 // --- where steps begin and end ---

@@ -16,8 +16,8 @@ namespace flexnpu {
 // One attention call: how many new tokens of how many sequences look at how many tokens.
 class Attention {
   public:
-    // One sequence more; tokens with what it looks at, new ones included (0: not known).
-    void add(uint32_t tokens, uint32_t context);
+    // Sequences more, all alike; tokens of each with what it looks at, new ones included (0: not known).
+    void add(uint32_t tokens, uint32_t context, uint32_t times = 1);
 
     bool empty() const { return requests == 0; }
 
@@ -77,6 +77,9 @@ class PhaseDetector {
     void replay(uint64_t graph);
     void update(uint64_t graph, const Attention& call);
     void forget(uint64_t graph);
+
+    // Whether a step's end may only be seen when the next one begins: the time of each launch is then of use.
+    bool may_be_late() const { return open_ && layers_ == 0; }
 
     // Whether the next product is of use. In a stream with fused attention only the first of a step is.
     bool wants_products() const { return !fused_ || first_rows_ == 0; }

@@ -33,11 +33,11 @@ void Recorder::line(const char* format, ...) const {
     }
 }
 
-void Sequences::add(uint32_t tokens, uint32_t context) {
+void Sequences::add(uint32_t tokens, uint32_t context, uint32_t times) {
     if (times_ > 0 && (tokens != tokens_ || context != context_)) put();
     tokens_ = tokens;
     context_ = context;
-    ++times_;
+    times_ += times;
 }
 
 const char* Sequences::text() {

@@ -21,7 +21,7 @@ class Recorder {
 // "16/144*3 1/17": tokens and context of sequences, as often as they follow each other.
 class Sequences {
   public:
-    void add(uint32_t tokens, uint32_t context);
+    void add(uint32_t tokens, uint32_t context, uint32_t times);
     const char* text();
 
   private:

@@ -102,12 +102,11 @@ class Lengths {
 struct Tiled {
     uint64_t executor;
     Tells tells;
-    bool used;
     union {
         Attention call;
         Product product;
     };
-    constexpr Tiled() : executor(0), tells(Tells::nothing), used(false), product() {}
+    constexpr Tiled() : executor(0), tells(Tells::nothing), product() {}
 };
 
 Product product_of(const flexnpu_phase_one& call, const Places& places) {
@@ -141,14 +140,18 @@ void each_sequence(const flexnpu_phase_one& call, const Places& places, Sink sin
     const auto rows = static_cast<uint32_t>(query.at(layout->tokens));
     const auto batch = static_cast<uint32_t>(layout->batch < 0 ? 1 : query.at(layout->batch));
     const uint32_t sequences = layout->packed && queries.given() ? queries.count() : batch;
+    // Keys of the call itself are as many as the tokens when packed, and a dimension of the tensor otherwise.
     const bool own_keys = !keys.given() && !paged;
     const auto key_rows = static_cast<uint32_t>(own_keys && !layout->packed ? keys_in(call, places, *layout) : 0);
+    if (!queries.given() && !keys.given()) {
+        return sink(rows, own_keys && layout->packed ? rows : key_rows, sequences);
+    }
     for (uint32_t i = 0; i < sequences; ++i) {
         const uint32_t given = queries.given() ? queries.of(i) : rows;
         const uint32_t tokens = layout->packed || given < rows ? given : rows;
         const uint32_t context = keys.given() ? keys.of(i) : own_keys && layout->packed ? tokens : key_rows;
         if (keys.given() && context == 0) continue;  // padding of a batch
-        sink(tokens, context);
+        sink(tokens, context, 1);
     }
 }
 
@@ -158,18 +161,18 @@ void each_sequence(const flexnpu_phase_one& call, const Places& places, Sink sin
 // gives way: its next launch tells nothing.
 class Executors {
   public:
-    void put(uint64_t executor, const Tiled& tiled) {
-        Tiled& entry = place(executor);
-        entry = tiled;
-        entry.executor = executor;
-        entry.used = true;
+    void put(uint64_t key, const Tiled& tiled) {
+        const uint32_t set = set_of(key);
+        const uint32_t at = set * kWays + place(set, key);
+        keys_[at] = key;
+        entries_[at] = tiled;
     }
-    const Tiled* find(uint64_t executor) {
-        Tiled* set = set_of(executor);
+    const Tiled* find(uint64_t key) {
+        const uint32_t set = set_of(key);
         for (uint32_t i = 0; i < kWays; ++i) {
-            if (executor == 0 || set[i].executor != executor) continue;
-            set[i].used = true;
-            return &set[i];
+            if (key == 0 || keys_[set * kWays + i] != key) continue;
+            used_[set] |= static_cast<uint8_t>(1u << i);
+            return &entries_[set * kWays + i];
         }
         return nullptr;
     }
@@ -177,23 +180,24 @@ class Executors {
   private:
     static constexpr uint32_t kWays = 8;
     static constexpr uint32_t kSets = 256;
-    Tiled& place(uint64_t executor) {
-        Tiled* set = set_of(executor);
+    static uint32_t set_of(uint64_t key) { return static_cast<uint32_t>(((key >> 1) * 0x9e3779b97f4a7c15ull) >> 56); }
+    uint32_t place(uint32_t set, uint64_t key) {
         for (uint32_t i = 0; i < kWays; ++i) {
-            if (set[i].executor == executor) return set[i];
+            if (keys_[set * kWays + i] == key) return i;
         }
-        uint8_t& turn = turns_[(set - entries_) / kWays];
+        uint8_t& turn = turns_[set];
         for (;; turn = static_cast<uint8_t>((turn + 1) % kWays)) {
-            if (!set[turn].used) return set[turn];
-            set[turn].used = false;
+            const auto bit = static_cast<uint8_t>(1u << turn);
+            if ((used_[set] & bit) == 0) break;
+            used_[set] = static_cast<uint8_t>(used_[set] & ~bit);
         }
+        used_[set] |= static_cast<uint8_t>(1u << turn);
+        return turn;
     }
-    Tiled* set_of(uint64_t executor) {
-        const uint64_t hash = (executor >> 1) * 0x9e3779b97f4a7c15ull;
-        return &entries_[(hash >> 56) * kWays];
-    }
-    Tiled entries_[kSets * kWays] = {};
+    alignas(64) uint64_t keys_[kSets * kWays] = {};
+    uint8_t used_[kSets] = {};
     uint8_t turns_[kSets] = {};
+    Tiled entries_[kSets * kWays] = {};
 };
 
 // Which keys were ever put: most finds are of operators that tell nothing, and end here.
@@ -266,7 +270,7 @@ template <typename Change>
 void feed(Change change) {
     const Held held(observer.guard);
     change(observer.detector);
-    observer.launched_ns = now();
+    if (observer.detector.may_be_late()) observer.launched_ns = now();
     observer.wants_products.store(observer.detector.wants_products(), std::memory_order_relaxed);
 }
 
@@ -282,7 +286,9 @@ void record_tiled(const flexnpu_phase_one& call, const Row& row, const Tiled& ti
     const Recorder& to = observer.recorder;
     if (tiled.tells == Tells::attention) {
         Sequences text;
-        each_sequence(call, row.places, [&text](uint32_t tokens, uint32_t context) { text.add(tokens, context); });
+        each_sequence(call, row.places, [&text](uint32_t tokens, uint32_t context, uint32_t times) {
+            text.add(tokens, context, times);
+        });
         to.line("tiled %lx attention%s", tiled.executor, text.text());
     } else {
         const Product& made = tiled.product;
@@ -340,7 +346,9 @@ void observe_tiled(const flexnpu_phase_one& call, uint64_t executor) {
     tiled.tells = row.tells;
     if (row.tells == Tells::attention) {
         tiled.call = Attention();
-        each_sequence(call, row.places, [&tiled](uint32_t tokens, uint32_t context) { tiled.call.add(tokens, context); });
+        each_sequence(call, row.places, [&tiled](uint32_t tokens, uint32_t context, uint32_t times) {
+            tiled.call.add(tokens, context, times);
+        });
     } else {
         tiled.product = product_of(call, row.places);
     }
@@ -362,8 +370,9 @@ void observe_hit(uint64_t key, aclOpExecutor* executor) {
     const Held held(observer.guard);
     const Tiled* kept = observer.executors.find(key);
     if (kept == nullptr) return;
-    const Tiled tiled = *kept;
-    observer.executors.put(reinterpret_cast<uint64_t>(executor), tiled);
+    Tiled tiled = *kept;
+    tiled.executor = reinterpret_cast<uint64_t>(executor);
+    observer.executors.put(tiled.executor, tiled);
     if (observer.recorder.on()) observer.recorder.line("hit %lx %lx", key, reinterpret_cast<uint64_t>(executor));
 }
 
