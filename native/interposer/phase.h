@@ -29,8 +29,8 @@ class Attention {
     uint64_t longest = 0;
     uint32_t each = 0;          // tokens of each sequence, 0 when they differ
     uint32_t each_context = 0;  // its context, likewise
-    uint64_t queries = 0;    // hash of the tokens of each sequence: calls that agree are about the same sequences
-    uint64_t signature = 0;  // hash of all that add() was told
+    uint64_t queries = 0;       // hash of the tokens of each sequence: calls that agree are about the same sequences
+    uint64_t signature = 0;     // hash of all that add() was told
 
     static constexpr uint32_t kBrief = 8;
     static constexpr uint32_t kKept = 8;
@@ -134,19 +134,19 @@ class PhaseDetector {
 
     Part parts_[kParts] = {};
     uint32_t part_count_ = 0;
-    bool open_ = false;     // a step is under way
-    bool begun_ = false;    // its beginning was seen, its first attention not yet
-    bool marked_ = false;   // steps have a beginning that can be seen
-    bool graph_ = false;    // the step under way is a replay
+    bool open_ = false;    // a step is under way
+    bool begun_ = false;   // its beginning was seen, its first attention not yet
+    bool marked_ = false;  // steps have a beginning that can be seen
+    bool graph_ = false;   // the step under way is a replay
     bool fused_ = false;
-    uint32_t fused_idle_ = 0;   // steps since fused attention was seen
-    uint32_t layers_ = 0;       // attention calls of a part in a whole step, 0 while not sure
+    uint32_t fused_idle_ = 0;  // steps since fused attention was seen
+    uint32_t layers_ = 0;      // attention calls of a part in a whole step, 0 while not sure
     uint32_t candidate_ = 0;
-    uint64_t awaited_ = 0;      // the graph whose updates belong to the step under way
-    uint32_t width_ = 0;      // of speculative decoding, when it was seen
-    Prompts prompts_ = {};    // of the last step
-    uint64_t tokens_ = 0;     // of the last step
-    uint64_t budget_ = 0;     // tokens of a step that cut a prompt, 0 while none was seen
+    uint64_t awaited_ = 0;  // the graph whose updates belong to the step under way
+    uint32_t width_ = 0;    // of speculative decoding, when it was seen
+    Prompts prompts_ = {};  // of the last step
+    uint64_t tokens_ = 0;   // of the last step
+    uint64_t budget_ = 0;   // tokens of a step that cut a prompt, 0 while none was seen
     uint64_t first_rows_ = 0, last_rows_ = 0;
     Product last_product_ = {};
 

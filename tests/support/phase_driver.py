@@ -84,7 +84,7 @@ def generate(truth: Truth, attention: str) -> None:
 # --- the parts of examples/pd_serving in one process: chunked prefill, and decode in captured graphs ---
 
 
-class Sequence_:
+class Running:
     """One request: its prompt is computed in chunks, then it decodes."""
 
     def __init__(self, prompt: int, answer: int, blocks: list[int]) -> None:
@@ -111,7 +111,7 @@ class Small:
         device = torch.device("npu:0")
         weights = load(read_config(config), device, torch.bfloat16, positions=1024, seed=0, folder=None)
         self.weights = weights
-        self.kernels = Model(weights, device)._kernels  # noqa: SLF001 - the example's fused operators
+        self.kernels = Model(weights, device)._kernels
         self.cache = PagedCache(weights, 64)
         self.mask = torch.ones(2048, 2048, dtype=torch.bool).triu_(1).npu()
 
@@ -151,7 +151,8 @@ class Small:
             keys, values = self.cache.keys[index], self.cache.values[index]
             parts = []
             if decodes:
-                parts.append(self.kernels.attend_paged(query[:decodes], keys, values, table[:decodes], contexts[:decodes]))
+                lengths = contexts[:decodes]
+                parts.append(self.kernels.attend_paged(query[:decodes], keys, values, table[:decodes], lengths))
             if ends:
                 rows = query[decodes:].view(-1, heads.query, heads.dim)
                 parts.append(self.npu.npu_fused_infer_attention_score(
@@ -163,13 +164,13 @@ class Small:
 
         return self.layers(torch.zeros(sum(new), dtype=torch.int64).npu(), attend)
 
-    def table(self, sequences: Sequence[Sequence_]) -> Any:
+    def table(self, sequences: Sequence[Running]) -> Any:
         return self.torch.tensor([each.blocks for each in sequences], dtype=self.torch.int32).npu()
 
 
 def batches(
     seed: int, requests: int, budget: int, drafts: tuple[int, int] = (0, 0)
-) -> Iterator[tuple[list[Sequence_], list[int]]]:
+) -> Iterator[tuple[list[Running], list[int]]]:
     """The steps of a chunked scheduler: every running sequence decodes, what is left of the budget goes to prompts.
 
     drafts: the least and the most tokens of a speculative step beyond the one that is sure.
@@ -177,10 +178,9 @@ def batches(
     chance = random.Random(seed)
     lengths = [chance.choice((3, 40, 90, 129, 260, chance.randint(1, 520))) for _ in range(requests)]
     waiting = [
-        Sequence_(prompt, chance.randint(3, 25), [5 * (i % 12) + b for b in range(5)])
-        for i, prompt in enumerate(lengths)
+        Running(prompt, chance.randint(3, 25), [5 * (i % 12) + b for b in range(5)]) for i, prompt in enumerate(lengths)
     ]
-    running: list[Sequence_] = []
+    running: list[Running] = []
     while waiting or running:
         while waiting and len(running) < 6:
             running.append(waiting.pop(0))
@@ -346,15 +346,14 @@ def serving(truth: Truth, role: str, folder: Path) -> None:
 
     graphs = ["--graphs"] if role == "graphs" else []
     role = "prefill" if role == "prefill" else "decode"
-    options = parse(
-        [*graphs, "--role", role, "--model", str(config), "--port", "0", "--link", str(folder / "link"), "--random-weights", "0"]
-        + ["--max-len", "1024", "--token-budget", "600", "--max-batch", "8", "--cache-blocks", "64"]
-    )
+    common = ["--model", str(config), "--link", str(folder / "link"), "--port", "0", "--random-weights", "0"]
+    limits = ["--max-len", "1024", "--token-budget", "600", "--max-batch", "8", "--cache-blocks", "64"]
+    options = parse(["--role", role, *common, *limits, *graphs])
     from pd_serving import decode, instance  # noqa: PLC0415
 
     instance.Model = told_model(truth)
     decode.DecodeGraphs = told_graphs(truth)
-    made = instance._engine(options)  # noqa: SLF001 - the engine without its HTTP server
+    made = instance._engine(options)
     if role == "decode":
         import threading  # noqa: PLC0415
 
@@ -381,10 +380,10 @@ def ask_prefill(engine: Any, folder: Path) -> None:
         while engine.trouble is not None:
             time.sleep(0.05)
         for _ in range(24):
+            lengths = [chance.choice((1, 6, 33, 300, chance.randint(1, 555))) for _ in range(chance.randint(1, 5))]
             bodies = [
-                {"prompt_tokens": chance.choice((1, 6, 33, 300, chance.randint(1, 555))), "max_tokens": chance.randint(2, 14),
-                 "ignore_eos": True} for _ in range(chance.randint(1, 5))
-            ]  # fmt: skip
+                {"prompt_tokens": each, "max_tokens": chance.randint(2, 14), "ignore_eos": True} for each in lengths
+            ]
             for ticket in [engine.submit(body) for body in bodies]:
                 ticket.events.get(timeout=60)
         engine.stop()

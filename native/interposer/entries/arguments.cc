@@ -108,8 +108,8 @@ aclTensorList* on_aclCreateTensorList(decltype(&::aclCreateTensorList) real, con
 }  // namespace
 
 bool shape_of(const aclTensor* tensor, Shape* shape) {
-    const auto ask = reinterpret_cast<GetViewShape>(
-        once(get_view_shape, [] { return look_up(Library::opapi, "aclGetViewShape"); }));
+    const auto ask =
+        reinterpret_cast<GetViewShape>(once(get_view_shape, [] { return look_up(Library::opapi, "aclGetViewShape"); }));
     const auto free_array = reinterpret_cast<DeleteArray>(once(delete_array, find_delete_array));
     int64_t* dims = nullptr;
     uint64_t count = 0;
@@ -143,14 +143,14 @@ void forget_arguments_in_child() { guard.release(); }
 }  // namespace flexnpu
 
 // Made by any thread, also before the device is needed: nothing is asked of the vNPU.
-#define FLEXNPU_OBSERVE(ret, name, params, args, library, stream)                                   \
-    extern "C" ACL_API ret name params {                                                            \
-        using namespace flexnpu;                                                                    \
-        const auto real = reinterpret_cast<decltype(&::name)>(real_function(slot_##name));          \
-        if (__builtin_expect(real == nullptr, false)) {                                             \
-            tell_missing(slot_##name);                                                              \
-            return nullptr;                                                                         \
-        }                                                                                           \
-        return Bound{on_##name, real} args;                                                         \
+#define FLEXNPU_OBSERVE(ret, name, params, args, library, stream)                          \
+    extern "C" ACL_API ret name params {                                                   \
+        using namespace flexnpu;                                                           \
+        const auto real = reinterpret_cast<decltype(&::name)>(real_function(slot_##name)); \
+        if (__builtin_expect(real == nullptr, false)) {                                    \
+            tell_missing(slot_##name);                                                     \
+            return nullptr;                                                                \
+        }                                                                                  \
+        return Bound{on_##name, real} args;                                                \
     }
 #include "functions.def"

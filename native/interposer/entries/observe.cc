@@ -64,9 +64,8 @@ struct Layout {
     int batch, tokens;
     bool packed;
 };
-constexpr Layout kLayouts[] = {{"BSH", 0, 1, false},  {"BSND", 0, 1, false}, {"BNSD", 0, 2, false},
-                               {"SBH", 1, 0, false},  {"TND", -1, 0, true},  {"NTD", -1, 1, true},
-                               {"NSD", -1, 1, false}};
+constexpr Layout kLayouts[] = {{"BSH", 0, 1, false}, {"BSND", 0, 1, false}, {"BNSD", 0, 2, false}, {"SBH", 1, 0, false},
+                               {"TND", -1, 0, true}, {"NTD", -1, 1, true},  {"NSD", -1, 1, false}};
 
 // "TND_NTD": the second is the result's.
 const Layout* layout_of(const char* text) {
@@ -140,7 +139,7 @@ void each_sequence(const flexnpu_phase_one& call, const Places& places, Sink sin
     const auto rows = static_cast<uint32_t>(query.at(layout->tokens));
     const auto batch = static_cast<uint32_t>(layout->batch < 0 ? 1 : query.at(layout->batch));
     const uint32_t sequences = layout->packed && queries.given() ? queries.count() : batch;
-    // Keys of the call itself are as many as the tokens when packed, and a dimension of the tensor otherwise.
+    // Keys that nobody counts: as many as the tokens when packed, a dimension of the tensor otherwise.
     const bool own_keys = !keys.given() && !paged;
     const auto key_rows = static_cast<uint32_t>(own_keys && !layout->packed ? keys_in(call, places, *layout) : 0);
     if (!queries.given() && !keys.given()) {
@@ -261,9 +260,7 @@ uint64_t captured_into(aclrtStream stream) {
 
 uint64_t same(uint64_t found, uint64_t) { return found; }
 
-uint64_t changed_by(aclrtStream stream) {
-    return observer.updated.update(reinterpret_cast<uint64_t>(stream), same, 0);
-}
+uint64_t changed_by(aclrtStream stream) { return observer.updated.update(reinterpret_cast<uint64_t>(stream), same, 0); }
 
 // Runs the change of the detector under the lock.
 template <typename Change>
@@ -286,9 +283,8 @@ void record_tiled(const flexnpu_phase_one& call, const Row& row, const Tiled& ti
     const Recorder& to = observer.recorder;
     if (tiled.tells == Tells::attention) {
         Sequences text;
-        each_sequence(call, row.places, [&text](uint32_t tokens, uint32_t context, uint32_t times) {
-            text.add(tokens, context, times);
-        });
+        each_sequence(call, row.places,
+                      [&text](uint32_t tokens, uint32_t context, uint32_t times) { text.add(tokens, context, times); });
         to.line("tiled %lx attention%s", tiled.executor, text.text());
     } else {
         const Product& made = tiled.product;
@@ -313,7 +309,8 @@ __thread uint64_t next_key;
 uint64_t as_key(uint64_t hash) { return hash == 0 ? 0 : (hash * 0x9e3779b97f4a7c15ull) | (uint64_t{1} << 63) | 1; }
 
 void begin(uint64_t graph) {
-    if (observer.recorder.on()) graph != 0 ? observer.recorder.line("captured %lx begin", graph) : observer.recorder.line("begin");
+    if (observer.recorder.on())
+        graph != 0 ? observer.recorder.line("captured %lx begin", graph) : observer.recorder.line("begin");
     feed([graph](PhaseDetector& detector) { graph != 0 ? detector.captured_begin(graph) : detector.begin(); });
 }
 
@@ -333,6 +330,8 @@ void start_observing(const uint32_t* declared) {
 
 void stop_observing_in_child() {
     observer.guard.release();
+    observer.captures.store(0, std::memory_order_relaxed);
+    observer.updates.store(0, std::memory_order_relaxed);
     observer.groups.forget();
     observer.updated.forget();
     forget_arguments_in_child();

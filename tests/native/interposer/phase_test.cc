@@ -104,14 +104,16 @@ TEST_F(Phase, a_short_end_of_a_prompt_in_chunks_is_not_decode) {
     pass(of({{1, 133}, {128, 256}}));
     pass(of({{1, 134}, {5, 261}}));
     detector.begin();
-    EXPECT_EQ(phases(), (Phases{FLEXNPU_PHASE_PREFILL, FLEXNPU_PHASE_PREFILL, FLEXNPU_PHASE_MIXED, FLEXNPU_PHASE_MIXED}));
+    EXPECT_EQ(phases(),
+              (Phases{FLEXNPU_PHASE_PREFILL, FLEXNPU_PHASE_PREFILL, FLEXNPU_PHASE_MIXED, FLEXNPU_PHASE_MIXED}));
 }
 
 TEST_F(Phase, a_few_tokens_for_each_sequence_are_speculative_decoding) {
     pass(of({{200, 200}, {90, 90}}));
     for (uint32_t i = 1; i < 4; ++i) pass(of({{4, 210 + i}, {4, 120 + i}}));
     detector.begin();
-    EXPECT_EQ(phases(), (Phases{FLEXNPU_PHASE_PREFILL, FLEXNPU_PHASE_DECODE, FLEXNPU_PHASE_DECODE, FLEXNPU_PHASE_DECODE}));
+    EXPECT_EQ(phases(),
+              (Phases{FLEXNPU_PHASE_PREFILL, FLEXNPU_PHASE_DECODE, FLEXNPU_PHASE_DECODE, FLEXNPU_PHASE_DECODE}));
 }
 
 TEST_F(Phase, a_step_is_told_with_its_last_layer_once_the_layers_are_known) {
@@ -257,8 +259,7 @@ class Recording : public testing::TestWithParam<const char*> {};
 
 // A step is right when it is the only one of its pass and has the pass's phase.
 TEST_P(Recording, is_told_with_precision_and_recall_of_at_least_98_percent) {
-    const recorded::Result result =
-        recorded::Player(std::string(PHASE_RECORDINGS) + "/" + GetParam() + ".txt").play();
+    const recorded::Result result = recorded::Player(std::string(PHASE_RECORDINGS) + "/" + GetParam() + ".txt").play();
     std::array<Score, 4> scores{};
     std::vector<uint32_t> times(result.truths.size());
     for (const recorded::Seen& each : result.seen) times[each.truth.value_or(0)] += each.truth.has_value();
