@@ -60,6 +60,13 @@ VARIABLES = (
         "what a program's ASCEND_RT_VISIBLE_DEVICES said, for its children",
     ),
     Variable("FLEXNPU_LOG", TENANT, "error, warn, info, debug", "warn", "what goes to stderr"),
+    Variable(
+        "FLEXNPU_PHASE_RECORD",
+        TENANT,
+        "a file",
+        "none",
+        "what the phase detector is fed with is appended to it, line by line; for a report of steps that it got wrong",
+    ),
     Variable("FLEXNPU_SOFTNPU_SOC", SOFTNPU, "a SoC name", "Ascend910B2", "the SoC that is modelled"),
     Variable("FLEXNPU_SOFTNPU_DEVICES", SOFTNPU, "1 to 16", "1", "how many devices there are"),
     Variable(

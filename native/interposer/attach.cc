@@ -8,6 +8,7 @@
 
 #include "blocks.h"
 #include "communicators.h"
+#include "entries/observe.h"
 #include "handshake.h"
 #include "herald.h"
 #include "log.h"
@@ -59,6 +60,7 @@ void in_child() {
     forget_blocks_in_child();
     forget_pools_in_child();
     forget_communicators_in_child();
+    stop_observing_in_child();
     for (DeviceTenant& device : tenant.devices) {
         device.probe.reset_in_child();
         device.gate.reset_in_child();
@@ -73,6 +75,7 @@ bool bind_parts(char (&why)[512]) {
     tenant.report.bind(pages.report);
     tenant.graphs.bind(pages.report);
     Gate::connect(pages.socket);
+    start_observing(&pages.control->phase);
     for (uint32_t i = 0; i < tenant.section_count; ++i) {
         DeviceTenant& device = tenant.devices[i];
         device.quota.bind(&pages.control->devices[order[i]]);

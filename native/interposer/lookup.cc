@@ -47,17 +47,6 @@ constexpr const char* kSonames[][kPerLibrary] = {
     {"libruntime.so", "libascendcl.so", "libacl_rt.so"},
 };
 
-// Looks the name up in its own library; a failure leaves the message that dlerror() gives.
-void* look_in_library(Library library, const char* name) {
-    for (const char* soname : kSonames[static_cast<size_t>(library)]) {
-        if (soname == nullptr) continue;
-        void* handle = libc().dlopen(soname, RTLD_LAZY | RTLD_LOCAL);
-        void* found = handle != nullptr ? libc().dlsym(handle, name) : nullptr;
-        if (found != nullptr && !is_ours(found)) return found;
-    }
-    return nullptr;
-}
-
 // What a caller gets for a name of the tables when its own lookup found `found`.
 void* choose(uint32_t slot, const char* name, void* found) {
     if (found == nullptr || stands_before_us(name, found)) return found;
@@ -90,13 +79,22 @@ const DlFunctions& libc() {
     return found_in_libc;
 }
 
-void* find_real(Library library, const char* name) { return look_in_library(library, name); }
+// A failure leaves the message that dlerror() gives.
+void* find_real(Library library, const char* name) {
+    for (const char* soname : kSonames[static_cast<size_t>(library)]) {
+        if (soname == nullptr) continue;
+        void* handle = libc().dlopen(soname, RTLD_LAZY | RTLD_LOCAL);
+        void* found = handle != nullptr ? libc().dlsym(handle, name) : nullptr;
+        if (found != nullptr && !is_ours(found)) return found;
+    }
+    return nullptr;
+}
 
 void* resolve(uint32_t slot) {
     void* known = real_functions[slot].load(std::memory_order_acquire);
     if (known != nullptr) return known;
     char buffer[name_room];
-    void* found = look_in_library(slot_library(slot), slot_name(slot, buffer));
+    void* found = find_real(slot_library(slot), slot_name(slot, buffer));
     if (found == nullptr) return nullptr;
     return real_functions[slot].compare_exchange_strong(known, found, std::memory_order_acq_rel) ? found : known;
 }

@@ -16,6 +16,8 @@ class Report {
     void tiled() { count(page_->tiled); }
     void launched() { count(page_->launched); }
     void ungoverned() { count(page_->ungoverned); }
+    // One step more; its sequence is set here. One caller at a time.
+    void iteration(const flexnpu_iteration& step);
 
   private:
     flexnpu_report_page* page_ = nullptr;

@@ -2,6 +2,7 @@
 // Captured graphs. A replay is one launch. A graph keeps the block counts of its capture, whatever the quota is by
 // then: the gate charges a replay for the cores it uses beyond the grant.
 #include "entries/launch.h"
+#include "entries/observe.h"
 
 namespace flexnpu {
 namespace {
@@ -14,6 +15,7 @@ aclError capture(aclrtStream stream, Call real) {
     const aclError status = real();
     if (status == ACL_SUCCESS) {
         tenant.graphs.begin(stream, static_cast<uint32_t>(here().quota.word()));
+        observe_capture(1);
     } else {
         Gate::captures.fetch_sub(1);
     }
@@ -32,12 +34,16 @@ aclError on_aclmdlRICaptureToModelRIBegin(decltype(&::aclmdlRICaptureToModelRIBe
 aclError on_aclmdlRICaptureEnd(decltype(&::aclmdlRICaptureEnd) real, aclrtStream stream, aclmdlRI* modelRI) {
     const aclError status = real(stream, modelRI);
     void* graph = status == ACL_SUCCESS && modelRI != nullptr ? *modelRI : nullptr;
-    if (tenant.graphs.end(stream, graph, here_ordinal())) Gate::captures.fetch_sub(1);
+    if (tenant.graphs.end(stream, graph, here_ordinal())) {
+        Gate::captures.fetch_sub(1);
+        observe_capture(-1);
+    }
     return status;
 }
 
 template <int stream>
 Launch replay_of(aclmdlRI graph, aclrtStream on) {
+    observe_replay(graph);
     const uint32_t counts = tenant.graphs.replay(graph);
     const uint64_t key = launch_key(reinterpret_cast<uint64_t>(graph), counts);
     Launch launch = describe<stream>(FLEXNPU_LAUNCH_GRAPH, key, graph, on);
@@ -58,7 +64,28 @@ aclError on_aclmdlRIExecuteAsync(decltype(&::aclmdlRIExecuteAsync) real, aclmdlR
 
 aclError on_aclmdlRIDestroy(decltype(&::aclmdlRIDestroy) real, aclmdlRI modelRI) {
     if (modelRI != nullptr) tenant.graphs.destroyed(modelRI);
+    observe_destroyed(modelRI);
     return real(modelRI);
+}
+
+// Tasks of a graph that a program changes between replays, as the lengths of its attention.
+aclError on_aclmdlRICaptureTaskGrpEnd(decltype(&::aclmdlRICaptureTaskGrpEnd) real, aclrtStream stream,
+                                      aclrtTaskGrp* handle) {
+    const aclError status = real(stream, handle);
+    if (status == ACL_SUCCESS && handle != nullptr) observe_group(stream, *handle);
+    return status;
+}
+
+aclError on_aclmdlRICaptureTaskUpdateBegin(decltype(&::aclmdlRICaptureTaskUpdateBegin) real, aclrtStream stream,
+                                           aclrtTaskGrp handle) {
+    const aclError status = real(stream, handle);
+    if (status == ACL_SUCCESS) observe_update_begin(stream, handle);
+    return status;
+}
+
+aclError on_aclmdlRICaptureTaskUpdateEnd(decltype(&::aclmdlRICaptureTaskUpdateEnd) real, aclrtStream stream) {
+    observe_update_end(stream);
+    return real(stream);
 }
 
 }  // namespace

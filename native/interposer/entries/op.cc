@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "entries/launch.h"
+#include "entries/observe.h"
 #include "entries/stubs.h"
 
 static_assert(offsetof(flexnpu_phase_one, reals) == 64 && offsetof(flexnpu_phase_one, index) == 192 &&
@@ -84,6 +85,18 @@ Key mix_counts(const uint8_t* key, size_t length) {
     return {key_of_thread, length + sizeof cores};
 }
 
+// Eight bytes at a time: it is taken at every find.
+uint64_t hash_of(const uint8_t* key, size_t length) {
+    uint64_t hash = length;
+    for (size_t at = 0; at < length; at += 8) {
+        uint64_t word = 0;
+        memcpy(&word, key + at, length - at < 8 ? length - at : 8);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
+        hash ^= hash >> 32;
+    }
+    return hash != 0 ? hash : 1;
+}
+
 // A hit is a tiled operator without a phase one.
 template <typename Find>
 aclOpExecutor* find_tiled(Find find) {
@@ -94,23 +107,31 @@ aclOpExecutor* find_tiled(Find find) {
     return executor;
 }
 
-void on_SetPTAHashKey(decltype(&::SetPTAHashKey) real, uint64_t hash) { real(mix_counts(hash)); }
+void on_SetPTAHashKey(decltype(&::SetPTAHashKey) real, uint64_t hash) {
+    observe_key(hash);
+    real(mix_counts(hash));
+}
 
 void on_SetPTACacheHashKey(decltype(&::SetPTACacheHashKey) real, uint8_t* key, size_t length) {
     const Key mixed = mix_counts(key, length);
+    observe_key(mixed.bytes != nullptr ? hash_of(key, length) : 0);
     real(mixed.bytes, mixed.length);
 }
 
 aclOpExecutor* on_PTAGetExecCache(decltype(&::PTAGetExecCache) real, uint64_t hash, uint64_t* workspaceSize) {
-    return find_tiled([&] { return real(mix_counts(hash), workspaceSize); });
+    aclOpExecutor* executor = find_tiled([&] { return real(mix_counts(hash), workspaceSize); });
+    if (executor != nullptr) observe_hit(hash, executor);
+    return executor;
 }
 
 aclOpExecutor* on_PTAFindExecCache(decltype(&::PTAFindExecCache) real, uint8_t* key, size_t length,
                                    uint64_t* workspaceSize) {
-    return find_tiled([&]() -> aclOpExecutor* {
+    aclOpExecutor* executor = find_tiled([&]() -> aclOpExecutor* {
         const Key mixed = mix_counts(key, length);
         return mixed.bytes != nullptr ? real(mixed.bytes, mixed.length, workspaceSize) : nullptr;
     });
+    if (executor != nullptr) observe_hit(hash_of(key, length), executor);
+    return executor;
 }
 
 aclnnStatus on_aclDestroyAclOpExecutor(decltype(&::aclDestroyAclOpExecutor) real, aclOpExecutor* executor) {
@@ -166,7 +187,11 @@ void flexnpu_phase_one_begin(flexnpu_phase_one* call) {
 void flexnpu_phase_one_end(flexnpu_phase_one* call, int status) {
     if (call->generation == 0) return;
     const uint32_t generation = static_cast<uint32_t>(call->generation);
-    if (status == ACL_SUCCESS) note_tiled(executor_of(*call), generation);
+    if (status == ACL_SUCCESS) {
+        const uint64_t executor = executor_of(*call);
+        note_tiled(executor, generation);
+        if (operator_tells[call->index] != Tells::nothing) observe_tiled(*call, executor);
+    }
     here().probe.leave(generation);
 }
 
@@ -176,6 +201,10 @@ __attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* worksp
     auto real = reinterpret_cast<aclnnLaunch>(real_function(first_phase_two + op));
     if (real == nullptr) return ACL_ERROR_API_NOT_SUPPORT;
     if (!attached()) return kRefused;
+    // Before the launch, after which the executor's address may be another's.
+    if (operator_tells[op] != Tells::nothing) {
+        observe_launch(op, reinterpret_cast<uint64_t>(executor), key_of_operator(op), stream);
+    }
     // An operator of unknown signature is known by its executor all the same where that came from the cache.
     uint32_t generation = executor != nullptr ? here().probe.launching(reinterpret_cast<uint64_t>(executor)) : 0;
     if (generation == 0 && operator_words(op) == 0) generation = here().probe.launching(key_of_operator(op));

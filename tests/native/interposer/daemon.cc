@@ -126,6 +126,8 @@ void Daemon::turn(uint64_t word, uint32_t ordinal) {
     syscall(SYS_futex, place, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
+void Daemon::declare(flexnpu_phase phase) { __atomic_store_n(&control_->phase, phase, __ATOMIC_RELAXED); }
+
 void Daemon::limit_memory(uint64_t bytes, uint32_t ordinal) {
     __atomic_store_n(&control_->devices[ordinal].memory_bytes, bytes, __ATOMIC_RELEASE);
 }

@@ -86,6 +86,15 @@ ACL_API aclnnStatus aclnnFlashAttentionScoreGetWorkspaceSize(
     const aclTensor*, const aclIntArray*, double scale, double keep, int64_t, int64_t, int64_t, char*, int64_t,
     int64_t sparse, const aclTensor*, const aclTensor*, const aclTensor*, const aclTensor*, uint64_t*, aclOpExecutor**);
 ACL_API aclnnStatus aclnnFlashAttentionScore(void*, uint64_t, aclOpExecutor*, aclrtStream);
+ACL_API aclnnStatus aclnnEmbeddingGetWorkspaceSize(const aclTensor*, const aclTensor*, aclTensor*, uint64_t*,
+                                                   aclOpExecutor**);
+ACL_API aclnnStatus aclnnEmbedding(void*, uint64_t, aclOpExecutor*, aclrtStream);
+ACL_API aclnnStatus aclnnIncreFlashAttentionGetWorkspaceSize(const aclTensor*, const aclTensorList*,
+                                                             const aclTensorList*, const aclTensor*, const aclTensor*,
+                                                             const aclIntArray*, int64_t heads, double scale,
+                                                             char* layout, int64_t, const aclTensor*, uint64_t*,
+                                                             aclOpExecutor**);
+ACL_API aclnnStatus aclnnIncreFlashAttention(void*, uint64_t, aclOpExecutor*, aclrtStream);
 ACL_API aclnnStatus aclnnAddRmsNormCastGetWorkspaceSize(const aclTensor*, const aclTensor*, uint64_t*, aclOpExecutor**);
 ACL_API aclnnStatus aclnnAddRmsNormCast(void*, uint64_t, aclOpExecutor*, aclrtStream);
 }

@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // libopapi.so: operators that tile by the cores they are told of, and torch_npu's cache of their executors. A kept
 // executor belongs to the cache; any other ends with its launch.
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "nullacl.h"
+
+struct aclTensor {
+    std::vector<int64_t> sizes;
+};
+struct aclIntArray {
+    std::vector<int64_t> values;
+};
 
 struct aclOpExecutor {
     uint32_t cores;
@@ -58,6 +67,46 @@ aclOpExecutor* PTAFindExecCache(uint8_t* bytes, size_t length, uint64_t* size) {
 aclnnStatus aclDestroyAclOpExecutor(aclOpExecutor* executor) {
     delete executor;
     return ACL_SUCCESS;
+}
+
+aclTensor* aclCreateTensor(const int64_t* sizes, uint64_t count, aclDataType, const int64_t*, int64_t, aclFormat,
+                           const int64_t*, uint64_t, void*) {
+    return new aclTensor{{sizes, sizes + count}};
+}
+aclnnStatus aclDestroyTensor(const aclTensor* tensor) {
+    delete tensor;
+    return ACL_SUCCESS;
+}
+aclnnStatus aclGetViewShape(const aclTensor* tensor, int64_t** sizes, uint64_t* count) {
+    *sizes = new int64_t[tensor->sizes.size()];
+    *count = tensor->sizes.size();
+    std::copy(tensor->sizes.begin(), tensor->sizes.end(), *sizes);
+    return ACL_SUCCESS;
+}
+aclIntArray* aclCreateIntArray(const int64_t* values, uint64_t size) {
+    return new aclIntArray{{values, values + size}};
+}
+aclnnStatus aclDestroyIntArray(const aclIntArray* array) {
+    delete array;
+    return ACL_SUCCESS;
+}
+
+aclnnStatus aclnnEmbeddingGetWorkspaceSize(const aclTensor*, const aclTensor*, aclTensor*, uint64_t* size,
+                                           aclOpExecutor** executor) {
+    return tile(size, executor);
+}
+aclnnStatus aclnnEmbedding(void*, uint64_t, aclOpExecutor* executor, aclrtStream stream) {
+    return launch(executor, stream);
+}
+
+aclnnStatus aclnnIncreFlashAttentionGetWorkspaceSize(const aclTensor*, const aclTensorList*, const aclTensorList*,
+                                                     const aclTensor*, const aclTensor*, const aclIntArray*, int64_t,
+                                                     double, char*, int64_t, const aclTensor*, uint64_t* size,
+                                                     aclOpExecutor** executor) {
+    return tile(size, executor);
+}
+aclnnStatus aclnnIncreFlashAttention(void*, uint64_t, aclOpExecutor* executor, aclrtStream stream) {
+    return launch(executor, stream);
 }
 
 aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor*, const aclTensor*, const aclScalar*, aclTensor*, uint64_t* size,

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// From calls of operators and graphs to what the phase detector is fed with. Nothing here changes a call; what cannot
+// be read is not fed.
+#pragma once
+
+#include "entries/stubs.h"
+#include "table.h"
+
+namespace flexnpu {
+
+// What an operator tells: one byte per operator, looked up in both phases.
+enum class Tells : uint8_t { nothing, attention, product, begin };
+extern const Tells operator_tells[operator_count];
+
+// At attach: `declared` is the control page's phase.
+void start_observing(const uint32_t* declared);
+void stop_observing_in_child();
+
+// Phase one of an operator that tells something has succeeded; its arguments are still there.
+void observe_tiled(const flexnpu_phase_one& call, uint64_t executor);
+// `executor` or, where phase one did not tell which that is, `name` is the key that observe_tiled() was given.
+void observe_launch(uint32_t op, uint64_t executor, uint64_t name, aclrtStream stream);
+
+// torch_npu's executor cache. The key under which this thread's next phase one is kept (0: it is not), and an executor
+// that was found under a key: it will do what that phase one said.
+void observe_key(uint64_t key);
+void observe_hit(uint64_t key, aclOpExecutor* executor);
+
+void observe_capture(int change);  // captures under way: +1, -1
+void observe_replay(aclmdlRI graph);
+void observe_destroyed(aclmdlRI graph);
+void observe_group(aclrtStream stream, aclrtTaskGrp group);
+void observe_update_begin(aclrtStream stream, aclrtTaskGrp group);
+void observe_update_end(aclrtStream stream);
+
+}  // namespace flexnpu
