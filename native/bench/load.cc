@@ -97,14 +97,14 @@ class Load {
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr);
     }
 
-    void launch(int64_t asked_us) {
+    void launch() {
         const int64_t duration = settings_.durations_ns[which_(random_)];
         softnpu::KernelArgs args{};
         args.cost.unit = softnpu::Unit::cube;
         args.cost.fixed_s = static_cast<double>(duration) * 1e-9;
         args.cost.cube_rate = 1;
         aclrtEvent end = events_[launched_++ % kAhead];
-        queue_.push_back({{now_ns(), asked_us, 0, duration}, end});
+        queue_.push_back({{now_ns(), 0, 0, duration}, end});
         queued_ns_ += duration;
         const uint32_t told = changes_.ask();
         aclrtLaunchKernelWithHostArgs(const_cast<softnpu::Kernel*>(&kernel),
@@ -125,7 +125,7 @@ class Load {
     }
 
     void keep_full() {
-        launch(0);
+        launch();
         while (queue_.size() == kAhead || (queue_.size() > 1 && queued_ns_ > kAheadNs)) take_oldest();
     }
 
@@ -139,10 +139,10 @@ class Load {
         sleep_until(due);
         uint64_t asked = 0;
         aclrtRecordEvent(asked_, stream_);  // takes no device time and waits for nobody
-        aclrtSynchronizeEvent(asked_);
-        aclrtEventGetTimestamp(asked_, &asked);
-        launch(static_cast<int64_t>(asked));
+        launch();
         finish();
+        aclrtEventGetTimestamp(asked_, &asked);
+        ran_.back().asked_us = static_cast<int64_t>(asked);
     }
 
     const Settings& settings_;
