@@ -10,18 +10,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flexnpu.bench.figures import Spread
 from flexnpu.bench.result import MODELLED, NULL, Result, Row
 from flexnpu.bench.stand import BenchError, Program, Stand, program
+from flexnpu.bench.tenants import Seen, Tenant, run_together, told_cores
 
 LEAST_CHANGES = 200
 OPERATOR_MS = 1.0
+LENT_MS = 10.0
+_MS = 1e-3
 _CORES = (8, 12, 16, 20, 24)
 _PAUSE_S = (0.001, 0.006)
 _SECONDS_PER_CHANGE = 0.009
 _APPLIED_WITHIN = 10.0
-
-Seen = Sequence[tuple[int, int]]  # host time (ns) from which the tenant was told so many cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Change:
 def run(seconds: float = 4.0) -> Result:
     """At least 200 changes on each device, in about so long."""
     count = max(LEAST_CHANGES, round(seconds / 2 / _SECONDS_PER_CHANGE))
-    rows = [*_on_null_device(count), *_on_software_npu(count)]
+    rows = [*_on_null_device(count), *_on_software_npu(count), *_lending(max(2.0, seconds / 2))]
     return Result("reassign", f"{NULL}; {MODELLED}", seconds, tuple(rows))
 
 
@@ -62,6 +66,31 @@ def _on_software_npu(count: int) -> list[Row]:
         return rows(f"operators of {OPERATOR_MS:g} ms", changes, _seen(tenant), OPERATOR_MS)
 
 
+def _lending(seconds: float) -> list[Row]:
+    """A vNPU that is idle most of the time, beside one that takes up its cores meanwhile."""
+    own = 12
+    lender = Tenant("lender", (_MS / 5,), cores=own, busy=0.02, idle=0.1)
+    borrower = Tenant("borrower", (_MS,), cores=own, burst=2 * own, follows=True)
+    ran = run_together([lender, borrower], seconds, governed=True)
+    returns = returns_ms(ran.traces["lender"].asked_ns, lender.idle, ran.traces["borrower"].told, own)
+    if not returns:
+        return [Row("lent cores come back", 0.0, "ms", LENT_MS, also=False, more={"lent": 0})]
+    spread = Spread.of(max(0.0, each - OPERATOR_MS) for each in returns)
+    return [Row("lent cores come back", spread.p99, "ms", LENT_MS, more={"lent": len(returns), **_more(spread)})]
+
+
+def returns_ms(asked_ns: NDArray[np.int64], idle_s: float, told: Seen, own: int) -> list[float]:
+    """For each time that the lender had work again while its cores were lent: until the borrower was told to leave."""
+    pauses = np.flatnonzero(np.diff(asked_ns) > idle_s * 0.5e9)
+    found = []
+    for wanted in asked_ns[pauses + 1]:
+        before = [cores for at, cores in told if at <= wanted]
+        back = next((at for at, cores in told if at > wanted and cores <= own), None)
+        if before and before[-1] > own and back is not None:
+            found.append((back - int(wanted)) / 1e6)
+    return found
+
+
 def _change(stand: Stand, tenant: Program, vnpu: str, count: int) -> list[Change]:
     changes: list[Change] = []
     chance = random.Random(1)
@@ -81,7 +110,7 @@ def _change(stand: Stand, tenant: Program, vnpu: str, count: int) -> list[Change
 
 
 def _seen(tenant: Program) -> Seen:
-    return [(int(at), int(cores)) for at, cores in tenant.answer()["cores"]]
+    return told_cores(tenant.answer())
 
 
 def rows(name: str, changes: Sequence[Change], seen: Seen, operator_ms: float) -> list[Row]:

@@ -46,7 +46,7 @@ class BenchError(FlexNpuError):
 def program(name: str) -> Path:
     """A program of native/bench. Raises BackendError where it was not built."""
     file = paths.library_dir() / "bench" / name
-    if not file.is_file():
+    if not file.exists():
         raise BackendError(
             f"the benchmark programs are not built: {file} does not exist",
             next_step="in a checkout of FlexNPU: make bench (needs libbenchmark-dev)",
@@ -56,7 +56,7 @@ def program(name: str) -> Path:
 
 def null_environment() -> dict[str, str]:
     """What puts a program on the null device."""
-    return {"LD_LIBRARY_PATH": str(program("null/libascendcl.so").parent)}
+    return {"LD_LIBRARY_PATH": str(program("null"))}
 
 
 class Program:
@@ -130,9 +130,11 @@ class Program:
 
 
 class Stand:
-    """A daemon and programs. Use as a context manager."""
+    """A daemon and programs. Use as a context manager. native: programs of native/bench are among them."""
 
-    def __init__(self, devices: int = 1, *, governed: bool = True, clock: str = "paced") -> None:
+    def __init__(self, devices: int = 1, *, governed: bool = True, clock: str = "paced", native: bool = True) -> None:
+        if native:
+            program("null")  # before anything is started
         self.options = SoftwareOptions(devices=devices, clock=clock, math="skip")
         self.root = Path(tempfile.mkdtemp(prefix="fx-bench-"))
         self.governed = governed

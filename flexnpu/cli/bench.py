@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flexnpu.bench import attach as attaching
+from flexnpu.bench import decode as decoding
 from flexnpu.bench import fairness as shares
 from flexnpu.bench import latency as waits
 from flexnpu.bench import overhead as calls
@@ -26,6 +27,11 @@ Direct = Annotated[bool, typer.Option("--direct", help="Without FlexNPU, to comp
 def overhead(seconds: Seconds = 20.0, as_json: options.Json = False) -> None:
     """Nanoseconds that FlexNPU adds to a call."""
     _show(calls.run(_checked(seconds)), as_json=as_json)
+
+
+def decode(seconds: Seconds = 30.0, as_json: options.Json = False) -> None:
+    """How much slower a Hugging Face model decodes on a vNPU than without FlexNPU."""
+    _show(decoding.run(_checked(seconds)), as_json=as_json)
 
 
 def fairness(seconds: Seconds = 10.0, only: Only = None, direct: Direct = False, as_json: options.Json = False) -> None:
