@@ -4,7 +4,7 @@
 #   make demo     the main job: two engines share one modelled NPU, static split against the controller
 #   make test     native and Python tests
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
-#   make bench    what the software NPU costs beside PyTorch on the CPU
+#   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
 VENV := .venv
@@ -65,7 +65,9 @@ check-aarch64: $(STAMPS)/aarch64 $(STAMPS)/python
 	readelf -h build/aarch64/native/interposer/libflexnpu.so | grep -q AArch64
 	$(BIN)/ctest --test-dir build/aarch64 --output-on-failure --timeout 120 --no-tests=error -R '$(EMULATED)'
 
-# What the software NPU costs, as ratios and nanoseconds of this machine: out/bench-*.json. Not part of `make test`.
+# What the software NPU costs, and what FlexNPU adds and keeps, in figures of this machine: out/bench-*.json. Not part of
+# `make test`.
+MEASURES := overhead decode attach reassign latency fairness
 bench: $(STAMPS)/native-tests
 	[ -e /usr/include/benchmark/benchmark.h ] || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq libbenchmark-dev; } || \
 	  { echo "flexnpu: error: Google Benchmark is missing; run: sudo apt-get install libbenchmark-dev" >&2; exit 1; }
@@ -73,6 +75,7 @@ bench: $(STAMPS)/native-tests
 	$(INSTALL) -C cmake.define.FLEXNPU_TESTS=ON -C cmake.define.FLEXNPU_BENCHMARKS=ON
 	build/wheel/tests/native/softnpu/softnpu_launch_bench --benchmark_out=out/bench-launch.json
 	$(BIN)/flexnpu softnpu run -- $(BIN)/python tests/bench/softnpu.py --json out/bench-softnpu.json
+	for measure in $(MEASURES); do $(BIN)/flexnpu bench $$measure --json > out/bench-$$measure.json || exit 1; done
 
 clean:
 	rm -rf build out $(VENV)

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flexnpu.cli import controller, demo, forecast, ps, quota, run, softnpu, top
+from flexnpu.cli import bench, controller, demo, forecast, ps, quota, run, softnpu, top
 from flexnpu.errors import FlexNpuError
 
 app = typer.Typer(
@@ -34,6 +34,11 @@ _softnpu = typer.Typer(no_args_is_help=True, help="The software NPU by itself, w
 _softnpu.command("run", context_settings=_PROGRAM)(softnpu.run)
 _softnpu.command("top")(top.top)
 app.add_typer(_softnpu, name="softnpu")
+
+_bench = typer.Typer(no_args_is_help=True, help="What FlexNPU promises in figures, measured on this machine.")
+for measure in (bench.overhead, bench.decode, bench.fairness, bench.latency, bench.reassign, bench.attach):
+    _bench.command(measure.__name__)(measure)
+app.add_typer(_bench, name="bench")
 
 # What typer raises for an option it cannot read; its module's name depends on the version.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]

@@ -36,7 +36,19 @@ ROOMS: dict[str, set[str]] = {
     "api": {"tenancy", "controller"},
     # The daemon's server is where everything is put together, so it alone knows the API's application.
     "daemon": {"tenancy", "_native", "backend", "api.app"},
-    "cli": {"tenancy", "controller", "forecast", "demo", "client", "backend", "api.models", "softnpu", "_native"},
+    "cli": {
+        "tenancy",
+        "controller",
+        "forecast",
+        "demo",
+        "client",
+        "backend",
+        "api.models",
+        "softnpu",
+        "_native",
+        "bench",
+    },
+    "bench": {"client", "backend", "softnpu"},
     "demo": {"client", "controller", "forecast", "hardware", "llm", "planner", "softnpu", "backend"},
 }
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import socketserver
 import subprocess
 import sys
@@ -197,3 +198,15 @@ def test_an_owner_that_does_not_exist_is_refused(node: Node):
     with pytest.raises(InvalidValue, match=str(pid)):
         node.client().create_vnpu("a", cores=1, memory_bytes=GIB, owner_pid=pid)
     assert node.client().vnpus() == []
+
+
+def test_a_benchmark_whose_programs_were_not_built_says_how_to_get_them(quiet_node: Node):
+    code, out, errors = quiet_node.flexnpu("bench", "attach", "--json")
+    assert (code, out) == (6, "")
+    assert re.fullmatch(r"flexnpu: error: .*/bench/null does not exist; .*make bench.*\n", errors)
+
+
+def test_a_benchmark_takes_a_time_that_can_be_waited_for(quiet_node: Node):
+    code, _, errors = quiet_node.flexnpu("bench", "latency", "--seconds", "0")
+    assert code == 2
+    assert "--seconds 0 is out of range" in errors

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a latency-critical tenant waits beside best-effort ones: its operator's wait beyond the one that was running
+when it was asked for, in device time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flexnpu.bench.figures import Array, Spread, histogram
+from flexnpu.bench.result import MODELLED, Result, Row
+from flexnpu.bench.tenants import Run, Tenant, run_together
+
+_US, _MS = 1e-6, 1e-3
+TARGET_US = 100.0
+EDGES_US = (0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)
+CRITICAL = "critical"
+_PERIOD_S = 0.0073  # no multiple of what the others do
+_OPERATOR_S = 200 * _US
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What the best-effort tenants run."""
+
+    name: str
+    operators: tuple[tuple[float, ...], ...]  # a tenant each
+
+    @property
+    def longest(self) -> float:
+        return max(map(max, self.operators))
+
+
+MIXES = (
+    Mix("operators of 50 us", ((50 * _US,), (50 * _US,))),
+    Mix("operators of 1 ms", ((1 * _MS,), (1 * _MS,))),
+    Mix("operators of 20 ms", ((20 * _MS,), (20 * _MS,))),
+    Mix("operators of 50 us to 20 ms", ((50 * _US, 20 * _MS), (200 * _US, 1 * _MS), (5 * _MS,))),
+)
+
+
+def run(seconds: float = 10.0, only: str | None = None, *, governed: bool = True) -> Result:
+    """So long per mix; not governed: what the device itself makes of the same tenants."""
+    found: list[Row] = []
+    for mix in (each for each in MIXES if only is None or only in each.name):
+        found += rows(mix, run_together(_tenants(mix), seconds, governed=governed))
+    return Result("latency", MODELLED, seconds, tuple(found), {"governed": governed})
+
+
+def _tenants(mix: Mix) -> list[Tenant]:
+    share = 80 / len(mix.operators)
+    others = [Tenant(f"effort{i}", operators, share) for i, operators in enumerate(mix.operators)]
+    return [Tenant(CRITICAL, (_OPERATOR_S,), 20, priority=1, every=_PERIOD_S), *others]
+
+
+def rows(mix: Mix, ran: Run) -> list[Row]:
+    """The median and the p99 of what is beyond the running operator, each a row; the distribution with the second."""
+    waits, beyond = waited_us(ran)
+    spread, all_of_it = Spread.of(beyond), Spread.of(waits)
+    longest = Spread.of(np.maximum(0.0, waits - mix.longest * 1e6))
+    more = {
+        "beyond_running_operator_us": spread,
+        "beyond_longest_operator_us": longest,
+        "whole_wait_us": all_of_it,
+        "histogram_us": {"at_most": list(EDGES_US), "counts": histogram(beyond, EDGES_US)},
+    }
+    return [
+        Row(f"{mix.name}: wait beyond the running operator, p50", spread.median, "us", TARGET_US),
+        Row(f"{mix.name}: wait beyond the running operator, p99", spread.p99, "us", TARGET_US, more=more),
+    ]
+
+
+def waited_us(ran: Run) -> tuple[Array, Array]:
+    """Of each operator of the critical tenant: from asking to its start, and that less what was running."""
+    critical = ran.traces[CRITICAL]
+    asked = critical.asked
+    counts = (asked >= ran.start) & (asked < ran.end)
+    running = np.zeros(asked.size)
+    for name, trace in ran.traces.items():
+        if name != CRITICAL:
+            running = np.maximum(running, trace.busy.running_at(asked))
+    waits = np.maximum(0.0, critical.busy.starts - asked)
+    return waits[counts] * 1e6, np.maximum(0.0, waits - running)[counts] * 1e6

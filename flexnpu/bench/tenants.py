@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tenants whose device time is known, side by side on one software NPU: started, let go at one moment, read back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flexnpu.bench.figures import Array, Busy
+from flexnpu.bench.stand import Program, Stand, program
+from flexnpu.softnpu import read_state
+
+_RAN = np.dtype([("asked_ns", "<i8"), ("asked_us", "<i8"), ("ended_us", "<i8"), ("duration_ns", "<i8")])
+Seen = Sequence[tuple[int, int]]  # host time (ns) from which a tenant was told so many cores
+_HEAD_START_S = 0.05
+_SETTLE_S = 0.5  # after the start, before anything counts: estimates are learned meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What a tenant runs, and on what terms. Times in seconds."""
+
+    name: str
+    operators: tuple[float, ...]
+    share: float | None = None  # per cent
+    fixed: bool = False
+    priority: int = 0
+    busy: float = 0.0  # with idle: it works in bursts
+    idle: float = 0.0
+    every: float = 0.0  # over 0: one operator each so long, waited for
+    cores: int = 24
+    burst: int | None = None
+    follows: bool = False  # cuts its operators by the cores that it is told, not into 24 blocks
+
+    @property
+    def always_wants(self) -> bool:
+        return self.idle == 0 and self.every == 0
+
+    def terms(self) -> dict[str, object]:
+        """The fields of its vNPU."""
+        given: dict[str, object] = {"cores": self.cores}
+        if self.share is not None:
+            given |= {"share_percent": self.share, "fixed_share": self.fixed, "priority": self.priority}
+        return given if self.burst is None else {**given, "burst_cores": self.burst}
+
+    def options(self) -> list[str]:
+        """Of native/bench/load.cc."""
+        times = {"busy": self.busy, "idle": self.idle, "every": self.every}
+        given = ["--ops", ",".join(str(_ns(each)) for each in self.operators)]
+        given += ["--cores", "0" if self.follows else str(self.cores)]
+        for name, value in times.items():
+            given += [f"--{name}", str(_ns(value))] if value > 0 else []
+        return given
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a tenant did, in device time (seconds)."""
+
+    busy: Busy
+    asked: Array = field(default_factory=lambda: np.zeros(0))  # of those that are waited for, when they were asked for
+    asked_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # of all, by the host's clock
+    told: Seen = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Traces by name, and the device times between which they count."""
+
+    traces: Mapping[str, Trace]
+    start: float
+    end: float
+
+
+def run_together(tenants: Sequence[Tenant], seconds: float, *, governed: bool) -> Run:
+    """Each on a vNPU of its own, or, not governed, straight on the device."""
+    with Stand(governed=governed) as stand:
+        programs = {tenant.name: _start(stand, tenant, number) for number, tenant in enumerate(tenants)}
+        for each in programs.values():
+            each.answer()
+        start = time.monotonic() + _HEAD_START_S
+        end = start + _SETTLE_S + seconds
+        for each in programs.values():
+            each.say(f"{round(start * 1e9)} {round(end * 1e9)}")
+        told = {name: told_cores(each.answer()) for name, each in programs.items()}
+        offset = read_state(stand.state_dir / "device0").device_seconds - time.monotonic()
+        traces = {name: _read(stand, name, told[name]) for name in programs}
+    return Run(traces, start + offset + _SETTLE_S, end + offset)
+
+
+def _start(stand: Stand, tenant: Tenant, number: int) -> Program:
+    vnpu = stand.vnpu(tenant.name, **tenant.terms()) if stand.governed else None
+    out = ["--out", str(stand.root / f"{tenant.name}.ran"), "--seed", str(number + 1)]
+    return stand.on_software_npu([program("load"), *tenant.options(), *out], vnpu)
+
+
+def _read(stand: Stand, name: str, told: Seen) -> Trace:
+    ran = np.fromfile(stand.root / f"{name}.ran", dtype=_RAN)
+    ran = ran[np.argsort(ran["ended_us"], kind="stable")]
+    busy = Busy.of(ran["ended_us"] * 1e-6, ran["duration_ns"] * 1e-9)
+    return Trace(busy, ran["asked_us"] * 1e-6, ran["asked_ns"], told)
+
+
+def told_cores(answer: Mapping[str, Any]) -> Seen:
+    """From what a program of native/bench says at its end."""
+    return [(int(at), int(cores)) for at, cores in answer["cores"]]
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)

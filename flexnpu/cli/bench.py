@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flexnpu bench: the promises in figures, measured on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flexnpu.bench import attach as attaching
+from flexnpu.bench import decode as decoding
+from flexnpu.bench import fairness as shares
+from flexnpu.bench import latency as waits
+from flexnpu.bench import overhead as calls
+from flexnpu.bench import reassign as changes
+from flexnpu.bench.result import Result, Row
+from flexnpu.cli import options
+from flexnpu.errors import InvalidValue
+
+Seconds = Annotated[float, typer.Option(help="About how long, each side or scenario its part or its own")]
+Only = Annotated[str | None, typer.Option(help="Only the scenarios that have this in their name")]
+Direct = Annotated[bool, typer.Option("--direct", help="Without FlexNPU, to compare with")]
+
+
+def overhead(seconds: Seconds = 20.0, as_json: options.Json = False) -> None:
+    """Nanoseconds that FlexNPU adds to a call."""
+    _show(calls.run(_checked(seconds)), as_json=as_json)
+
+
+def decode(seconds: Seconds = 30.0, as_json: options.Json = False) -> None:
+    """How much slower a Hugging Face model decodes on a vNPU than without FlexNPU."""
+    _show(decoding.run(_checked(seconds)), as_json=as_json)
+
+
+def fairness(seconds: Seconds = 10.0, only: Only = None, direct: Direct = False, as_json: options.Json = False) -> None:
+    """Shares of device time against what was set, 2 to 16 tenants (modelled). SECONDS is per scenario."""
+    _show(shares.run(_checked(seconds), only, governed=not direct), as_json=as_json)
+
+
+def latency(seconds: Seconds = 10.0, only: Only = None, direct: Direct = False, as_json: options.Json = False) -> None:
+    """How long a latency-critical tenant waits beside best-effort ones (modelled). SECONDS is per scenario."""
+    _show(waits.run(_checked(seconds), only, governed=not direct), as_json=as_json)
+
+
+def reassign(seconds: Seconds = 4.0, as_json: options.Json = False) -> None:
+    """How soon a changed quota is in force on a busy tenant."""
+    _show(changes.run(_checked(seconds)), as_json=as_json)
+
+
+def attach(seconds: Seconds = 3.0, as_json: options.Json = False) -> None:
+    """How long it takes to become a tenant, alone and among a thousand."""
+    _show(attaching.run(_checked(seconds)), as_json=as_json)
+
+
+def _checked(seconds: float) -> float:
+    if not 0.1 <= seconds <= 3600:
+        raise InvalidValue(f"--seconds {seconds:g} is out of range", next_step="give 0.1 to 3600, or leave it out")
+    return seconds
+
+
+def _show(result: Result, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(result.to_json())
+        return
+    table = Table(title=f"{result.benchmark} ({result.device})", title_justify="left", box=None)
+    for column in ("", "figure", "target", ""):
+        table.add_column(column)
+    for row in result.rows:
+        table.add_row(row.name, f"{row.value:.4g} {row.unit}", _target(row), _verdict(row))
+    Console().print(table)
+
+
+def _target(row: Row) -> str:
+    return "-" if row.target is None else f"{'at least' if row.at_least else 'at most'} {row.target:g} {row.unit}"
+
+
+def _verdict(row: Row) -> str:
+    return {None: "", True: "pass", False: "MISSED"}[row.passed]

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from flexnpu.bench import attach, decode, fairness, latency, overhead, reassign
+from flexnpu.bench.figures import Busy
+from flexnpu.bench.result import NULL, Result, Row
+from flexnpu.bench.stand import BenchError
+from flexnpu.bench.tenants import Run, Tenant, Trace
+
+
+def trace(*intervals: tuple[float, float], asked: tuple[float, ...] = ()) -> Trace:
+    starts, ends = np.array(intervals, dtype=float).reshape(-1, 2).T
+    return Trace(Busy.of(ends, ends - starts), np.array(asked))
+
+
+def by_name(rows: list[Row]) -> dict[str, Row]:
+    return {row.name.rpartition(": ")[2]: row for row in rows}
+
+
+def test_a_row_passes_at_its_target_and_one_without_a_target_neither_passes_nor_fails():
+    assert Row("a", 5.0, "ms", 5.0).passed is True
+    assert Row("a", 5.1, "ms", 5.0).passed is False
+    assert Row("a", 99.0, "%", 99.0, at_least=True).passed is True
+    assert Row("a", 1.0, "ms", 5.0, also=False).passed is False
+    assert Row("a", 5.0, "ms").passed is None
+
+
+def test_the_json_names_machine_device_targets_and_the_verdict():
+    rows = (Row("a", 1.0, "ns", 2.0, more={"median": 1.234567}), Row("b", 3.0, "ns", 2.0))
+    told = json.loads(Result("overhead", NULL, 1.0, rows).to_json())
+    assert told["pass"] is False
+    assert told["device"] == NULL
+    assert told["machine"]["cpus"] >= 1
+    assert told["rows"][0] == {"name": "a", "value": 1, "unit": "ns", "target": 2, "pass": True, "median": 1.2346}
+
+
+def test_what_is_added_is_the_difference_of_the_medians():
+    direct = {"launch/x": [1.0, 2.0, 9.0], "core count": [1.0]}
+    (launch, count) = overhead.rows(direct, {"launch/x": [20.0, 21.0, 22.0], "core count": [4.0]})
+    assert (launch.value, launch.target, launch.passed) == (19.0, 30.0, True)
+    assert (count.value, count.target, count.passed) == (3.0, None, None)
+
+
+def test_batches_that_do_not_keep_together_are_no_pass():
+    (row,) = overhead.rows({"record event": [1.0]}, {"record event": [1.0] * 9 + [2.5]})
+    assert row.value == 0.0
+    assert row.passed is False
+
+
+def test_google_benchmarks_report_gives_a_mean_per_batch():
+    runs = [
+        {"run_name": "a", "run_type": "iteration", "cpu_time": 1.5},
+        {"run_name": "a", "run_type": "iteration", "cpu_time": 1.7},
+        {"run_name": "a", "run_type": "aggregate", "cpu_time": 1.6},
+    ]
+    side = overhead.parse(json.dumps({"context": {"served_by": "/x/libflexnpu.so"}, "benchmarks": runs}))
+    assert side.means == {"a": [1.5, 1.7]}
+    assert side.served_by == "/x/libflexnpu.so"
+
+
+def test_a_herd_of_which_one_was_not_attached_is_an_error_and_no_figure():
+    assert attach.parse('{"attempts": [[1000000, 3000000, 0]]}')[0].took_ms == 2.0
+    with pytest.raises(BenchError, match="1 of 2 processes were not attached"):
+        attach.parse('{"attempts": [[1, 2, 0], [1, 2, 507000]]}')
+
+
+def test_a_change_has_its_effect_when_the_tenant_is_first_told_the_new_count():
+    change = reassign.Change(cores=8, asked_ns=5_000_000, answered_ns=9_000_000, applied_after_ms=1.0)
+    seen = [(1_000_000, 8), (4_000_000, 12), (7_000_000, 8)]
+    assert reassign.effect_ms(change, seen) == 2.0
+    assert reassign.effect_ms(change, seen[:2]) is None
+    rows = by_name(reassign.rows("x", [change], seen, operator_ms=0.5))
+    assert rows["change to acknowledged"].value == 1.0
+    assert rows["request to first operator tiled anew"].value == 1.5
+    assert rows["request to answer"].value == 4.0
+
+
+def test_lent_cores_are_back_when_the_borrower_is_told_no_more_than_its_own():
+    asked = np.array([0, 1_000_000, 100_000_000, 101_000_000, 200_000_000])
+    told = [(0, 12), (50_000_000, 24), (103_000_000, 12)]
+    assert reassign.returns_ms(asked, 0.1, told, own=12) == [3.0]  # nothing was lent at the third
+
+
+def test_a_decode_loop_is_slower_by_the_median_of_its_pairs():
+    pairs = [(decode.Turn(1.0, 1.0), decode.Turn(1.0 + extra, 1.0)) for extra in (0.001, 0.004, 0.5)]
+    wall, cpu = decode.rows(pairs)
+    assert wall.value == pytest.approx(0.4)
+    assert wall.passed is True
+    assert (cpu.value, cpu.passed) == (0.0, None)
+
+
+def test_shares_are_held_against_the_quota_of_those_that_always_want_the_device():
+    tenants = (Tenant("a", (1.0,), 25), Tenant("b", (1.0,), 75))
+    ran = Run({"a": trace((0, 1), (4, 5)), "b": trace((1, 4), (5, 8))}, 0, 8)
+    rows = by_name(fairness.rows(fairness.Scenario("x", tenants), ran))
+    assert rows["off its share"].value == pytest.approx(0)
+    assert rows["off its share in any second"].value == pytest.approx(75)
+    assert rows["longest gap beyond the running operator"].value == pytest.approx(2000)
+
+
+def test_elastic_tenants_share_what_others_leave():
+    tenants = (Tenant("a", (1.0,), 20), Tenant("b", (1.0,), 40), Tenant("bursts", (1.0,), 40, busy=1, idle=1))
+    ran = Run({"a": trace((0, 3)), "b": trace((3, 9)), "bursts": trace((9, 10))}, 0, 10)
+    expected = fairness.expected_shares(tenants, ran)
+    assert expected == {"a": pytest.approx(0.3), "b": pytest.approx(0.6)}
+
+
+def test_a_fixed_share_is_expected_even_alone_and_its_gaps_are_no_fault():
+    tenants = (Tenant("f", (1.0,), 30, fixed=True),)
+    ran = Run({"f": trace((0, 3), (9, 10))}, 0, 10)
+    assert fairness.expected_shares(tenants, ran) == {"f": 0.3}
+    rows = by_name(fairness.rows(fairness.Scenario("x", tenants), ran))
+    assert rows["off its share"].value == pytest.approx(10)
+    assert rows["longest gap beyond the running operator"].value == 0
+
+
+def test_a_critical_operators_wait_counts_beyond_what_ran_when_it_was_asked_for():
+    effort = trace((0, 1e-3), (1.05e-3, 2e-3))
+    ran = Run({"critical": trace((1.05e-3, 1.25e-3), asked=(0.4e-3,)), "effort": effort}, 0, 1)
+    waits, beyond = latency.waited_us(ran)
+    assert waits == pytest.approx([650])
+    assert beyond == pytest.approx([50])
+    p50, p99 = latency.rows(latency.MIXES[1], ran)
+    assert p99.value == pytest.approx(50)
+    assert p50.passed is True
+    assert p99.more["beyond_longest_operator_us"].most == 0
+
+
+def test_tenants_say_their_terms_in_the_words_of_the_interface():
+    tenant = Tenant("a", (50e-6, 0.02), 25, fixed=True, priority=1, busy=0.1, idle=0.2)
+    assert tenant.terms() == {"cores": 24, "share_percent": 25, "fixed_share": True, "priority": 1}
+    assert tenant.options() == [
+        *("--ops", "50000,20000000", "--cores", "24"),
+        *("--busy", "100000000", "--idle", "200000000"),
+    ]
