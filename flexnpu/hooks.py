@@ -110,8 +110,8 @@ def _known() -> Iterator[str]:
 
 
 def _below() -> Iterator[str]:
-    yield "\n## Launches that go on as they came\n\nThe layer below AscendCL (rt), for those who call libruntime directly, and what "
-    yield "takes structures by value. Passes the gate first.\n\n"
+    yield "\n## Launches that go on as they came\n\nThe layer below AscendCL (rt), for direct callers of libruntime, "
+    yield "and what takes structures by value. Passes the gate first.\n\n"
     yield "| function | counted as |\n|---|---|\n"
     for name, kind in forwards():
         yield f"| {name} | `{kind.lower()}` |\n"
