@@ -11,6 +11,7 @@
 
 // From libpthread to libc with glibc 2.34 (pthread_sigmask with 2.32).
 __asm__(".symver pthread_create, pthread_create@" FLEXNPU_OLDEST);
+__asm__(".symver pthread_join, pthread_join@" FLEXNPU_OLDEST);
 __asm__(".symver pthread_key_create, pthread_key_create@" FLEXNPU_OLDEST);
 __asm__(".symver pthread_once, pthread_once@" FLEXNPU_OLDEST);
 __asm__(".symver pthread_setspecific, pthread_setspecific@" FLEXNPU_OLDEST);
