@@ -139,27 +139,10 @@ def granted_quota(quota: Quota) -> _native.Quota:
 
 def applied_revision(tenant: Tenant) -> int:
     """The newest that it has applied on all of its devices."""
-    resident, report = tenant.resident, tenant.report
-    if report is None:
+    if tenant.report is None:
         return 0
-    revisions = []
-    for ordinal, (host, id_) in enumerate(zip(resident.hosts, tenant.ids, strict=True)):
-        ask = getattr(host.arbiter, "applied_revision", None)
-        number = max(report.read_device(ordinal).applied_grant, tenant.base_grants[ordinal])
-        revisions.append(ask(resident.id, id_) if ask else min(number, resident.page.grant(ordinal)))
-    return min(revisions)
-
-
-def lent_cores(state: _native.VNpuState) -> int:
-    return int(getattr(state, "lent_cores", 0))
-
-
-def turns(state: _native.VNpuState) -> int:
-    return int(getattr(state, "turns", 0))
-
-
-def used_ns(state: _native.VNpuState) -> int:
-    return int(getattr(state, "used_ns", 0))
+    hosts = zip(tenant.resident.hosts, tenant.ids, strict=True)
+    return min(host.arbiter.applied_revision(tenant.resident.id, id_) for host, id_ in hosts)
 
 
 def capacity(device: Device) -> Capacity:

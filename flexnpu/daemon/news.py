@@ -7,7 +7,7 @@ import time
 
 from flexnpu import _native
 from flexnpu.daemon.events import Events
-from flexnpu.daemon.host import Resident, lent_cores
+from flexnpu.daemon.host import Resident
 from flexnpu.tenancy import Granted, Registry
 
 LENT_EVERY_S = 10.0  # cores are lent and taken back within milliseconds; events about it are samples
@@ -28,7 +28,7 @@ def tell(resident: Resident, registry: Registry, events: Events) -> None:
 def _granted(resident: Resident, state: _native.VNpuState) -> Granted:
     # What is lent comes and goes far too often to be recorded; whoever may borrow is taken to have borrowed all.
     quota = resident.quotas.get(state.granted_revision, resident.registered.quota)
-    cores = state.granted_cores - lent_cores(state)
+    cores = state.granted_cores - state.lent_cores
     return Granted(state.granted_revision, cores, max(cores, quota.most_cores))
 
 
@@ -45,7 +45,7 @@ def _tell_applied(resident: Resident, states: list[_native.VNpuState], events: E
 
 
 def _tell_lent(resident: Resident, states: list[_native.VNpuState], events: Events) -> None:
-    lent = max(lent_cores(state) for state in states)
+    lent = max(state.lent_cores for state in states)
     now = time.monotonic()
     if lent and now - resident.told_lent >= LENT_EVERY_S:
         resident.told_lent = now

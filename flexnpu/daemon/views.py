@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flexnpu import _native
 from flexnpu.backend import Device, live_state
-from flexnpu.daemon.host import PHASES, Resident, Tenant, applied_revision, lent_cores, turns, used_ns
+from flexnpu.daemon.host import PHASES, Resident, Tenant, applied_revision
 from flexnpu.tenancy import (
     DeviceView,
     GraphView,
@@ -62,7 +62,7 @@ def vnpu(resident: Resident) -> VNpuView:
         granted_revision=min(state.granted_revision for state in states),
         applied_revision=min(state.applied_revision for state in states),
         applied=all(state.applied_revision >= quota.revision for state in states),
-        lent_cores=max(lent_cores(state) for state in states),
+        lent_cores=max(state.lent_cores for state in states),
         tenants=len(resident.tenants),
         use=[_use(resident, ordinal, state) for ordinal, state in enumerate(states)],
     )
@@ -72,10 +72,10 @@ def _use(resident: Resident, ordinal: int, state: _native.VNpuState) -> UseView:
     return UseView(
         device=resident.registered.devices[ordinal],
         granted_cores=state.granted_cores,
-        lent_cores=lent_cores(state),
+        lent_cores=state.lent_cores,
         held_cores=state.held_cores,
-        used_s=used_ns(state) / 1e9,
-        turns=turns(state),
+        used_s=state.used_ns / 1e9,
+        turns=state.turns,
         memory_used=resident.ledger.used(ordinal),
         memory_peak=resident.ledger.peak(ordinal),
     )
