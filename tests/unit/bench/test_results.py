@@ -31,7 +31,8 @@ def test_a_row_passes_at_its_target_and_one_without_a_target_neither_passes_nor_
 
 
 def test_the_json_names_machine_device_targets_and_the_verdict():
-    rows = (Row("a", 1.0, "ns", 2.0, more={"median": 1.234567}), Row("b", 3.0, "ns", 2.0))
+    computed = np.float64(1.234567)
+    rows = (Row("a", np.float64(1.0), "ns", 2.0, more={"median": computed}), Row("b", 3.0, "ns", 2.0))
     told = json.loads(Result("overhead", NULL, 1.0, rows).to_json())
     assert told["pass"] is False
     assert told["device"] == NULL
