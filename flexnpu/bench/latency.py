@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a latency-critical tenant waits beside best-effort ones: its operator's wait beyond the one that was running
-when it was asked for, in device time.
+"""How long a latency-critical tenant waits beside best-effort ones: its operator's wait beyond the longest of
+theirs, and beyond the one that was running when it was asked for, in device time.
 """
 
 from __future__ import annotations
@@ -56,20 +56,27 @@ def _tenants(mix: Mix) -> list[Tenant]:
 
 
 def rows(mix: Mix, ran: Run) -> list[Row]:
-    """The median and the p99 of what is beyond the running operator, each a row; the distribution with the second."""
+    """Beyond the longest operator of the others, which is the promise; and beyond the one that ran when it was
+    asked for, with the distributions.
+    """
     waits, beyond = waited_us(ran)
-    spread, all_of_it = Spread.of(beyond), Spread.of(waits)
-    longest = Spread.of(np.maximum(0.0, waits - mix.longest * 1e6))
-    more = {
-        "beyond_running_operator_us": spread,
-        "beyond_longest_operator_us": longest,
-        "whole_wait_us": all_of_it,
-        "histogram_us": {"at_most": list(EDGES_US), "counts": histogram(beyond, EDGES_US)},
-    }
+    longest = np.maximum(0.0, waits - mix.longest * 1e6)
+    promised, strict = Spread.of(longest), Spread.of(beyond)
+    more = {"spread_us": promised, "histogram_us": _histogram(longest), "whole_wait_us": Spread.of(waits)}
     return [
-        Row(f"{mix.name}: wait beyond the running operator, p50", spread.median, "us", TARGET_US),
-        Row(f"{mix.name}: wait beyond the running operator, p99", spread.p99, "us", TARGET_US, more=more),
+        Row(f"{mix.name}: wait beyond the longest operator, p50", promised.median, "us", TARGET_US),
+        Row(f"{mix.name}: wait beyond the longest operator, p99", promised.p99, "us", TARGET_US, more=more),
+        Row(
+            f"{mix.name}: wait beyond the running operator, p99",
+            strict.p99,
+            "us",
+            more={"spread_us": strict, "histogram_us": _histogram(beyond)},
+        ),
     ]
+
+
+def _histogram(samples: Array) -> dict[str, object]:
+    return {"at_most": list(EDGES_US), "counts": histogram(samples, EDGES_US)}
 
 
 def waited_us(ran: Run) -> tuple[Array, Array]:

@@ -41,7 +41,7 @@ class Change:
 def run(seconds: float = 4.0) -> Result:
     """At least 200 changes on each device, in about so long."""
     count = max(LEAST_CHANGES, round(seconds / 2 / _SECONDS_PER_CHANGE))
-    rows = [*_on_null_device(count), *_on_software_npu(count), *_lending(max(2.0, seconds / 2))]
+    rows = [*_on_null_device(count), *_on_software_npu(count), *_lending(max(4.0, seconds))]
     return Result("reassign", f"{NULL}; {MODELLED}", seconds, tuple(rows))
 
 
@@ -69,7 +69,8 @@ def _on_software_npu(count: int) -> list[Row]:
 def _lending(seconds: float) -> list[Row]:
     """A vNPU that is idle most of the time, beside one that takes up its cores meanwhile."""
     own = 12
-    lender = Tenant("lender", (_MS / 5,), cores=own, busy=0.02, idle=0.1)
+    # Idle for longer than it takes to be thought idle (20 ms) and then to count as worth lending from (100 ms).
+    lender = Tenant("lender", (_MS / 5,), cores=own, busy=0.02, idle=0.15)
     borrower = Tenant("borrower", (_MS,), cores=own, burst=2 * own, follows=True)
     ran = run_together([lender, borrower], seconds, governed=True)
     returns = returns_ms(ran.traces["lender"].asked_ns, lender.idle, ran.traces["borrower"].told, own)

@@ -34,7 +34,7 @@ class Row:
     def passed(self) -> bool | None:
         if self.target is None:
             return None
-        return self.also and (self.value >= self.target if self.at_least else self.value <= self.target)
+        return bool(self.also and (self.value >= self.target if self.at_least else self.value <= self.target))
 
     def plain(self) -> dict[str, object]:
         own = {"name": self.name, "value": _rounded(self.value), "unit": self.unit, "target": self.target}

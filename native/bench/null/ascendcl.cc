@@ -12,6 +12,7 @@
 #define NULL_compiler NULL_ascendcl
 #define NULL_platform(ret, name, params, args)
 #define NULL_opapi NULL_platform
+#define NULL_below NULL_platform
 #define NULL_hccl NULL_platform
 
 #define FLEXNPU_FUNCTION(ret, name, params, args, library, stream) NULL_##library(ret, name, params, args)

@@ -6,6 +6,8 @@
 
 #define NULL_runtime(ret, name, params) \
     extern "C" ACL_API __attribute__((weak)) ret name##Impl params { return ret(); }
+#define NULL_below(ret, name, params) \
+    extern "C" ACL_API __attribute__((weak)) ret name params { return ret(); }
 #define NULL_ascendcl(ret, name, params)
 #define NULL_compiler NULL_ascendcl
 #define NULL_platform NULL_ascendcl
@@ -13,6 +15,6 @@
 #define NULL_hccl NULL_ascendcl
 
 #define FLEXNPU_FUNCTION(ret, name, params, args, library, stream) NULL_##library(ret, name, params)
-#define FLEXNPU_FORWARD(name) \
+#define FLEXNPU_FORWARD(name, ...) \
     extern "C" ACL_API int name() { return 0; }
 #include "functions.def"
