@@ -27,15 +27,21 @@ _FAMILIES = {
     "COPY": ("copies", "passes the gate, counted as `copy`"),
     "BATCH": ("batches of copies", "passes the gate, counted as `copy`; devices in the attributes are translated"),
     "SET": ("fills", "passes the gate, counted as `set`"),
-    "HOST": ("host functions", "passes the gate, counted as `host`"),
+    "STREAM": ("ends of streams", "the gate forgets what it followed there"),
+    "HOST": ("host functions", "counted as `host`, never held"),
     "GRAPH": ("captured graphs", "capture is followed; a replay passes the gate, counted as `graph`"),
     "LEGACY": (
         "operators and models of the older interface",
         "passes the gate, counted as `legacy_op`; tiling is followed",
     ),
+    "OBSERVE": ("arguments of operators", "lengths are noted for the phase detector, and passed on"),
     "CACHE": ("torch_npu's executor cache", "the core counts become part of the key; executors are followed"),
     "COMM": ("collectives", "one unit at the gate, counted as `comm`; inside, devices have their own numbers"),
-    "GROUP": ("communicators", "passed on; inside, devices have their own numbers"),
+    "GROUP": (
+        "communicators",
+        "their buffers are charged to the ledger; two ranks of one on one device are refused; inside, devices have "
+        "their own numbers",
+    ),
 }
 _LIBRARIES = {
     "runtime": "libascendcl, libacl_rt",
