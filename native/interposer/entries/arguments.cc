@@ -108,8 +108,8 @@ aclTensorList* on_aclCreateTensorList(decltype(&::aclCreateTensorList) real, con
 }  // namespace
 
 bool shape_of(const aclTensor* tensor, Shape* shape) {
-    const auto ask =
-        reinterpret_cast<GetViewShape>(once(get_view_shape, [] { return find_real(Library::opapi, "aclGetViewShape"); }));
+    const auto ask = reinterpret_cast<GetViewShape>(
+        once(get_view_shape, [] { return find_real(Library::opapi, "aclGetViewShape"); }));
     const auto free_array = reinterpret_cast<DeleteArray>(once(delete_array, find_delete_array));
     int64_t* dims = nullptr;
     uint64_t count = 0;

@@ -25,18 +25,18 @@ struct NullRecord {
     int32_t device;        // last set
     uint64_t allocations;  // that reached the device
     uint64_t frees;
-    uint64_t copies;         // copies and fills that reached the lowest layer
+    uint64_t copies;  // copies and fills that reached the lowest layer
     uint64_t graphs;
     uint64_t last_argument;  // of the last launch with parameters on the stack
     uint64_t kernels;        // launches that reached the lowest layer
-    uint32_t blocks;       // of the last launch
-    uint64_t tilings;      // phase ones
-    double reals[2];       // that the last long phase one was given
-    int64_t last_integer;  // the last one on the stack before the places for the results
-    uint64_t records;      // events put on a stream, outside captures
-    uint64_t captured;     // events put on a stream while it was capturing
-    uint64_t misused;      // calls about events and streams without a context, or with a stream that was destroyed
-    uint64_t busy_ns;      // sum of what launches took
+    uint32_t blocks;         // of the last launch
+    uint64_t tilings;        // phase ones
+    double reals[2];         // that the last long phase one was given
+    int64_t last_integer;    // the last one on the stack before the places for the results
+    uint64_t records;        // events put on a stream, outside captures
+    uint64_t captured;       // events put on a stream while it was capturing
+    uint64_t misused;        // calls about events and streams without a context, or with a stream that was destroyed
+    uint64_t busy_ns;        // sum of what launches took
 };
 
 struct NullPlaces {
