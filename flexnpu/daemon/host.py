@@ -45,6 +45,7 @@ class Resident:
     hosts: Sequence[DeviceHost]
     page: _native.ControlPage
     ledger: _native.LedgerPage
+    gang: _native.Gang | None
     tenants: dict[int, Tenant] = field(default_factory=dict)
     owner: Watch | None = None
     owner_dead: bool = False
@@ -61,7 +62,9 @@ class Resident:
         page.set_phase(PHASES.index(registered.phase or "idle"))
         ledger = _native.LedgerPage(len(registered.devices))
         quotas = {registered.quota.revision: registered.quota}
-        return cls(registered, [hosts[index] for index in registered.devices], page, ledger, quotas=quotas)
+        devices = list(registered.devices)
+        gang = _native.Gang(devices.index(min(devices))) if len(devices) > 1 else None
+        return cls(registered, [hosts[index] for index in devices], page, ledger, gang, quotas=quotas)
 
     @property
     def id(self) -> int:

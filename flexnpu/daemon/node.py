@@ -174,7 +174,8 @@ class Node:
             host.residents[resident.id] = resident
             quota, older = survivor.held_on(host.device.index)
             absent = len(survivor.leases)
-            ids.append(host.arbiter.restore(vnpu.id, resident.page, ordinal, granted_quota(quota), older, absent))
+            add = host.arbiter.restore
+            ids.append(add(vnpu.id, resident.page, ordinal, granted_quota(quota), older, absent, resident.gang))
         for lease, *own in zip(survivor.leases, *ids, strict=True):
             self.attached.expect(resident, lease, own)
 
@@ -185,7 +186,7 @@ class Node:
         resident = Resident.of(registered, self._hosts)
         with contextlib.ExitStack() as undo:
             for ordinal, host in enumerate(resident.hosts):
-                host.arbiter.add(resident.id, resident.page, ordinal, granted_quota(registered.quota))
+                host.arbiter.add(resident.id, resident.page, ordinal, granted_quota(registered.quota), resident.gang)
                 undo.callback(host.arbiter.remove, resident.id)
             undo.pop_all()
         for host in resident.hosts:

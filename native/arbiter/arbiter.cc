@@ -57,8 +57,7 @@ Arbiter::Arbiter(uint32_t device_cores, uint32_t vector_cores)
 
 Arbiter::~Arbiter() {
     stopping_ = true;
-    ++wake_;
-    futex_wake_shared(reinterpret_cast<const uint32_t*>(&wake_));
+    wake_up(*wake_);
     thread_.join();
     close(event_fd_);
 }
@@ -69,13 +68,15 @@ Wanted Arbiter::wanted(const Quota& quota) const {
     return {quota.revision, {quota.cores, vector}, std::max(quota.burst_cores, quota.cores), quota.share != 0};
 }
 
-void Arbiter::add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota) {
-    restore(id, std::move(page), ordinal, quota, {}, 0);
+void Arbiter::add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota,
+                  std::shared_ptr<Gang> gang) {
+    restore(id, std::move(page), ordinal, quota, {}, 0, std::move(gang));
 }
 
 std::vector<TenantId> Arbiter::restore(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal,
                                        const Quota& quota, const std::vector<std::pair<uint32_t, uint32_t>>& older,
-                                       uint32_t absent) {
+                                       uint32_t absent, std::shared_ptr<Gang> gang) {
+    if (gang) gang->join(wake_);
     std::vector<TenantId> tenants;
     {
         std::lock_guard lock(mutex_);
@@ -83,6 +84,7 @@ std::vector<TenantId> Arbiter::restore(VNpuId id, std::shared_ptr<ControlPage> p
         VNpu& vnpu = vnpus_[id];
         vnpu.page = std::move(page);
         vnpu.ordinal = ordinal;
+        vnpu.gang = std::move(gang);
         vnpu.quota = quota;
         vnpu.view.desired = wanted(quota);
         vnpu.view.changed_ns = vnpu.wanted_ns = monotonic_ns();
@@ -195,7 +197,7 @@ void Arbiter::run() {
     std::vector<FutexWord> words;
     int woken = -1;
     while (!stopping_) {
-        words.assign(1, {reinterpret_cast<const uint32_t*>(&wake_), wake_});
+        words.assign(1, {reinterpret_cast<const uint32_t*>(wake_.get()), *wake_});
         int64_t look_again_ns = 0;
         {
             std::lock_guard lock(mutex_);
@@ -252,7 +254,12 @@ void Arbiter::note_woken(int index, int64_t now_ns) {
 }
 
 std::vector<VNpu*> Arbiter::present() {
-    std::erase_if(vnpus_, [](const auto& at) { return at.second.leaving && at.second.tenants.empty(); });
+    std::erase_if(vnpus_, [](const auto& at) {
+        const VNpu& vnpu = at.second;
+        const bool gone = vnpu.leaving && vnpu.tenants.empty();
+        if (gone && vnpu.gang) leave_gang(vnpu);
+        return gone;
+    });
     std::vector<VNpu*> order;
     for (auto& [id, vnpu] : vnpus_) order.push_back(&vnpu);
     return order;
@@ -296,6 +303,7 @@ void Arbiter::take_turns(VNpu& vnpu, bool turns) {
     write_turn(vnpu, turns ? flexnpu_pack_turn(vnpu.number, 0) : FLEXNPU_TURN_FREE);
     vnpu.in_flight_ns = 0;
     vnpu.page->set_in_flight(vnpu.ordinal, 0);
+    if (vnpu.gang) leave_gang(vnpu);
 }
 
 bool Arbiter::carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64_t now_ns) {
@@ -327,8 +335,7 @@ void Arbiter::step_and_wake() {
         std::lock_guard lock(mutex_);
         step(monotonic_ns());
     }
-    ++wake_;
-    futex_wake_shared(reinterpret_cast<const uint32_t*>(&wake_));
+    wake_up(*wake_);
 }
 
 VNpu& Arbiter::find(VNpuId id) {

@@ -54,11 +54,14 @@ class Arbiter {
 
     // Throws std::invalid_argument for a known id.
     // `ordinal`: of this device within the vNPU.
-    void add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota);
+    // `gang`: of a vNPU on several devices, the same for all of them.
+    void add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota,
+             std::shared_ptr<Gang> gang = nullptr);
     // The same for a vNPU of an earlier daemon: `older` are grants (revision, cores) that its tenants may still use,
     // `absent` the number of those tenants. They have applied nothing until they come back; returns their ids.
     std::vector<TenantId> restore(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota,
-                                  const std::vector<std::pair<uint32_t, uint32_t>>& older, uint32_t absent);
+                                  const std::vector<std::pair<uint32_t, uint32_t>>& older, uint32_t absent,
+                                  std::shared_ptr<Gang> gang = nullptr);
     // All changes are wanted at once, so that no growth runs ahead of the shrink it needs.
     void change(std::span<const Change> changes);
     // What its live tenants still use stays held until they are gone.
@@ -107,7 +110,7 @@ class Arbiter {
     std::vector<Heard> heard_;
     std::vector<std::shared_ptr<ReportPage>> kept_;
     std::atomic<bool> stopping_ = false;
-    std::atomic<uint32_t> wake_ = 0;
+    const std::shared_ptr<WakeWord> wake_ = std::make_shared<WakeWord>(0);
     std::thread thread_;
 };
 

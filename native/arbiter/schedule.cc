@@ -48,6 +48,7 @@ void settle_tokens(TurnView& view, int64_t now_ns) {
 double tokens_needed(const TurnView& view) { return view.turn == Turn::open ? 0 : fixed_slice(view); }
 
 bool competes(const TurnView& view, int64_t now_ns) {
+    if (view.follows) return view.forced;
     if (!has_demand(view) || view.share == 0) return false;
     // Within a ns, so that rounding does not make a look come a moment before its time.
     if (!view.fixed) return true;
@@ -87,8 +88,9 @@ double deadline(const Views& views, size_t at, int64_t now_ns) {
 // Who should have the device. The holder loses a tie.
 size_t pick(const Views& views, int64_t now_ns) {
     uint32_t top = 0;
-    for (const TurnView& view : views) {
-        if (competes(view, now_ns)) top = std::max(top, view.priority);
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (views[i].forced) return i;
+        if (competes(views[i], now_ns)) top = std::max(top, views[i].priority);
     }
     const std::optional<double> line = mean(views, top, now_ns, kNobody);
     if (!line) return kNobody;
@@ -115,11 +117,17 @@ size_t holder_of(const Views& views) {
 
 // What others launched must be over, unless they are of lower priority.
 bool may_open(const Views& views, size_t at) {
+    if (views[at].forced) return true;
     for (size_t i = 0; i < views.size(); ++i) {
         if (i == at || views[i].turn == Turn::none) continue;
         if (views[i].priority >= views[at].priority) return false;
     }
     return true;
+}
+
+// At once, whoever holds the turn.
+bool goes_before(const TurnView& view, const TurnView& holder) {
+    return view.forced ? !holder.forced : view.priority > holder.priority;
 }
 
 bool others_compete(const Views& views, size_t at, int64_t now_ns) {
@@ -220,7 +228,7 @@ TurnPlan schedule(const Views& views, int64_t now_ns) {
     const size_t top = pick(views, now_ns);
     if (holder == kNobody) {
         if (top != kNobody && may_open(views, top)) plan.open = top;
-    } else if (top != kNobody && views[top].priority > views[holder].priority) {
+    } else if (top != kNobody && goes_before(views[top], views[holder])) {
         plan.close.push_back(holder);
         if (may_open(views, top)) plan.open = top;
     } else if (!competes(views[holder], now_ns)) {

@@ -23,6 +23,10 @@ struct TurnView {
 
     bool waiting = false;  // one of its tenants waits at the gate
 
+    // Of a vNPU on several devices, where another one leads: its turn is the leader's.
+    bool follows = false;
+    bool forced = false;  // the leader's turn is open
+
     Turn turn = Turn::none;
     int64_t charged_from_ns = 0;  // the device is its own since
     int64_t slice_from_ns = 0;

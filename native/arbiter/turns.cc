@@ -61,6 +61,27 @@ bool is_left(const VNpu& vnpu) {
     return used;
 }
 
+bool follows(const VNpu& vnpu) { return vnpu.gang && !vnpu.gang->leads(vnpu.ordinal); }
+bool leads(const VNpu& vnpu) { return vnpu.gang && vnpu.gang->leads(vnpu.ordinal); }
+
+// Whether it asks for a turn here: a follower does when its leader has one.
+bool wants_turn(const VNpu& vnpu) {
+    if (follows(vnpu)) return vnpu.gang->is_open();
+    return anyone_waits(vnpu) || (leads(vnpu) && vnpu.gang->anyone_waits());
+}
+
+// A turn that is left here goes on while the gang uses it elsewhere.
+bool goes_on(const VNpu& vnpu) {
+    if (follows(vnpu)) return vnpu.gang->is_open();
+    return leads(vnpu) && (vnpu.gang->anyone_uses() || vnpu.gang->anyone_waits());
+}
+
+void tell_gang(const VNpu& vnpu, const TurnView& view) {
+    if (leads(vnpu)) vnpu.gang->set_open(view.turn == Turn::open);
+    if (!follows(vnpu)) return;
+    vnpu.gang->tell(vnpu.ordinal, anyone_waits(vnpu), view.turn != Turn::none, !all_drained(vnpu));
+}
+
 void level_if_changed(std::vector<TurnView>& views, size_t at, const Quota& quota, int64_t now_ns) {
     TurnView& view = views[at];
     if (quota.share == 0) return;  // leaves the pool as soon as its cores are its own
@@ -81,6 +102,11 @@ uint64_t in_flight(const std::vector<TurnView>& views, const std::vector<VNpu*>&
 
 }  // namespace
 
+void leave_gang(const VNpu& vnpu) {
+    if (leads(vnpu)) vnpu.gang->set_open(false);
+    if (follows(vnpu)) vnpu.gang->tell(vnpu.ordinal, false, false, false);
+}
+
 Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
     Pool pool;
     for (VNpu* vnpu : vnpus) {
@@ -92,7 +118,9 @@ Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
     for (size_t i = 0; i < pool.vnpus.size(); ++i) {
         VNpu& vnpu = *pool.vnpus[i];
         for (auto& [id, tenant] : vnpu.tenants) look_at_passed(tenant, now_ns);
-        set_waiting(pool.views, i, anyone_waits(vnpu), now_ns);
+        pool.views[i].forced = follows(vnpu) && vnpu.gang->is_open();
+        pool.views[i].follows = follows(vnpu);
+        set_waiting(pool.views, i, wants_turn(vnpu), now_ns);
         const uint64_t bound = in_flight(pool.views, pool.vnpus, i);
         if (bound != vnpu.in_flight_ns) vnpu.page->set_in_flight(vnpu.ordinal, bound);
         vnpu.in_flight_ns = bound;
@@ -114,6 +142,7 @@ int64_t Turns::step(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
         look_ns = sooner(look_ns, watch(pool, i, now_ns));
         flag(pool, i);
         pool.vnpus[i]->turn = pool.views[i];
+        tell_gang(*pool.vnpus[i], pool.views[i]);
     }
     return look_ns;
 }
@@ -124,10 +153,11 @@ bool Turns::settle(Pool& pool, int64_t now_ns) {
     for (size_t i = 0; i < pool.vnpus.size(); ++i) {
         const VNpu& vnpu = *pool.vnpus[i];
         TurnView& view = pool.views[i];
-        if (view.turn == Turn::open && is_left(vnpu)) close(pool, i, now_ns);
+        if (view.turn == Turn::open && is_left(vnpu)) leave(pool, i, now_ns);
         if (view.turn != Turn::closing) continue;
         const bool tired = now_ns - view.closed_ns > vnpu.drain_patience_ns;
-        if (!tired && !all_drained(vnpu)) continue;
+        const bool drained = all_drained(vnpu) && !(leads(vnpu) && vnpu.gang->anyone_holds());
+        if (!tired && !drained) continue;
         pool.vnpus[i]->drain_patience_ns =
             tired ? std::max(vnpu.drain_patience_ns / 2, kLeastDrainPatienceNs) : kDrainPatienceNs;
         end(pool, i, now_ns);
@@ -161,6 +191,14 @@ void Turns::close(Pool& pool, size_t at, int64_t now_ns) {
     close_turn(pool.views, at, now_ns);
     vnpu.look_ns = now_ns;
     write_turn(vnpu, flexnpu_pack_turn(vnpu.number, 0));
+}
+
+// Whoever gave the turn up cannot enter it again; where it goes on, it does so under a new number.
+void Turns::leave(Pool& pool, size_t at, int64_t now_ns) {
+    VNpu& vnpu = *pool.vnpus[at];
+    if (!goes_on(vnpu)) return close(pool, at, now_ns);
+    vnpu.number = next_number();
+    flag(pool, at);
 }
 
 void Turns::end(Pool& pool, size_t at, int64_t now_ns) {

@@ -10,6 +10,9 @@
 
 namespace flexnpu {
 
+// It takes no part in turns any more, or from the beginning.
+void leave_gang(const VNpu& vnpu);
+
 class Turns {
   public:
     // Turns are numbered on from `newest`; no report of an earlier daemon may know a higher one.
@@ -29,6 +32,7 @@ class Turns {
     bool carry_out(Pool& pool, const TurnPlan& plan, int64_t now_ns);
     void open(Pool& pool, size_t at, int64_t now_ns);
     void close(Pool& pool, size_t at, int64_t now_ns);
+    void leave(Pool& pool, size_t at, int64_t now_ns);
     void end(Pool& pool, size_t at, int64_t now_ns);
     int64_t watch(Pool& pool, size_t at, int64_t now_ns);
     void flag(Pool& pool, size_t at);

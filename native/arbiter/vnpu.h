@@ -9,6 +9,7 @@
 
 #include "arbiter/decide.h"
 #include "arbiter/futex.h"
+#include "arbiter/gang.h"
 #include "arbiter/pages.h"
 #include "arbiter/schedule.h"
 
@@ -64,6 +65,7 @@ struct Tenant {
 struct VNpu {
     std::shared_ptr<ControlPage> page;
     uint32_t ordinal = 0;
+    std::shared_ptr<Gang> gang;  // none: it is on this device alone
     Quota quota;
     std::map<TenantId, Tenant> tenants;
     bool leaving = false;

@@ -178,12 +178,14 @@ void bind_arbiter(nb::module_& m) {
         .def_ro("used_ns", &VNpuState::used_ns)
         .def_ro("demand", &VNpuState::demand)
         .def_ro("holds_turn", &VNpuState::holds_turn);
+    nb::class_<Gang>(m, "Gang").def(nb::init<uint32_t>(), "leader"_a);
     nb::class_<Arbiter>(m, "Arbiter")
         .def(nb::init<uint32_t, uint32_t>(), "device_cores"_a, "vector_cores"_a)
         .def_prop_ro("event_fd", &Arbiter::event_fd)
         .def_prop_ro("held_cores", &Arbiter::held_cores)
-        .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a)
-        .def("restore", &Arbiter::restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a)
+        .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "gang"_a = nb::none())
+        .def("restore", &Arbiter::restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a,
+             "gang"_a = nb::none())
         .def("change", &change, "changes"_a)
         .def("remove", &Arbiter::remove, "vnpu"_a)
         .def("attach", &Arbiter::attach, "vnpu"_a, "page"_a, "pid"_a, "fresh"_a)

@@ -21,7 +21,8 @@ namespace flexnpu {
 
 class GatePlayer {
   public:
-    GatePlayer(const ControlPage& control, std::shared_ptr<ReportPage> report) : page(std::move(report)) {
+    GatePlayer(const ControlPage& control, std::shared_ptr<ReportPage> report, uint32_t ordinal = 0)
+        : page(std::move(report)), ordinal_(ordinal) {
         control_ = static_cast<flexnpu_control_page*>(
             mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, control.fd(), 0));
         own_ = static_cast<flexnpu_report_page*>(
@@ -47,7 +48,7 @@ class GatePlayer {
     uint64_t longest_wait_ns() const { return longest_wait_ns_; }
 
     // The pieces, for tests that play by hand.
-    uint64_t turn() const { return std::atomic_ref(control_->devices[0].turn).load(); }
+    uint64_t turn() const { return std::atomic_ref(control_->devices[ordinal_].turn).load(); }
     bool enter() {
         const uint64_t turn = this->turn();
         if ((turn & FLEXNPU_TURN_OPEN) == 0 || flexnpu_turn_number(turn) == drained_) return false;
@@ -70,11 +71,12 @@ class GatePlayer {
     }
     void launch() { std::atomic_ref(report().launches[FLEXNPU_LAUNCH_KERNEL]).fetch_add(1); }
     void busy(uint64_t ns) { std::atomic_ref(report().busy_ns).fetch_add(ns); }
-    flexnpu_report_device& report() const { return own_->devices[0]; }
+    flexnpu_report_device& report() const { return own_->devices[ordinal_]; }
 
     std::shared_ptr<ReportPage> page;
 
   private:
+    const uint32_t ordinal_;
     static int64_t now() {
         timespec at{};
         clock_gettime(CLOCK_MONOTONIC, &at);
@@ -110,7 +112,8 @@ class GatePlayer {
             const uint64_t turn = this->turn();
             if ((turn & FLEXNPU_TURN_OPEN) != 0 && flexnpu_turn_number(turn) != drained_) continue;
             const timespec cut{0, 20'000'000};
-            syscall(SYS_futex, &control_->devices[0].turn, FUTEX_WAIT, static_cast<uint32_t>(turn), &cut, nullptr, 0);
+            syscall(SYS_futex, &control_->devices[ordinal_].turn, FUTEX_WAIT, static_cast<uint32_t>(turn), &cut,
+                    nullptr, 0);
             if (std::atomic_ref(report().turn_entered).load() != drained_ && entered_ == 0) drain();
         }
         wait(0);
