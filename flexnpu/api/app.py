@@ -6,7 +6,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from flexnpu import __version__
-from flexnpu.api import problems
+from flexnpu.api import metrics, problems
 from flexnpu.api.models import API_VERSION, Version
 from flexnpu.api.node import NodeService
 from flexnpu.api.routes import devices, events, rebalances, tenants, vnpus
@@ -18,6 +18,7 @@ def create_app(node: NodeService, page_version: int) -> FastAPI:
     app.state.node = node
     for noun in (devices, vnpus, rebalances, tenants, events):
         app.include_router(noun.router, prefix=f"/api/v{API_VERSION}")
+    app.include_router(metrics.router)
     problems.install(app)
 
     @app.get("/healthz", tags=["daemon"])

@@ -11,6 +11,7 @@ from typing import Unpack
 
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from flexnpu.api import models
 from flexnpu.api.app import create_app
@@ -264,3 +265,16 @@ def test_the_committed_description_is_that_of_the_app(http: TestClient):
     assert json.loads(committed.read_text(encoding="utf-8")) == http.get("/openapi.json").json(), (
         "write it anew: python -m flexnpu.api.describe > docs/openapi.json"
     )
+
+
+def test_metrics_are_what_prometheus_reads(http):
+    answer = http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    denied = families["flexnpu_tenant_memory_denied"]
+    assert denied.type == "counter"
+    (sample,) = denied.samples
+    assert (sample.labels, sample.value) == ({"vnpu": "a", "pid": str(TENANT.pid)}, TENANT.memory_denied)
+    used = families["flexnpu_vnpu_memory_used_bytes"].samples
+    assert [each.labels["device"] for each in used] == [str(use.device) for use in VNPU.use]
+    assert all(each.documentation for each in families.values())

@@ -19,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "environment": set(),
     "operators": {"paths"},
     "hooks": set(),
-    "reference": {"environment", "cli.main", "daemon.main"},
+    "reference": {"environment", "api.metrics", "cli.main", "daemon.main"},
     "errors": set(),
     "units": set(),
     "paths": {"_native"},
