@@ -4,6 +4,7 @@
 #   make demo     the main job: two engines share one modelled NPU, static split against the controller
 #   make test     native and Python tests
 #   make check-fuzz   hostile bytes against everything that reads them, for a minute, under sanitizers
+#   make check-chaos  tenants and the daemon are killed at random, 200 times
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
 #   make lint     ruff, mypy --strict, clang-format
@@ -18,7 +19,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-aarch64 bench clean
+.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-chaos check-aarch64 bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -29,7 +30,7 @@ test: test-native test-python
 test-native: $(STAMPS)/native-tests
 	$(BIN)/ctest --test-dir build/wheel --output-on-failure --timeout 120 -j 2
 
-test-python: $(STAMPS)/native
+test-python: $(STAMPS)/native-tests
 	$(BIN)/python -m pytest
 
 lint: $(STAMPS)/python
@@ -68,6 +69,10 @@ check-fuzz: $(STAMPS)/system $(STAMPS)/python
 	  echo "fuzz_$$target: $$seconds s"; \
 	  build/fuzz/tests/native/fuzz/fuzz_$$target --seconds $$seconds --seed $(FUZZ_SEED) || exit 1; \
 	done
+
+# Tenants and the daemon are killed at any moment, 200 times.
+check-chaos: $(STAMPS)/native-tests
+	CHAOS_ROUNDS=200 $(BIN)/python -m pytest -q tests/multiproc/test_chaos.py
 
 # libflexnpu.so for aarch64, cross-compiled: what it needs and exports, and a test of each door under qemu's user mode.
 EMULATED := ^(interposer.library_contract|Every/Doors|Below|Unlisted|Scopes|AnotherPreload|Launches|Lookup|PhaseOne)

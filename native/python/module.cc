@@ -32,9 +32,14 @@ std::vector<uint64_t> launches(const DeviceReport& report) {
     return {std::begin(report.launches), std::end(report.launches)};
 }
 
+// Pages that the arbiter shares are C++'s own: were they Python's, the arbiter's thread, which holds its lock when it
+// lets go of one, would wait for Python's, and whoever has that may be waiting for the arbiter's.
 void bind_pages(nb::module_& m) {
     nb::class_<ControlPage>(m, "ControlPage")
-        .def(nb::init<std::string_view, const std::vector<uint32_t>&>(), "vnpu"_a, "devices"_a)
+        .def(nb::new_([](std::string_view vnpu, const std::vector<uint32_t>& devices) {
+                 return std::make_shared<ControlPage>(vnpu, devices);
+             }),
+             "vnpu"_a, "devices"_a)
         .def_prop_ro("fd", &ControlPage::fd)
         .def("grant", &ControlPage::grant, "ordinal"_a)
         .def("set_phase", &ControlPage::set_phase, "phase"_a)
@@ -65,8 +70,8 @@ void bind_pages(nb::module_& m) {
         .def_ro("vector", &GraphReport::vector)
         .def_ro("replays", &GraphReport::replays);
     nb::class_<ReportPage>(m, "ReportPage")
-        .def(nb::init<uint32_t>(), "pid"_a)
-        .def(nb::init<int, uint32_t>(), "fd"_a, "pid"_a)
+        .def(nb::new_([](uint32_t pid) { return std::make_shared<ReportPage>(pid); }), "pid"_a)
+        .def(nb::new_([](int fd, uint32_t pid) { return std::make_shared<ReportPage>(fd, pid); }), "fd"_a, "pid"_a)
         .def_prop_ro("fd", &ReportPage::fd)
         .def("close_fd", &ReportPage::close_fd)
         .def("read", nb::overload_cast<>(&ReportPage::read, nb::const_))
