@@ -272,7 +272,7 @@ def memfds(pid: int) -> list[str]:
     found = []
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            found.append(os.readlink(fd))
+            found.append(str(fd.readlink()))
         except OSError:
             continue  # closed meanwhile
     return [each for each in found if "memfd:" in each]
