@@ -57,11 +57,15 @@ class Restless:
         file.write_bytes(bytes(mmap.PAGESIZE))
         with file.open("r+b") as opened:
             self._status = mmap.mmap(opened.fileno(), mmap.PAGESIZE)
-        env = {**os.environ, **software_environment(OPTIONS, node.root / "softnpu")}
-        env |= {"LD_PRELOAD": str(interposer()), "FLEXNPU_SOCKET": node.attach_socket, "FLEXNPU_VNPU": vnpu}
+        self._node = node
         self.log = node.root.parent / f"log{number}"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([RESTLESS, file, str(number)], env=env, stderr=log)
+            self.process = subprocess.Popen([RESTLESS, file, str(number)], env=self.environment(vnpu), stderr=log)
+
+    def environment(self, vnpu: str) -> dict[str, str]:
+        """Of a program on a vNPU."""
+        env = {**os.environ, **software_environment(OPTIONS, self._node.root / "softnpu")}
+        return env | {"LD_PRELOAD": str(interposer()), "FLEXNPU_SOCKET": self._node.attach_socket, "FLEXNPU_VNPU": vnpu}
 
     @property
     def pid(self) -> int:
