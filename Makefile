@@ -3,6 +3,8 @@
 # Every target does the set-up that it needs. The second run finds it done.
 #   make demo     the main job: two engines share one modelled NPU, static split against the controller
 #   make test     native and Python tests
+#   make check-fuzz   hostile bytes against everything that reads them, for a minute, under sanitizers
+#   make check-chaos  tenants and the daemon are killed at random, 200 times
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
 #   make lint     ruff, mypy --strict, clang-format
@@ -17,7 +19,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers check-aarch64 bench clean
+.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-chaos check-aarch64 bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -28,7 +30,7 @@ test: test-native test-python
 test-native: $(STAMPS)/native-tests
 	$(BIN)/ctest --test-dir build/wheel --output-on-failure --timeout 120 -j 2
 
-test-python: $(STAMPS)/native
+test-python: $(STAMPS)/native-tests
 	$(BIN)/python -m pytest
 
 lint: $(STAMPS)/python
@@ -54,6 +56,24 @@ check-sanitizers: $(STAMPS)/system $(STAMPS)/python
 	    -R '^(Runtime|Sharing|Hccl|SharedDevice|Lanes|L2|FreeClock|Model|Soc|Decide|Arbiter|Schedule|Turns|Loans|Page|ControlPage|ReportPage)' || exit 1; \
 	done
 
+# What reads a stranger's bytes, under ASan and UBSan: the hello, the welcome, and the arbiter under scribbling tenants.
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 1
+FUZZED := hello welcome arbiter
+check-fuzz: $(STAMPS)/system $(STAMPS)/python
+	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DFLEXNPU_TESTS=ON -DFLEXNPU_SANITIZE=address,undefined \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/fuzz.log
+	$(BIN)/cmake --build build/fuzz --target $(FUZZED:%=fuzz_%)
+	for target in $(FUZZED); do \
+	  seconds=$$(( $(FUZZ_SECONDS) / 6 )); [ $$target != arbiter ] || seconds=$$(( $(FUZZ_SECONDS) * 2 / 3 )); \
+	  echo "fuzz_$$target: $$seconds s"; \
+	  build/fuzz/tests/native/fuzz/fuzz_$$target --seconds $$seconds --seed $(FUZZ_SEED) || exit 1; \
+	done
+
+# Tenants and the daemon are killed at any moment, 200 times.
+check-chaos: $(STAMPS)/native-tests
+	CHAOS_ROUNDS=200 $(BIN)/python -m pytest -q tests/multiproc/test_chaos.py
+
 # libflexnpu.so for aarch64, cross-compiled: what it needs and exports, and a test of each door under qemu's user mode.
 EMULATED := ^(interposer.library_contract|Every/Doors|Below|Unlisted|Scopes|AnotherPreload|Launches|Lookup|PhaseOne)
 check-aarch64: $(STAMPS)/aarch64 $(STAMPS)/python
@@ -67,7 +87,7 @@ check-aarch64: $(STAMPS)/aarch64 $(STAMPS)/python
 
 # What the software NPU costs, and what FlexNPU adds and keeps, in figures of this machine: out/bench-*.json. Not part of
 # `make test`.
-MEASURES := overhead decode attach reassign latency fairness
+MEASURES := overhead decode attach reassign latency kills fairness
 bench: $(STAMPS)/native-tests
 	[ -e /usr/include/benchmark/benchmark.h ] || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq libbenchmark-dev; } || \
 	  { echo "flexnpu: error: Google Benchmark is missing; run: sudo apt-get install libbenchmark-dev" >&2; exit 1; }

@@ -80,7 +80,7 @@ class Run:
 def run_together(tenants: Sequence[Tenant], seconds: float, *, governed: bool) -> Run:
     """Each on a vNPU of its own, or, not governed, straight on the device."""
     with Stand(governed=governed) as stand:
-        programs = {tenant.name: _start(stand, tenant, number) for number, tenant in enumerate(tenants)}
+        programs = {tenant.name: start_tenant(stand, tenant, number) for number, tenant in enumerate(tenants)}
         for each in programs.values():
             each.answer()
         start = time.monotonic() + _HEAD_START_S
@@ -89,17 +89,21 @@ def run_together(tenants: Sequence[Tenant], seconds: float, *, governed: bool) -
             each.say(f"{round(start * 1e9)} {round(end * 1e9)}")
         told = {name: told_cores(each.answer()) for name, each in programs.items()}
         offset = read_state(stand.state_dir / "device0").device_seconds - time.monotonic()
-        traces = {name: _read(stand, name, told[name]) for name in programs}
+        traces = {name: read_trace(stand, name, told[name]) for name in programs}
     return Run(traces, start + offset + _SETTLE_S, end + offset)
 
 
-def _start(stand: Stand, tenant: Tenant, number: int) -> Program:
-    vnpu = stand.vnpu(tenant.name, **tenant.terms()) if stand.governed else None
+def start_tenant(stand: Stand, tenant: Tenant, number: int, *, new: bool = True) -> Program:
+    """On a vNPU of its own, which is made unless it is not `new`; number: its seed."""
+    if stand.governed and new:
+        stand.vnpu(tenant.name, **tenant.terms())
+    vnpu = tenant.name if stand.governed else None
     out = ["--out", str(stand.root / f"{tenant.name}.ran"), "--seed", str(number + 1)]
     return stand.on_software_npu([program("load"), *tenant.options(), *out], vnpu)
 
 
-def _read(stand: Stand, name: str, told: Seen) -> Trace:
+def read_trace(stand: Stand, name: str, told: Seen) -> Trace:
+    """What it left at its end."""
     ran = np.fromfile(stand.root / f"{name}.ran", dtype=_RAN)
     ran = ran[np.argsort(ran["ended_us"], kind="stable")]
     busy = Busy.of(ran["ended_us"] * 1e-6, ran["duration_ns"] * 1e-9)

@@ -12,6 +12,7 @@ from rich.table import Table
 from flexnpu.bench import attach as attaching
 from flexnpu.bench import decode as decoding
 from flexnpu.bench import fairness as shares
+from flexnpu.bench import kills as deaths
 from flexnpu.bench import latency as waits
 from flexnpu.bench import overhead as calls
 from flexnpu.bench import reassign as changes
@@ -42,6 +43,11 @@ def fairness(seconds: Seconds = 10.0, only: Only = None, direct: Direct = False,
 def latency(seconds: Seconds = 10.0, only: Only = None, direct: Direct = False, as_json: options.Json = False) -> None:
     """How long a latency-critical tenant waits beside best-effort ones (modelled). SECONDS is per scenario."""
     _show(waits.run(_checked(seconds), only, governed=not direct), as_json=as_json)
+
+
+def kills(seconds: Seconds = 30.0, as_json: options.Json = False) -> None:
+    """How long others wait when the one whose turn it is is killed or stopped (modelled)."""
+    _show(deaths.run(_checked(seconds)), as_json=as_json)
 
 
 def reassign(seconds: Seconds = 4.0, as_json: options.Json = False) -> None:

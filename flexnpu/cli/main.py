@@ -36,7 +36,7 @@ _softnpu.command("top")(top.top)
 app.add_typer(_softnpu, name="softnpu")
 
 _bench = typer.Typer(no_args_is_help=True, help="What FlexNPU promises in figures, measured on this machine.")
-for measure in (bench.overhead, bench.decode, bench.fairness, bench.latency, bench.reassign, bench.attach):
+for measure in (bench.overhead, bench.decode, bench.fairness, bench.latency, bench.kills, bench.reassign, bench.attach):
     _bench.command(measure.__name__)(measure)
 app.add_typer(_bench, name="bench")
 

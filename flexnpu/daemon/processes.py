@@ -61,7 +61,9 @@ class Watch:
             asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
+            self._on_death = lambda: None  # it knows who has this watch, and would keep it and its pages
 
     def _fire(self) -> None:
+        on_death = self._on_death
         self.close()
-        self._on_death()
+        on_death()

@@ -206,7 +206,8 @@ class Tenants:
     def _drop(self, tenant: Tenant) -> None:
         self._forget(tenant)
         tenant.resident.release_slot(tenant.lease.slot)
-        tenant.hang_up()
+        hang_up, tenant.hang_up = tenant.hang_up, lambda: None  # who knew each other would keep each other's pages
+        hang_up()
 
     def _forget(self, tenant: Tenant) -> None:
         tenant.ended = True

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,7 +38,7 @@ class SharedPage {
 };
 
 // What the tenants of one vNPU read. Only this mapping can write it: the seals came after the mapping.
-class ControlPage : public SharedPage {
+class ControlPage : public SharedPage, public std::enable_shared_from_this<ControlPage> {
   public:
     // `devices`: the physical ordinals, in the order in which the program counts them.
     ControlPage(std::string_view vnpu, const std::vector<uint32_t>& devices);
@@ -72,7 +73,7 @@ struct GraphReport {
 };
 
 // What one tenant writes. Nothing in it is believed: lengths are fixed here and every number is clamped.
-class ReportPage : public SharedPage {
+class ReportPage : public SharedPage, public std::enable_shared_from_this<ReportPage> {
   public:
     explicit ReportPage(uint32_t pid);
     ReportPage(int fd, uint32_t pid);  // handed back; as SharedPage

@@ -108,11 +108,11 @@ void collect_fds(msghdr& message, Fds& fds) {
 
 // Every refusal of the daemon's, and every answer that is not a whole welcome of our version, ends here.
 bool judge(const flexnpu_welcome& welcome, ssize_t got, const Fds& fds, Why& why) {
-    if (got < 0) {
+    if (got == 0 || (got < 0 && errno == ECONNRESET)) {
+        snprintf(why, sizeof why, "the daemon hung up before its welcome: see its log");
+    } else if (got < 0) {
         snprintf(why, sizeof why, "the daemon sent no welcome within %lld s: %s", static_cast<long long>(kPatienceS),
                  strerror(errno));
-    } else if (got == 0) {
-        snprintf(why, sizeof why, "the daemon hung up before its welcome: see its log");
     } else if (got >= 8 && welcome.magic == FLEXNPU_PAGE_MAGIC && welcome.version != FLEXNPU_PAGE_VERSION) {
         snprintf(why, sizeof why,
                  "the daemon speaks page version %u, libflexnpu.so %u: install both from one FlexNPU release",

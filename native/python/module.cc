@@ -10,13 +10,14 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "arbiter/arbiter.h"
+#include "arbiter/handshake.h"
 #include "arbiter/pages.h"
 
 namespace nb = nanobind;
@@ -25,48 +26,20 @@ using namespace nb::literals;
 namespace flexnpu {
 namespace {
 
-struct Hello {
-    uint32_t status;  // FLEXNPU_OK, FLEXNPU_BAD_HELLO or FLEXNPU_BAD_VERSION
-    uint32_t version;
-    nb::bytes vnpu;  // as sent; a name is checked by who looks it up
-    bool returning = false;
-    uint32_t slot = FLEXNPU_NO_SLOT;
-};
-
-Hello parse_hello(const nb::bytes& data) {
-    flexnpu_hello hello{};
-    std::memcpy(&hello, data.data(), std::min(data.size(), sizeof hello));
-    // Magic and version lie in front in every version, so that an old or new peer gets an answer it understands.
-    if (data.size() < 8 || hello.magic != FLEXNPU_PAGE_MAGIC) return {FLEXNPU_BAD_HELLO, 0, nb::bytes("", 0)};
-    if (hello.version != FLEXNPU_PAGE_VERSION) return {FLEXNPU_BAD_VERSION, hello.version, nb::bytes("", 0)};
-    const size_t length = strnlen(hello.vnpu, sizeof hello.vnpu);
-    if (data.size() != sizeof hello || hello.size != sizeof hello || length == sizeof hello.vnpu) {
-        return {FLEXNPU_BAD_HELLO, hello.version, nb::bytes("", 0)};
-    }
-    const bool returning = (hello.flags & FLEXNPU_HELLO_RETURNING) != 0;
-    if (returning && hello.slot >= FLEXNPU_PROCESSES) return {FLEXNPU_BAD_HELLO, hello.version, nb::bytes("", 0)};
-    return {FLEXNPU_OK, hello.version, nb::bytes(hello.vnpu, length), returning, hello.slot};
-}
-
-nb::bytes pack_hello(std::string_view vnpu, uint32_t version) {
-    flexnpu_hello hello{FLEXNPU_PAGE_MAGIC, version, sizeof(flexnpu_hello), 0, {}, FLEXNPU_NO_SLOT, 0};
-    std::memcpy(hello.vnpu, vnpu.data(), std::min(vnpu.size(), sizeof hello.vnpu - 1));
-    return nb::bytes(&hello, sizeof hello);
-}
-
-nb::bytes pack_welcome(uint32_t status, std::string_view message, uint32_t slot) {
-    flexnpu_welcome welcome{FLEXNPU_PAGE_MAGIC, FLEXNPU_PAGE_VERSION, sizeof(flexnpu_welcome), status, {}, slot, 0};
-    std::memcpy(welcome.message, message.data(), std::min(message.size(), sizeof welcome.message - 1));
-    return nb::bytes(&welcome, sizeof welcome);
-}
+nb::bytes bytes_of(const std::string& text) { return nb::bytes(text.data(), text.size()); }
 
 std::vector<uint64_t> launches(const DeviceReport& report) {
     return {std::begin(report.launches), std::end(report.launches)};
 }
 
+// Pages that the arbiter shares are C++'s own: were they Python's, the arbiter's thread, which holds its lock when it
+// lets go of one, would wait for Python's, and whoever has that may be waiting for the arbiter's.
 void bind_pages(nb::module_& m) {
     nb::class_<ControlPage>(m, "ControlPage")
-        .def(nb::init<std::string_view, const std::vector<uint32_t>&>(), "vnpu"_a, "devices"_a)
+        .def(nb::new_([](std::string_view vnpu, const std::vector<uint32_t>& devices) {
+                 return std::make_shared<ControlPage>(vnpu, devices);
+             }),
+             "vnpu"_a, "devices"_a)
         .def_prop_ro("fd", &ControlPage::fd)
         .def("grant", &ControlPage::grant, "ordinal"_a)
         .def("set_phase", &ControlPage::set_phase, "phase"_a)
@@ -97,8 +70,8 @@ void bind_pages(nb::module_& m) {
         .def_ro("vector", &GraphReport::vector)
         .def_ro("replays", &GraphReport::replays);
     nb::class_<ReportPage>(m, "ReportPage")
-        .def(nb::init<uint32_t>(), "pid"_a)
-        .def(nb::init<int, uint32_t>(), "fd"_a, "pid"_a)
+        .def(nb::new_([](uint32_t pid) { return std::make_shared<ReportPage>(pid); }), "pid"_a)
+        .def(nb::new_([](int fd, uint32_t pid) { return std::make_shared<ReportPage>(fd, pid); }), "fd"_a, "pid"_a)
         .def_prop_ro("fd", &ReportPage::fd)
         .def("close_fd", &ReportPage::close_fd)
         .def("read", nb::overload_cast<>(&ReportPage::read, nb::const_))
@@ -135,12 +108,19 @@ void bind_handshake(nb::module_& m) {
     nb::class_<Hello>(m, "Hello")
         .def_ro("status", &Hello::status)
         .def_ro("version", &Hello::version)
-        .def_ro("vnpu", &Hello::vnpu)
+        .def_prop_ro("vnpu", [](const Hello& hello) { return bytes_of(hello.vnpu); })
         .def_ro("returning", &Hello::returning)
         .def_ro("slot", &Hello::slot);
-    m.def("parse_hello", &parse_hello, "data"_a);
-    m.def("pack_hello", &pack_hello, "vnpu"_a, "version"_a = FLEXNPU_PAGE_VERSION);
-    m.def("pack_welcome", &pack_welcome, "status"_a, "message"_a = "", "slot"_a = FLEXNPU_NO_SLOT);
+    m.def("parse_hello", [](const nb::bytes& data) { return parse_hello({data.c_str(), data.size()}); }, "data"_a);
+    m.def(
+        "pack_hello", [](std::string_view vnpu, uint32_t version) { return bytes_of(pack_hello(vnpu, version)); },
+        "vnpu"_a, "version"_a = FLEXNPU_PAGE_VERSION);
+    m.def(
+        "pack_welcome",
+        [](uint32_t status, std::string_view message, uint32_t slot) {
+            return bytes_of(pack_welcome(status, message, slot));
+        },
+        "status"_a, "message"_a = "", "slot"_a = FLEXNPU_NO_SLOT);
 }
 
 void change(Arbiter& arbiter, const std::vector<std::pair<VNpuId, Quota>>& changes) {
