@@ -44,10 +44,13 @@ bool matters(const VNpu& vnpu, const Tenant& tenant) {
     return vnpu.view.granted.time_shared || vnpu.view.idle || believed_grant(vnpu, tenant) < vnpu.view.granted.number;
 }
 
+// One that is to leave the shared time has its last share until it does.
+uint32_t own_share(const VNpu& vnpu) { return vnpu.quota.share != 0 ? vnpu.quota.share : vnpu.turn.share; }
+
 }  // namespace
 
-Arbiter::Arbiter(uint32_t device_cores, uint32_t vector_cores)
-    : device_{device_cores, vector_cores}, turns_(first_turn()) {
+Arbiter::Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode)
+    : device_{device_cores, vector_cores}, dispatch_(mode), turns_(first_turn()) {
     if (device_cores == 0 || device_cores > 0xffff || vector_cores == 0 || vector_cores > 0xffff) {
         throw std::invalid_argument("a device must have 1 to 65535 cube cores and as many vector cores");
     }
@@ -181,7 +184,8 @@ VNpuState Arbiter::state(VNpuId id) const {
             .held_cores = flexnpu::held_cores(view).cube,
             .live_tenants = view.live_tenants,
             .applied_after_ns = vnpu.applied_after_ns,
-            .share = view.granted.time_shared ? vnpu.turn.share : 0,
+            .share = view.granted.time_shared ? own_share(vnpu) : 0,
+            .effective_share = view.granted.time_shared ? vnpu.turn.share : 0,
             .turns = vnpu.turn.turns,
             .used_ns = vnpu.turn.used_ns,
             .demand = has_demand(vnpu.turn),
@@ -260,7 +264,8 @@ void Arbiter::drop(std::shared_ptr<const void> page) { dropped_.push_back(std::m
 // Those that nothing keeps any more; the thread may still listen to others.
 std::vector<std::shared_ptr<const void>> Arbiter::take_dropped() {
     const auto kept = std::partition(dropped_.begin(), dropped_.end(), [](auto& page) { return page.use_count() > 1; });
-    std::vector<std::shared_ptr<const void>> taken(std::make_move_iterator(kept), std::make_move_iterator(dropped_.end()));
+    std::vector<std::shared_ptr<const void>> taken(std::make_move_iterator(kept),
+                                                   std::make_move_iterator(dropped_.end()));
     dropped_.erase(kept, dropped_.end());
     return taken;
 }
@@ -301,6 +306,7 @@ int64_t Arbiter::step(int64_t now_ns) {
     news |= carry_out(plan, order, now_ns);
     for (VNpu* vnpu : order) news |= refresh(*vnpu, now_ns);
     look_ns = sooner(look_ns, plan.look_again_ns);
+    dispatch_.step(order, now_ns);
     look_ns = sooner(look_ns, turns_.step(order, now_ns));
     if (news) eventfd_write(event_fd_, 1);
     return look_ns;

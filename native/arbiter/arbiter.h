@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "arbiter/dispatch.h"
 #include "arbiter/lending.h"
 #include "arbiter/turns.h"
 #include "arbiter/vnpu.h"
@@ -39,6 +40,7 @@ struct VNpuState {
     uint32_t live_tenants = 0;
     int64_t applied_after_ns = 0;  // from the change to the moment the arbiter saw it applied
     uint32_t share = 0;            // of time, in 1/10,000; 0: not time-shared
+    uint32_t effective_share = 0;  // what it has of it now: the dispatch by phase moves it
     uint64_t turns = 0;
     uint64_t used_ns = 0;  // device time charged
     bool demand = false;
@@ -48,7 +50,7 @@ struct VNpuState {
 class Arbiter {
   public:
     // vector_cores follow in proportion: a grant of n cube cores brings n * vector_cores / device_cores.
-    Arbiter(uint32_t device_cores, uint32_t vector_cores);
+    Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode = DispatchMode::fair);
     ~Arbiter();
     Arbiter(const Arbiter&) = delete;
     Arbiter& operator=(const Arbiter&) = delete;
@@ -109,6 +111,7 @@ class Arbiter {
     std::map<VNpuId, VNpu> vnpus_;
     TenantId next_tenant_ = 1;
     Lending lending_;
+    Dispatch dispatch_;
     Turns turns_;
     // Of the thread: whom it sleeps on, in the order of the words, and what keeps these mapped.
     std::vector<Heard> heard_;
