@@ -144,7 +144,10 @@ def pack_hello(vnpu: str, version: int = ...) -> bytes: ...
 def pack_welcome(status: int, message: str = ..., slot: int = ...) -> bytes: ...
 
 class Quota:
-    """What the registry says of a vNPU on one device. share in 1/10,000 of its time, 0 for not time-shared."""
+    """What the registry says of a vNPU on one device. share in 1/10,000 of its time, 0 for not time-shared.
+
+    phase: flexnpu_phase that was declared, 0 for none.
+    """
 
     def __init__(
         self,
@@ -157,6 +160,7 @@ class Quota:
         share: int = 0,
         fixed: bool = False,
         priority: int = 0,
+        phase: int = 0,
     ) -> None: ...
     @property
     def revision(self) -> int: ...
@@ -166,8 +170,9 @@ class Quota:
 class VNpuState:
     """Where a vNPU stands on one device: cores between wanted, granted and applied, and its use of time.
 
-    granted_cores and granted_vector_cores include lent_cores. share is in 1/10,000, 0 for not time-shared; used_ns is
-    the device time charged. A revision is applied when every live tenant has applied a grant that fulfils it.
+    granted_cores and granted_vector_cores include lent_cores. share is in 1/10,000, 0 for not time-shared;
+    effective_share: what the dispatch makes of it now. used_ns is the device time charged. A revision is applied when
+    every live tenant has applied a grant that fulfils it.
     """
 
     @property
@@ -195,6 +200,8 @@ class VNpuState:
     @property
     def share(self) -> int: ...
     @property
+    def effective_share(self) -> int: ...
+    @property
     def turns(self) -> int: ...
     @property
     def used_ns(self) -> int: ...
@@ -211,10 +218,10 @@ class Gang:
 class Arbiter:
     """One device's arbiter; older grants are (revision, cores). ordinal: of the device within the vNPU.
 
-    event_fd is readable after a grant was published or applied.
+    event_fd is readable after a grant was published or applied. by_phase: decode goes before prefill.
     """
 
-    def __init__(self, device_cores: int, vector_cores: int) -> None: ...
+    def __init__(self, device_cores: int, vector_cores: int, by_phase: bool = False) -> None: ...
     @property
     def event_fd(self) -> int: ...
     @property

@@ -76,7 +76,8 @@ class VNpuUse(_Answer):
 
 class VNpu(_Answer):
     """cores, memory_bytes, revision: as registered, on each device. granted: published to its tenants, on the device
-    that is least far. applied: in force in all. lent_cores: granted beyond the guarantee. device: the first."""
+    that is least far. applied: in force in all. lent_cores: granted beyond the guarantee. device: the first.
+    effective_share_percent: what the daemon's dispatch makes of the share now, on the device that has least of it."""
 
     name: str
     device: int
@@ -86,6 +87,7 @@ class VNpu(_Answer):
     vector_cores: int | None = None
     memory_bytes: int
     share_percent: float | None = None
+    effective_share_percent: float | None = None
     fixed_share: bool = False
     priority: int = 0
     revision: int

@@ -108,7 +108,9 @@ def _tenant_row(tenant: Tenant) -> tuple[object, ...]:
 def _share(vnpu: VNpu) -> str:
     if vnpu.share_percent is None:
         return "-"
-    return f"{vnpu.share_percent:g}%{' fixed' if vnpu.fixed_share else ''}"
+    moved = vnpu.effective_share_percent not in (None, vnpu.share_percent)
+    now = f", now {vnpu.effective_share_percent:g}%" if moved else ""
+    return f"{vnpu.share_percent:g}%{' fixed' if vnpu.fixed_share else ''}{now}"
 
 
 def _step(tenant: Tenant) -> str:

@@ -123,8 +123,8 @@ class Resident:
             self.settling = None
 
 
-def granted_quota(quota: Quota) -> _native.Quota:
-    """The registry's quota in the arbiter's words."""
+def granted_quota(quota: Quota, phase: str | None) -> _native.Quota:
+    """The registry's quota in the arbiter's words, with the phase that was declared."""
     return _native.Quota(
         revision=quota.revision,
         cores=quota.cores,
@@ -134,6 +134,7 @@ def granted_quota(quota: Quota) -> _native.Quota:
         share=quota.share or 0,
         fixed=quota.fixed_share,
         priority=quota.priority,
+        phase=PHASES.index(phase or "idle"),
     )
 
 
@@ -156,9 +157,9 @@ def capacity(device: Device) -> Capacity:
 class DeviceHost:
     """A device's arbiter, the vNPUs on it, and a callback for its news."""
 
-    def __init__(self, device: Device, on_news: Callable[[DeviceHost], None]) -> None:
+    def __init__(self, device: Device, on_news: Callable[[DeviceHost], None], *, by_phase: bool = False) -> None:
         self.device = device
-        self.arbiter = _native.Arbiter(device.cores, device.vector_cores)
+        self.arbiter = _native.Arbiter(device.cores, device.vector_cores, by_phase)
         self.residents: dict[int, Resident] = {}
         self._on_news = on_news
         asyncio.get_running_loop().add_reader(self.arbiter.event_fd, self._news)

@@ -52,7 +52,7 @@ def main() -> None:
         paths = RuntimeDir.find(given.runtime_dir)
         from flexnpu.daemon.server import serve  # noqa: PLC0415 - a bad option is answered before the slow imports
 
-        asyncio.run(serve(paths, options))
+        asyncio.run(serve(paths, options, by_phase=given.dispatch == "phase"))
     except FlexNpuError as error:
         sys.exit(_fail(error))
 
@@ -74,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--clock", default=defaults.clock, help="free, or paced: operators take the time of the SoC")
     made.add_argument("--math", default=defaults.math, help="exact, or skip: results are undefined")
     made.add_argument("--scale", type=float, default=defaults.scale, help="wall seconds per device second")
+    made.add_argument(
+        "--dispatch",
+        choices=("fair", "phase"),
+        default="fair",
+        help="fair: turns by share; phase: decode goes before prefill, and their shares follow what each waits for",
+    )
     made.add_argument("--runtime-dir", help="sockets, registry and state (default: $FLEXNPU_RUNTIME_DIR)")
     made.add_argument("--version", action="version", version=f"flexnpud {__version__}")
     return made

@@ -47,9 +47,9 @@ TRY_AGAIN_S = 1.0
 class Node:
     """All devices of this daemon."""
 
-    def __init__(self, devices: Sequence[Device], registry: Registry) -> None:
+    def __init__(self, devices: Sequence[Device], registry: Registry, *, by_phase: bool = False) -> None:
         self._registry = registry
-        self._hosts = {device.index: DeviceHost(device, self._on_news) for device in devices}
+        self._hosts = {device.index: DeviceHost(device, self._on_news, by_phase=by_phase) for device in devices}
         self._residents: dict[str, Resident] = {}
         self._waiting = Waiting()
         self.log = Events()
@@ -174,8 +174,9 @@ class Node:
             host.residents[resident.id] = resident
             quota, older = survivor.held_on(host.device.index)
             absent = len(survivor.leases)
+            wanted = granted_quota(quota, vnpu.phase)
             add = host.arbiter.restore
-            ids.append(add(vnpu.id, resident.page, ordinal, granted_quota(quota), older, absent, resident.gang))
+            ids.append(add(vnpu.id, resident.page, ordinal, wanted, older, absent, resident.gang))
         for lease, *own in zip(survivor.leases, *ids, strict=True):
             self.attached.expect(resident, lease, own)
 
@@ -186,7 +187,8 @@ class Node:
         resident = Resident.of(registered, self._hosts)
         with contextlib.ExitStack() as undo:
             for ordinal, host in enumerate(resident.hosts):
-                host.arbiter.add(resident.id, resident.page, ordinal, granted_quota(registered.quota), resident.gang)
+                wanted = granted_quota(registered.quota, registered.phase)
+                host.arbiter.add(resident.id, resident.page, ordinal, wanted, resident.gang)
                 undo.callback(host.arbiter.remove, resident.id)
             undo.pop_all()
         for host in resident.hosts:
@@ -202,7 +204,7 @@ class Node:
             resident.quotas[vnpu.quota.revision] = vnpu.quota
             for host, state in zip(resident.hosts, resident.states(), strict=True):
                 if state.desired_revision != vnpu.quota.revision:
-                    changes.setdefault(host.device.index, []).append((vnpu.id, granted_quota(vnpu.quota)))
+                    changes.setdefault(host.device.index, []).append((vnpu.id, granted_quota(vnpu.quota, vnpu.phase)))
         for device, wanted in changes.items():
             self._hosts[device].arbiter.change(wanted)
         for vnpu in after:

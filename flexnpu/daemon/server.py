@@ -38,8 +38,8 @@ class _Rest(uvicorn.Server):
         yield
 
 
-async def serve(paths: RuntimeDir, options: SoftwareOptions) -> None:
-    """Until SIGTERM or SIGINT."""
+async def serve(paths: RuntimeDir, options: SoftwareOptions, *, by_phase: bool = False) -> None:
+    """Until SIGTERM or SIGINT. by_phase: the arbiters let decode go before prefill."""
     _raise_descriptors()
     devices = backend.discover(options, paths.softnpu)
     claimed = ClaimedDir(paths)
@@ -47,7 +47,7 @@ async def serve(paths: RuntimeDir, options: SoftwareOptions) -> None:
     try:
         registry = Registry(paths.registry, [capacity(device) for device in devices])
         try:
-            await _serve_node(claimed, devices, registry)
+            await _serve_node(claimed, devices, registry, by_phase=by_phase)
             left = survivors(registry, devices)
         finally:
             registry.close()
@@ -57,11 +57,11 @@ async def serve(paths: RuntimeDir, options: SoftwareOptions) -> None:
         claimed.release(keep_registry=left is None or bool(left), keep_state=keep_state)
 
 
-async def _serve_node(claimed: ClaimedDir, devices: list[Device], registry: Registry) -> None:
+async def _serve_node(claimed: ClaimedDir, devices: list[Device], registry: Registry, *, by_phase: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    node = Node(devices, registry)
+    node = Node(devices, registry, by_phase=by_phase)
     # Processes of an earlier daemon's time still share that state; without them it is started afresh.
     if not node.restore() or not claimed.paths.softnpu.is_dir():
         claimed.fresh_softnpu()

@@ -53,6 +53,7 @@ def vnpu(resident: Resident) -> VNpuView:
         vector_cores=quota.vector_cores,
         memory_bytes=quota.memory_bytes,
         share_percent=quota.share_percent,
+        effective_share_percent=_effective_share_percent(states),
         fixed_share=quota.fixed_share,
         priority=quota.priority,
         revision=quota.revision,
@@ -66,6 +67,11 @@ def vnpu(resident: Resident) -> VNpuView:
         tenants=len(resident.tenants),
         use=[_use(resident, ordinal, state) for ordinal, state in enumerate(states)],
     )
+
+
+def _effective_share_percent(states: Sequence[_native.VNpuState]) -> float | None:
+    least = min(state.effective_share for state in states)
+    return least / 100 if least else None
 
 
 def _use(resident: Resident, ordinal: int, state: _native.VNpuState) -> UseView:

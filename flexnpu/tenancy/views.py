@@ -43,7 +43,8 @@ class UseView:
 class VNpuView:
     """A vNPU between wanted (cores, revision), granted and applied. device: the first of its devices.
 
-    granted_*, applied_*: of the device that is least far; lent_cores: the most on one device.
+    granted_*, applied_*: of the device that is least far; lent_cores: the most on one device; effective_share_percent:
+    the least on one device.
     """
 
     name: str
@@ -54,6 +55,7 @@ class VNpuView:
     vector_cores: int | None
     memory_bytes: int
     share_percent: float | None
+    effective_share_percent: float | None
     fixed_share: bool
     priority: int
     revision: int

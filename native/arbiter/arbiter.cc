@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <iterator>
 #include <stdexcept>
 #include <system_error>
 
@@ -43,10 +44,13 @@ bool matters(const VNpu& vnpu, const Tenant& tenant) {
     return vnpu.view.granted.time_shared || vnpu.view.idle || believed_grant(vnpu, tenant) < vnpu.view.granted.number;
 }
 
+// One that is to leave the shared time has its last share until it does.
+uint32_t own_share(const VNpu& vnpu) { return vnpu.quota.share != 0 ? vnpu.quota.share : vnpu.turn.share; }
+
 }  // namespace
 
-Arbiter::Arbiter(uint32_t device_cores, uint32_t vector_cores)
-    : device_{device_cores, vector_cores}, turns_(first_turn()) {
+Arbiter::Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode)
+    : device_{device_cores, vector_cores}, dispatch_(mode), turns_(first_turn()) {
     if (device_cores == 0 || device_cores > 0xffff || vector_cores == 0 || vector_cores > 0xffff) {
         throw std::invalid_argument("a device must have 1 to 65535 cube cores and as many vector cores");
     }
@@ -147,7 +151,10 @@ void Arbiter::detach(VNpuId id, TenantId tenant) {
     {
         std::lock_guard lock(mutex_);
         const auto found = vnpus_.find(id);
-        if (found != vnpus_.end()) found->second.tenants.erase(tenant);
+        if (found != vnpus_.end()) {
+            const auto gone = found->second.tenants.extract(tenant);
+            if (!gone.empty()) drop(gone.mapped().page);
+        }
     }
     step_and_wake();
 }
@@ -177,7 +184,8 @@ VNpuState Arbiter::state(VNpuId id) const {
             .held_cores = flexnpu::held_cores(view).cube,
             .live_tenants = view.live_tenants,
             .applied_after_ns = vnpu.applied_after_ns,
-            .share = view.granted.time_shared ? vnpu.turn.share : 0,
+            .share = view.granted.time_shared ? own_share(vnpu) : 0,
+            .effective_share = view.granted.time_shared ? vnpu.turn.share : 0,
             .turns = vnpu.turn.turns,
             .used_ns = vnpu.turn.used_ns,
             .demand = has_demand(vnpu.turn),
@@ -225,7 +233,7 @@ void Arbiter::hear(int64_t now_ns) {
 
 int64_t Arbiter::listen(std::vector<FutexWord>& words, int64_t now_ns) {
     heard_.clear();
-    kept_.clear();
+    drop_unheard();
     int64_t look_ns = 0;
     for (const auto& [id, vnpu] : vnpus_) {
         for (const auto& [tenant_id, tenant] : vnpu.tenants) {
@@ -243,6 +251,25 @@ int64_t Arbiter::listen(std::vector<FutexWord>& words, int64_t now_ns) {
     return words.size() > kMostFutexWords ? sooner(look_ns, kManyBellsNs) : look_ns;
 }
 
+// A page that nothing but the list of those listened to keeps: its tenant is gone.
+void Arbiter::drop_unheard() {
+    for (std::shared_ptr<ReportPage>& page : kept_) {
+        if (page.use_count() == 1) drop(std::move(page));
+    }
+    kept_.clear();
+}
+
+void Arbiter::drop(std::shared_ptr<const void> page) { dropped_.push_back(std::move(page)); }
+
+// Those that nothing keeps any more; the thread may still listen to others.
+std::vector<std::shared_ptr<const void>> Arbiter::take_dropped() {
+    const auto kept = std::partition(dropped_.begin(), dropped_.end(), [](auto& page) { return page.use_count() > 1; });
+    std::vector<std::shared_ptr<const void>> taken(std::make_move_iterator(kept),
+                                                   std::make_move_iterator(dropped_.end()));
+    dropped_.erase(kept, dropped_.end());
+    return taken;
+}
+
 // Waking a word without raising it is ringing, too.
 void Arbiter::note_woken(int index, int64_t now_ns) {
     if (index < 1 || static_cast<size_t>(index) > heard_.size()) return;
@@ -254,11 +281,14 @@ void Arbiter::note_woken(int index, int64_t now_ns) {
 }
 
 std::vector<VNpu*> Arbiter::present() {
-    std::erase_if(vnpus_, [](const auto& at) {
+    std::erase_if(vnpus_, [this](const auto& at) {
         const VNpu& vnpu = at.second;
         const bool gone = vnpu.leaving && vnpu.tenants.empty();
-        if (gone && vnpu.gang) leave_gang(vnpu);
-        return gone;
+        if (!gone) return false;
+        if (vnpu.gang) leave_gang(vnpu);
+        drop(vnpu.page);
+        drop(vnpu.gang);
+        return true;
     });
     std::vector<VNpu*> order;
     for (auto& [id, vnpu] : vnpus_) order.push_back(&vnpu);
@@ -276,6 +306,7 @@ int64_t Arbiter::step(int64_t now_ns) {
     news |= carry_out(plan, order, now_ns);
     for (VNpu* vnpu : order) news |= refresh(*vnpu, now_ns);
     look_ns = sooner(look_ns, plan.look_again_ns);
+    dispatch_.step(order, now_ns);
     look_ns = sooner(look_ns, turns_.step(order, now_ns));
     if (news) eventfd_write(event_fd_, 1);
     return look_ns;
@@ -331,9 +362,11 @@ bool Arbiter::carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64
 }
 
 void Arbiter::step_and_wake() {
+    std::vector<std::shared_ptr<const void>> dropped;
     {
         std::lock_guard lock(mutex_);
         step(monotonic_ns());
+        dropped = take_dropped();
     }
     wake_up(*wake_);
 }

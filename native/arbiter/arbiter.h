@@ -3,7 +3,8 @@
 // One device's arbiter: keeps what vNPUs want, what they were granted and what their tenants still use, runs decide()
 // and schedule() and writes the control pages. A call steps at once in the caller's thread; the arbiter's own thread
 // sleeps on the bells of the tenants that matter, and without a timeout when nothing is pending.
-// Lock order: mutex_ is the only lock.
+// Lock order: mutex_ is the only lock. Pages are destroyed in a caller's thread and without it: where they come from,
+// that may take a lock of the caller's own (Python's).
 #pragma once
 
 #include <atomic>
@@ -16,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "arbiter/dispatch.h"
 #include "arbiter/lending.h"
 #include "arbiter/turns.h"
 #include "arbiter/vnpu.h"
@@ -38,6 +40,7 @@ struct VNpuState {
     uint32_t live_tenants = 0;
     int64_t applied_after_ns = 0;  // from the change to the moment the arbiter saw it applied
     uint32_t share = 0;            // of time, in 1/10,000; 0: not time-shared
+    uint32_t effective_share = 0;  // what it has of it now: the dispatch by phase moves it
     uint64_t turns = 0;
     uint64_t used_ns = 0;  // device time charged
     bool demand = false;
@@ -47,7 +50,7 @@ struct VNpuState {
 class Arbiter {
   public:
     // vector_cores follow in proportion: a grant of n cube cores brings n * vector_cores / device_cores.
-    Arbiter(uint32_t device_cores, uint32_t vector_cores);
+    Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode = DispatchMode::fair);
     ~Arbiter();
     Arbiter(const Arbiter&) = delete;
     Arbiter& operator=(const Arbiter&) = delete;
@@ -96,6 +99,9 @@ class Arbiter {
     int64_t listen(std::vector<FutexWord>& words, int64_t now_ns);
     void note_woken(int index, int64_t now_ns);
     void step_and_wake();
+    void drop(std::shared_ptr<const void> page);
+    void drop_unheard();
+    std::vector<std::shared_ptr<const void>> take_dropped();
     VNpu& find(VNpuId id);
     const VNpu& find(VNpuId id) const;
 
@@ -105,10 +111,12 @@ class Arbiter {
     std::map<VNpuId, VNpu> vnpus_;
     TenantId next_tenant_ = 1;
     Lending lending_;
+    Dispatch dispatch_;
     Turns turns_;
     // Of the thread: whom it sleeps on, in the order of the words, and what keeps these mapped.
     std::vector<Heard> heard_;
     std::vector<std::shared_ptr<ReportPage>> kept_;
+    std::vector<std::shared_ptr<const void>> dropped_;  // to be destroyed by the next call
     std::atomic<bool> stopping_ = false;
     const std::shared_ptr<WakeWord> wake_ = std::make_shared<WakeWord>(0);
     std::thread thread_;

@@ -177,6 +177,11 @@ IterationReport ReportPage::iteration() const {
     return {};
 }
 
+StepCounts ReportPage::steps() const {
+    uint64_t* totals = page()->totals;
+    return {load(totals[0]), load(totals[1]), load(totals[2])};
+}
+
 std::vector<GraphReport> ReportPage::graphs() const {
     std::vector<GraphReport> all;
     for (flexnpu_graph& from : page()->graphs) {
@@ -214,6 +219,8 @@ uint64_t ReportPage::launches(uint32_t ordinal) const {
 }
 
 uint64_t ReportPage::busy_ns(uint32_t ordinal) const { return load(page()->devices[ordinal].busy_ns); }
+
+uint64_t ReportPage::waited_ns(uint32_t ordinal) const { return load(page()->devices[ordinal].waited_ns); }
 
 const uint32_t* ReportPage::bell(uint32_t ordinal) const { return &page()->devices[ordinal].bell; }
 

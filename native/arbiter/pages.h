@@ -67,6 +67,10 @@ struct ReportSnapshot {
 struct IterationReport {
     uint64_t steps = 0, phase = 0, requests = 0, new_tokens = 0, context_sum = 0, context_most = 0, graph = 0;
 };
+// Steps of each phase so far.
+struct StepCounts {
+    uint64_t prefill = 0, decode = 0, mixed = 0;
+};
 struct GraphReport {
     uint32_t ordinal = 0, cube = 0, vector = 0;
     uint64_t replays = 0;
@@ -81,6 +85,7 @@ class ReportPage : public SharedPage, public std::enable_shared_from_this<Report
     DeviceReport read(uint32_t ordinal) const;
     // The last step that was written whole; none (0 steps) of a tenant that never ends writing one.
     IterationReport iteration() const;
+    StepCounts steps() const;
     std::vector<GraphReport> graphs() const;
     uint32_t applied_grant(uint32_t ordinal) const;
     // Sequentially consistent: as the gate writes them.
@@ -89,6 +94,7 @@ class ReportPage : public SharedPage, public std::enable_shared_from_this<Report
     uint32_t waiting(uint32_t ordinal) const;
     uint64_t launches(uint32_t ordinal) const;  // of every kind together
     uint64_t busy_ns(uint32_t ordinal) const;
+    uint64_t waited_ns(uint32_t ordinal) const;
     // The word that the tenant raises and wakes when it has news.
     const uint32_t* bell(uint32_t ordinal) const;
     uint32_t bell_count(uint32_t ordinal) const;

@@ -18,6 +18,11 @@ constexpr int64_t kShortAbsenceNs = 5'000'000;
 // A fixed share that waits for its turn goes on earning, so that it loses nothing to a long operator of others.
 constexpr double kEarnedWaitingNs = 1e8;
 constexpr double kMostHandoverNs = 2e5;
+// What a share earns in this time is the most that a vNPU may save for its priority, or be owed when it comes back.
+constexpr double kSavedNs = 5e7;
+// The part of its share for which a priority counts. The rest is left to virtual time, so that what the hand-overs cost
+// is borne by all and not by those without a priority.
+constexpr double kPriorityPart = 0.9;
 
 double part(const TurnView& view) { return view.share / 1e4; }
 
@@ -47,6 +52,36 @@ void settle_tokens(TurnView& view, int64_t now_ns) {
 // Tokens a fixed share needs: a whole slice to begin with; once begun, any.
 double tokens_needed(const TurnView& view) { return view.turn == Turn::open ? 0 : fixed_slice(view); }
 
+double ahead_rate(const TurnView& view) { return kPriorityPart * part(view); }
+
+double most_ahead(const TurnView& view) { return std::max(fixed_slice(view), part(view) * kSavedNs); }
+
+// Without what its turn has used so far.
+double saved_ahead(const TurnView& view, int64_t now_ns) {
+    const double ahead = view.ahead_ns + ahead_rate(view) * static_cast<double>(now_ns - view.ahead_at_ns);
+    return std::min(ahead, most_ahead(view) + running(view, now_ns));
+}
+
+double ahead_now(const TurnView& view, int64_t now_ns) { return saved_ahead(view, now_ns) - running(view, now_ns); }
+
+void settle(TurnView& view, int64_t now_ns) {
+    settle_tokens(view, now_ns);
+    view.ahead_ns = saved_ahead(view, now_ns);
+    view.ahead_at_ns = now_ns;
+}
+
+// A whole slice to go before others, so that it does not break into theirs all the time; once begun, any.
+double ahead_left(const TurnView& view, int64_t now_ns) {
+    return ahead_now(view, now_ns) - (view.turn == Turn::open ? 0 : fixed_slice(view));
+}
+
+// Its priority, as long as it is within its share. The tolerance is that of competes().
+uint32_t rank(const TurnView& view, int64_t now_ns) {
+    if (view.priority == 0 || view.share == 0) return 0;
+    const double left = ahead_left(view, now_ns);
+    return (view.turn == Turn::open ? left > 1 : left > -1) ? view.priority : 0;
+}
+
 bool competes(const TurnView& view, int64_t now_ns) {
     if (view.follows) return view.forced;
     if (!has_demand(view) || view.share == 0) return false;
@@ -56,11 +91,12 @@ bool competes(const TurnView& view, int64_t now_ns) {
     return view.turn == Turn::open ? left > 1 : left > -1;
 }
 
-// The weighted mean of the virtual times in a class, without `apart`; nothing when nobody is there.
-std::optional<double> mean(const Views& views, uint32_t priority, int64_t now_ns, size_t apart) {
+// The weighted mean of the virtual times of those who compete and whom `who` takes; nothing when nobody is there.
+template <class Who>
+std::optional<double> mean(const Views& views, int64_t now_ns, Who who) {
     double sum = 0, weight = 0;
     for (size_t i = 0; i < views.size(); ++i) {
-        if (i == apart || views[i].priority != priority || !competes(views[i], now_ns)) continue;
+        if (!who(i) || !competes(views[i], now_ns)) continue;
         sum += virtual_now(views[i], now_ns) * part(views[i]);
         weight += part(views[i]);
     }
@@ -90,15 +126,15 @@ size_t pick(const Views& views, int64_t now_ns) {
     uint32_t top = 0;
     for (size_t i = 0; i < views.size(); ++i) {
         if (views[i].forced) return i;
-        if (competes(views[i], now_ns)) top = std::max(top, views[i].priority);
+        if (competes(views[i], now_ns)) top = std::max(top, rank(views[i], now_ns));
     }
-    const std::optional<double> line = mean(views, top, now_ns, kNobody);
+    const std::optional<double> line = mean(views, now_ns, [&](size_t i) { return rank(views[i], now_ns) == top; });
     if (!line) return kNobody;
     const double tolerance = 1 + std::abs(*line) * 1e-12;
     size_t best = kNobody;
     double soonest = 0;
     for (size_t i = 0; i < views.size(); ++i) {
-        if (views[i].priority != top || !competes(views[i], now_ns)) continue;
+        if (rank(views[i], now_ns) != top || !competes(views[i], now_ns)) continue;
         if (virtual_now(views[i], now_ns) > *line + tolerance) continue;
         const double due = deadline(views, i, now_ns) + (views[i].turn == Turn::open ? tolerance : 0);
         if (best != kNobody && due >= soonest) continue;
@@ -115,19 +151,19 @@ size_t holder_of(const Views& views) {
     return kNobody;
 }
 
-// What others launched must be over, unless they are of lower priority.
-bool may_open(const Views& views, size_t at) {
+// What others launched must be over, unless they come after it.
+bool may_open(const Views& views, size_t at, int64_t now_ns) {
     if (views[at].forced) return true;
     for (size_t i = 0; i < views.size(); ++i) {
         if (i == at || views[i].turn == Turn::none) continue;
-        if (views[i].priority >= views[at].priority) return false;
+        if (rank(views[i], now_ns) >= rank(views[at], now_ns)) return false;
     }
     return true;
 }
 
 // At once, whoever holds the turn.
-bool goes_before(const TurnView& view, const TurnView& holder) {
-    return view.forced ? !holder.forced : view.priority > holder.priority;
+bool goes_before(const TurnView& view, const TurnView& holder, int64_t now_ns) {
+    return view.forced ? !holder.forced : rank(view, now_ns) > rank(holder, now_ns);
 }
 
 bool others_compete(const Views& views, size_t at, int64_t now_ns) {
@@ -151,9 +187,31 @@ int64_t tokens_change(const TurnView& view, int64_t now_ns) {
     return rate <= 0 ? INT64_MAX : now_ns + static_cast<int64_t>(std::ceil(std::abs(left) / rate));
 }
 
+// When its priority ends or begins to count.
+int64_t rank_change(const TurnView& view, int64_t now_ns) {
+    const double left = ahead_left(view, now_ns);
+    const double rate = rank(view, now_ns) != 0 ? 1 - ahead_rate(view) : ahead_rate(view);
+    return now_ns + static_cast<int64_t>(std::ceil(std::abs(left) / rate));
+}
+
+// Of those whose rank could change who has the device.
+int64_t next_rank(const Views& views, size_t holder, int64_t now_ns) {
+    int64_t next = INT64_MAX;
+    for (size_t i = 0; i < views.size(); ++i) {
+        const TurnView& view = views[i];
+        if (view.priority == 0 || !competes(view, now_ns)) continue;
+        const bool gains = view.turn == Turn::none && rank(view, now_ns) == 0;
+        const bool loses = i == holder && rank(view, now_ns) != 0;
+        if (gains || loses) next = std::min(next, rank_change(view, now_ns));
+    }
+    return next;
+}
+
 int64_t next_look(const Views& views, size_t holder, int64_t now_ns) {
     int64_t next = INT64_MAX;
-    if (holder != kNobody && others_compete(views, holder, now_ns)) next = slice_end(views, holder);
+    if (holder != kNobody && others_compete(views, holder, now_ns)) {
+        next = std::min(slice_end(views, holder), next_rank(views, holder, now_ns));
+    }
     for (const TurnView& view : views) {
         if (!view.fixed || view.share == 0 || !has_demand(view)) continue;
         // A closing turn ends by its tenants' word; one that waits with tokens is served by whoever ends.
@@ -175,7 +233,7 @@ double handover(const Views& views) {
 }
 
 void measure(TurnView& view, uint64_t busy_ns, int64_t now_ns) {
-    if (busy_ns == 0) return;
+    if (busy_ns == 0 || view.early) return;
     const auto length = static_cast<double>(now_ns - view.charged_from_ns);
     const double over = std::clamp(length - static_cast<double>(busy_ns), -kMostHandoverNs, 2 * kMostHandoverNs);
     view.overhead_ns = view.overhead_ns < 0 ? std::max(over, 0.) : view.overhead_ns + (over - view.overhead_ns) / 16;
@@ -187,16 +245,29 @@ void charge(TurnView& view, int64_t until_ns, double less_ns = 0) {
     view.used_ns += static_cast<uint64_t>(used);
     view.virtual_ns += static_cast<double>(used) / part(view);
     view.tokens_ns -= static_cast<double>(used);
+    // What idle time brought it beyond its share is not held against it for long, an operator that was too long is.
+    const double least = -std::max(fixed_slice(view), static_cast<double>(view.longest_ns));
+    view.ahead_ns = std::max(view.ahead_ns - static_cast<double>(used), std::min(view.ahead_ns, least));
     view.charged_from_ns = until_ns;
+}
+
+std::optional<double> line_without(const Views& views, size_t at, int64_t now_ns) {
+    return mean(views, now_ns, [at](size_t i) { return i != at; });
 }
 
 // Back from a long absence, a vNPU stands where the others are; it owes at most one slice.
 void join(Views& views, size_t at, int64_t now_ns) {
     TurnView& view = views[at];
-    const std::optional<double> line = mean(views, view.priority, now_ns, at);
+    const std::optional<double> line = line_without(views, at, now_ns);
     if (!line) return;
     const double debt = std::max(slice(views, at, false), static_cast<double>(view.longest_ns)) / part(view);
     view.virtual_ns = std::clamp(view.virtual_ns, *line, *line + debt);
+}
+
+// Back from a short one, it is owed what it was, but no more than a little: many short ones are a long one.
+void rejoin(Views& views, size_t at, int64_t now_ns) {
+    const std::optional<double> line = line_without(views, at, now_ns);
+    if (line) views[at].virtual_ns = std::max(views[at].virtual_ns, *line - kSavedNs);
 }
 
 // Called after the demand may have changed.
@@ -205,8 +276,8 @@ void note_demand(Views& views, size_t at, bool before, int64_t now_ns) {
     if (before == has_demand(view)) return;
     if (before) {
         view.left_ns = now_ns;
-    } else if (view.share != 0 && now_ns - view.left_ns > kShortAbsenceNs) {
-        join(views, at, now_ns);
+    } else if (view.share != 0) {
+        now_ns - view.left_ns > kShortAbsenceNs ? join(views, at, now_ns) : rejoin(views, at, now_ns);
     }
 }
 
@@ -227,10 +298,10 @@ TurnPlan schedule(const Views& views, int64_t now_ns) {
     const size_t holder = holder_of(views);
     const size_t top = pick(views, now_ns);
     if (holder == kNobody) {
-        if (top != kNobody && may_open(views, top)) plan.open = top;
-    } else if (top != kNobody && goes_before(views[top], views[holder])) {
+        if (top != kNobody && may_open(views, top, now_ns)) plan.open = top;
+    } else if (top != kNobody && goes_before(views[top], views[holder], now_ns)) {
         plan.close.push_back(holder);
-        if (may_open(views, top)) plan.open = top;
+        if (may_open(views, top, now_ns)) plan.open = top;
     } else if (!competes(views[holder], now_ns)) {
         plan.close.push_back(holder);
     } else if (others_compete(views, holder, now_ns) && now_ns >= slice_end(views, holder)) {
@@ -250,7 +321,7 @@ int64_t slice_ns(const Views& views, size_t at, bool nominal) {
 
 void set_waiting(Views& views, size_t at, bool waiting, int64_t now_ns) {
     const bool before = has_demand(views[at]);
-    settle_tokens(views[at], now_ns);
+    settle(views[at], now_ns);
     views[at].waiting = waiting;
     note_demand(views, at, before, now_ns);
 }
@@ -258,10 +329,11 @@ void set_waiting(Views& views, size_t at, bool waiting, int64_t now_ns) {
 void open_turn(Views& views, size_t at, int64_t now_ns) {
     TurnView& view = views[at];
     const bool before = has_demand(view);
-    settle_tokens(view, now_ns);
+    settle(view, now_ns);
     // Its own turn may still be closing, where a higher priority came in between: that part ends where it was closed.
     if (view.turn == Turn::closing) charge(view, view.closed_ns);
     view.turn = Turn::open;
+    view.early = false;
     view.charged_from_ns = view.slice_from_ns = now_ns;
     view.turns += 1;
     note_demand(views, at, before, now_ns);
@@ -277,7 +349,7 @@ void close_turn(Views& views, size_t at, int64_t now_ns) {
 void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
     TurnView& view = views[at];
     const bool before = has_demand(view);
-    settle_tokens(view, now_ns);
+    settle(view, now_ns);
     if (view.turn == Turn::closing) {
         view.drain_ns += (now_ns - view.closed_ns - view.drain_ns) / 4;
         view.longest_ns -= view.longest_ns / 4;
@@ -286,16 +358,18 @@ void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
         view.longest_ns = std::max(view.longest_ns, std::min(now_ns - view.slice_from_ns, length));
     }
     measure(view, busy_ns, now_ns);
-    charge(view, now_ns, handover(views));
+    charge(view, now_ns, view.early ? 0 : handover(views));
     view.turn = Turn::none;
     for (TurnView& other : views) {
-        if (other.turn != Turn::none) other.charged_from_ns = std::max(other.charged_from_ns, now_ns);
+        if (other.turn == Turn::none) continue;
+        other.charged_from_ns = std::max(other.charged_from_ns, now_ns);
+        other.early = true;
     }
     note_demand(views, at, before, now_ns);
 }
 
 void level(Views& views, size_t at, int64_t now_ns) {
-    settle_tokens(views[at], now_ns);
+    settle(views[at], now_ns);
     join(views, at, now_ns);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whose turn it is: device time for the vNPUs that share it in time, by priority, then by virtual time.
+// Whose turn it is: device time for the vNPUs that share it in time, by priority within the share, else by
+// virtual time.
 // Pure: no clock, environment, log, lock or randomness. Times are ns; shares are in 1/10,000 of the device's time.
 #pragma once
 
@@ -18,8 +19,8 @@ enum class Turn : uint8_t { none, open, closing };
 struct TurnView {
     // What is promised to it.
     uint32_t share = 0;
-    bool fixed = false;  // never more than its share, even alone
-    uint32_t priority = 0;
+    bool fixed = false;     // never more than its share, even alone
+    uint32_t priority = 0;  // counts as long as it stays within its share
 
     bool waiting = false;  // one of its tenants waits at the gate
 
@@ -31,11 +32,14 @@ struct TurnView {
     int64_t charged_from_ns = 0;  // the device is its own since
     int64_t slice_from_ns = 0;
     int64_t closed_ns = 0;
+    bool early = false;  // opened beside what another had in flight: its work followed on that without a hand-over
 
     // Its account.
     double virtual_ns = 0;  // charged time over its share
     double tokens_ns = 0;   // a fixed share: what it may still use, up to tokens_at_ns
     int64_t tokens_at_ns = 0;
+    double ahead_ns = 1e9;  // what it may use by its priority, up to ahead_at_ns; cut to the most that it can save
+    int64_t ahead_at_ns = 0;
     int64_t left_ns = INT64_MIN / 2;  // without demand since; in demand: 0
     int64_t longest_ns = 0;           // decaying maximum of what a slice took, drain included
     int64_t drain_ns = 0;             // moving average from the closing to the end
@@ -59,10 +63,12 @@ bool has_demand(const TurnView& view);
 // Launches beside this vNPU would wait: it should give up a turn that it does not use.
 bool is_contended(const std::vector<TurnView>& views, size_t holder);
 
-// At most one turn is open. The highest priority with demand goes first, at once: the turn of a lower one is closed and
-// not waited for. Among equals a turn begins when the one before is over, and goes to the vNPU that has had no more
-// than its part and whose next slice is due first (earliest eligible virtual deadline). A long operator so delays the
-// others by itself alone, and its vNPU then pauses until they have caught up.
+// At most one turn is open. A priority counts for what a vNPU has earned, nine tenths of its share of the time that
+// passed, little of it saved up; who has used that up competes at priority 0. So every share holds, whatever the
+// priorities. The highest goes first, at once: the turn of a lower one is closed and not waited for. Among equals a
+// turn begins when the one before is over, and goes to the vNPU that has had no more than its part and whose next slice
+// is due first (earliest eligible virtual deadline). A long operator so delays the others by itself alone, and its vNPU
+// then pauses until they have caught up.
 TurnPlan schedule(const std::vector<TurnView>& views, int64_t now_ns);
 
 // A slice of this vNPU among those that are in demand now, or, `nominal`, among all.
@@ -78,7 +84,7 @@ void close_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 // believed alone: every turn is let off the same hand-over, the (lower) median of what they all seem to need.
 void end_turn(std::vector<TurnView>& views, size_t at, uint64_t busy_ns, int64_t now_ns);
 
-// After a change of its priority or of what its share means: it starts level with the others.
+// After a change of what its share means: it starts level with the others.
 void level(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 
 }  // namespace flexnpu

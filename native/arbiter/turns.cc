@@ -82,13 +82,13 @@ void tell_gang(const VNpu& vnpu, const TurnView& view) {
     vnpu.gang->tell(vnpu.ordinal, anyone_waits(vnpu), view.turn != Turn::none, !all_drained(vnpu));
 }
 
-void level_if_changed(std::vector<TurnView>& views, size_t at, const Quota& quota, int64_t now_ns) {
+void level_if_changed(std::vector<TurnView>& views, size_t at, const VNpu& vnpu, int64_t now_ns) {
     TurnView& view = views[at];
-    if (quota.share == 0) return;  // leaves the pool as soon as its cores are its own
-    const bool changed = view.share != 0 && (view.fixed != quota.fixed || view.priority != quota.priority);
-    view.share = quota.share;
-    view.fixed = quota.fixed;
-    view.priority = quota.priority;
+    if (vnpu.quota.share == 0) return;  // leaves the pool as soon as its cores are its own
+    const bool changed = view.share != 0 && view.fixed != vnpu.quota.fixed;
+    view.share = vnpu.share;
+    view.fixed = vnpu.quota.fixed;
+    view.priority = vnpu.priority;
     if (changed) level(views, at, now_ns);
 }
 
@@ -114,7 +114,7 @@ Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
         pool.vnpus.push_back(vnpu);
         pool.views.push_back(vnpu->turn);
     }
-    for (size_t i = 0; i < pool.vnpus.size(); ++i) level_if_changed(pool.views, i, pool.vnpus[i]->quota, now_ns);
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) level_if_changed(pool.views, i, *pool.vnpus[i], now_ns);
     for (size_t i = 0; i < pool.vnpus.size(); ++i) {
         VNpu& vnpu = *pool.vnpus[i];
         for (auto& [id, tenant] : vnpu.tenants) look_at_passed(tenant, now_ns);

@@ -28,6 +28,7 @@ struct Quota {
     uint32_t share = 0;     // of the device's time, in 1/10,000; 0: not time-shared
     bool fixed = false;     // never more than the share, even alone
     uint32_t priority = 0;  // higher goes first
+    uint32_t phase = 0;     // flexnpu_phase that was declared; IDLE: none
 };
 
 // A tenant that rings without news, or without end, is not listened to for a moment.
@@ -46,6 +47,13 @@ class Bell {
     int64_t window_ns_ = 0, muted_until_ns_ = 0;
 };
 
+// What a tenant had counted when it was last looked at.
+struct TenantCounts {
+    bool known = false;
+    uint64_t waited_ns = 0;
+    StepCounts steps;
+};
+
 struct Tenant {
     std::shared_ptr<ReportPage> page;  // none: of an earlier daemon, and not back yet
     uint32_t pid = 0;
@@ -60,6 +68,8 @@ struct Tenant {
     int64_t look_ns = 0;  // not looked at again before
     uint32_t looks = 0;
     uint64_t launches_seen = 0;
+
+    TenantCounts counted;
 };
 
 struct VNpu {
@@ -84,6 +94,11 @@ struct VNpu {
     int64_t idle_from_ns = 0;
     int64_t patience_ns = 0;  // without a launch before it counts as idle
     uint32_t rings = 0;       // the sum of its bells when it was last taken for idle
+
+    // Dispatch: the share and priority that it is to have now, and what tells its phase.
+    uint32_t share = 0, priority = 0;
+    uint32_t phase = 0, detected_phase = 0;
+    uint64_t used_seen_ns = 0;
 
     // Time.
     TurnView turn;

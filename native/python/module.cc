@@ -131,14 +131,19 @@ void change(Arbiter& arbiter, const std::vector<std::pair<VNpuId, Quota>>& chang
 
 // Keyword arguments by the fields' names.
 void set_quota(Quota* self, uint32_t revision, uint32_t cores, uint64_t memory_bytes, uint32_t burst_cores,
-               uint32_t vector_cores, uint32_t share, bool fixed, uint32_t priority) {
-    new (self) Quota{revision, cores, std::max(cores, burst_cores), vector_cores, memory_bytes, share, fixed, priority};
+               uint32_t vector_cores, uint32_t share, bool fixed, uint32_t priority, uint32_t phase) {
+    new (self)
+        Quota{revision, cores, std::max(cores, burst_cores), vector_cores, memory_bytes, share, fixed, priority, phase};
+}
+
+void set_up(Arbiter* self, uint32_t device_cores, uint32_t vector_cores, bool by_phase) {
+    new (self) Arbiter(device_cores, vector_cores, by_phase ? DispatchMode::phase : DispatchMode::fair);
 }
 
 void bind_arbiter(nb::module_& m) {
     nb::class_<Quota>(m, "Quota")
         .def("__init__", &set_quota, nb::kw_only(), "revision"_a, "cores"_a, "memory_bytes"_a, "burst_cores"_a = 0,
-             "vector_cores"_a = 0, "share"_a = 0, "fixed"_a = false, "priority"_a = 0)
+             "vector_cores"_a = 0, "share"_a = 0, "fixed"_a = false, "priority"_a = 0, "phase"_a = 0)
         .def_ro("revision", &Quota::revision)
         .def_ro("cores", &Quota::cores);
     nb::class_<VNpuState>(m, "VNpuState")
@@ -154,13 +159,14 @@ void bind_arbiter(nb::module_& m) {
         .def_ro("applied_after_ns", &VNpuState::applied_after_ns)
         .def_ro("grant_number", &VNpuState::grant_number)
         .def_ro("share", &VNpuState::share)
+        .def_ro("effective_share", &VNpuState::effective_share)
         .def_ro("turns", &VNpuState::turns)
         .def_ro("used_ns", &VNpuState::used_ns)
         .def_ro("demand", &VNpuState::demand)
         .def_ro("holds_turn", &VNpuState::holds_turn);
     nb::class_<Gang>(m, "Gang").def(nb::init<uint32_t>(), "leader"_a);
     nb::class_<Arbiter>(m, "Arbiter")
-        .def(nb::init<uint32_t, uint32_t>(), "device_cores"_a, "vector_cores"_a)
+        .def("__init__", &set_up, "device_cores"_a, "vector_cores"_a, "by_phase"_a = false)
         .def_prop_ro("event_fd", &Arbiter::event_fd)
         .def_prop_ro("held_cores", &Arbiter::held_cores)
         .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "gang"_a = nb::none())

@@ -43,6 +43,7 @@ VNPU = VNpuView(
     vector_cores=None,
     memory_bytes=8 * GIB,
     share_percent=25.0,
+    effective_share_percent=30.0,
     fixed_share=False,
     priority=1,
     revision=3,

@@ -24,7 +24,7 @@ WELCOME = struct.Struct("<4I256s2I")
 NO_SLOT = 0xFFFFFFFF
 # Sections of a device, as native/page has them.
 CONTROL_AT, CONTROL_SIZE, PHASE_AT = 128, 128, 84
-REPORT_AT, REPORT_SIZE, DENIED_AT, WAITED_AT = 1024, 192, 64, 48
+REPORT_AT, REPORT_SIZE, DENIED_AT, WAITING_AT, WAITED_AT = 1024, 192, 64, 40, 48
 ITERATION_AT, GRAPHS_AT = 64, 128
 LEDGER_SIZE, LEDGER_AT, LEDGER_DEVICE, SLOTS_AT = 36864, 64, 1088, 64
 
@@ -149,6 +149,15 @@ class FakeTenant:
 
     def deny(self, times: int, ordinal: int = 0) -> None:
         struct.pack_into("<Q", self.report, REPORT_AT + REPORT_SIZE * ordinal + DENIED_AT, times)
+
+    def wait(self, threads: int) -> None:
+        """At the gate of the first device; nobody is woken for it."""
+        struct.pack_into("<I", self.report, REPORT_AT + WAITING_AT, threads)
+
+    def waited(self, ns: int) -> None:
+        """So much longer."""
+        (before,) = struct.unpack_from("<Q", self.report, REPORT_AT + WAITED_AT)
+        struct.pack_into("<Q", self.report, REPORT_AT + WAITED_AT, before + ns)
 
     def capture(self, index: int, ordinal: int, cube: int, vector: int, replays: int) -> None:
         word = (ordinal + 1) << 32 | vector << 16 | cube

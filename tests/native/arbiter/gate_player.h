@@ -70,6 +70,11 @@ class GatePlayer {
         futex_wake_shared(&report().bell);
     }
     void launch() { std::atomic_ref(report().launches[FLEXNPU_LAUNCH_KERNEL]).fetch_add(1); }
+    uint64_t launches() const { return std::atomic_ref(report().launches[FLEXNPU_LAUNCH_KERNEL]).load(); }
+    void waited(std::chrono::nanoseconds time) {
+        std::atomic_ref(report().waited_ns).fetch_add(static_cast<uint64_t>(time.count()));
+    }
+    uint64_t in_flight_ns() const { return std::atomic_ref(control_->devices[0].in_flight_ns).load(); }
     void busy(uint64_t ns) { std::atomic_ref(report().busy_ns).fetch_add(ns); }
     flexnpu_report_device& report() const { return own_->devices[ordinal_]; }
 

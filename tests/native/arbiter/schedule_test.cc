@@ -90,7 +90,7 @@ TEST(Schedule, a_higher_priority_is_let_in_before_the_lower_has_drained_and_not_
     open_turn(views, 2, 100);
     set_waiting(views, 2, false, 200);
     set_waiting(views, 3, true, 200);
-    const TurnPlan equal = schedule(views, 10 * kMs);
+    const TurnPlan equal = schedule(views, 2 * kMs);
     EXPECT_EQ(equal.close, std::vector<size_t>{2});
     EXPECT_FALSE(equal.open);
 }

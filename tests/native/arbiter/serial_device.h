@@ -20,6 +20,7 @@ struct Load {
     int64_t on_ns = 0;            // it works for so long,
     int64_t off_ns = 0;           // then pauses for so long; 0: it never pauses
     int64_t from_ns = 0;
+    int64_t off_until_ns = INT64_MAX;  // after that it does not pause any more
 };
 
 // [from, until): the device worked for the tenant.
@@ -87,7 +88,8 @@ class SerialDevice {
     bool wants(size_t i) const {
         const Load& load = tenants_[i].load;
         if (now_ < load.from_ns) return false;
-        return load.off_ns == 0 || (now_ - load.from_ns) % (load.on_ns + load.off_ns) < load.on_ns;
+        return load.off_ns == 0 || now_ >= load.off_until_ns ||
+               (now_ - load.from_ns) % (load.on_ns + load.off_ns) < load.on_ns;
     }
 
     void begin(size_t i) {
