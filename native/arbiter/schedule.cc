@@ -18,6 +18,8 @@ constexpr int64_t kShortAbsenceNs = 5'000'000;
 // A fixed share that waits for its turn goes on earning, so that it loses nothing to a long operator of others.
 constexpr double kEarnedWaitingNs = 1e8;
 constexpr double kMostHandoverNs = 2e5;
+// By how much a tenant's hand-over may differ from that of the others: it depends on its operators' length.
+constexpr double kOwnHandoverNs = 1e5;
 
 double part(const TurnView& view) { return view.share / 1e4; }
 
@@ -155,23 +157,23 @@ int64_t next_look(const Views& views, size_t holder, int64_t now_ns) {
     return next == INT64_MAX ? 0 : std::max<int64_t>(next - now_ns, 1);
 }
 
-double handover(const Views& views) {
+double handover(const Views& views, const TurnView& of) {
     std::vector<double> known;
     for (const TurnView& view : views) {
-        if (view.overhead_ns >= 0) known.push_back(std::min(view.overhead_ns, kMostHandoverNs));
+        if (view.overhead_ns) known.push_back(std::clamp(*view.overhead_ns, -kMostHandoverNs, kMostHandoverNs));
     }
     if (known.empty()) return 0;
     const auto middle = known.begin() + static_cast<std::ptrdiff_t>((known.size() - 1) / 2);
     std::nth_element(known.begin(), middle, known.end());
-    return *middle;
+    return std::clamp(of.overhead_ns.value_or(*middle), *middle - kOwnHandoverNs, *middle + kOwnHandoverNs);
 }
 
 void measure(TurnView& view, uint64_t busy_ns, int64_t now_ns) {
     if (busy_ns == 0) return;
     const auto length = static_cast<double>(now_ns - view.charged_from_ns);
-    const double over = std::clamp(length - static_cast<double>(busy_ns), -kMostHandoverNs, 2 * kMostHandoverNs);
-    view.overhead_ns = view.overhead_ns < 0 ? std::max(over, 0.) : view.overhead_ns + (over - view.overhead_ns) / 16;
-    view.overhead_ns = std::max(view.overhead_ns, 0.);
+    const double over = std::clamp(length - static_cast<double>(busy_ns), -2 * kMostHandoverNs, 2 * kMostHandoverNs);
+    const double before = view.overhead_ns.value_or(over);
+    view.overhead_ns = before + (over - before) / 16;
 }
 
 void charge(TurnView& view, int64_t until_ns, double less_ns = 0) {
@@ -278,7 +280,7 @@ void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
         view.longest_ns = std::max(view.longest_ns, std::min(now_ns - view.slice_from_ns, length));
     }
     measure(view, busy_ns, now_ns);
-    charge(view, now_ns, handover(views));
+    charge(view, now_ns, handover(views, view));
     view.turn = Turn::none;
     for (TurnView& other : views) {
         if (other.turn != Turn::none) other.charged_from_ns = std::max(other.charged_from_ns, now_ns);
