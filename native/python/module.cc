@@ -178,18 +178,21 @@ void bind_arbiter(nb::module_& m) {
         .def_ro("used_ns", &VNpuState::used_ns)
         .def_ro("demand", &VNpuState::demand)
         .def_ro("holds_turn", &VNpuState::holds_turn);
+    // The arbiter's thread may drop a page's last reference, which takes the interpreter's lock, while it holds its
+    // own: nobody waits for that one with the interpreter's in hand.
+    const nb::call_guard<nb::gil_scoped_release> free_gil;
     nb::class_<Arbiter>(m, "Arbiter")
         .def(nb::init<uint32_t, uint32_t>(), "device_cores"_a, "vector_cores"_a)
         .def_prop_ro("event_fd", &Arbiter::event_fd)
-        .def_prop_ro("held_cores", &Arbiter::held_cores)
-        .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a)
-        .def("restore", &Arbiter::restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a)
-        .def("change", &change, "changes"_a)
-        .def("remove", &Arbiter::remove, "vnpu"_a)
-        .def("attach", &Arbiter::attach, "vnpu"_a, "page"_a, "pid"_a, "fresh"_a)
-        .def("detach", &Arbiter::detach, "vnpu"_a, "tenant"_a)
-        .def("applied_revision", &Arbiter::applied_revision, "vnpu"_a, "tenant"_a)
-        .def("state", &Arbiter::state, "vnpu"_a);
+        .def_prop_ro("held_cores", &Arbiter::held_cores, free_gil)
+        .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, free_gil)
+        .def("restore", &Arbiter::restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a, free_gil)
+        .def("change", &change, "changes"_a, free_gil)
+        .def("remove", &Arbiter::remove, "vnpu"_a, free_gil)
+        .def("attach", &Arbiter::attach, "vnpu"_a, "page"_a, "pid"_a, "fresh"_a, free_gil)
+        .def("detach", &Arbiter::detach, "vnpu"_a, "tenant"_a, free_gil)
+        .def("applied_revision", &Arbiter::applied_revision, "vnpu"_a, "tenant"_a, free_gil)
+        .def("state", &Arbiter::state, "vnpu"_a, free_gil);
 }
 
 }  // namespace
