@@ -230,18 +230,24 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _set_nice(level: int) -> None:
+    """Of what is started from here, and of its session, by which Linux groups what competes for a processor."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, level)
+        Path("/proc/self/autogroup").write_text(str(level))
+
+
 @contextlib.contextmanager
 def ahead_of_other_work() -> Any:  # noqa: ANN401 - a context manager
     """What is started inside goes before the host's other work where the system allows (root does): a tenant that waits
     for a processor says nothing about turns.
     """
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, _FIRST)
+    _set_nice(_FIRST)
     try:
         yield
     finally:
-        os.setpriority(os.PRIO_PROCESS, 0, before)
+        _set_nice(before)
 
 
 @contextlib.contextmanager

@@ -229,7 +229,7 @@ void Windows::measure(Window& window) {
     const uint64_t took = std::max(span - std::min(span, window.host_ns), span / 4);
     const bool waited = window.behind && took > window.ns && (window.unknown || took - window.ns <= kOverlapNs);
     if (window.behind) behind_ = false;
-    report_->busy(window.tight && !waited ? took : std::min(took, window.ns));
+    report_->busy(window.tight && (!waited || window.unknown) ? took : std::min(took, window.ns));
     if (window.tight && window.key != 0 && (!waited || window.unknown)) {
         learn(window, took, !waited && window.host_ns <= span / 2);
     }
