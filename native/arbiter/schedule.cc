@@ -20,6 +20,10 @@ constexpr double kEarnedWaitingNs = 1e8;
 constexpr double kMostHandoverNs = 2e5;
 // By how much a tenant's hand-over may differ from that of the others: it depends on its operators' length.
 constexpr double kOwnHandoverNs = 1e5;
+// A holder that lost its processor for some ms would pay for that by a pause of many rounds. So much of its time is
+// believed to have been such stalls, and never more than that at once.
+constexpr double kLetOff = 0.002;
+constexpr double kMostLetOffNs = 1e7;
 
 double part(const TurnView& view) { return view.share / 1e4; }
 
@@ -176,6 +180,19 @@ void measure(TurnView& view, uint64_t busy_ns, int64_t now_ns) {
     view.overhead_ns = before + (over - before) / 16;
 }
 
+// What of a turn was a stall, as far as its tenants are believed.
+double let_off(TurnView& view, uint64_t busy_ns, double handover_ns, int64_t now_ns) {
+    const double earned = kLetOff * static_cast<double>(now_ns - view.let_off_at_ns);
+    view.let_off_ns = std::min(view.let_off_ns + earned, kMostLetOffNs);
+    view.let_off_at_ns = now_ns;
+    const auto length = static_cast<double>(now_ns - view.charged_from_ns);
+    const double stall = length - handover_ns - static_cast<double>(busy_ns);
+    if (busy_ns == 0 || stall < kMostHandoverNs) return 0;
+    const double believed = std::min(stall, view.let_off_ns);
+    view.let_off_ns -= believed;
+    return believed;
+}
+
 void charge(TurnView& view, int64_t until_ns, double less_ns = 0) {
     const int64_t used = std::max<int64_t>(until_ns - view.charged_from_ns - static_cast<int64_t>(less_ns), 0);
     view.used_ns += static_cast<uint64_t>(used);
@@ -280,7 +297,8 @@ void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
         view.longest_ns = std::max(view.longest_ns, std::min(now_ns - view.slice_from_ns, length));
     }
     measure(view, busy_ns, now_ns);
-    charge(view, now_ns, handover(views, view));
+    const double needed = handover(views, view);
+    charge(view, now_ns, needed + let_off(view, busy_ns, needed, now_ns));
     view.turn = Turn::none;
     for (TurnView& other : views) {
         if (other.turn != Turn::none) other.charged_from_ns = std::max(other.charged_from_ns, now_ns);

@@ -38,6 +38,9 @@ struct TurnView {
     // Moving average of what its turns took beyond the device time that its tenants measured; negative where it leaves
     // earlier than it is over.
     std::optional<double> overhead_ns;
+    // What it may still be let off for stalls of the host, up to let_off_at_ns.
+    double let_off_ns = 0;
+    int64_t let_off_at_ns = 0;
     uint64_t used_ns = 0;
     uint64_t turns = 0;
 };

@@ -142,7 +142,23 @@ TEST(Schedule, no_tenant_is_let_off_much_more_than_the_others_by_what_it_says) {
         }
     }
     EXPECT_NEAR(static_cast<double>(views[0].used_ns), 100 * 0.9e6, 1e6);
-    EXPECT_GE(static_cast<double>(views[2].used_ns), static_cast<double>(views[0].used_ns) - 100 * 0.1e6);
+    EXPECT_GE(static_cast<double>(views[2].used_ns), static_cast<double>(views[0].used_ns) - 100 * 0.1e6 - 1e6);
+}
+
+TEST(Schedule, a_stall_of_a_moment_is_not_charged_and_stalls_without_end_are) {
+    auto views = waiting({sharing(5000), sharing(5000)});
+    open_turn(views, 0, kSecond);
+    close_turn(views, 0, kSecond + 8 * kMs);
+    end_turn(views, 0, 1'000'000, kSecond + 8 * kMs);
+    EXPECT_NEAR(static_cast<double>(views[0].used_ns), 6e6, 0.5e6) << "a second earns two ms";
+    const uint64_t before = views[0].used_ns;
+    for (int round = 0; round < 100; ++round) {
+        const int64_t from = 2 * kSecond + 10 * round * kMs;
+        open_turn(views, 0, from);
+        close_turn(views, 0, from + 5 * kMs);
+        end_turn(views, 0, 1'000'000, from + 5 * kMs);
+    }
+    EXPECT_GT(static_cast<double>(views[0].used_ns - before), 450e6);
 }
 
 TEST(Schedule, who_needs_longer_to_hand_over_is_not_charged_for_it) {
