@@ -140,7 +140,14 @@ def _worst_second(ran: Run, name: str, expected: float) -> float:
     return float(100 * np.abs(off).max())
 
 
+def _own_pause(scenario: Scenario, name: str) -> float:
+    """After an operator that is longer than its part of a round, a tenant pauses until the others have had theirs."""
+    own = next(tenant for tenant in scenario.tenants if tenant.name == name)
+    pause = max(own.operators) * (100 / (own.share or 100) - 1)
+    return pause if pause * 1e3 > scenario.gap_ms else 0.0
+
+
 def _gaps_ms(scenario: Scenario, ran: Run, name: str) -> Iterable[float]:
     others = [max(tenant.operators) for tenant in scenario.tenants if tenant.name != name]
-    longest = max(others, default=0.0)
+    longest = max(others, default=0.0) + _own_pause(scenario, name)
     return [max(0.0, gap - longest) * 1e3 for gap in ran.traces[name].busy.gaps(ran.start, ran.end)]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexnpu.bench.figures import Array, Busy
-from flexnpu.bench.stand import Program, Stand, program
+from flexnpu.bench.stand import Program, Stand, ahead_of_other_work, program
 from flexnpu.softnpu import read_state
 
 _RAN = np.dtype([("asked_ns", "<i8"), ("asked_us", "<i8"), ("ended_us", "<i8"), ("duration_ns", "<i8")])
@@ -79,7 +79,7 @@ class Run:
 
 def run_together(tenants: Sequence[Tenant], seconds: float, *, governed: bool) -> Run:
     """Each on a vNPU of its own, or, not governed, straight on the device."""
-    with Stand(governed=governed) as stand:
+    with ahead_of_other_work(), Stand(governed=governed) as stand:
         programs = {tenant.name: start_tenant(stand, tenant, number) for number, tenant in enumerate(tenants)}
         for each in programs.values():
             each.answer()

@@ -23,6 +23,12 @@ constexpr double kSavedNs = 5e7;
 // The part of its share for which a priority counts. The rest is left to virtual time, so that what the hand-overs cost
 // is borne by all and not by those without a priority.
 constexpr double kPriorityPart = 0.9;
+// By how much a tenant's hand-over may differ from that of the others: it depends on its operators' length.
+constexpr double kOwnHandoverNs = 1e5;
+// A holder that lost its processor for some ms would pay for that by a pause of many rounds. So much of its time is
+// believed to have been such stalls, and never more than that at once.
+constexpr double kLetOff = 0.002;
+constexpr double kMostLetOffNs = 1e7;
 
 double part(const TurnView& view) { return view.share / 1e4; }
 
@@ -221,23 +227,36 @@ int64_t next_look(const Views& views, size_t holder, int64_t now_ns) {
     return next == INT64_MAX ? 0 : std::max<int64_t>(next - now_ns, 1);
 }
 
-double handover(const Views& views) {
+double handover(const Views& views, const TurnView& of) {
     std::vector<double> known;
     for (const TurnView& view : views) {
-        if (view.overhead_ns >= 0) known.push_back(std::min(view.overhead_ns, kMostHandoverNs));
+        if (view.overhead_ns) known.push_back(std::clamp(*view.overhead_ns, -kMostHandoverNs, kMostHandoverNs));
     }
     if (known.empty()) return 0;
     const auto middle = known.begin() + static_cast<std::ptrdiff_t>((known.size() - 1) / 2);
     std::nth_element(known.begin(), middle, known.end());
-    return *middle;
+    return std::clamp(of.overhead_ns.value_or(*middle), *middle - kOwnHandoverNs, *middle + kOwnHandoverNs);
 }
 
 void measure(TurnView& view, uint64_t busy_ns, int64_t now_ns) {
     if (busy_ns == 0 || view.early) return;
     const auto length = static_cast<double>(now_ns - view.charged_from_ns);
-    const double over = std::clamp(length - static_cast<double>(busy_ns), -kMostHandoverNs, 2 * kMostHandoverNs);
-    view.overhead_ns = view.overhead_ns < 0 ? std::max(over, 0.) : view.overhead_ns + (over - view.overhead_ns) / 16;
-    view.overhead_ns = std::max(view.overhead_ns, 0.);
+    const double over = std::clamp(length - static_cast<double>(busy_ns), -2 * kMostHandoverNs, 2 * kMostHandoverNs);
+    const double before = view.overhead_ns.value_or(over);
+    view.overhead_ns = before + (over - before) / 16;
+}
+
+// What of a turn was a stall, as far as its tenants are believed.
+double let_off(TurnView& view, uint64_t busy_ns, double handover_ns, int64_t now_ns) {
+    const double earned = kLetOff * static_cast<double>(now_ns - view.let_off_at_ns);
+    view.let_off_ns = std::min(view.let_off_ns + earned, kMostLetOffNs);
+    view.let_off_at_ns = now_ns;
+    const auto length = static_cast<double>(now_ns - view.charged_from_ns);
+    const double stall = length - handover_ns - static_cast<double>(busy_ns);
+    if (busy_ns == 0 || stall < kMostHandoverNs) return 0;
+    const double believed = std::min(stall, view.let_off_ns);
+    view.let_off_ns -= believed;
+    return believed;
 }
 
 void charge(TurnView& view, int64_t until_ns, double less_ns = 0) {
@@ -358,7 +377,12 @@ void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
         view.longest_ns = std::max(view.longest_ns, std::min(now_ns - view.slice_from_ns, length));
     }
     measure(view, busy_ns, now_ns);
-    charge(view, now_ns, view.early ? 0 : handover(views));
+    if (view.early) {
+        charge(view, now_ns);
+    } else {
+        const double needed = handover(views, view);
+        charge(view, now_ns, needed + let_off(view, busy_ns, needed, now_ns));
+    }
     view.turn = Turn::none;
     for (TurnView& other : views) {
         if (other.turn == Turn::none) continue;

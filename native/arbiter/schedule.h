@@ -43,8 +43,12 @@ struct TurnView {
     int64_t left_ns = INT64_MIN / 2;  // without demand since; in demand: 0
     int64_t longest_ns = 0;           // decaying maximum of what a slice took, drain included
     int64_t drain_ns = 0;             // moving average from the closing to the end
-    // Moving average of what its turns took beyond the device time that its tenants measured; unknown: negative.
-    double overhead_ns = -1;
+    // Moving average of what its turns took beyond the device time that its tenants measured; negative where it leaves
+    // earlier than it is over.
+    std::optional<double> overhead_ns;
+    // What it may still be let off for stalls of the host, up to let_off_at_ns.
+    double let_off_ns = 0;
+    int64_t let_off_at_ns = 0;
     uint64_t used_ns = 0;
     uint64_t turns = 0;
 };
@@ -81,7 +85,7 @@ void extend_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 void close_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 // All that it launched is over, or given up: it is charged, and whoever holds the turn beside it is charged from here.
 // `busy_ns`: what its tenants say that the device worked for them in this turn, 0 where they do not. No tenant is
-// believed alone: every turn is let off the same hand-over, the (lower) median of what they all seem to need.
+// believed alone: a turn is let off what its own seem to need, within a little of the (lower) median of all.
 void end_turn(std::vector<TurnView>& views, size_t at, uint64_t busy_ns, int64_t now_ns);
 
 // After a change of what its share means: it starts level with the others.

@@ -2,6 +2,7 @@
 #include "arbiter/turns.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "arbiter/process.h"
 
@@ -180,7 +181,6 @@ void Turns::open(Pool& pool, size_t at, int64_t now_ns) {
     vnpu.asked = false;
     vnpu.look_ns = now_ns;
     vnpu.seen_launches = launches_of(vnpu);
-    vnpu.busy_ns = busy_of(vnpu);
     if (vnpu.drain_patience_ns == 0) vnpu.drain_patience_ns = kDrainPatienceNs;
     flag(pool, at);
 }
@@ -203,7 +203,8 @@ void Turns::leave(Pool& pool, size_t at, int64_t now_ns) {
 
 void Turns::end(Pool& pool, size_t at, int64_t now_ns) {
     const uint64_t busy = busy_of(*pool.vnpus[at]);
-    const uint64_t before = std::min(pool.vnpus[at]->busy_ns, busy);
+    // The last of a turn may be measured after its end, and counts then.
+    const uint64_t before = std::min(std::exchange(pool.vnpus[at]->busy_ns, busy), busy);
     end_turn(pool.views, at, busy - before, now_ns);
 }
 

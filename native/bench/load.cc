@@ -46,12 +46,14 @@ softnpu::Kernel make_kernel() {
     kernel.drop = [](void*) {};
     return kernel;
 }
-const softnpu::Kernel kernel = make_kernel();
 
 class Load {
   public:
     explicit Load(const Settings& settings)
-        : settings_(settings), random_(settings.seed), which_(0, settings.durations_ns.size() - 1) {}
+        : settings_(settings),
+          random_(settings.seed),
+          which_(0, settings.durations_ns.size() - 1),
+          kernels_(settings.durations_ns.size(), make_kernel()) {}
 
     bool open() {
         if (aclInit(nullptr) != ACL_SUCCESS || aclrtSetDevice(0) != ACL_SUCCESS) return false;
@@ -98,7 +100,8 @@ class Load {
     }
 
     void launch() {
-        const int64_t duration = settings_.durations_ns[which_(random_)];
+        const size_t which = which_(random_);
+        const int64_t duration = settings_.durations_ns[which];
         softnpu::KernelArgs args{};
         args.cost.unit = softnpu::Unit::cube;
         args.cost.fixed_s = static_cast<double>(duration) * 1e-9;
@@ -107,9 +110,8 @@ class Load {
         queue_.push_back({{now_ns(), 0, 0, duration}, end});
         queued_ns_ += duration;
         const uint32_t told = changes_.ask();
-        aclrtLaunchKernelWithHostArgs(const_cast<softnpu::Kernel*>(&kernel),
-                                      settings_.cores != 0 ? settings_.cores : told, stream_, nullptr, &args,
-                                      sizeof args, nullptr, 0);
+        aclrtLaunchKernelWithHostArgs(&kernels_[which], settings_.cores != 0 ? settings_.cores : told, stream_, nullptr,
+                                      &args, sizeof args, nullptr, 0);
         aclrtRecordEvent(end, stream_);
     }
 
@@ -148,6 +150,7 @@ class Load {
     const Settings& settings_;
     std::mt19937 random_;
     std::uniform_int_distribution<size_t> which_;
+    std::vector<softnpu::Kernel> kernels_;  // one for each duration: a function's launches take about equally long
     aclrtStream stream_ = nullptr;
     aclrtEvent asked_ = nullptr;
     std::array<aclrtEvent, kAhead> events_{};

@@ -25,6 +25,8 @@ constexpr uint64_t kLookNs = 20'000'000;          // how often who waits at a cl
 constexpr uint64_t kUnboundWindowNs = 4'000'000;  // of estimated time, where nothing bounds what is in flight
 constexpr uint64_t kUnknownNs = 1'000'000;        // of a launch that was never measured, where nothing bounds it
 constexpr uint64_t kWhole = 1024;
+// Waking who launches next takes about this long; it is done while the device still works on what is in flight.
+constexpr uint64_t kLeadNs = 150'000;
 
 // Apart from the gates: all zero, so that they take no room in the library's file.
 constinit Windows windows_of_device[FLEXNPU_DEVICES];
@@ -174,7 +176,7 @@ Pass Gate::pass_patiently(const Launch& launch, uint64_t excess) {
             pass.gate_ = nullptr;
             queue.finished.fetch_add(1, std::memory_order_seq_cst);
             const Held held(lock_);
-            windows_->wait_for_oldest();
+            windows_->wait_until_near(lead_ns());
         } else {
             queue.finished.fetch_add(1, std::memory_order_seq_cst);
             waiting.raise();
@@ -229,6 +231,7 @@ bool Gate::enter(uint64_t now) {
         if (free_.exchange(kNone, std::memory_order_relaxed) != kNone) windows_->untracked.store(true);
         entered_.store(number, std::memory_order_seq_cst);
         report_->entered(number);
+        windows_->enter_turn();
         wake_meter();
     }
     const uint64_t again = turn();
@@ -286,14 +289,15 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     windows_->reap();
     if (!alone && join(launch, pass, ns)) return true;
     windows_->close_all();
-    const uint64_t before = windows_->in_flight_ns();
+    const uint64_t before = windows_->left_ns();
     // A quarter of the bound at a time: events for each launch would cost more than they tell.
     const uint64_t room = bound == 0 ? kUnboundWindowNs : bound / 4;
-    if (bound != 0 && before != 0 && before + std::max(ns, room) > bound) return false;
+    if (bound != 0 && before > lead_ns() && before + std::max(ns, room) > bound) return false;
     if (!windows_->open(queue, pass.excess_ != 0)) return false;
     const uint64_t credit = alone || room < ns ? 0 : room - ns;
     credit_ns_.store(static_cast<int64_t>(credit), std::memory_order_relaxed);
     charge(queue, launch.key, ns);
+    queue.unknown = known == 0;
     pass.last_ = credit < ns;
     if (pass.excess_ == 0) return true;
     // What owes stops all that comes after it until it is known how much.
@@ -302,6 +306,12 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     free_.store(kNone, std::memory_order_relaxed);
     passed_.store(kNone, std::memory_order_seq_cst);
     return true;
+}
+
+// Beside a higher priority, no more than what it was promised to wait at most.
+uint64_t Gate::lead_ns() const {
+    const uint64_t bound = load_word(section_->in_flight_ns, std::memory_order_relaxed);
+    return bound == 0 ? kLeadNs : std::min(kLeadNs, bound / 2);
 }
 
 // The first launch on a stream while the windows of others have credit left.
@@ -371,9 +381,11 @@ void Gate::settle_debts() {
     }
 }
 
-bool Gate::is_idle(uint64_t lull_ns) {
+bool Gate::is_idle(uint64_t turn, uint64_t lull_ns) {
     const uint64_t before = windows_->started();
-    nap(lull_ns);
+    const timespec lull = as_timespec(lull_ns);
+    if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &lull)) nap(lull_ns);
+    if (this->turn() != turn) return false;
     if (windows_->started() != before || windows_->is_calling()) return false;
     const Held held(lock_);
     windows_->close_all();
@@ -391,11 +403,14 @@ void Gate::end_turn() {
     windows_->wait_for_calls();
     const Held held(lock_);
     windows_->close_all();
-    windows_->wait_until_over(windows_->next());
+    while (windows_->wait_until_near(lead_ns())) {
+    }
+    const uint64_t rest = windows_->next();
     if (windows_->untracked.exchange(false)) windows_->wait_for_device();
     drained_.store(number, std::memory_order_seq_cst);
     report_->drained(number);
     report_->ring();
+    windows_->wait_until_over(rest);  // so that it is measured
 }
 
 void Gate::sleep_in_turn(uint64_t turn) const {

@@ -113,7 +113,7 @@ class Gate {
     void look_for_daemon();
     void settle_debts();
     // True: this process has had nothing to launch for `lull_ns`, and nothing of it is on the device.
-    bool is_idle(uint64_t lull_ns);
+    bool is_idle(uint64_t turn, uint64_t lull_ns);
     void end_turn();
     void sleep_in_turn(uint64_t turn) const;
     std::atomic<uint32_t> meter_bell{0};
@@ -141,6 +141,7 @@ class Gate {
     Queue& queue_of(const Launch& launch);
     bool take(const Launch& launch, Pass& pass);
     bool join(const Launch& launch, Pass& pass, uint64_t ns);
+    uint64_t lead_ns() const;
     void charge(Queue& queue, uint64_t key, uint64_t ns);
     void leave(Pass& pass);
     void leave_blocking(const Pass& pass);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "meter.h"
 
+#include <sys/prctl.h>
+
 #include "clock.h"
 #include "futex.h"
 #include "gate.h"
@@ -16,10 +18,11 @@ void follow_turn(Gate& gate) {
     const uint64_t turn = gate.turn();
     if (!gate.is_inside(turn)) return gate.end_turn();
     if ((turn & FLEXNPU_TURN_CONTENDED) == 0) return gate.sleep_in_turn(turn);
-    if (gate.is_idle(kLullNs)) gate.end_turn();
+    if (gate.is_idle(turn, kLullNs)) gate.end_turn();
 }
 
 void* meter(void* argument) {
+    prctl(PR_SET_TIMERSLACK, 1);  // of this thread: a turn ends when it ends
     Gate& gate = *static_cast<Gate*>(argument);
     for (;;) {
         const uint32_t bell = gate.meter_bell.load(std::memory_order_seq_cst);

@@ -262,6 +262,7 @@ PhaseDetector::Graph* PhaseDetector::find(uint64_t graph) {
 // The oldest gives way when there are too many: its replays are not seen any more.
 PhaseDetector::Graph& PhaseDetector::find_or_make(uint64_t graph) {
     if (Graph* found = find(graph)) return *found;
+    has_graphs_ = true;
     for (Graph& each : graphs_) {
         if (each.key != 0) continue;
         each.key = graph;

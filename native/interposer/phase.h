@@ -75,6 +75,7 @@ class PhaseDetector {
     void captured_attention(uint64_t graph, const Attention& call);
     void captured_group(uint64_t graph);
     void replay(uint64_t graph);
+    bool has_graphs() const { return has_graphs_; }  // until then a replay tells nothing
     void update(uint64_t graph, const Attention& call);
     void forget(uint64_t graph);
 
@@ -138,6 +139,7 @@ class PhaseDetector {
     bool begun_ = false;   // its beginning was seen, its first attention not yet
     bool marked_ = false;  // steps have a beginning that can be seen
     bool graph_ = false;   // the step under way is a replay
+    bool has_graphs_ = false;
     bool fused_ = false;
     uint32_t fused_idle_ = 0;  // steps since fused attention was seen
     uint32_t layers_ = 0;      // attention calls of a part in a whole step, 0 while not sure

@@ -13,6 +13,12 @@ namespace {
 
 constexpr uint64_t kDebtAtMostNs = 100'000'000;  // one long launch shall not silence a program for seconds
 
+// By how much longer than known a window may look that had to wait for others; and by how much earlier than its time
+// a device may say that something is over.
+constexpr uint64_t kOverlapNs = 400'000;
+constexpr uint64_t kEarlyNs = 200'000;
+constexpr uint64_t kLeastNapNs = 20'000;
+
 size_t first_place(uint64_t name) { return static_cast<size_t>(name * 0x9e3779b97f4a7c15ull >> 32); }
 
 // Calls about a stream are made in the context that it was used in; the thread's own is put back.
@@ -104,6 +110,8 @@ bool Windows::open(Queue& queue, bool fresh) {
         }
     }
     queue.opened_at = queue.launched.load(std::memory_order_relaxed);
+    queue.unknown = false;
+    queue.behind = queue.begun && behind_;
     queue.mixed.store(false, std::memory_order_relaxed);
     queue.key.store(0, std::memory_order_relaxed);
     queue.open.store(true, std::memory_order_release);
@@ -137,6 +145,7 @@ void Windows::close(Queue& queue, bool prompt, uint64_t excess) {
     }
     fill(window, queue, prompt);
     window.excess = excess;
+    if (oldest() == next_) head_ns_ = window.begun ? queue.opened_ns : now_ns();
     queue.covered = launched - std::min(inside, launched - queue.covered);
     ++queue.in_flight;
     ++next_;
@@ -155,6 +164,8 @@ void Windows::fill(Window& window, Queue& queue, bool prompt) {
     // The time between its events is that of its launches if no idleness of the program lies in it: it was one launch,
     // or all came while the device was still busy with the window before.
     window.tight = opened && (queue.begun ? prompt && window.launches == 1 : queue.in_flight > 0);
+    window.unknown = !opened || queue.unknown;
+    window.behind = window.begun && queue.behind;
     window.pins = 0;
     window.over = false;
 }
@@ -211,16 +222,57 @@ void Windows::measure(Window& window) {
     if (window.begun && calls->timestamp_us(window.begin, &begin) != ACL_SUCCESS) return;
     queue.end_us = end;
     if (begin == 0 || end < begin || window.launches == 0) return;
+    head_ns_ = std::min(head_ns_ + (end - begin) * 1000, now_ns() + kEarlyNs);
     // The device may have waited for the host between the first event and the launch: a thread that lost its processor
     // there would make its kernel look as long as that.
     const uint64_t span = (end - begin) * 1000;
     const uint64_t took = std::max(span - std::min(span, window.host_ns), span / 4);
-    report_->busy(window.tight ? took : std::min(took, window.ns));
-    if (window.tight && window.key != 0) {
-        const bool is_sure = window.host_ns <= span / 2;
-        is_sure ? estimates.learn(window.key, took / window.launches) : estimates.guess(window.key, took);
+    const bool waited = window.behind && took > window.ns && (window.unknown || took - window.ns <= kOverlapNs);
+    if (window.behind) behind_ = false;
+    report_->busy(window.tight && (!waited || window.unknown) ? took : std::min(took, window.ns));
+    if (window.tight && window.key != 0 && (!waited || window.unknown)) {
+        learn(window, took, !waited && window.host_ns <= span / 2);
     }
     if (window.excess != 0) owe(took * window.excess / 1024);
+}
+
+void Windows::learn(const Window& window, uint64_t took, bool is_sure) {
+    is_sure ? estimates.learn(window.key, took / window.launches) : estimates.guess(window.key, took);
+}
+
+uint64_t Windows::oldest() const {
+    uint64_t number = first_;
+    while (number != next_ && at(number).over) ++number;
+    return number;
+}
+
+uint64_t Windows::head_left_ns(const Window& head) const {
+    const uint64_t now = now_ns();
+    const uint64_t ran = now - std::min(now, head_ns_);
+    return head.ns - std::min(ran, head.ns);
+}
+
+uint64_t Windows::left_ns() const {
+    const uint64_t head = oldest();
+    if (head == next_) return 0;
+    if (at(head).unknown) return in_flight_ns_;
+    return in_flight_ns_ - at(head).ns + head_left_ns(at(head));
+}
+
+// Looks more and more often towards the expected end, as what is expected is the longest.
+bool Windows::wait_until_near(uint64_t lead_ns) {
+    reap();
+    const uint64_t number = oldest();
+    if (number == next_) return false;
+    const Window& head = at(number);
+    const uint64_t left = left_ns();
+    const bool is_known = !head.unknown && head_left_ns(head) != 0;
+    if (is_known && left <= lead_ns) return false;
+    if (!is_known || left - head_left_ns(head) > lead_ns) return wait_for_oldest();
+    lock_->release();
+    nap(std::max((left - lead_ns) / 2, kLeastNapNs));
+    lock_->acquire();
+    return true;
 }
 
 void Windows::owe(uint64_t ns) {
@@ -229,8 +281,7 @@ void Windows::owe(uint64_t ns) {
 }
 
 bool Windows::wait_for_oldest() {
-    uint64_t number = first_;
-    while (number != next_ && at(number).over) ++number;
+    const uint64_t number = oldest();
     if (number == next_) return false;
     Window& window = at(number);
     const aclrtContext context = window.context;

@@ -221,6 +221,7 @@ struct Observer {
     const uint32_t* declared = nullptr;
     uint64_t launched_ns = 0;  // the newest launch that told something
     std::atomic<bool> wants_products{true};
+    std::atomic<bool> has_graphs{false};
     std::atomic<int> captures{0};  // under way
     std::atomic<int> updates{0};   // streams that change a graph's tasks
     PointerMap groups;             // task group to its graph
@@ -269,6 +270,7 @@ void feed(Change change) {
     change(observer.detector);
     if (observer.detector.may_be_late()) observer.launched_ns = now();
     observer.wants_products.store(observer.detector.wants_products(), std::memory_order_relaxed);
+    observer.has_graphs.store(observer.detector.has_graphs(), std::memory_order_relaxed);
 }
 
 void feed_eager(PhaseDetector& detector, const Tiled& tiled) {
@@ -397,6 +399,7 @@ void observe_capture(int change) { observer.captures.fetch_add(change, std::memo
 void observe_replay(aclmdlRI graph) {
     const auto key = reinterpret_cast<uint64_t>(graph);
     if (observer.recorder.on()) observer.recorder.line("replay %lx", key);
+    if (!observer.has_graphs.load(std::memory_order_relaxed)) return;
     feed([key](PhaseDetector& detector) { detector.replay(key); });
 }
 
