@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <iterator>
 #include <stdexcept>
 #include <system_error>
 
@@ -151,10 +150,7 @@ void Arbiter::detach(VNpuId id, TenantId tenant) {
     {
         std::lock_guard lock(mutex_);
         const auto found = vnpus_.find(id);
-        if (found != vnpus_.end()) {
-            const auto gone = found->second.tenants.extract(tenant);
-            if (!gone.empty()) drop(gone.mapped().page);
-        }
+        if (found != vnpus_.end()) found->second.tenants.erase(tenant);
     }
     step_and_wake();
 }
@@ -233,7 +229,7 @@ void Arbiter::hear(int64_t now_ns) {
 
 int64_t Arbiter::listen(std::vector<FutexWord>& words, int64_t now_ns) {
     heard_.clear();
-    drop_unheard();
+    kept_.clear();
     int64_t look_ns = 0;
     for (const auto& [id, vnpu] : vnpus_) {
         for (const auto& [tenant_id, tenant] : vnpu.tenants) {
@@ -251,25 +247,6 @@ int64_t Arbiter::listen(std::vector<FutexWord>& words, int64_t now_ns) {
     return words.size() > kMostFutexWords ? sooner(look_ns, kManyBellsNs) : look_ns;
 }
 
-// A page that nothing but the list of those listened to keeps: its tenant is gone.
-void Arbiter::drop_unheard() {
-    for (std::shared_ptr<ReportPage>& page : kept_) {
-        if (page.use_count() == 1) drop(std::move(page));
-    }
-    kept_.clear();
-}
-
-void Arbiter::drop(std::shared_ptr<const void> page) { dropped_.push_back(std::move(page)); }
-
-// Those that nothing keeps any more; the thread may still listen to others.
-std::vector<std::shared_ptr<const void>> Arbiter::take_dropped() {
-    const auto kept = std::partition(dropped_.begin(), dropped_.end(), [](auto& page) { return page.use_count() > 1; });
-    std::vector<std::shared_ptr<const void>> taken(std::make_move_iterator(kept),
-                                                   std::make_move_iterator(dropped_.end()));
-    dropped_.erase(kept, dropped_.end());
-    return taken;
-}
-
 // Waking a word without raising it is ringing, too.
 void Arbiter::note_woken(int index, int64_t now_ns) {
     if (index < 1 || static_cast<size_t>(index) > heard_.size()) return;
@@ -281,14 +258,11 @@ void Arbiter::note_woken(int index, int64_t now_ns) {
 }
 
 std::vector<VNpu*> Arbiter::present() {
-    std::erase_if(vnpus_, [this](const auto& at) {
+    std::erase_if(vnpus_, [](const auto& at) {
         const VNpu& vnpu = at.second;
         const bool gone = vnpu.leaving && vnpu.tenants.empty();
-        if (!gone) return false;
-        if (vnpu.gang) leave_gang(vnpu);
-        drop(vnpu.page);
-        drop(vnpu.gang);
-        return true;
+        if (gone && vnpu.gang) leave_gang(vnpu);
+        return gone;
     });
     std::vector<VNpu*> order;
     for (auto& [id, vnpu] : vnpus_) order.push_back(&vnpu);
@@ -362,11 +336,9 @@ bool Arbiter::carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64
 }
 
 void Arbiter::step_and_wake() {
-    std::vector<std::shared_ptr<const void>> dropped;
     {
         std::lock_guard lock(mutex_);
         step(monotonic_ns());
-        dropped = take_dropped();
     }
     wake_up(*wake_);
 }

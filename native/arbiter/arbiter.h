@@ -3,8 +3,7 @@
 // One device's arbiter: keeps what vNPUs want, what they were granted and what their tenants still use, runs decide()
 // and schedule() and writes the control pages. A call steps at once in the caller's thread; the arbiter's own thread
 // sleeps on the bells of the tenants that matter, and without a timeout when nothing is pending.
-// Lock order: mutex_ is the only lock. Pages are destroyed in a caller's thread and without it: where they come from,
-// that may take a lock of the caller's own (Python's).
+// Lock order: mutex_ is the only lock.
 #pragma once
 
 #include <atomic>
@@ -99,9 +98,6 @@ class Arbiter {
     int64_t listen(std::vector<FutexWord>& words, int64_t now_ns);
     void note_woken(int index, int64_t now_ns);
     void step_and_wake();
-    void drop(std::shared_ptr<const void> page);
-    void drop_unheard();
-    std::vector<std::shared_ptr<const void>> take_dropped();
     VNpu& find(VNpuId id);
     const VNpu& find(VNpuId id) const;
 
@@ -116,7 +112,6 @@ class Arbiter {
     // Of the thread: whom it sleeps on, in the order of the words, and what keeps these mapped.
     std::vector<Heard> heard_;
     std::vector<std::shared_ptr<ReportPage>> kept_;
-    std::vector<std::shared_ptr<const void>> dropped_;  // to be destroyed by the next call
     std::atomic<bool> stopping_ = false;
     const std::shared_ptr<WakeWord> wake_ = std::make_shared<WakeWord>(0);
     std::thread thread_;

@@ -24,7 +24,7 @@ inline void wake_up(WakeWord& word) {
     futex_wake_shared(reinterpret_cast<const uint32_t*>(&word));
 }
 
-class Gang {
+class Gang : public std::enable_shared_from_this<Gang> {
   public:
     explicit Gang(uint32_t leader) : leader_(leader) {}
 

@@ -173,30 +173,5 @@ TEST_F(ArbiterTest, two_threads_of_changes_end_in_what_was_wanted_last) {
     EXPECT_EQ(granted(1) + granted(2), 24u);
 }
 
-// Python's lock is such a one: whoever calls the arbiter may hold it, and needs it to give a page back.
-TEST_F(ArbiterTest, pages_are_given_back_in_a_callers_thread_and_without_the_lock) {
-    std::atomic<int> gone = 0;
-    const auto caller = std::this_thread::get_id();
-    const auto give_back = [&, caller](auto* page) {
-        EXPECT_EQ(std::this_thread::get_id(), caller);
-        arbiter_.held_cores();  // takes the lock
-        delete page;
-        ++gone;
-    };
-    add(1, 12);
-    for (int i = 0; i < 200; ++i) {
-        std::shared_ptr<ControlPage> control(new ControlPage("v", {0}), give_back);
-        arbiter_.add(2, control, 0, {.revision = 1, .cores = 12, .burst_cores = 12, .share = 5000});
-        control.reset();
-        std::shared_ptr<ReportPage> report(new ReportPage(0), give_back);
-        const TenantId tenant = arbiter_.attach(2, report, 0, true);
-        report.reset();
-        if (i % 2 == 0) std::this_thread::sleep_for(100us);  // so that the thread listens to it
-        arbiter_.remove(2);
-        arbiter_.detach(2, tenant);
-    }
-    EXPECT_TRUE(comes_true([&] { return want({{1, quota(2, 12)}}), gone == 400; }));
-}
-
 }  // namespace
 }  // namespace flexnpu
