@@ -164,7 +164,8 @@ void bind_arbiter(nb::module_& m) {
         .def_ro("used_ns", &VNpuState::used_ns)
         .def_ro("demand", &VNpuState::demand)
         .def_ro("holds_turn", &VNpuState::holds_turn);
-    nb::class_<Gang>(m, "Gang").def(nb::new_([](uint32_t leader) { return std::make_shared<Gang>(leader); }), "leader"_a);
+    nb::class_<Gang>(m, "Gang").def(nb::new_([](uint32_t leader) { return std::make_shared<Gang>(leader); }),
+                                    "leader"_a);
     nb::class_<Arbiter>(m, "Arbiter")
         .def("__init__", &set_up, "device_cores"_a, "vector_cores"_a, "by_phase"_a = false)
         .def_prop_ro("event_fd", &Arbiter::event_fd)
