@@ -101,7 +101,17 @@ def test_shares_are_held_against_the_quota_of_those_that_always_want_the_device(
     rows = by_name(fairness.rows(fairness.Scenario("x", tenants), ran))
     assert rows["off its share"].value == pytest.approx(0)
     assert rows["off its share in any second"].value == pytest.approx(75)
-    assert rows["longest gap beyond the running operator"].value == pytest.approx(2000)
+    assert rows["longest gap beyond the running operator"].value == 0  # three seconds after one are its share
+
+
+def test_a_gap_counts_beyond_the_others_operator_and_the_pause_that_a_long_operator_of_its_own_asks_for():
+    tenants = (Tenant("a", (1.0,), 25), Tenant("b", (1.0,), 75))
+    late = Run({"a": trace((0, 1), (6, 7)), "b": trace((1, 6), (7, 8))}, 0, 8)
+    rows = by_name(fairness.rows(fairness.Scenario("x", tenants), late))
+    assert rows["longest gap beyond the running operator"].value == pytest.approx(1000)
+    short = (Tenant("a", (1e-3,), 25), Tenant("b", (1.0,), 75))
+    rows = by_name(fairness.rows(fairness.Scenario("x", short), late))
+    assert rows["longest gap beyond the running operator"].value == pytest.approx(4000)
 
 
 def test_elastic_tenants_share_what_others_leave():

@@ -90,7 +90,7 @@ typedef struct flexnpu_report_device {
     uint64_t applied_grant; /* tenant, release: no work tiled under an older grant can still be launched */
     uint64_t applied_ns;    /* tenant, relaxed, before applied_grant: CLOCK_MONOTONIC of that moment */
     uint64_t turn_entered;  /* tenant, sequentially consistent: newest turn in which this process has launched */
-    uint64_t turn_drained;  /* tenant, release: of this turn and those before nothing of it is left on the device */
+    uint64_t turn_drained;  /* tenant, release: of this turn and those before less than 0.2 ms is left on the device */
     uint32_t waiting;       /* tenant, sequentially consistent: threads that wait at the gate */
     uint32_t bell;          /* tenant: +1, release, FUTEX_WAKE on news for the arbiter (applied, waiting, drained) */
     uint64_t waited_ns;     /* tenant, relaxed: time that threads spent at the gate */
