@@ -161,6 +161,7 @@ bool return_to_daemon() {
         return false;
     }
     tenant.away.store(false, std::memory_order_release);
+    Gate::connect(pages.socket);
     log(Level::info, "the daemon is back");
     return true;
 }

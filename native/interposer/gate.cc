@@ -205,7 +205,12 @@ Queue& Gate::queue_of(const Launch& launch) {
     if (launch.where == Launch::Where::stream) {
         if (Queue* known = windows_->find(launch.stream)) return *known;
         const Held held(lock_);
-        if (Queue* fresh = windows_->add(launch.stream)) return *fresh;
+        // Where all places are taken, one whose work is over is made free.
+        for (int tries = 0; tries < 3; ++tries) {
+            if (Queue* fresh = windows_->add(launch.stream)) return *fresh;
+            windows_->close_all();
+            if (!windows_->wait_for_oldest()) break;
+        }
     }
     if (launch.where != Launch::Where::blocking) {
         const Held held(lock_);
@@ -248,6 +253,7 @@ void Gate::wait_for_turn() {
     const timespec look = as_timespec(kLookNs);
     for (;;) {
         const uint64_t now = turn();
+        if (now == FLEXNPU_TURN_FREE) return;  // it is not time-shared any more
         {
             const Held held(lock_);
             if (may_enter(now)) return;
@@ -406,15 +412,17 @@ void Gate::end_turn() {
     while (windows_->wait_until_near(lead_ns())) {
     }
     const uint64_t rest = windows_->next();
-    if (windows_->untracked.exchange(false)) windows_->wait_for_device();
+    if (windows_->untracked.exchange(false) && !windows_->wait_for_device()) windows_->untracked.store(true);
     drained_.store(number, std::memory_order_seq_cst);
     report_->drained(number);
     report_->ring();
     windows_->wait_until_over(rest);  // so that it is measured
 }
 
+// A daemon that has started anew puts another page in this one's place, and wakes nobody who sleeps on the old one.
 void Gate::sleep_in_turn(uint64_t turn) const {
-    if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), nullptr)) nap(1'000'000);
+    const timespec look = as_timespec(kLookNs);
+    if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &look)) nap(1'000'000);
 }
 
 void Gate::wake_meter() {
@@ -446,6 +454,11 @@ void Gate::before_capture() {
 void Gate::stream_ends(void* stream) {
     const Held held(lock_);
     windows_->forget(stream);
+}
+
+void Gate::context_ends(void* context) {
+    const Held held(lock_);
+    windows_->forget_context(context);
 }
 
 void Gate::device_ends() {

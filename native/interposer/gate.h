@@ -94,6 +94,7 @@ class Gate {
 
     // Before the program destroys a stream, or all there is on the device.
     void stream_ends(void* stream);
+    void context_ends(void* context);
     void device_ends();
 
     void reset_in_child();

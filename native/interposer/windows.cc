@@ -307,15 +307,16 @@ void Windows::wait_until_over(uint64_t window) {
 }
 
 // For what no event stands behind. Not while something is captured: the device would refuse, or end the capture.
-void Windows::wait_for_device() {
+bool Windows::wait_for_device() {
     const aclrtContext context = context_;
-    if (context == nullptr || Gate::captures.load(std::memory_order_relaxed) > 0) return;
+    if (context == nullptr || Gate::captures.load(std::memory_order_relaxed) > 0) return false;
     lock_->release();
     {
         const InContext in(context);
         DeviceCalls::get()->wait_for_device();
     }
     lock_->acquire();
+    return true;
 }
 
 bool Windows::is_capturing(aclrtStream stream) const {
@@ -363,6 +364,26 @@ void Windows::forget(aclrtStream stream) {
     queue->open.store(false, std::memory_order_relaxed);
     queue->open_ns.store(0, std::memory_order_relaxed);
     queue->name.store(0, std::memory_order_release);
+}
+
+// Another one may later have its address, and would know none of its events.
+void Windows::forget(aclrtContext context, Queue& queue) {
+    if (queue.name.load(std::memory_order_relaxed) != 0 && queue.context == context) forget(queue.stream());
+    if (queue.context != context) return;
+    queue.context = nullptr;
+    queue.begin = nullptr;
+}
+
+void Windows::forget_context(aclrtContext context) {
+    if (context == nullptr) return;
+    for (Queue& queue : queues_) forget(context, queue);
+    retire();
+    for (Window& window : windows_) {
+        if (window.context != context) continue;
+        window.begin = window.end = nullptr;
+        window.context = nullptr;
+    }
+    if (context_ == context) context_ = nullptr;
 }
 
 void Windows::forget_all() {

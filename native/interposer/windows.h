@@ -73,7 +73,8 @@ class Windows {
     // Sleeps, without the lock, until the oldest window is over. False: there is none.
     bool wait_for_oldest();
     void wait_until_over(uint64_t window);
-    void wait_for_device();
+    // False: it cannot be waited for now.
+    bool wait_for_device();
     // Sleeps, without the lock, about until no more than `lead_ns` is left of what is in flight, or until something of
     // it is over. False: no more is left.
     bool wait_until_near(uint64_t lead_ns);
@@ -93,6 +94,7 @@ class Windows {
     void owe(uint64_t ns);
 
     void forget(aclrtStream stream);
+    void forget_context(aclrtContext context);
     void forget_all();
 
     Estimates estimates;
@@ -123,6 +125,7 @@ class Windows {
     void lose(Queue& queue);
     void retire();
 
+    void forget(aclrtContext context, Queue& queue);
     bool give_up_place(Queue& queue);
 
     static constexpr size_t kQueues = 64;

@@ -51,7 +51,12 @@ constexpr auto on_moved = [](auto real, auto... arguments) {
     return status;
 };
 constexpr auto on_aclrtSetCurrentContext = on_moved;
-constexpr auto on_aclrtDestroyContext = on_moved;
+
+// No event can be put on its streams afterwards.
+aclError on_aclrtDestroyContext(decltype(&::aclrtDestroyContext) real, aclrtContext context) {
+    for (uint32_t i = 0; i < tenant.device_count; ++i) tenant.devices[i].gate.context_ends(context);
+    return on_moved(real, context);
+}
 
 aclError on_aclrtCreateContext(decltype(&::aclrtCreateContext) real, aclrtContext* context, int32_t deviceId) {
     int32_t physical = 0;

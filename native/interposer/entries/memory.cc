@@ -202,7 +202,10 @@ constexpr auto on_aclrtMemPoolGetAttr = [](auto real, auto... arguments) { retur
 aclError on_aclrtMemPoolTrimTo(decltype(&::aclrtMemPoolTrimTo) real, aclrtMemPool memPool, size_t minBytesToKeep) {
     const aclError status = real(memPool, minBytesToKeep);
     const uint32_t pool = find_pool(memPool);
-    if (status == ACL_SUCCESS && pool != 0) trim_pool(pool, minBytesToKeep);
+    if (status != ACL_SUCCESS || pool == 0) return status;
+    // A block that was freed behind work that still runs is kept in spite of it.
+    uint64_t kept = 0;
+    trim_pool(pool, pool_reserve(memPool, &kept) && kept > minBytesToKeep ? kept : minBytesToKeep);
     return status;
 }
 

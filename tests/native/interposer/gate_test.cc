@@ -196,6 +196,33 @@ TEST_F(Turns, more_streams_than_it_can_follow_are_drained_all_the_same) {
     EXPECT_EQ(kernels(), 200u);
 }
 
+TEST_F(Turns, one_stream_more_than_it_can_follow_is_bounded_like_the_others) {
+    Kernel brief(kMs / 10);
+    Kernel kernel(2 * kMs);
+    for (int i = 0; i < 64; ++i) brief.launch(make_stream());
+    aclrtStream one_more = make_stream();
+    int64_t most = 0;
+    for (int i = 0; i < 30; ++i) {
+        kernel.launch(one_more);
+        most = std::max(most, null_end_ns() - null_now_ns());
+    }
+    EXPECT_LE(most, 20 * kMs);
+}
+
+TEST_F(Turns, a_context_that_was_destroyed_is_not_asked) {
+    Kernel kernel(kMs / 10);
+    aclrtContext own = nullptr;
+    ASSERT_EQ(aclrtCreateContext(&own, 0), ACL_SUCCESS);
+    ASSERT_EQ(aclrtSetCurrentContext(own), ACL_SUCCESS);
+    kernel.launch(make_stream());
+    ASSERT_EQ(aclrtDestroyContext(own), ACL_SUCCESS);
+    ASSERT_EQ(aclrtSetDevice(0), ACL_SUCCESS);
+    kernel.launch(make_stream());
+    daemon.turn(closed_turn(3));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    EXPECT_EQ(null_record()->misused, 0u);
+}
+
 TEST_F(Turns, launches_of_the_layer_below_are_held_and_drained) {
     Kernel kernel(50 * kMs);
     rtKernelLaunch(&kernel, 8, nullptr, 0, nullptr, nullptr);
@@ -275,6 +302,22 @@ TEST(FreeTurn, the_path_of_who_is_not_time_shared_makes_no_system_call) {
     EXPECT_EQ(daemon.report().turn_entered, 0u);
 }
 
+TEST(FreeTurn, a_launch_that_waited_for_its_first_turn_goes_on_when_time_is_shared_no_more) {
+    Daemon daemon({.turn = closed_turn(3), .in_flight_ns = 4 * kMs});
+    begin_program();
+    Kernel kernel(kMs / 10);
+    std::atomic<bool> passed = false;
+    std::thread held([&] {
+        aclrtSetDevice(0);
+        kernel.launch();
+        passed = true;
+    });
+    EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; }));
+    daemon.turn(FLEXNPU_TURN_FREE);
+    EXPECT_TRUE(eventually([&] { return passed.load(); }));
+    held.join();
+}
+
 TEST(FreeTurn, who_was_thought_idle_rings_once_and_does_not_wait) {
     Daemon daemon;
     begin_program();
@@ -307,6 +350,22 @@ TEST(FreeTurn, what_was_launched_before_the_first_turn_is_drained_too) {
     daemon.turn(closed_turn(2));
     EXPECT_TRUE(eventually([&] { return drained(daemon) == 2; }));
     EXPECT_GE(null_now_ns(), end);
+}
+
+TEST(DeadDaemon, a_turn_that_it_left_open_is_drained_for_the_next_one) {
+    Daemon daemon({.turn = open_turn(3), .in_flight_ns = 4 * kMs});
+    begin_program();
+    Kernel kernel(kMs / 10);
+    kernel.launch();
+    a_while();  // the thread that ends turns sleeps on the word of this daemon's page
+    daemon.die();
+    daemon.come_back({.turn = closed_turn(7), .in_flight_ns = 4 * kMs});
+    ASSERT_TRUE(eventually([&] { return daemon.returned() == 1; }));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    daemon.turn(open_turn(8));
+    kernel.launch();
+    daemon.turn(closed_turn(8));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 8; }));
 }
 
 TEST(DeadDaemon, opens_the_gate) {
