@@ -2,7 +2,6 @@
 #include "gate.h"
 
 #include <limits.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <new>
@@ -10,6 +9,7 @@
 
 #include "clock.h"
 #include "futex.h"
+#include "handshake.h"
 #include "log.h"
 #include "lookup.h"
 #include "meter.h"
@@ -34,12 +34,7 @@ constinit Windows windows_of_device[FLEXNPU_DEVICES];
 constinit std::atomic<int> daemon_socket{-1};
 constinit std::atomic<uint32_t> connections{0};
 
-// What is read from a descriptor that was closed under us does not come from a daemon either.
-bool daemon_lives() {
-    char byte = 0;
-    const ssize_t got = recv(daemon_socket.load(std::memory_order_acquire), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
-}
+bool daemon_lives() { return peer_is_there(daemon_socket.load(std::memory_order_acquire)); }
 
 bool has(uint64_t turn, uint64_t flags) { return (turn & flags) == flags; }
 

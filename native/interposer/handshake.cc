@@ -303,10 +303,13 @@ bool shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, 
 }
 
 bool is_hung_up(const Pages& pages) {
-    if (inode_of(pages.socket) != pages.socket_inode) return true;
+    return inode_of(pages.socket) != pages.socket_inode || !peer_is_there(pages.socket);
+}
+
+bool peer_is_there(int socket) {
     char byte = 0;
-    const ssize_t got = recv(pages.socket, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
-    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+    const ssize_t got = recv(socket, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 void let_go(Pages* pages) {

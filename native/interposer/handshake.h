@@ -27,6 +27,8 @@ bool shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, 
 
 // Whether the connection has ended, or is not the process's any more. Never blocks.
 bool is_hung_up(const Pages& pages);
+// Whether somebody is at the other end of a connection; what is no connection any more has nobody either.
+bool peer_is_there(int socket);
 
 void let_go(Pages* pages);
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "probe.h"
 
-#include <time.h>
-
 #include <algorithm>
 
+#include "clock.h"
 #include "futex.h"
 
 namespace flexnpu {
@@ -12,15 +11,9 @@ namespace {
 
 // How long the herald waits for launches before it gives up the executors of a generation. No look adds more than two
 // rounds to the time waited, so that a stopped process that goes on does not give up at once.
-constexpr int64_t kRoundNs = 100'000'000;
-constexpr int64_t kQuietNs = 20 * kRoundNs;  // without any launch of that generation
-constexpr int64_t kLongNs = 100 * kRoundNs;  // in all: operators of unknown signature are told apart by name only
-
-int64_t now_ns() {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
+constexpr uint64_t kRoundNs = 100'000'000;
+constexpr uint64_t kQuietNs = 20 * kRoundNs;  // without any launch of that generation
+constexpr uint64_t kLongNs = 100 * kRoundNs;  // in all: operators of unknown signature are told apart by name only
 
 constexpr uint64_t pack(uint32_t generation, uint32_t count) { return uint64_t{generation} << 32 | count; }
 constexpr uint32_t generation_of(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
@@ -88,14 +81,14 @@ void Probe::wait_for_inside(uint32_t generation) {
 uint32_t Probe::wait_for_launches(uint32_t generation) {
     std::atomic<uint64_t>& pending = slot(generation);
     uint64_t last = 0;
-    int64_t quiet = 0;
-    int64_t waited = 0;
-    for (int64_t then = now_ns();;) {
+    uint64_t quiet = 0;
+    uint64_t waited = 0;
+    for (uint64_t then = now_ns();;) {
         const uint32_t bell = bell_.load(std::memory_order_seq_cst);
         uint64_t now = pending.load(std::memory_order_seq_cst);
         if (generation_of(now) != generation || count_of(now) == 0) return 0;
-        const int64_t moment = now_ns();
-        const int64_t step = std::min(moment - then, 2 * kRoundNs);
+        const uint64_t moment = now_ns();
+        const uint64_t step = std::min(moment - then, 2 * kRoundNs);
         then = moment;
         waited += step;
         quiet = now == last ? quiet + step : 0;
@@ -114,8 +107,8 @@ void Probe::wake() {
 }
 
 void Probe::sleep(uint32_t bell) {
-    const timespec round{0, kRoundNs};
-    if (!futex_wait(reinterpret_cast<const uint32_t*>(&bell_), bell, &round)) nanosleep(&round, nullptr);
+    const timespec round = as_timespec(kRoundNs);
+    if (!futex_wait(reinterpret_cast<const uint32_t*>(&bell_), bell, &round)) nap(kRoundNs);
 }
 
 void Probe::reset_in_child() {

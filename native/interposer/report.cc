@@ -2,8 +2,8 @@
 #include "report.h"
 
 #include <limits.h>
-#include <time.h>
 
+#include "clock.h"
 #include "futex.h"
 
 namespace flexnpu {
@@ -34,10 +34,7 @@ void DeviceReport::seen(uint64_t grant) {
 }
 
 void DeviceReport::applied(uint64_t grant) {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const uint64_t ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
-    __atomic_store_n(&section_->applied_ns, ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&section_->applied_ns, now_ns(), __ATOMIC_RELAXED);
     __atomic_store_n(&section_->applied_grant, grant, __ATOMIC_RELEASE);
     ring();
 }

@@ -7,8 +7,8 @@
 #include "entries/observe.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "entries/arguments.h"
 #include "entries/wrap.h"
 #include "lock.h"
@@ -229,18 +229,12 @@ struct Observer {
 };
 constinit Observer observer;
 
-uint64_t now() {
-    timespec time{};
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(time.tv_nsec);
-}
-
 void publish(void*, const Step& step) {
     const uint32_t declared = load_word(*observer.declared, std::memory_order_relaxed);
     const bool known = declared > FLEXNPU_PHASE_IDLE && declared <= FLEXNPU_PHASE_MIXED;
     const uint64_t phase = known ? declared : static_cast<uint64_t>(step.phase);
     tenant.report.iteration({0, phase, step.requests, step.tokens, step.context, step.longest, step.graph ? 1u : 0u,
-                             step.late ? observer.launched_ns : now()});
+                             step.late ? observer.launched_ns : now_ns()});
 }
 
 // The graph that the stream is captured into, 0 for none. Asked only while a capture is under way.
@@ -268,7 +262,7 @@ template <typename Change>
 void feed(Change change) {
     const Held held(observer.guard);
     change(observer.detector);
-    if (observer.detector.may_be_late()) observer.launched_ns = now();
+    if (observer.detector.may_be_late()) observer.launched_ns = now_ns();
     observer.wants_products.store(observer.detector.wants_products(), std::memory_order_relaxed);
     observer.has_graphs.store(observer.detector.has_graphs(), std::memory_order_relaxed);
 }
