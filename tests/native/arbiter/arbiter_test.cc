@@ -7,8 +7,9 @@
 
 #include <atomic>
 #include <chrono>
-#include <ctime>
 #include <thread>
+
+#include "waiting.h"
 
 namespace flexnpu {
 namespace {
@@ -34,15 +35,6 @@ class FakeTenant {
   private:
     flexnpu_report_page* own_;
 };
-
-template <class Condition>
-bool comes_true(Condition condition) {
-    for (int i = 0; i < 5000; ++i) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(1ms);
-    }
-    return false;
-}
 
 Quota quota(uint32_t revision, uint32_t cores) {
     return {.revision = revision, .cores = cores, .burst_cores = cores, .memory_bytes = 1 << 20};
@@ -140,12 +132,7 @@ TEST_F(ArbiterTest, it_uses_no_time_when_nothing_is_pending) {
     FakeTenant tenant(101);
     arbiter_.attach(1, tenant.page, 1, true);
     std::this_thread::sleep_for(20ms);
-    timespec before{}, after{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
-    std::this_thread::sleep_for(300ms);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-    const auto used = (after.tv_sec - before.tv_sec) * 1'000'000'000 + after.tv_nsec - before.tv_nsec;
-    EXPECT_LT(used, 2'000'000);
+    EXPECT_LT(process_time_ns(300ms), 2'000'000);
 }
 
 TEST_F(ArbiterTest, two_threads_of_changes_end_in_what_was_wanted_last) {

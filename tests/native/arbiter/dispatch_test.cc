@@ -9,6 +9,7 @@
 
 #include "arbiter/arbiter.h"
 #include "gate_player.h"
+#include "waiting.h"
 
 namespace flexnpu {
 namespace {
@@ -150,15 +151,6 @@ TEST_F(DispatchTest, a_fixed_share_stays_and_so_does_everything_without_both_pha
 }
 
 // --- with the arbiter's thread ---
-
-template <class Condition>
-bool comes_true(Condition condition) {
-    for (int i = 0; i < 10'000; ++i) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(500us);
-    }
-    return false;
-}
 
 class Device {
   public:

@@ -8,20 +8,12 @@
 
 #include "arbiter/arbiter.h"
 #include "gate_player.h"
+#include "waiting.h"
 
 namespace flexnpu {
 namespace {
 
 using namespace std::chrono_literals;
-
-template <class Condition>
-bool comes_true(Condition condition) {
-    for (int i = 0; i < 10'000; ++i) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(500us);
-    }
-    return false;
-}
 
 Quota share(uint32_t share) {
     return {.revision = 1, .cores = 24, .burst_cores = 24, .memory_bytes = 1 << 20, .share = share};

@@ -10,17 +10,6 @@
 namespace flexnpu {
 namespace {
 
-constexpr int64_t kMs = 1'000'000;
-constexpr int64_t kSecond = 1000 * kMs;
-
-TurnView sharing(uint32_t share, uint32_t priority = 0, bool fixed = false) {
-    TurnView view;
-    view.share = share;
-    view.priority = priority;
-    view.fixed = fixed;
-    return view;
-}
-
 // Both wait; the second has priority, and has used all that it had earned.
 std::vector<TurnView> spent() {
     std::vector<TurnView> views{sharing(5000), sharing(2000, 1)};

@@ -12,17 +12,6 @@
 namespace flexnpu {
 namespace {
 
-constexpr int64_t kMs = 1'000'000;
-constexpr int64_t kSecond = 1000 * kMs;
-
-TurnView sharing(uint32_t share, uint32_t priority = 0, bool fixed = false) {
-    TurnView view;
-    view.share = share;
-    view.priority = priority;
-    view.fixed = fixed;
-    return view;
-}
-
 std::vector<TurnView> waiting(std::vector<TurnView> views) {
     for (size_t i = 0; i < views.size(); ++i) set_waiting(views, i, true, 0);
     return views;

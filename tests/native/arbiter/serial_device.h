@@ -14,6 +14,17 @@
 
 namespace flexnpu {
 
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kSecond = 1000 * kMs;
+
+inline TurnView sharing(uint32_t share, uint32_t priority = 0, bool fixed = false) {
+    TurnView view;
+    view.share = share;
+    view.priority = priority;
+    view.fixed = fixed;
+    return view;
+}
+
 struct Load {
     TurnView view;                // share, fixed, priority
     std::vector<int64_t> ops_ns;  // launched round and round

@@ -11,20 +11,12 @@
 #include "arbiter/arbiter.h"
 #include "arbiter/process.h"
 #include "gate_player.h"
+#include "waiting.h"
 
 namespace flexnpu {
 namespace {
 
 using namespace std::chrono_literals;
-
-template <class Condition>
-bool comes_true(Condition condition) {
-    for (int i = 0; i < 10'000; ++i) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(500us);
-    }
-    return false;
-}
 
 // A process that does nothing, to be stopped and killed.
 class Sleeper {
@@ -328,12 +320,7 @@ TEST_F(LoansTest, when_nobody_launches_the_thread_sleeps) {
     add(1, burst(12, 24));
     add(2, burst(12, 24));
     std::this_thread::sleep_for(100ms);
-    timespec before{}, after{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
-    std::this_thread::sleep_for(300ms);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-    const auto used = (after.tv_sec - before.tv_sec) * 1'000'000'000 + after.tv_nsec - before.tv_nsec;
-    EXPECT_LT(used, 2'000'000);
+    EXPECT_LT(process_time_ns(300ms), 2'000'000);
 }
 
 }  // namespace
