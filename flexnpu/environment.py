@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every environment variable that FlexNPU reads; docs/reference.md shows them."""
+"""Every environment variable that FlexNPU reads, which docs/reference.md shows, and what a program is started with."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +97,31 @@ VARIABLES = (
         "state that all processes on the devices share",
     ),
 )
+
+_LISTS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PATH")
+
+
+def merged(base: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
+    """`base` with `added` over it; in lists of places, ours come first and the program's own stay."""
+    environment = {**base, **added}
+    for name in _LISTS:
+        if name in added and base.get(name):
+            environment[name] = f"{added[name]}{os.pathsep}{base[name]}"
+    return environment
+
+
+def for_tenant(
+    base: Mapping[str, str], device: Mapping[str, str], preload: Path, socket: Path, vnpu: str
+) -> dict[str, str]:
+    """The environment of a program on a vNPU."""
+    own = {
+        "LD_PRELOAD": str(preload),
+        "FLEXNPU_SOCKET": str(socket),
+        "FLEXNPU_VNPU": vnpu,
+        # What the list says from here on counts the vNPU's devices; the runtime is given this one back.
+        "FLEXNPU_NODE_VISIBLE_DEVICES": base.get(
+            "FLEXNPU_NODE_VISIBLE_DEVICES", base.get("ASCEND_RT_VISIBLE_DEVICES", "")
+        ),
+    }
+    outside = {name: value for name, value in base.items() if name != "FLEXNPU_VISIBLE_DEVICES"}
+    return merged(outside, {**device, **own})

@@ -25,6 +25,7 @@ from typing import Any, Self
 from flexnpu import paths
 from flexnpu.backend import SoftwareOptions, software_environment
 from flexnpu.client import Client
+from flexnpu.environment import for_tenant, merged
 from flexnpu.errors import BackendError, DaemonError, FlexNpuError
 
 GIB = 2**30
@@ -69,7 +70,7 @@ class Program:
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 [os.fspath(part) for part in command],
-                env={**os.environ, **environment},
+                env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -187,10 +188,11 @@ class Stand:
         self._programs.clear()
 
     def _run(self, command: Command, device: Mapping[str, str], vnpu: str | None) -> Program:
-        environment = {name: _before_own(name, value) for name, value in device.items()}
-        if vnpu is not None:
-            socket = str(self.client.paths.attach_socket)
-            environment |= {"LD_PRELOAD": str(self._preload), "FLEXNPU_SOCKET": socket, "FLEXNPU_VNPU": vnpu}
+        if vnpu is None:
+            environment = merged(os.environ, device)
+        else:
+            assert self._preload is not None, "a vNPU has a daemon"
+            environment = for_tenant(os.environ, device, self._preload, self.client.paths.attach_socket, vnpu)
         started = Program(command, environment, self.root / f"program{len(self._programs)}.log")
         self._programs.append(started)
         return started
@@ -199,7 +201,7 @@ class Stand:
         given = self.options
         command = [sys.executable, "-m", "flexnpu.daemon.main", "--runtime-dir", str(self.client.paths.root)]
         command += ["--devices", str(given.devices), "--clock", given.clock, "--math", given.math]
-        self._daemon = Program(command, {}, self.root / "flexnpud.log")
+        self._daemon = Program(command, os.environ, self.root / "flexnpud.log")
         end = time.monotonic() + _START_WITHIN
         while not self._answers():
             self._daemon.check()
@@ -219,11 +221,6 @@ class Stand:
         if self._daemon is not None:
             self._daemon.stop(signal.SIGTERM)
         shutil.rmtree(self.root, ignore_errors=True)
-
-
-def _before_own(name: str, value: str) -> str:
-    own = os.environ.get(name) if name in {"LD_LIBRARY_PATH", "PATH"} else None
-    return f"{value}{os.pathsep}{own}" if own else value
 
 
 def _die_with_parent() -> None:

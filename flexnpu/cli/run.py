@@ -13,9 +13,10 @@ import typer
 
 from flexnpu import paths
 from flexnpu.cli import options
-from flexnpu.cli.environment import become, find_program, for_tenant
+from flexnpu.cli.environment import become, find_program
 from flexnpu.cli.limits import devices, limits
 from flexnpu.client import Client, Device
+from flexnpu.environment import for_tenant
 from flexnpu.errors import FlexNpuError, UnknownDevice
 from flexnpu.units import parse_size
 

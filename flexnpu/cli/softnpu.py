@@ -16,7 +16,8 @@ import typer
 
 from flexnpu import paths
 from flexnpu.backend import SoftwareOptions, software_environment
-from flexnpu.cli.environment import become, find_program, merged
+from flexnpu.cli.environment import become, find_program
+from flexnpu.environment import merged
 
 _DEFAULTS = SoftwareOptions()
 STATE_PREFIX = "flexnpu-softnpu-"  # of the directories that the devices' states lie in, in the temporary directory

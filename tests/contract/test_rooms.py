@@ -43,12 +43,13 @@ ROOMS: dict[str, set[str]] = {
         "demo",
         "client",
         "backend",
+        "environment",
         "api.models",
         "softnpu",
         "_native",
         "bench",
     },
-    "bench": {"client", "backend", "softnpu"},
+    "bench": {"client", "backend", "environment", "softnpu"},
     "demo": {"client", "controller", "forecast", "hardware", "llm", "planner", "softnpu", "backend"},
 }
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flexnpu.backend import SoftwareOptions, software_environment
-from flexnpu.cli.environment import merged
+from flexnpu.environment import merged
 
 Run = Callable[..., Any]
 

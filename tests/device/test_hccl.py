@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from flexnpu.backend import SoftwareOptions, software_environment
-from flexnpu.cli.environment import merged
+from flexnpu.environment import merged
 
 Ranks = Callable[..., list[Any]]
 

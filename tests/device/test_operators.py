@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flexnpu.backend import SoftwareOptions, software_environment
-from flexnpu.cli.environment import merged
+from flexnpu.environment import merged
 
 PROGRAM = Path(__file__).with_name("opinfo.py")
 RANDOM = "its numbers are random, and drawn from another generator"

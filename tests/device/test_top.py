@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from flexnpu.backend import SoftwareOptions, software_environment
-from flexnpu.cli.environment import merged
+from flexnpu.environment import merged
 
 BUSY = """
 import torch, torch_npu

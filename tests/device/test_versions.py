@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 from flexnpu.backend import SoftwareOptions, software_environment
-from flexnpu.cli.environment import merged
+from flexnpu.environment import merged
 
 
 def other_torch_npu(directory: Path, version: str) -> Path:

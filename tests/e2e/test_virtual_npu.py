@@ -12,7 +12,7 @@ import pytest
 from local_node import Node, Program, eventually
 
 from flexnpu.backend import SoftwareOptions, software_environment
-from flexnpu.cli.environment import for_tenant
+from flexnpu.environment import for_tenant
 from flexnpu.paths import library_dir
 
 GIB = 2**30

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flexnpu.backend import SoftwareOptions, live_state, software_devices
-from flexnpu.cli.environment import for_tenant, merged
+from flexnpu.environment import for_tenant, merged
 from flexnpu.errors import InvalidValue
 from flexnpu.paths import RuntimeDir
 
