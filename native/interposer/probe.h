@@ -17,10 +17,14 @@ class Probe {
   public:
     // Around everything that tiles. The generation that enter() gives goes to the calls after it.
     uint32_t enter() {
-        const uint32_t generation = generation_.load(std::memory_order_relaxed);
-        inside_[generation & 1].fetch_add(1, std::memory_order_seq_cst);
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-        return generation;
+        for (;;) {
+            const uint32_t generation = generation_.load(std::memory_order_relaxed);
+            inside_[generation & 1].fetch_add(1, std::memory_order_seq_cst);
+            std::atomic_thread_fence(std::memory_order_seq_cst);
+            // A turn in between may have looked before we were counted: nobody would wait for us there.
+            if (generation_.load(std::memory_order_seq_cst) == generation) return generation;
+            leave(generation);
+        }
     }
     void leave(uint32_t generation) {
         if (inside_[generation & 1].fetch_sub(1, std::memory_order_seq_cst) == 1) ring();
