@@ -59,6 +59,7 @@ Arbiter::Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode
 }
 
 Arbiter::~Arbiter() {
+    deaths_.stop();
     stopping_ = true;
     wake_up(*wake_);
     thread_.join();
@@ -142,11 +143,13 @@ TenantId Arbiter::attach(VNpuId id, std::shared_ptr<ReportPage> page, uint32_t p
         added.pid = pid;
         added.base_grant = fresh ? vnpu.view.granted.number : 0;
     }
+    deaths_.watch(tenant, pid);
     step_and_wake();
     return tenant;
 }
 
 void Arbiter::detach(VNpuId id, TenantId tenant) {
+    deaths_.forget(tenant);
     {
         std::lock_guard lock(mutex_);
         const auto found = vnpus_.find(id);
@@ -341,6 +344,19 @@ void Arbiter::step_and_wake() {
         step(monotonic_ns());
     }
     wake_up(*wake_);
+}
+
+// The daemon detaches it when it hears of it, which may be later.
+void Arbiter::note_death(TenantId tenant) {
+    {
+        std::lock_guard lock(mutex_);
+        for (auto& [id, vnpu] : vnpus_) {
+            const auto found = vnpu.tenants.find(tenant);
+            if (found == vnpu.tenants.end()) continue;
+            found->second.passed = found->second.gone = true;
+        }
+    }
+    step_and_wake();
 }
 
 VNpu& Arbiter::find(VNpuId id) {

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "arbiter/deaths.h"
 #include "arbiter/dispatch.h"
 #include "arbiter/lending.h"
 #include "arbiter/turns.h"
@@ -98,6 +99,7 @@ class Arbiter {
     int64_t listen(std::vector<FutexWord>& words, int64_t now_ns);
     void note_woken(int index, int64_t now_ns);
     void step_and_wake();
+    void note_death(TenantId tenant);
     VNpu& find(VNpuId id);
     const VNpu& find(VNpuId id) const;
 
@@ -115,6 +117,7 @@ class Arbiter {
     std::atomic<bool> stopping_ = false;
     const std::shared_ptr<WakeWord> wake_ = std::make_shared<WakeWord>(0);
     std::thread thread_;
+    Deaths deaths_{[this](uint64_t tenant) { note_death(tenant); }};
 };
 
 }  // namespace flexnpu

@@ -23,7 +23,8 @@ constexpr double kSavedNs = 5e7;
 // The part of its share for which a priority counts. The rest is left to virtual time, so that what the hand-overs cost
 // is borne by all and not by those without a priority.
 constexpr double kPriorityPart = 0.9;
-// By how much a tenant's hand-over may differ from that of the others: it depends on its operators' length.
+// By how much a tenant's hand-over may pass that of the others: it depends on its operators' length. Who says that it
+// needs less is believed, as that is to its own cost.
 constexpr double kOwnHandoverNs = 1e5;
 // A holder that lost its processor for some ms would pay for that by a pause of many rounds. So much of its time is
 // believed to have been such stalls, and never more than that at once.
@@ -235,7 +236,8 @@ double handover(const Views& views, const TurnView& of) {
     if (known.empty()) return 0;
     const auto middle = known.begin() + static_cast<std::ptrdiff_t>((known.size() - 1) / 2);
     std::nth_element(known.begin(), middle, known.end());
-    return std::clamp(of.overhead_ns.value_or(*middle), *middle - kOwnHandoverNs, *middle + kOwnHandoverNs);
+    const double own = std::max(of.overhead_ns.value_or(*middle), -kMostHandoverNs);
+    return std::min(own, *middle + kOwnHandoverNs);
 }
 
 void measure(TurnView& view, uint64_t busy_ns, int64_t now_ns) {

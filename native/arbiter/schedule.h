@@ -85,7 +85,7 @@ void extend_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 void close_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 // All that it launched is over, or given up: it is charged, and whoever holds the turn beside it is charged from here.
 // `busy_ns`: what its tenants say that the device worked for them in this turn, 0 where they do not. No tenant is
-// believed alone: a turn is let off what its own seem to need, within a little of the (lower) median of all.
+// believed alone: a turn is let off what its own seem to need, at most a little over the (lower) median of all.
 void end_turn(std::vector<TurnView>& views, size_t at, uint64_t busy_ns, int64_t now_ns);
 
 // After a change of what its share means: it starts level with the others.

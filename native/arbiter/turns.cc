@@ -25,7 +25,7 @@ constexpr int64_t kMostInFlightNs = 2'000'000;
 
 // Whoever launches again after it was passed over can run.
 void look_at_passed(Tenant& tenant, int64_t now_ns) {
-    if (!tenant.passed || (now_ns < tenant.look_ns && !tenant.news)) return;
+    if (!tenant.passed || tenant.gone || (now_ns < tenant.look_ns && !tenant.news)) return;
     tenant.passed = process_state(tenant.pid) != ProcessState::running;
     ++tenant.looks;
     tenant.look_ns = now_ns + (tenant.looks < 50 ? kPassedLookNs : kPassedLaterNs);
@@ -221,7 +221,7 @@ int64_t Turns::watch(Pool& pool, size_t at, int64_t now_ns) {
     const TurnView& view = pool.views[at];
     int64_t next_ns = 0;
     for (const auto& [id, tenant] : vnpu.tenants) {
-        if (!tenant.passed || tenant.page->waiting(vnpu.ordinal) == 0) continue;
+        if (!tenant.passed || tenant.gone || tenant.page->waiting(vnpu.ordinal) == 0) continue;
         next_ns = sooner(next_ns, std::max<int64_t>(tenant.look_ns - now_ns, 1));
     }
     if (view.turn == Turn::none) return next_ns;

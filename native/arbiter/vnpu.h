@@ -65,6 +65,7 @@ struct Tenant {
 
     // Its process cannot run: nobody waits for it.
     bool passed = false;
+    bool gone = false;    // and never will
     int64_t look_ns = 0;  // not looked at again before
     uint32_t looks = 0;
     uint64_t launches_seen = 0;

@@ -157,11 +157,11 @@ TEST(Schedule, who_needs_longer_to_hand_over_is_not_charged_for_it) {
             const int64_t from = (round * 3 + static_cast<int64_t>(i)) * kMs;
             open_turn(views, i, from);
             close_turn(views, i, from + kMs);
-            end_turn(views, i, i == 0 ? 1'050'000 : 950'000, from + kMs);  // the first one leaves before it is over
+            end_turn(views, i, i == 0 ? 1'090'000 : 870'000, from + kMs);  // the first one leaves before it is over
         }
     }
-    EXPECT_NEAR(static_cast<double>(views[0].used_ns), 100 * 1.05e6, 1e6);
-    EXPECT_NEAR(static_cast<double>(views[2].used_ns), 100 * 0.95e6, 1e6);
+    EXPECT_NEAR(static_cast<double>(views[0].used_ns), 100 * 1.09e6, 1e6);
+    EXPECT_NEAR(static_cast<double>(views[2].used_ns), 100 * 0.87e6, 1e6);
 }
 
 // --- on the modelled device ---

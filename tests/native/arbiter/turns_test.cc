@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <csignal>
 #include <list>
 
@@ -199,6 +200,42 @@ TEST_F(TurnsTest, a_zombie_is_passed_over_before_the_daemon_says_so) {
     process.signal(SIGKILL);
     ASSERT_TRUE(comes_true([&] { return process_state(process.pid()) == ProcessState::gone; }));
     EXPECT_TRUE(take_turn(two));
+}
+
+// A look would find it at work still: it launched since the look before.
+TEST_F(TurnsTest, a_killed_holder_that_launched_just_now_is_passed_over_by_its_death_alone) {
+    Sleeper process;
+    GatePlayer& one = add(1, share(1, 5000), process.pid());
+    GatePlayer& two = add(2, share(1, 5000));
+    ASSERT_TRUE(take_turn(one));
+    std::atomic<bool> stop = false;
+    std::thread launching([&] {
+        while (!stop) one.launch();
+    });
+    process.signal(SIGKILL);
+    EXPECT_TRUE(take_turn(two));
+    stop = true;
+    launching.join();
+}
+
+TEST(Deaths, are_told_once_each_and_not_of_who_was_forgotten) {
+    std::array<Sleeper, 2> processes;
+    std::atomic<int> told = 0;
+    std::atomic<uint64_t> who = 0;
+    Deaths deaths([&](uint64_t id) {
+        who = id;
+        ++told;
+    });
+    deaths.watch(7, processes[0].pid());
+    deaths.watch(8, processes[1].pid());
+    deaths.forget(7);
+    processes[0].signal(SIGKILL);
+    ASSERT_TRUE(comes_true([&] { return process_state(processes[0].pid()) == ProcessState::gone; }));
+    processes[1].signal(SIGKILL);
+    EXPECT_TRUE(comes_true([&] { return told == 1; }));
+    EXPECT_EQ(who, 8u);
+    deaths.stop();
+    EXPECT_EQ(told, 1);
 }
 
 TEST_F(TurnsTest, a_liar_does_not_keep_the_others_out) {
