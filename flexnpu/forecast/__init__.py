@@ -3,6 +3,7 @@
 
 from flexnpu.forecast.batch import Batch, ForecastError, Request
 from flexnpu.forecast.forecaster import Forecast, Forecaster, forecast
+from flexnpu.forecast.load import Load
 from flexnpu.forecast.profile import Profile, saturation
 
-__all__ = ["Batch", "Forecast", "ForecastError", "Forecaster", "Profile", "Request", "forecast", "saturation"]
+__all__ = ["Batch", "Forecast", "ForecastError", "Forecaster", "Load", "Profile", "Request", "forecast", "saturation"]

@@ -68,7 +68,10 @@ def _one_row(soc: Soc, profile: Profile, wide: int, out: int) -> float:
 
 def _attention(forecaster: Forecaster, batch: int, context: int) -> float:
     decode = [Request(1, context, batch)]
-    moved = float(forecaster.workload(decode).bytes[2])
+    load, work = forecaster.load(decode), forecaster.workload.attention
+    profile, soc = forecaster.profile, forecaster.soc
+    cost = work.generation(forecaster.operators, load.decode_sequences, load.decode_seen)
+    moved = float(cost.traffic) * profile.bandwidth(soc.hbm_bandwidth, 1.0)
     return moved / forecaster.forecast(forecaster.cores, decode).by_operator["decode_attention"] / 1e12
 
 

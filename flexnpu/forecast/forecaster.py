@@ -1,37 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The roofline: an operator costs max(F/P(cores), B/W(cores)) plus a constant; phases side by side share bandwidth.
+"""Seconds of an iteration: the sum of its operators; phases side by side share the device's bandwidth.
 
-Pure functions of their arguments. A Forecaster is a model on a device, with what depends on neither batch nor split
-worked out once.
+Pure functions of their arguments; what is remembered between calls changes no answer. docs/forecast.md has the
+equations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
+from flexnpu.forecast.load import Load
+from flexnpu.forecast.operators import Amount, Cores, Cost, OperatorModel
 from flexnpu.forecast.profile import Profile
-from flexnpu.forecast.workload import OPERATORS, Workload
+from flexnpu.forecast.rows import Row, Rows
+from flexnpu.forecast.workload import Operator, Workload
 from flexnpu.hardware import Soc
 from flexnpu.llm import ModelShape
 
-_NO_WORK = 1e-300  # keeps a division that np.where throws away from warning
+Requests = Iterable[Request] | Batch | Load
+HALF = 0.5  # of the device's bandwidth: the least that a neighbour leaves
+_REMEMBERED = 4096  # token counts and core counts whose operators are remembered
+
+
+class Part(NamedTuple):
+    """One operator of an iteration."""
+
+    name: str
+    seconds: float
+    bound: str  # compute, bandwidth or launch: what most of its time goes to
+
+
+class Quote(NamedTuple):
+    """One operator on some cores: seconds alone, and when half of the device's bandwidth is left."""
+
+    name: str
+    kind: str
+    alone: float
+    held: float
+    traffic: float  # seconds of the whole device's bandwidth
+    bound: str
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """One iteration on a number of cores. Demands and shares say how it draws on bandwidth, for what runs beside it."""
+    """One iteration on a number of cores. demand says how it draws on bandwidth, for what runs beside it."""
 
     seconds: float
-    by_operator: Mapping[str, float]
-    bound_by: Mapping[str, str]  # compute, bandwidth or launch: what most of the operator's time goes to
+    parts: tuple[Part, ...]
     cores: int
     tokens: int
-    demands: tuple[float, ...]  # bytes per second while that part runs
-    shares: tuple[float, ...]  # part of the iteration's time
+    demand: float  # mean part of the device's bandwidth that it draws when alone
+    uncertainty: float = 0.0  # relative standard deviation of seconds
+
+    @property
+    def by_operator(self) -> Mapping[str, float]:
+        return {part.name: part.seconds for part in self.parts}
+
+    @property
+    def bound_by(self) -> Mapping[str, str]:
+        return {part.name: part.bound for part in self.parts}
 
     @property
     def tokens_per_second(self) -> float:
@@ -39,105 +71,218 @@ class Forecast:
 
 
 class Forecaster:
-    """Forecasts for one model on one device."""
+    """Forecasts for one model on one device.
+
+    Whatever is named requests, prefill or decode is a Load, a Batch or an iterable of Request.
+    """
 
     def __init__(self, model: ModelShape, soc: Soc, profile: Profile | None = None) -> None:
         self.model, self.soc, self.profile = model, soc, profile or Profile()
-        share = np.arange(1, soc.cube_cores + 1) / soc.cube_cores
-        self._compute: Floats = self.profile.compute(soc.peak_flops, share)[:, None]
-        self._bandwidth: Floats = self.profile.bandwidth(soc.hbm_bandwidth, share)[:, None]
-        self._bandwidth_cap = float(self._bandwidth[-1, 0])
+        self.operators = OperatorModel(soc, self.profile)
+        self.workload = Workload.of(model)
+        self.cores = soc.cube_cores
+        self._all = np.arange(1, self.cores + 1)
+        self._remembered: dict[tuple[bool, float, int], tuple[Quote, ...]] = {}
+        self._by_tokens = Rows(lambda tokens: self._fill(self.workload.by_tokens, tokens), self.cores)
+        self._by_logits = Rows(lambda tokens: self._fill(self.workload.by_logits, tokens), self.cores)
 
-    @property
-    def cores(self) -> int:
-        return self.soc.cube_cores
+    def load(self, requests: Requests) -> Load:
+        """The sums of those requests; the model's sliding window is applied here."""
+        return requests if isinstance(requests, Load) else Load.of(requests, self.model.window)
 
-    def workload(self, requests: Iterable[Request] | Batch) -> Workload:
-        return Workload.of(self.model, Batch.of(requests), self.profile)
+    def seconds(self, cores: int, load: Load) -> float:
+        """Seconds of one iteration, alone on `cores`. The quick way: a few microseconds once warm."""
+        total = self._by_tokens.row(load.prefill_tokens + load.decode_sequences).alone.item(cores)
+        if load.logits:
+            total += self._by_logits.row(load.logits).alone.item(cores)
+        return total + self._attention(load, cores)[0]  # type: ignore[return-value]
 
-    def alone(self, requests: Iterable[Request] | Batch) -> Floats:
+    def alone(self, requests: Requests) -> Floats:
         """Seconds of the iteration by cores; index 0 is no cores and infinite."""
-        work = self.workload(requests)
-        return np.append(np.inf, self._work_seconds(work).sum(axis=1) + work.fixed.sum())
+        return self._summary(self.load(requests))[0]
 
-    def split(
-        self, prefill: Iterable[Request] | Batch, decode: Iterable[Request] | Batch, cores: int | None = None
-    ) -> tuple[Floats, Floats]:
-        """Seconds of both phases side by side, by decode's cores; prefill has the rest of `cores` (default: all)."""
+    def split(self, prefill: Requests, decode: Requests, cores: int | None = None) -> tuple[Floats, Floats]:
+        """Seconds of both phases side by side, by decode's cores; prefill has the rest of `cores` (default: all).
+
+        At no cores of its own a phase takes for ever, and the other has the device to itself.
+        """
         total = self.cores if cores is None else cores
-        works = self.workload(prefill), self.workload(decode)
-        full = [self._work_seconds(work)[:total] for work in works]
-        # Row i: decode on i + 1 cores, prefill on the rest.
-        solo = full[0][-2::-1], full[1][:-1]
-        draws = _draw(works[1], solo[1]), _draw(works[0], solo[0])
-        beside = [
-            self._contended(work, seconds, draw).sum(axis=1)
-            for work, seconds, draw in zip(works, solo, draws, strict=True)
-        ]
-        whole = [seconds[-1].sum() + work.fixed.sum() for work, seconds in zip(works, full, strict=True)]
-        return np.array([whole[0], *beside[0], np.inf]), np.array([np.inf, *beside[1], whole[1]])
+        first, second = self._summary(self.load(prefill)), self._summary(self.load(decode))
+        # Row i: decode on i cores, prefill on the rest.
+        first = Row(first.alone[total::-1], first.held[total::-1], first.traffic)
+        second = Row(second.alone[: total + 1], second.held[: total + 1], second.traffic)
+        return _contended(first, second), _contended(second, first)
 
-    def forecast(self, cores: int, requests: Iterable[Request] | Batch, beside: Forecast | None = None) -> Forecast:
+    def beside(self, prefill_cores: int, prefill: Requests, decode_cores: int, decode: Requests) -> tuple[float, float]:
+        """Seconds of prefill and of decode side by side on so many cores each."""
+        one = self._single(prefill_cores, self.load(prefill))
+        two = self._single(decode_cores, self.load(decode))
+        return _slowed(one, two), _slowed(two, one)
+
+    def steps(self, cores: int, load: Requests, count: int) -> Floats:
+        """Seconds of each of the next `count` iterations on `cores`; every running request grows by a token in each."""
+        start = self.load(load)
+        seen: Floats = start.decode_seen + start.decode_sequences * np.arange(count, dtype=np.float64)
+        if self.model.window is not None:
+            seen = np.minimum(seen, start.decode_sequences * self.model.window)
+        steady = self._rows(start)[0].item(cores) if start.tokens else 0.0
+        return np.full(count, steady) + self._attention(start, cores, seen=seen)[0]
+
+    def forecast(self, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:
         """One iteration of `requests` on `cores`, while the iteration `beside` (forecast alone) runs on other cores."""
         if not 1 <= cores <= self.cores or cores != int(cores):
             raise ForecastError(f"cores is {cores}; {self.soc.name} has 1 to {self.cores}")
         if beside is not None and cores + beside.cores > self.cores:
             raise ForecastError(f"{cores} cores beside {beside.cores}; {self.soc.name} has {self.cores} in all")
-        batch = Batch.of(requests)
-        work = self.workload(batch)
-        solo = self._work_seconds(work)[cores - 1 : cores]
-        times = solo + work.fixed
-        if beside is not None and beside.seconds > 0:
-            times = self._contended(work, solo, (np.array([beside.demands]), np.array([beside.shares])))
-        demands, shares = _draw(work, solo)
-        return Forecast(
-            seconds=float(times.sum()),
-            by_operator=dict(zip(OPERATORS, times[0].tolist(), strict=True)),
-            bound_by=self._bounds(work, cores, times[0]),
-            cores=cores,
-            tokens=int(batch.tokens),
-            demands=tuple(demands[0].tolist()),
-            shares=tuple(shares[0].tolist()),
-        )
+        load = self.load(requests)
+        if not load.tokens:
+            return Forecast(0.0, (), cores, 0, 0.0)
+        quotes = self._quotes(cores, load)
+        alone = sum(quote.alone for quote in quotes)
+        traffic = sum(quote.traffic for quote in quotes)
+        parts = tuple(Part(quote.name, quote.alone, quote.bound) for quote in quotes)
+        seconds = alone
+        if beside is not None and beside.demand > 0:
+            seconds, parts = _beside(quotes, alone, min(1.0, beside.demand / HALF))
+        return Forecast(seconds, parts, cores, int(load.tokens), min(1.0, traffic / alone))
 
-    def _work_seconds(self, work: Workload) -> Floats:
-        """Seconds by cores (row 0 is one core) and operator, launches aside."""
-        return np.maximum(work.flops / self._compute, work.bytes / self._bandwidth)
+    def _rows(self, load: Load) -> Row:
+        """Token-level operators and logits together."""
+        row = self._by_tokens.row(load.prefill_tokens + load.decode_sequences)
+        if not load.logits:
+            return row
+        logits = self._by_logits.row(load.logits)
+        return Row(row.alone + logits.alone, row.held + logits.held, row.traffic + logits.traffic)
 
-    def _contended(self, work: Workload, solo: Floats, draw: tuple[Floats, Floats]) -> Floats:
-        """Seconds by split and operator when what runs beside draws on bandwidth.
+    def _summary(self, load: Load) -> Row:
+        """The whole iteration by cores."""
+        if not load.tokens:
+            return Row(np.append(np.inf, np.zeros(self.cores)), np.zeros(self.cores + 1), 0.0)
+        row = self._rows(load)
+        seconds, slower, traffic = self._attention(load, self._all, held=True)
+        alone, held = row.alone.copy(), row.held.copy()
+        alone[1:] += seconds
+        held[1:] += slower
+        return Row(alone, held, row.traffic + float(np.max(traffic)))
 
-        Max-min fairness between two: the other takes its demand, but never leaves less than half. While part j of
-        the other runs, an operator would take max(solo, bytes / left_j); it meets the parts in proportion to their
-        time.
+    def _single(self, cores: int, load: Load) -> tuple[float, float, float]:
+        """The whole iteration on so many cores: alone, held, traffic."""
+        if not load.tokens:
+            return 0.0, 0.0, 0.0
+        row = self._by_tokens.row(load.prefill_tokens + load.decode_sequences)
+        alone, held, traffic = row.alone.item(cores), row.held.item(cores), row.traffic
+        if load.logits:
+            row = self._by_logits.row(load.logits)
+            alone, held, traffic = alone + row.alone.item(cores), held + row.held.item(cores), traffic + row.traffic
+        seconds, slower, moved = self._attention(load, cores, held=True)
+        return alone + seconds, held + slower, traffic + moved  # type: ignore[return-value]
+
+    def _attention(
+        self, load: Load, cores: Cores, *, seen: Amount | None = None, held: bool = False
+    ) -> tuple[Amount, Amount, Amount]:
+        """Attention of all layers: seconds alone, seconds with half of the bandwidth (if `held`), traffic.
+
+        `seen` stands in for the load's keys of running requests.
         """
-        demands, shares = draw
-        left = np.maximum(self._bandwidth_cap - demands, self._bandwidth_cap / 2)
-        slowed = np.maximum(solo[:, :, None], work.bytes[None, :, None] / left[:, None, :])
-        progress = (shares[:, None, :] / np.maximum(slowed, _NO_WORK)).sum(axis=2)
-        idle = shares.sum(axis=1, keepdims=True) == 0.0  # nothing runs beside
-        return np.where(idle | (solo == 0.0), solo, 1.0 / np.maximum(progress, _NO_WORK)) + work.fixed
+        operators, work = self.operators, self.workload.attention
+        if not load.decode_sequences:
+            if not load.prefill_sequences:
+                return 0.0, 0.0, 0.0
+            cost = work.context(operators, load, cores)
+        else:
+            cost = work.generation(operators, load.decode_sequences, load.decode_seen if seen is None else seen, cores)
+            if load.prefill_sequences:
+                context = work.context(operators, load, cores)
+                seconds = operators.together(context, cost)
+                slower = operators.together(context, cost, HALF) if held else 0.0
+                return seconds, slower, context.traffic + cost.traffic
+        return operators.seconds(cost), operators.seconds(cost, HALF) if held else 0.0, cost.traffic
 
-    def _bounds(self, work: Workload, cores: int, times: Floats) -> dict[str, str]:
-        compute = work.flops / self._compute[cores - 1]
-        bandwidth = times - work.fixed
-        names = np.where(compute >= bandwidth * (1 - 1e-9), "compute", "bandwidth")
-        names = np.where(work.fixed > bandwidth, "launch", names)
-        return dict(zip(OPERATORS, names.tolist(), strict=True))
+    def _fill(self, work: Sequence[Operator], tokens: Floats) -> tuple[Floats, Floats, Floats]:
+        alone, held = np.zeros((len(tokens), self.cores + 1)), np.zeros((len(tokens), self.cores + 1))
+        alone[:, 0] = held[:, 0] = np.inf
+        traffic = np.zeros(len(tokens))
+        for operator in work:
+            cost = operator.cost(self.operators, tokens[:, None], self._all)
+            alone[:, 1:] += self.operators.seconds(cost)
+            held[:, 1:] += self.operators.seconds(cost, HALF)
+            traffic += np.broadcast_to(cost.traffic, (len(tokens), self.cores))[:, -1]
+        return alone, held, traffic
+
+    def _quotes(self, cores: int, load: Load) -> list[Quote]:
+        quotes = list(self._known(self.workload.by_tokens, load.tokens, cores))
+        quotes[1:1] = self._attention_quotes(cores, load)
+        if load.logits:
+            quotes += self._known(self.workload.by_logits, load.logits, cores)
+        return quotes
+
+    def _attention_quotes(self, cores: int, load: Load) -> list[Quote]:
+        operators, work = self.operators, self.workload.attention
+        quotes = []
+        if load.prefill_sequences:
+            cost = work.context(operators, load, cores)
+            quotes.append(self._quote("prefill_attention", "context_attention", cost))
+        if load.decode_sequences:
+            cost = work.generation(operators, load.decode_sequences, load.decode_seen, cores)
+            quotes.append(self._quote("decode_attention", "generation_attention", cost))
+        if len(quotes) > 1:
+            # What both take together is theirs in proportion to what each would take.
+            alone, held, _ = self._attention(load, cores, held=True)
+            part, slow = float(alone) / sum(quote.alone for quote in quotes), sum(quote.held for quote in quotes)
+            quotes = [
+                quote._replace(alone=quote.alone * part, held=quote.held * float(held) / slow) for quote in quotes
+            ]
+        return quotes
+
+    def _known(self, work: tuple[Operator, ...], tokens: float, cores: int) -> tuple[Quote, ...]:
+        """Quotes of token-level operators, remembered: the next iteration has as many tokens more often than not."""
+        key = (work is self.workload.by_logits, tokens, cores)
+        found = self._remembered.get(key)
+        if found is None:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            costs = [(operator, operator.cost(self.operators, tokens, cores)) for operator in work]
+            found = tuple(self._quote(operator.name, operator.kind, cost) for operator, cost in costs)
+            self._remembered[key] = found
+        return found
+
+    def _quote(self, name: str, kind: str, cost: Cost) -> Quote:
+        seconds = self.operators.seconds
+        alone, held = float(seconds(cost)), float(seconds(cost, HALF))
+        bound = "compute" if cost.compute >= cost.memory else "bandwidth"
+        if cost.fixed > alone - cost.fixed:
+            bound = "launch"
+        return Quote(name, kind, alone, held, float(cost.traffic), bound)
 
 
-def _draw(work: Workload, solo: Floats) -> tuple[Floats, Floats]:
-    """Bandwidth demands and time shares of the parts: each operator, and the launches, which draw nothing."""
-    demands = np.divide(work.bytes, solo, out=np.zeros_like(solo), where=solo > 0)
-    fixed = np.full((len(solo), 1), work.fixed.sum())
-    parts = np.hstack([solo, fixed])
-    total = parts.sum(axis=1, keepdims=True)
-    shares = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
-    return np.hstack([demands, np.zeros_like(fixed)]), shares
+def _contended(mine: Row, other: Row) -> Floats:
+    """Seconds by split of a phase beside another; row i of both is the same split."""
+    if not mine.traffic or not other.traffic:
+        return mine.alone
+    met = np.minimum(1.0, other.traffic / HALF / other.alone)
+    pace = np.divide(mine.alone, mine.held, out=np.ones_like(met), where=mine.held < np.inf)
+    return mine.alone / (1.0 - met * (1.0 - pace))
 
 
-def forecast(
-    model: ModelShape, soc: Soc, cores: int, requests: Iterable[Request] | Batch, beside: Forecast | None = None
-) -> Forecast:
+def _slowed(mine: tuple[float, float, float], other: tuple[float, float, float]) -> float:
+    """The same for one split."""
+    alone, held, _ = mine
+    if not alone or not other[0]:
+        return alone
+    met = min(1.0, other[2] / HALF / other[0])
+    return alone / (1.0 - met * (1.0 - alone / held))
+
+
+def _beside(quotes: list[Quote], alone: float, met: float) -> tuple[float, tuple[Part, ...]]:
+    """The iteration when a neighbour takes half of the bandwidth in the part `met` of the time."""
+    held = sum(quote.held for quote in quotes)
+    seconds = alone / (1.0 - met * (1.0 - alone / held))
+    # So much of the iteration is done beside the neighbour's bursts, and so much between them.
+    between, within = (1.0 - met) * seconds / alone, met * seconds / held
+    parts = tuple(Part(quote.name, quote.alone * between + quote.held * within, quote.bound) for quote in quotes)
+    return seconds, parts
+
+
+def forecast(model: ModelShape, soc: Soc, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:
     """One iteration with the published constants; a Forecaster is quicker for many questions about one model."""
     return Forecaster(model, soc).forecast(cores, requests, beside)

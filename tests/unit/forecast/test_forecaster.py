@@ -36,9 +36,11 @@ def test_decode_attention_follows_the_published_equations(forecaster, b2):
 
 
 def test_attention_sums_over_requests_of_different_length(forecaster):
-    apart = forecaster.workload([Request(64, 100), Request(1, 5000), Request(512), Request(1, 10)])
-    singles = [forecaster.workload([r]) for r in (Request(64, 100), Request(512))]
-    assert apart.flops[1] == pytest.approx(sum(work.flops[1] for work in singles))
+    def attention(*requests):
+        return forecaster.forecast(24, requests).by_operator["prefill_attention"] - 28 * 18e-6
+
+    prompts = Request(6400, 1000), Request(5120)
+    assert attention(*prompts, Request(1, 5000)) == pytest.approx(sum(attention(prompt) for prompt in prompts))
 
 
 def test_copies_are_that_many_equal_requests(forecaster):

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one iteration runs, as sums over its requests: all that a forecast needs, and additive.
+
+An engine keeps the sums as requests come, grow and go, so that a forecast costs the same for one request and for a
+thousand. Batch and Request are the forms with one entry per request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from flexnpu.forecast.batch import Batch, Request
+
+
+class Load(NamedTuple):
+    """Sums over the requests of one iteration. q are a request's new tokens, c its cached ones.
+
+    A request with one new token decodes; with more it runs a prompt or a part of one. Attention is causal: new token
+    i sees c + i keys, so q of them make q c + q (q + 1) / 2 pairs of a query and a key.
+    """
+
+    prefill_tokens: float = 0.0  # sum of q over requests that run a prompt
+    prefill_sequences: float = 0.0
+    prefill_pairs: float = 0.0  # sum of q c + q (q + 1) / 2
+    prefill_seen: float = 0.0  # sum of q + c: keys and values read
+    decode_sequences: float = 0.0  # requests with one new token
+    decode_seen: float = 0.0  # sum of c + 1
+    logits: float = 0.0  # sequences whose last token's logits are wanted
+
+    @classmethod
+    def decode(cls, sequences: float, seen: float) -> Load:
+        """Running requests that make one token each; `seen` keys in all, the new ones included."""
+        return cls(decode_sequences=sequences, decode_seen=seen, logits=sequences)
+
+    @classmethod
+    def prefill(cls, new: float, cached: float = 0.0, *, logits: float = 1.0) -> Load:
+        """One prompt, or the next `new` tokens of one; logits=0 when they are not its last."""
+        return cls(new, 1.0, new * cached + new * (new + 1) / 2, new + cached, logits=logits)
+
+    @classmethod
+    def of(cls, requests: Iterable[Request] | Batch | Load, window: int | None = None) -> Load:
+        """The sums of those requests, attention looking back at most `window` tokens. A Load passes as it is."""
+        if isinstance(requests, Load):
+            return requests
+        return _summed(Batch.of(requests), window)
+
+    def plus(self, other: Load) -> Load:
+        """Both in one iteration."""
+        return Load(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def minus(self, other: Load) -> Load:
+        """Without what `other` is: a request that leaves."""
+        return Load(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def __add__(self, other: object) -> Load:  # sums, not a longer tuple
+        return self.plus(other) if isinstance(other, Load) else NotImplemented
+
+    def __sub__(self, other: object) -> Load:
+        return self.minus(other) if isinstance(other, Load) else NotImplemented
+
+    @property
+    def tokens(self) -> float:
+        """New tokens: rows of every token-level operator."""
+        return self.prefill_tokens + self.decode_sequences
+
+    @property
+    def sequences(self) -> float:
+        return self.prefill_sequences + self.decode_sequences
+
+
+def _summed(batch: Batch, window: int | None) -> Load:
+    new, cached, copies = batch.new, batch.cached, batch.copies
+    decoding = copies * (new == 1.0)
+    sequences, decodes, tokens = float(copies.sum()), float(decoding.sum()), float(new @ copies)
+    pairs_of, seen_of = new * (cached + 0.5 * (new + 1.0)), new + cached
+    if window is not None:
+        # The last `beyond` tokens see fewer keys than all; the very last lacks `outside`, each before it one less.
+        outside = seen_of - window
+        beyond = outside.clip(0.0, new)
+        pairs_of = pairs_of - (beyond * outside - 0.5 * beyond * (beyond - 1.0))
+        seen_of = seen_of.clip(None, window - 1.0 + new)
+    pairs, seen = float(pairs_of @ copies), float(seen_of @ copies)
+    # A decoding request has as many pairs as keys, so one pass over the columns serves both phases.
+    decode_seen = float(seen_of @ decoding)
+    return Load(
+        tokens - decodes,
+        sequences - decodes,
+        pairs - decode_seen,
+        seen - decode_seen,
+        decodes,
+        decode_seen,
+        sequences,
+    )

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seconds of the token-level operators by number of tokens, for all core counts at once, worked out when asked for.
+
+Every count up to 2048 has its own row; beyond, 1024 rows per doubling, and straight lines between them. Lines between
+points of a rising function rise, so a forecast stays monotone in tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+
+_EXACT = 2048  # rows of their own
+_BLOCK = 64  # rows worked out at once
+_KEPT = 4096  # rows between two others that are remembered
+
+
+class Row(NamedTuple):
+    """By cores, index 0 is none and infinite."""
+
+    alone: Floats  # seconds
+    held: Floats  # seconds when half of the device's bandwidth is left
+    traffic: float  # seconds of the whole device's bandwidth
+
+
+class Rows:
+    """Rows by number of tokens. `fill` gives those of several numbers: alone and held (tokens, cores), traffic."""
+
+    def __init__(self, fill: Callable[[Floats], tuple[Floats, Floats, Floats]], cores: int) -> None:
+        self._fill = fill
+        self._rows = {0.0: Row(np.zeros(cores + 1), np.zeros(cores + 1), 0.0)}
+        self._between: dict[float, Row] = {}
+
+    def row(self, tokens: float) -> Row:
+        return self._rows.get(tokens) or self._between.get(tokens) or self._make(tokens)
+
+    def _make(self, tokens: float) -> Row:
+        step = 1.0 if tokens < _EXACT else 2.0 ** (math.floor(math.log2(tokens)) - 10)
+        low = math.floor(tokens / step) * step
+        below = self._node(low, step)
+        if low == tokens:
+            return below
+        part = (tokens - low) / step
+        above = self._node(low + step, step)
+        row = Row(
+            below.alone * (1.0 - part) + above.alone * part,
+            below.held * (1.0 - part) + above.held * part,
+            below.traffic * (1.0 - part) + above.traffic * part,
+        )
+        if len(self._between) >= _KEPT:
+            self._between.clear()
+        self._between[tokens] = row
+        return row
+
+    def _node(self, tokens: float, step: float) -> Row:
+        found = self._rows.get(tokens)
+        if found is None:
+            start = math.floor(tokens / step / _BLOCK) * _BLOCK
+            wanted = (start + np.arange(_BLOCK)) * step
+            alone, held, traffic = self._fill(np.maximum(wanted, 1.0))
+            for each, *row in zip(wanted.tolist(), alone, held, traffic.tolist(), strict=True):
+                self._rows.setdefault(each, Row(*row))
+            found = self._rows[tokens]
+        return found
