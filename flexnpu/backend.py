@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flexnpu import paths
 from flexnpu.errors import BackendError, InvalidValue
-from flexnpu.hardware import load_soc
+from flexnpu.hardware import Soc, load_soc
 from flexnpu.softnpu import StateError, read_state
 
 DRIVER = Path("/dev/davinci_manager")
@@ -66,7 +66,7 @@ def discover(options: SoftwareOptions, state_dir: Path) -> list[Device]:
 
 def software_devices(options: SoftwareOptions, state_dir: Path) -> list[Device]:
     """The configured number of software NPUs."""
-    soc = load_soc(options.soc)
+    soc = _modelled(options.soc)
     environment = software_environment(options, state_dir)
     return [
         Device(
@@ -86,11 +86,19 @@ def software_devices(options: SoftwareOptions, state_dir: Path) -> list[Device]:
     ]
 
 
+def _modelled(name: str) -> Soc:
+    """GPUs have specifications too, for forecasts; the software NPU is none of them."""
+    soc = load_soc(name)
+    if soc.kind != "npu":
+        raise InvalidValue(f"SoC {name} is a {soc.kind}; the software NPU models Ascend devices, such as Ascend910B2")
+    return soc
+
+
 def software_environment(options: SoftwareOptions, state_dir: Path | None) -> dict[str, str]:
     """What puts a process on the software NPU; LD_LIBRARY_PATH and PATH are to be prepended to what it has."""
     libraries = paths.library_dir() / "softnpu"
     environment = {
-        "FLEXNPU_SOFTNPU_SOC": load_soc(options.soc).name,
+        "FLEXNPU_SOFTNPU_SOC": _modelled(options.soc).name,
         "FLEXNPU_SOFTNPU_DEVICES": str(options.devices),
         "FLEXNPU_SOFTNPU_CLOCK": options.clock,
         "FLEXNPU_SOFTNPU_MATH": options.math,

@@ -77,3 +77,8 @@ def test_the_runtime_directory_is_found_in_this_order(tmp_path: Path):
     assert RuntimeDir.find(None, {"XDG_RUNTIME_DIR": "/b"}).root == Path("/b/flexnpu")
     with pytest.raises(InvalidValue, match="too long"):
         RuntimeDir.find("/" + "x" * 100, {})
+
+
+def test_a_gpu_is_no_software_npu(tmp_path):
+    with pytest.raises(InvalidValue, match="H100 is a gpu; the software NPU models Ascend devices"):
+        software_devices(SoftwareOptions(soc="H100"), tmp_path)

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -11,8 +14,12 @@ PUBLISHED = {  # cube cores, vector cores, dense fp16 TFLOP/s, HBM GB/s, L2 MiB
     "Ascend910B3": (20, 40, 294.9, 1600, 192),
     "Ascend910B4": (20, 40, 245.8, 800, 96),
     "Ascend910_9391": (24, 48, 363.7, 1600, 192),
-    "Ascend910_9362": (20, 40, 245.8, 1600, 168),
+    "Ascend910_9362": (20, 40, 245.8, 800, 168),
     "Ascend310P3": (8, 7, 69.5, 204, 16),
+    "H100": (132, 132, 989.4, 3350, 50),
+    "H200": (132, 132, 989.4, 4800, 50),
+    "A100": (108, 108, 311.9, 2039, 40),
+    "RTX4090": (128, 128, 165.2, 1008, 72),
 }
 
 
@@ -27,13 +34,39 @@ def test_a_shipped_spec_agrees_with_the_published_figures(name):
     assert (*shown, soc.l2_bytes / 2**20) == PUBLISHED[name]
 
 
+def test_the_forecast_and_the_software_npu_know_the_same_devices():
+    told = (Path(__file__).parents[3] / "native/softnpu/soc/soc.cc").read_text()
+    rows = re.findall(r'make\("(\w+)", (\d+), (\d+), (\d+), ([^,]+), (\d+), (\d+)', told)
+    assert {row[0] for row in rows} == {name for name in available() if load_soc(name).kind == "npu"}
+    for name, cube, vector, mhz, hbm, l2, rate in rows:
+        soc = load_soc(name)
+        size = int(hbm.replace("'", "")) if "k" not in hbm else int(hbm.split()[0]) * 2**30
+        assert (soc.cube_cores, soc.vector_cores, soc.clock_mhz) == (int(cube), int(vector), int(mhz))
+        assert (soc.hbm_bytes, soc.l2_bytes, soc.hbm_bandwidth) == (size, int(l2) * 2**20, int(rate) * 1e9), name
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "tflops"),
+    [("H100", "fp8", 1979), ("H200", "int8", 1979), ("A100", "int8", 624), ("RTX4090", "fp8", 330.3)],
+)
+def test_a_gpu_reaches_its_data_sheets_peak_in_eight_bits(name, dtype, tflops):
+    soc = load_soc(name)
+    assert soc.matrix_rate(dtype) * soc.peak_flops / 1e12 == pytest.approx(tflops, rel=1e-3)
+
+
+def test_a_device_of_no_known_kind_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="kind is 'tpu'; it must be one of npu, gpu"):
+        load_soc("Mine", [own_spec(tmp_path, name="Mine", kind="tpu")])
+
+
 def test_case_of_a_name_does_not_matter():
     assert load_soc("ascend910b2") == load_soc("Ascend910B2")
 
 
 @pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_value_names_its_source(file):
-    values = [line for line in file.read_text().splitlines() if line and not line.startswith(("#", "name:"))]
+    unsourced = ("#", "name:", "kind:")
+    values = [line for line in file.read_text().splitlines() if line and not line.startswith(unsourced)]
     assert values
     assert all(line.partition("#")[2].strip() for line in values)
 
