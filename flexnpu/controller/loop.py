@@ -16,7 +16,7 @@ from flexnpu.controller.learning import Corrected, Episode
 from flexnpu.controller.seam import DeviceView, Endpoint, Seams
 from flexnpu.errors import FlexNpuError
 from flexnpu.forecast import Forecaster, Request
-from flexnpu.planner import Plan, Snapshot, SnapshotError, Split, Targets, instances
+from flexnpu.planner import Instances, Plan, Snapshot, SnapshotError, Split, Targets
 
 LOOK_EVERY = 1.0  # wall seconds between two questions to the daemon
 # A typical request on its own; decode's guaranteed cores keep the target for it.
@@ -155,7 +155,7 @@ class Loop:
             return self._safe(at, "; ".join(missing))
         began = self._seams.clock()
         snapshot = self._snapshot()
-        plan = instances.plan(snapshot, self._forecaster)
+        plan = Instances().plan(snapshot, self._forecaster)
         return self._planned(at, snapshot, plan, self._seams.clock() - began)
 
     def _snapshot(self) -> Snapshot:
@@ -181,10 +181,10 @@ class Loop:
             at=at,
             mode="planned",
             phases={
-                "prefill": "busy" if snapshot.prefill else "idle",
-                "decode": "busy" if snapshot.decode else "idle",
+                "prefill": "busy" if snapshot.prompts else "idle",
+                "decode": "busy" if snapshot.running else "idle",
             },
-            inputs=self._inputs() | {"prefill_tokens": sum(each.new * each.copies for each in snapshot.prefill)},
+            inputs=self._inputs() | {"prefill_tokens": snapshot.waiting_tokens},
             before=self._view.split,
             after=plan.split,
             reason=plan.reason,

@@ -10,79 +10,95 @@ As published: no margin, no contention between the phases, no cost of a switch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flexnpu.forecast import Request
-from flexnpu.planner.plan import Alternative, Plan, rate
+from flexnpu.planner.chunks import chunk, together, tokens_of
+from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 STEP = 2  # cores; partitions are tried in steps of two
 
 
-def plan(snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
-    """Mixed or split, for the next iteration."""
-    mixed = _mixed(snapshot, forecaster)
+@dataclass(frozen=True, slots=True)
+class DuetServe:
+    """budget: tokens of an iteration; None: the engine's own (snapshot.budget). step: cores between two tried splits."""
+
+    budget: int | None = None
+    step: int = STEP
+    name: str = "duetserve"
+    layout: str = "one device"
+
+    def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
+        """Mixed or split, for the next iteration."""
+        budget = self.budget or snapshot.budget
+        prompts = chunk(snapshot, budget - snapshot.running)
+        mixed = _mixed(snapshot, forecaster, prompts)
+        target = snapshot.targets.itl
+        if not snapshot.running or not prompts or mixed.decode_seconds <= target:
+            return Plan("aggregated", mixed.split, budget, once(lambda: _stays_mixed(snapshot, mixed)))
+        splits = self._splits(snapshot, forecaster, prompts)
+        feasible = [candidate for candidate in splits if candidate.decode_seconds <= target]
+        if feasible:
+            best = max(feasible, key=lambda candidate: (candidate.tokens_per_second, -candidate.split.decode))
+        else:
+            best = min(splits, key=lambda candidate: candidate.decode_seconds)
+        explain = once(lambda: _is_split(snapshot, mixed, best, splits))
+        return Plan("split", best.split, tokens_of(prompts), explain, best.steps)
+
+    def _splits(self, snapshot: Snapshot, forecaster: PhaseForecaster, prompts: Sequence[Request]) -> list[Alternative]:
+        prefill_seconds = forecaster.alone(prompts).tolist()
+        decode_seconds = forecaster.alone(snapshot.decode).tolist()
+        tokens = tokens_of(prompts), snapshot.running
+        target = snapshot.targets.itl
+        found = []
+        for cores in snapshot.decode_cores[:: 1 if snapshot.graphs else self.step]:
+            split = Split(snapshot.device_cores - cores, cores)
+            seconds = prefill_seconds[split.prefill], decode_seconds[cores]
+            verdict = "meets the ITL target" if seconds[1] <= target else "misses the ITL target"
+            steps, best = best_steps(tokens, seconds)
+            found.append(Alternative("split", split, steps, *seconds, best, verdict))
+        return found
+
+
+def _mixed(snapshot: Snapshot, forecaster: PhaseForecaster, prompts: Sequence[Request]) -> Alternative:
+    cores = snapshot.device_cores
+    tokens = snapshot.running + tokens_of(prompts)
+    seconds = float(forecaster.alone(together(snapshot.decode, prompts))[cores]) if tokens else 0.0
+    verdict = "meets the ITL target" if seconds <= snapshot.targets.itl else "misses the ITL target"
+    return Alternative("aggregated", Split(cores, cores), 1, seconds, seconds, rate(tokens, seconds), verdict)
+
+
+def _stays_mixed(snapshot: Snapshot, mixed: Alternative) -> Explanation:
+    reason = f"the iteration takes {ms(mixed.decode_seconds)} on all {snapshot.device_cores} cores"
+    if snapshot.running:
+        reason += f"; the ITL target is {ms(snapshot.targets.itl)}"
+    holds = not snapshot.running or mixed.decode_seconds <= snapshot.targets.itl
+    return Explanation(reason, mixed, (), holds)
+
+
+def _is_split(snapshot: Snapshot, mixed: Alternative, best: Alternative, splits: list[Alternative]) -> Explanation:
     target = snapshot.targets.itl
-    if not snapshot.decode or not snapshot.prefill or mixed.decode_seconds <= target:
-        reason = f"the iteration takes {_ms(mixed.decode_seconds)} on all {snapshot.device_cores} cores"
-        if snapshot.decode:
-            reason += f"; the ITL target is {_ms(target)}"
-        return Plan(mixed, reason, (), not snapshot.decode or mixed.decode_seconds <= target)
-    splits = _splits(snapshot, forecaster)
-    feasible = [candidate for candidate in splits if candidate.decode_seconds <= target]
-    if not feasible:
-        best = min(splits, key=lambda candidate: candidate.decode_seconds)
+    beaten = (mixed, *(split for split in splits if split is not best))
+    if best.decode_seconds > target:
         reason = (
-            f"no split keeps the ITL target of {_ms(target)}: decode takes {_ms(best.decode_seconds)} "
+            f"no split keeps the ITL target of {ms(target)}: decode takes {ms(best.decode_seconds)} "
             f"even on {best.split.decode} cores; this is the nearest"
         )
-        return Plan(best, reason, (mixed, *splits), meets_itl=False)
-    best = max(feasible, key=lambda candidate: (candidate.tokens_per_second, -candidate.split.decode))
+        return Explanation(reason, best, beaten, meets_itl=False)
     reason = (
-        f"mixed, the iteration would take {_ms(mixed.decode_seconds)}, over the ITL target of {_ms(target)}; "
-        f"{best.split.decode} cores for {best.steps} decode steps of {_ms(best.decode_seconds)} beside a prefill of "
-        f"{_ms(best.prefill_seconds)} have the best token rate ({best.tokens_per_second:.0f}/s)"
+        f"mixed, the iteration would take {ms(mixed.decode_seconds)}, over the ITL target of {ms(target)}; "
+        f"{best.split.decode} cores for {best.steps} decode steps of {ms(best.decode_seconds)} beside a prefill of "
+        f"{ms(best.prefill_seconds)} have the best token rate ({best.tokens_per_second:.0f}/s)"
     )
-    return Plan(best, reason, (mixed, *splits), meets_itl=True)
+    return Explanation(reason, best, beaten)
 
 
-def _mixed(snapshot: Snapshot, forecaster: PhaseForecaster) -> Alternative:
-    cores = snapshot.device_cores
-    requests = (*snapshot.decode, *snapshot.prefill)
-    seconds = float(forecaster.alone(requests)[cores]) if requests else 0.0
-    verdict = "meets the ITL target" if seconds <= snapshot.targets.itl else "misses the ITL target"
-    tokens_per_second = rate(_tokens(requests), seconds)
-    return Alternative("aggregated", Split(cores, cores), 1, seconds, seconds, tokens_per_second, verdict)
-
-
-def _splits(snapshot: Snapshot, forecaster: PhaseForecaster) -> list[Alternative]:
-    prefill_seconds = forecaster.alone(snapshot.prefill).tolist()
-    decode_seconds = forecaster.alone(snapshot.decode).tolist()
-    tokens = _tokens(snapshot.prefill), _tokens(snapshot.decode)
-    target = snapshot.targets.itl
-    found = []
-    for cores in snapshot.decode_range[::STEP]:
-        split = Split(snapshot.device_cores - cores, cores)
-        seconds = prefill_seconds[split.prefill], decode_seconds[cores]
-        verdict = "meets the ITL target" if seconds[1] <= target else "misses the ITL target"
-        steps, best = _best_steps(tokens, seconds)
-        found.append(Alternative("split", split, steps, *seconds, best, verdict))
-    return found
-
-
-def _best_steps(tokens: tuple[int, int], seconds: tuple[float, float]) -> tuple[int, float]:
-    # The rate rises with k until decode takes as long as prefill, and falls after: the best k is next to that point.
+def best_steps(tokens: tuple[float, float], seconds: tuple[float, float]) -> tuple[int, float]:
+    """k and its token rate: (k n_d + n_p) / max(k t_d, t_p) rises until decode takes as long as prefill, then falls."""
     prefill, decode = seconds
-    even = prefill / decode
-    tried = {max(1, math.floor(even)), math.ceil(even)}
-    rates = {k: (k * tokens[1] + tokens[0]) / max(k * decode, prefill) for k in tried if k >= 1}
-    best = max(rates, key=lambda k: (rates[k], -k))
-    return best, rates[best]
-
-
-def _tokens(requests: Sequence[Request] | Iterable[Request]) -> int:
-    return sum(request.new * request.copies for request in requests)
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms"
+    low = max(1, math.floor(prefill / decode))
+    rates = [((k * tokens[1] + tokens[0]) / max(k * decode, prefill), -k) for k in (low, low + 1)]
+    best, steps = max(rates)
+    return -steps, best

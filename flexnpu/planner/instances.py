@@ -8,10 +8,11 @@ The answer is monotone: for the same rest, a bigger decode batch never gets fewe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from flexnpu.forecast.batch import Floats
-from flexnpu.planner.plan import Alternative, Plan, rate
+from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 
@@ -21,27 +22,38 @@ class _Choice(NamedTuple):
     meets_itl: bool = True
 
 
-def plan(snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Instances:
     """Cores for the prefill engine and for the decode engine."""
-    prefill_seconds, decode_seconds = _forecasts(snapshot, forecaster)
-    if not snapshot.decode:
-        choice = _decode_idle(snapshot)
-    elif not snapshot.prefill:
-        choice = _prefill_idle(snapshot, decode_seconds)
-    else:
-        choice = _both_busy(snapshot, decode_seconds, forecaster)
-    candidates = _candidates(snapshot, prefill_seconds, decode_seconds)
-    chosen = candidates.pop(choice.decode - snapshot.minima.decode)
+
+    name: str = "instances"
+    layout: str = "one device"
+
+    def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
+        seconds = _forecasts(snapshot, forecaster)
+        if not snapshot.running:
+            choice = _decode_idle(snapshot)
+        elif not snapshot.prompts:
+            choice = _prefill_idle(snapshot, seconds[1])
+        else:
+            choice = _both_busy(snapshot, seconds[1], forecaster)
+        split = Split(snapshot.device_cores - choice.decode, choice.decode)
+        return Plan("split", split, snapshot.budget, once(lambda: _explain(snapshot, seconds, choice)), steps=0)
+
+
+def _explain(snapshot: Snapshot, seconds: tuple[Floats, Floats], choice: _Choice) -> Explanation:
+    candidates = _candidates(snapshot, *seconds)
+    chosen = next(each for each in candidates if each.split.decode == choice.decode)
     reason = choice.reason
-    if chosen.prefill_seconds > snapshot.targets.ttft and snapshot.prefill:
-        late = f"the last prompt in the queue is forecast to take {_ms(chosen.prefill_seconds)}"
-        reason += f"; {late}, over the TTFT target of {_ms(snapshot.targets.ttft)}"
-    return Plan(chosen, reason, tuple(candidates), choice.meets_itl)
+    if chosen.prefill_seconds > snapshot.targets.ttft and snapshot.prompts:
+        late = f"the last prompt in the queue is forecast to take {ms(chosen.prefill_seconds)}"
+        reason += f"; {late}, over the TTFT target of {ms(snapshot.targets.ttft)}"
+    return Explanation(reason, chosen, tuple(each for each in candidates if each is not chosen), choice.meets_itl)
 
 
 def _forecasts(snapshot: Snapshot, forecaster: PhaseForecaster) -> tuple[Floats, Floats]:
     """Both phases' seconds by decode cores; an idle phase takes none."""
-    if snapshot.prefill and snapshot.decode:
+    if snapshot.prompts and snapshot.running:
         return forecaster.split(snapshot.prefill, snapshot.decode, snapshot.device_cores)
     return forecaster.alone(snapshot.prefill)[snapshot.device_cores :: -1], forecaster.alone(snapshot.decode)
 
@@ -56,7 +68,8 @@ def _decode_idle(snapshot: Snapshot) -> _Choice:
 def _prefill_idle(snapshot: Snapshot, decode_seconds: Floats) -> _Choice:
     needed, holds = _fewest(snapshot, decode_seconds, snapshot.margin)
     keeps = max(snapshot.minima.prefill, snapshot.idle_reserve)
-    cores = max(needed, min(snapshot.device_cores - keeps, snapshot.decode_range[-1]))
+    spare = [count for count in snapshot.decode_cores if count <= snapshot.device_cores - keeps]
+    cores = max(needed, spare[-1] if spare else needed)
     kept = snapshot.device_cores - cores
     reason = f"prefill is idle: decode gets all but the {kept} cores kept for prefill"
     return _Choice(cores, reason if holds else _cannot(snapshot, decode_seconds), holds)
@@ -66,9 +79,9 @@ def _both_busy(snapshot: Snapshot, decode_seconds: Floats, forecaster: PhaseFore
     needed, holds = _fewest(snapshot, decode_seconds, snapshot.margin)
     if not holds:
         return _Choice(needed, _cannot(snapshot, decode_seconds), meets_itl=False)
-    limit = f"{_ms(snapshot.targets.itl * snapshot.margin)} ({snapshot.margin:.0%} of the ITL target)"
+    limit = f"{ms(snapshot.targets.itl * snapshot.margin)} ({snapshot.margin:.0%} of the ITL target)"
     now = snapshot.current.decode if snapshot.current else None
-    if now is None or now < needed or now not in snapshot.decode_range:
+    if now is None or now < needed or now not in snapshot.decode_cores:
         return _Choice(needed, f"{needed} is the fewest cores that keep decode under {limit}; prefill gets the rest")
     enough, _ = _fewest(snapshot, decode_seconds, snapshot.margin * (1 - snapshot.band))
     if now <= enough:
@@ -77,16 +90,14 @@ def _both_busy(snapshot: Snapshot, decode_seconds: Floats, forecaster: PhaseFore
     queue = forecaster.alone(snapshot.prefill)
     gain = float(queue[snapshot.device_cores - now] - queue[snapshot.device_cores - enough])
     if gain <= snapshot.switch_seconds:
-        return _Choice(
-            now, f"a move to {enough} would save prefill {_ms(gain)} and cost {_ms(snapshot.switch_seconds)}"
-        )
-    return _Choice(enough, f"{enough} cores keep decode under {limit}; the others save prefill {_ms(gain)}")
+        return _Choice(now, f"a move to {enough} would save prefill {ms(gain)} and cost {ms(snapshot.switch_seconds)}")
+    return _Choice(enough, f"{enough} cores keep decode under {limit}; the others save prefill {ms(gain)}")
 
 
 def _fewest(snapshot: Snapshot, decode_seconds: Floats, margin: float) -> tuple[int, bool]:
     """Fewest cores that keep decode under that part of the target; all it may have, and False, when none do."""
     limit = snapshot.targets.itl * margin
-    allowed = snapshot.decode_range
+    allowed = snapshot.decode_cores
     for cores in allowed:
         if decode_seconds[cores] <= limit:
             return cores, True
@@ -94,19 +105,19 @@ def _fewest(snapshot: Snapshot, decode_seconds: Floats, margin: float) -> tuple[
 
 
 def _cannot(snapshot: Snapshot, decode_seconds: Floats) -> str:
-    most = snapshot.decode_range[-1]
+    most = snapshot.decode_cores[-1]
     return (
-        f"the ITL target of {_ms(snapshot.targets.itl)} cannot be held with margin: decode takes "
-        f"{_ms(float(decode_seconds[most]))} even on {most} cores, all it may have; it gets them"
+        f"the ITL target of {ms(snapshot.targets.itl)} cannot be held with margin: decode takes "
+        f"{ms(float(decode_seconds[most]))} even on {most} cores, all it may have; it gets them"
     )
 
 
 def _candidates(snapshot: Snapshot, prefill_seconds: Floats, decode_seconds: Floats) -> list[Alternative]:
     prefill, decode = prefill_seconds.tolist(), decode_seconds.tolist()
-    tokens = [sum(request.new * request.copies for request in phase) for phase in (snapshot.prefill, snapshot.decode)]
+    tokens = snapshot.waiting_tokens, snapshot.running
     limit = snapshot.targets.itl * snapshot.margin
     found = []
-    for cores in snapshot.decode_range:
+    for cores in snapshot.decode_cores:
         seconds = prefill[cores], decode[cores]
         total = rate(tokens[0], seconds[0]) + rate(tokens[1], seconds[1])
         steps = max(1, int(seconds[0] / seconds[1])) if seconds[1] else 1
@@ -114,7 +125,3 @@ def _candidates(snapshot: Snapshot, prefill_seconds: Floats, decode_seconds: Flo
         split = Split(snapshot.device_cores - cores, cores)
         found.append(Alternative("split", split, steps, *seconds, total, verdict))
     return found
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms"

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that a policy may look at. No clock, no environment, no device."""
+"""All that a policy may look at. No clock, no environment, no device. Times are seconds, work is tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from flexnpu.errors import InvalidValue
 from flexnpu.forecast import Request
-from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.batch import Batch, Floats
+
+Requests = Any  # Load | Batch | Sequence[Request]
 
 
 class SnapshotError(InvalidValue):
@@ -23,19 +25,41 @@ class Split(NamedTuple):
     decode: int
 
 
+class Upcoming(NamedTuple):
+    """Arrivals that are seen coming, over the next TTFT target or so: prompts per second, and their mean new tokens."""
+
+    rate_per_second: float
+    mean_new_tokens: float
+
+
+class Feedback(NamedTuple):
+    """The target percentile of TTFT and of ITL over the window that has just closed, in seconds; None: none seen.
+
+    A snapshot carries it once per window, so that a rule that steps on it steps once.
+    """
+
+    ttft: float | None
+    itl: float | None
+
+
 _LEAST = Split(1, 1)
+_NO_LIMIT = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Latency targets in seconds of device time."""
+    """Latency targets in seconds of device time.
+
+    ttft: from arrival to the first token. itl: between tokens; on average over a request, or, with `each`, every time.
+    """
 
     ttft: float
     itl: float
+    each: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("TTFT", self.ttft), ("ITL", self.itl)):
-            if not 0 < value < float("inf"):
+            if not 0 < value < _NO_LIMIT:
                 raise SnapshotError(f"{name} target is {value} s; it must be over 0, such as 1s or 50ms")
 
 
@@ -44,27 +68,46 @@ class Snapshot:
     """The state at one moment, and the rules a plan has to keep.
 
     device_cores: what both phases may have together; fewer than the device's where others have a part of it.
-    prefill: prompts that wait or run; for a single engine, the chunk its token budget admits to the next iteration.
-    decode: running requests, each with one new token.
+    prefill: prompts that wait or are half run, in order of arrival: `new` tokens are still to run, `cached` are done or
+        were found in the cache. What a lane has in flight counts as done.
+    decode: running requests, each with one new token; a Load is quickest.
+    waits: seconds since each prompt of `prefill` arrived (or was last preempted, if it has its first token); parallel.
+    credits: seconds by which each running request is ahead of its ITL target on average, (tokens after the first) x
+        target - time since the first; +inf for one that has missed a target for good and need not be paced.
+    upcoming: arrivals that are seen coming. feedback: see Feedback.
+    current, current_mode, current_weight: the plan now in force (None: none yet).
     minima: guaranteed cores of each phase. idle_reserve: cores that an idle prefill keeps beyond its minimum, because
-    an engine launches ahead, and the operators launched at an arrival run on the cores it had until then.
-    margin: part of the ITL target that may be planned for. band: how much further under it decode has to be before
-    it gives cores back. switch_seconds: what a move costs; prefill must gain more.
+        an engine launches ahead, and the operators launched at an arrival run on the cores it had until then.
+    graphs: core counts that decode's graphs were captured at, ascending; empty: any.
+    budget: most tokens of one iteration, decode's included. kv_free: tokens whose keys and values still find room.
+    margin: part of the ITL target that may be planned for. band: how much better a candidate has to be than what is
+        in force (for instances: how much further under the target decode has to be before it gives cores back).
+    switch_seconds: what a change of the split costs; the gain must be more.
     """
 
     device_cores: int
     targets: Targets
-    prefill: Sequence[Request] = ()
-    decode: Sequence[Request] = ()
+    prefill: Batch | Sequence[Request] = ()
+    decode: Requests = ()
+    waits: Floats | Sequence[float] | None = None
+    credits: Floats | Sequence[float] | None = None
+    upcoming: Upcoming | None = None
+    feedback: Feedback | None = None
     current: Split | None = None
+    current_mode: str | None = None
+    current_weight: float | None = None
     minima: Split = _LEAST
     idle_reserve: int = 0
+    graphs: tuple[int, ...] = ()
+    budget: int = 8192
+    kv_free: float = _NO_LIMIT
     margin: float = 0.9
     band: float = 0.1
     switch_seconds: float = 0.005
 
     def __post_init__(self) -> None:
-        if min(self.minima) < 1 or sum(self.minima) > self.device_cores:
+        minima = self.minima
+        if minima[0] < 1 or minima[1] < 1 or minima[0] + minima[1] > self.device_cores:
             raise SnapshotError(
                 f"minima are {self.minima.prefill} + {self.minima.decode} cores; each must be 1 or more "
                 f"and both together at most the device's {self.device_cores}"
@@ -74,18 +117,59 @@ class Snapshot:
                 f"margin {self.margin}, band {self.band}, switch_seconds {self.switch_seconds}, idle_reserve "
                 f"{self.idle_reserve}; margin must be in (0, 1], band in [0, 1), the others 0 or more"
             )
+        if self.budget < 1:
+            raise SnapshotError(f"budget is {self.budget} tokens; an iteration must have 1 or more")
+        if self.graphs and not any(count in self.decode_range for count in self.graphs):
+            allowed = self.decode_range
+            raise SnapshotError(
+                f"graphs were captured at {', '.join(map(str, self.graphs))} cores; at least one must be in decode's "
+                f"range of {allowed[0]} to {allowed[-1]}, for both minima: capture one there, or lower a minimum"
+            )
 
     @property
     def decode_range(self) -> range:
         """Decode cores that keep both minima."""
         return range(self.minima.decode, self.device_cores - self.minima.prefill + 1)
 
+    @property
+    def decode_cores(self) -> Sequence[int]:
+        """Decode cores that keep both minima and that graphs, if any, were captured at; ascending, never empty."""
+        allowed = self.decode_range
+        return [count for count in self.graphs if count in allowed] if self.graphs else allowed
+
+    @property
+    def prompts(self) -> int:
+        """Entries of `prefill`."""
+        return len(self.prefill.new) if isinstance(self.prefill, Batch) else len(self.prefill)
+
+    @property
+    def waiting_tokens(self) -> int:
+        """New tokens of all prompts."""
+        if isinstance(self.prefill, Batch):
+            return int(self.prefill.tokens)
+        return sum(new * copies for new, _, copies in self.prefill)
+
+    @property
+    def running(self) -> float:
+        """Requests that decode; each makes one token per iteration."""
+        return sequences(self.decode)
+
+
+def sequences(requests: Requests) -> float:
+    """How many sequences a Load, a Batch or a list of requests has (of a Load: those that decode)."""
+    found = getattr(requests, "decode_sequences", None)
+    if found is not None:
+        return float(found)
+    if isinstance(requests, Batch):
+        return requests.sequences
+    return float(sum(request[2] for request in requests))
+
 
 class PhaseForecaster(Protocol):
     """What a policy asks of a forecast; flexnpu.forecast.Forecaster is one."""
 
-    def alone(self, requests: Sequence[Request]) -> Floats:
+    def alone(self, requests: Requests) -> Floats:
         """Seconds by cores, index 0 to the device's."""
 
-    def split(self, prefill: Sequence[Request], decode: Sequence[Request], cores: int) -> tuple[Floats, Floats]:
+    def split(self, prefill: Requests, decode: Requests, cores: int) -> tuple[Floats, Floats]:
         """Seconds of prefill and of decode side by side, by decode's cores; prefill has the rest of `cores`."""

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexnpu.forecast import Request
-from flexnpu.planner import Snapshot, Split, Targets, duetserve
+from flexnpu.planner import DuetServe, Snapshot, Split, Targets
 
 TARGETS = Targets(ttft=1.0, itl=0.05)
 prompts = st.lists(st.builds(Request, st.integers(2, 4096), st.integers(0, 8192), st.just(1)), max_size=4)
@@ -17,12 +17,12 @@ def snapshot(prefill, decode, **rest):
 
 
 def test_phases_run_mixed_while_the_iteration_keeps_the_target(forecaster):
-    plan = duetserve.plan(snapshot([Request(256)], [Request(1, 2048, 8)]), forecaster)
+    plan = DuetServe().plan(snapshot([Request(256)], [Request(1, 2048, 8)]), forecaster)
     assert (plan.mode, plan.split, plan.meets_itl) == ("aggregated", (24, 24), True)
 
 
 def test_phases_are_split_when_mixed_they_would_miss_the_target(forecaster):
-    plan = duetserve.plan(snapshot([Request(2048)], [Request(1, 2048, 8)]), forecaster)
+    plan = DuetServe().plan(snapshot([Request(2048)], [Request(1, 2048, 8)]), forecaster)
     assert plan.mode == "split"
     assert plan.chosen.decode_seconds <= 0.05
     assert "over the ITL target of 50.0 ms" in plan.reason
@@ -30,12 +30,12 @@ def test_phases_are_split_when_mixed_they_would_miss_the_target(forecaster):
 
 @pytest.mark.parametrize(("prefill", "decode"), [([Request(8192)], []), ([], [Request(1, 4096, 64)]), ([], [])])
 def test_one_phase_alone_gets_the_whole_device(forecaster, prefill, decode):
-    assert duetserve.plan(snapshot(prefill, decode), forecaster).split == (24, 24)
+    assert DuetServe().plan(snapshot(prefill, decode), forecaster).split == (24, 24)
 
 
 def test_no_other_split_and_k_has_a_better_token_rate(forecaster):
     state = snapshot([Request(4096)], [Request(1, 2048, 24)])
-    plan = duetserve.plan(state, forecaster)
+    plan = DuetServe().plan(state, forecaster)
     prefill, decode = forecaster.alone(state.prefill), forecaster.alone(state.decode)
     best = max(
         (k * 24 + 4096) / max(k * decode[cores], prefill[24 - cores])
@@ -51,14 +51,14 @@ def test_no_other_split_and_k_has_a_better_token_rate(forecaster):
 
 def test_a_target_that_no_split_keeps_is_said_and_served_as_well_as_can_be(forecaster):
     state = snapshot([Request(2048)], [Request(1, 8192, 512)])
-    plan = duetserve.plan(state, forecaster)
+    plan = DuetServe().plan(state, forecaster)
     assert not plan.meets_itl
     assert "no split keeps the ITL target of 50.0 ms" in plan.reason
     assert plan.chosen.decode_seconds == min(a.decode_seconds for a in (plan.chosen, *plan.alternatives[1:]))
 
 
 def test_a_plan_carries_what_it_was_weighed_against(forecaster):
-    plan = duetserve.plan(snapshot([Request(2048)], [Request(1, 2048, 8)]), forecaster)
+    plan = DuetServe().plan(snapshot([Request(2048)], [Request(1, 2048, 8)]), forecaster)
     assert {a.mode for a in plan.alternatives} == {"aggregated", "split"}
     feasible = [a for a in plan.alternatives if a.mode == "split" and a.decode_seconds <= 0.05]
     assert feasible
@@ -69,10 +69,10 @@ def test_a_plan_carries_what_it_was_weighed_against(forecaster):
 @given(prefill=prompts, decode=running, least=st.tuples(st.integers(1, 12), st.integers(1, 12)))
 def test_no_plan_exceeds_the_device_or_goes_below_a_minimum(forecaster, prefill, decode, least):
     state = snapshot(prefill, decode, minima=Split(*least))
-    plan = duetserve.plan(state, forecaster)
+    plan = DuetServe().plan(state, forecaster)
     assert plan.cores_used == 24
     assert all(cores >= minimum for cores, minimum in zip(plan.split, least, strict=True))
-    assert duetserve.plan(state, forecaster) == plan
+    assert DuetServe().plan(state, forecaster) == plan
 
 
 class LineForecaster:
@@ -85,6 +85,6 @@ class LineForecaster:
 
 def test_k_evens_out_the_two_phases():
     state = Snapshot(10, Targets(1.0, 0.026), (Request(100),), (Request(1, 50),))
-    plan = duetserve.plan(state, LineForecaster())
+    plan = DuetServe().plan(state, LineForecaster())
     # Decode needs 4 cores for 26 ms and tries 1, 3, 5, ...: 5 give 20 ms, prefill takes 200 ms on the other 5.
     assert (plan.split, plan.k) == ((5, 5), 10)

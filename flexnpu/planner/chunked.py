@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sarathi-Serve (OSDI'24): the whole device, decode first, and prompts in chunks up to a fixed token budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flexnpu.planner.chunks import chunk, together, tokens_of
+from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
+from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """budget: tokens of an iteration; None: the engine's own (snapshot.budget)."""
+
+    budget: int | None = None
+    name: str = "chunked"
+    layout: str = "one device"
+
+    def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
+        budget = self.budget or snapshot.budget
+        cores = snapshot.device_cores
+
+        def explain() -> Explanation:
+            return _explain(snapshot, forecaster, budget)
+
+        # Looking at the forecast is part of the explanation: the rule itself has none.
+        return Plan("aggregated", Split(cores, cores), budget, once(explain))
+
+
+def _explain(snapshot: Snapshot, forecaster: PhaseForecaster, budget: int) -> Explanation:
+    cores = snapshot.device_cores
+    prompts = chunk(snapshot, budget - snapshot.running)
+    tokens = snapshot.running + tokens_of(prompts)
+    seconds = float(forecaster.alone(together(snapshot.decode, prompts))[cores]) if tokens else 0.0
+    holds = not snapshot.running or seconds <= snapshot.targets.itl
+    verdict = f"{'meets' if holds else 'misses'} the ITL target"
+    chosen = Alternative("aggregated", Split(cores, cores), 1, seconds, seconds, rate(tokens, seconds), verdict, budget)
+    reason = (
+        f"decode's {snapshot.running:.0f} tokens first, then {tokens_of(prompts)} of prompts, up to the budget of "
+        f"{budget}: {ms(seconds)} on all {cores} cores"
+    )
+    return Explanation(reason, chosen, meets_itl=holds)
