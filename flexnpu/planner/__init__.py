@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from flexnpu.planner.chunked import Chunked
+from flexnpu.planner.disaggregated import DeviceLoad, Disaggregated, decode_goes_to, prompt_goes_to
 from flexnpu.planner.duetserve import DuetServe
 from flexnpu.planner.instances import Instances
+from flexnpu.planner.pdmux import PdMux
 from flexnpu.planner.plan import Alternative, Explanation, Plan, Policy
+from flexnpu.planner.semipd import SemiPd
 from flexnpu.planner.snapshot import (
     Feedback,
     PhaseForecaster,
@@ -18,6 +21,7 @@ from flexnpu.planner.snapshot import (
     Upcoming,
 )
 from flexnpu.planner.static import Static
+from flexnpu.planner.weights import Weights
 
 # What `--policy NAME` may say; each makes a policy with its published settings, or with those it is called with.
 POLICIES: Mapping[str, Callable[..., Policy]] = MappingProxyType(
@@ -25,6 +29,10 @@ POLICIES: Mapping[str, Callable[..., Policy]] = MappingProxyType(
         "chunked": Chunked,
         "static": Static,
         "duetserve": DuetServe,
+        "weights": Weights,
+        "semi-pd": SemiPd,
+        "pdmux": PdMux,
+        "disaggregated": Disaggregated,
         "instances": Instances,
     }
 )
@@ -33,17 +41,24 @@ __all__ = [
     "POLICIES",
     "Alternative",
     "Chunked",
+    "DeviceLoad",
+    "Disaggregated",
     "DuetServe",
     "Explanation",
     "Feedback",
     "Instances",
+    "PdMux",
     "PhaseForecaster",
     "Plan",
     "Policy",
+    "SemiPd",
     "Snapshot",
     "SnapshotError",
     "Split",
     "Static",
     "Targets",
     "Upcoming",
+    "Weights",
+    "decode_goes_to",
+    "prompt_goes_to",
 ]

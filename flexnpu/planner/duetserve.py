@@ -23,7 +23,7 @@ STEP = 2  # cores; partitions are tried in steps of two
 
 @dataclass(frozen=True, slots=True)
 class DuetServe:
-    """budget: tokens of an iteration; None: the engine's own (snapshot.budget). step: cores between two tried splits."""
+    """budget: tokens of an iteration (None: snapshot.budget). step: cores between two tried splits."""
 
     budget: int | None = None
     step: int = STEP
