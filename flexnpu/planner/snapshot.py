@@ -80,6 +80,7 @@ class Snapshot:
         an engine launches ahead, and the operators launched at an arrival run on the cores it had until then.
     graphs: core counts that decode's graphs were captured at, ascending; empty: any.
     budget: most tokens of one iteration, decode's included. kv_free: tokens whose keys and values still find room.
+    overhead: host seconds that each iteration takes beyond its forecast (launching, sampling).
     margin: part of the ITL target that may be planned for. band: how much better a candidate has to be than what is
         in force (for instances: how much further under the target decode has to be before it gives cores back).
     switch_seconds: what a change of the split costs; the gain must be more.
@@ -101,6 +102,7 @@ class Snapshot:
     graphs: tuple[int, ...] = ()
     budget: int = 8192
     kv_free: float = _NO_LIMIT
+    overhead: float = 0.0
     margin: float = 0.9
     band: float = 0.1
     switch_seconds: float = 0.005
