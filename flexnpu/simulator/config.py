@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's settings, with vLLM's names where it has one for the same thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flexnpu.errors import InvalidValue
+from flexnpu.hardware import Soc
+from flexnpu.llm import ModelShape
+from flexnpu.planner import Split, Targets
+
+_LEAST = Split(1, 1)
+
+
+class SimulationError(InvalidValue):
+    """Settings or a trace that cannot be simulated."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How every engine of the pool is set. Seconds, tokens, bytes per second.
+
+    targets: what policies plan for.
+    token_budget: tokens of one iteration (vLLM's max_num_batched_tokens); decode goes first.
+    max_running: requests that hold KV at once on a device (max_num_seqs).
+    kv_tokens: capacity of a device's KV cache; None works it out from the memory that weights leave (`kv_capacity`).
+    block_tokens: tokens of a KV block. hash_tokens: tokens behind one hash id of a trace, a multiple of block_tokens.
+    devices: (n, m). A policy of layout "n:m" runs n prefill and m decode devices; all others n + m alike ones.
+    link_bandwidth: bytes per second of a device's link, for KV between devices; None: the SoC's.
+    launch_seconds: host time per iteration that the device waits for: scheduling, sampling, input preparation.
+    dispatch_seconds: host time to launch an iteration kernel by kernel. It is overlapped with the device's work, so an
+    iteration with a prompt in it takes at least this long; decode is replayed as a graph and does not.
+    graph_seconds: host time to launch one decode graph; a round of k steps launches k before its prompt.
+    switch_seconds: what a lane waits when its core count changes.
+    graphs: core counts that decode graphs were captured at; empty: any. Elsewhere decode is launched kernel by kernel.
+    reuse_plans: keep a plan while nothing relevant has changed (docs/simulator.md); off: plan at each decision point.
+    look_ahead: waiting prompts that a policy is shown.
+    end_seconds: the simulation stops there; who has not finished is a miss.
+    sample_seconds: time between two samples of the state.
+    """
+
+    targets: Targets = field(default_factory=lambda: Targets(2.0, 0.1))
+    token_budget: int = 8192
+    max_running: int = 256
+    kv_tokens: int | None = None
+    memory_fraction: float = 0.9
+    block_tokens: int = 16
+    hash_tokens: int = 512
+    prefix_caching: bool = True
+    devices: tuple[int, int] = (1, 0)
+    link_bandwidth: float | None = None
+    launch_seconds: float = 0.5e-3
+    dispatch_seconds: float = 10e-3
+    graph_seconds: float = 0.3e-3
+    switch_seconds: float = 5e-3
+    graphs: tuple[int, ...] = ()
+    minima: Split = _LEAST
+    margin: float = 0.9
+    reuse_plans: bool = True
+    look_ahead: int = 256
+    end_seconds: float = float("inf")
+    sample_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        _at_least(
+            1,
+            token_budget=self.token_budget,
+            max_running=self.max_running,
+            block_tokens=self.block_tokens,
+            hash_tokens=self.hash_tokens,
+            look_ahead=self.look_ahead,
+        )
+        _at_least(
+            0,
+            launch_seconds=self.launch_seconds,
+            dispatch_seconds=self.dispatch_seconds,
+            graph_seconds=self.graph_seconds,
+            switch_seconds=self.switch_seconds,
+        )
+        if self.kv_tokens is not None:
+            _at_least(self.block_tokens, kv_tokens=self.kv_tokens)
+        if self.hash_tokens % self.block_tokens:
+            raise SimulationError(
+                f"hash_tokens is {self.hash_tokens}; it must be a multiple of block_tokens ({self.block_tokens})"
+            )
+        if self.token_budget < self.max_running:
+            raise SimulationError(
+                f"token_budget is {self.token_budget}; every one of max_running ({self.max_running}) requests needs a "
+                "token per iteration, so raise the budget or lower max_running"
+            )
+        if not 0 < self.memory_fraction <= 1:
+            raise SimulationError(f"memory_fraction is {self.memory_fraction}; it must be in (0, 1]")
+        if min(self.devices) < 0 or not sum(self.devices):
+            raise SimulationError(
+                f"devices is {self.devices}; it must be (n, m) with at least one device, such as (1, 0)"
+            )
+        if not self.sample_seconds > 0 or not self.end_seconds > 0:
+            raise SimulationError("sample_seconds and end_seconds must be over 0")
+        if self.link_bandwidth is not None and not self.link_bandwidth > 0:
+            raise SimulationError(f"link_bandwidth is {self.link_bandwidth}; it must be over 0 bytes per second")
+
+    def blocks(self, model: ModelShape | None, soc: Soc | None) -> int:
+        """KV blocks of one device."""
+        tokens = self.kv_tokens
+        if tokens is None:
+            if model is None or soc is None:
+                raise SimulationError("kv_tokens is not set and the forecast names no model and device; set kv_tokens")
+            tokens = kv_capacity(model, soc, self.memory_fraction)
+        return tokens // self.block_tokens
+
+
+def kv_capacity(model: ModelShape, soc: Soc, memory_fraction: float = 0.9) -> int:
+    """Tokens whose keys and values fit into what weights leave of a device's usable memory.
+
+    Activations are taken from the fraction that is not used, as an engine's memory profile run would find them.
+    """
+    free = soc.hbm_bytes * memory_fraction - model.weight_bytes
+    tokens = int(free // model.kv_bytes_per_token)
+    if tokens < 1:
+        raise SimulationError(
+            f"{soc.name} has {soc.hbm_bytes / 2**30:.0f} GiB and the weights take {model.weight_bytes / 2**30:.1f}; "
+            "no KV cache fits beside them: take a larger device, more devices per model or a smaller dtype"
+        )
+    return tokens
+
+
+def _at_least(least: float, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= least:
+            raise SimulationError(f"{name} is {value}; it must be {least} or more")

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decode batch of one lane, kept so that many steps can be taken at once.
+
+Every request of the batch gets one token per step. So the step a request ends at is known when it joins, and so is, by
+the remainder of its length, each step at which it opens a new KV block. Steps are numbered; their ends are kept for as
+long as a request that was there still runs, which gives each request its gaps exactly.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.simulator.request import Request
+
+
+class Decoding:
+    """`sequences` requests, whose next step reads `seen` keys (the new token's included)."""
+
+    __slots__ = ("_base", "_block", "_due", "_ends", "_opens", "members", "seen", "sequences", "step")
+
+    def __init__(self, block_tokens: int) -> None:
+        self.sequences = 0
+        self.seen = 0
+        self.step = 0
+        self.members: dict[int, Request] = {}  # by index
+        self._block = block_tokens
+        self._opens = [0] * block_tokens  # requests by the remainder of the steps at which they open a block
+        self._due: list[tuple[int, int, Request]] = []  # a heap; who was preempted is still in it
+        self._ends: Floats = np.empty(1024)  # of steps _base, _base + 1, ...
+        self._base = 0
+
+    def join(self, request: Request) -> None:
+        """A request with `computed` tokens in the cache and its latest token not yet in it."""
+        request.length = request.computed
+        request.join_step = self.step
+        request.finish_step = self.step + request.output - request.generated
+        request.residue = (self.step - request.length) % self._block
+        self._opens[request.residue] += 1
+        self.sequences += 1
+        self.seen += request.length + 1
+        self.members[request.index] = request
+        heapq.heappush(self._due, (request.finish_step, request.index, request))
+
+    def leave(self, request: Request) -> None:
+        """Out of the batch; its length, blocks, tokens and gaps are up to date afterwards."""
+        steps = self.step - request.join_step
+        taken = min(steps, request.finish_step - request.join_step)  # later steps ran for nothing
+        if taken > 0:
+            first = request.join_step - self._base
+            ends = self._ends[first : first + taken]
+            gaps = np.empty(taken)
+            gaps[0] = ends[0] - request.last_token
+            np.subtract(ends[1:], ends[:-1], out=gaps[1:])
+            request.gaps.append(gaps)
+            request.last_token = float(ends[-1])
+            request.generated += taken
+        length = request.length + steps
+        request.held += -(-length // self._block) - -(-request.length // self._block)
+        request.length = request.computed = length
+        self._opens[request.residue] -= 1
+        self.sequences -= 1
+        self.seen -= length + 1
+        del self.members[request.index]
+
+    def until_finish(self) -> int:
+        """Steps until the next request has its last token; the batch is not empty."""
+        due = self._due
+        while True:
+            finish_step, index, request = due[0]
+            if self.members.get(index) is request and request.finish_step == finish_step:
+                return finish_step - self.step
+            heapq.heappop(due)
+
+    def finish(self) -> list[Request]:
+        """Take out all who have their last token."""
+        done = []
+        due = self._due
+        while due and due[0][0] <= self.step:
+            finish_step, index, request = heapq.heappop(due)
+            if self.members.get(index) is request and request.finish_step == finish_step:
+                self.leave(request)
+                done.append(request)
+        return done
+
+    def blocks(self, steps: int) -> int:
+        """New KV blocks that the next steps open."""
+        opens, block = self._opens, self._block
+        if steps == 1:
+            return opens[self.step % block]
+        rounds, rest = divmod(steps, block)
+        first = self.step % block
+        return rounds * self.sequences + sum(opens[(first + step) % block] for step in range(rest))
+
+    def affordable(self, free: int, most: int) -> int:
+        """How many of the next `most` steps `free` blocks suffice for."""
+        if self.blocks(most) <= free:
+            return most
+        rounds = free // self.sequences
+        steps, left = rounds * self._block, free - rounds * self.sequences
+        while True:
+            left -= self._opens[(self.step + steps) % self._block]
+            if left < 0:
+                return min(steps, most)
+            steps += 1
+
+    def advance(self, ends: Floats) -> None:
+        """Steps that were taken, by their ends."""
+        place, count = self.step - self._base, len(ends)
+        if place + count > len(self._ends):
+            place = self._make_room(count)
+        self._ends[place : place + count] = ends
+        self.step += count
+        self.seen += count * self.sequences
+
+    def advance_one(self, end: float) -> None:
+        place = self.step - self._base
+        if place >= len(self._ends):
+            place = self._make_room(1)
+        self._ends[place] = end
+        self.step += 1
+        self.seen += self.sequences
+
+    def _make_room(self, count: int) -> int:
+        """Drop the ends that nobody needs any more; grow only when that frees less than half."""
+        oldest = min((request.join_step for request in self.members.values()), default=self.step)
+        kept = self._ends[oldest - self._base : self.step - self._base]
+        size = len(self._ends)
+        while len(kept) + count > size // 2:
+            size *= 2
+        ends = np.empty(size)
+        ends[: len(kept)] = kept
+        self._ends, self._base = ends, oldest
+        return self.step - oldest

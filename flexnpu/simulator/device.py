@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One device of the pool: its queues, its cache, its plan, and the runner that is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flexnpu.planner import Plan, Policy
+from flexnpu.simulator.config import EngineConfig
+from flexnpu.simulator.decoding import Decoding
+from flexnpu.simulator.forecast import EngineForecaster
+from flexnpu.simulator.kv import KvCache
+from flexnpu.simulator.lanes import Lanes
+from flexnpu.simulator.mixed import Mixed
+from flexnpu.simulator.planning import Planning
+from flexnpu.simulator.prompts import NOTHING, Chunks, Prompts
+from flexnpu.simulator.request import Request
+from flexnpu.simulator.rounds import Rounds
+from flexnpu.simulator.runner import INFINITE, Runner
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a device did."""
+
+    turns: int = 0
+    mixed: int = 0  # iterations with prompts in them, on the whole device
+    prefills: int = 0  # iterations of a prefill lane
+    steps: int = 0  # decode steps, those in mixed iterations included
+    preemptions: int = 0
+    switches: int = 0
+    plans: int = 0
+    kv_peak: int = 0
+
+
+class Device:
+    """State that all runners work on, and what they do alike."""
+
+    def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig, blocks: int) -> None:
+        self.forecaster, self.config = forecaster, config
+        self.kv = KvCache(blocks, config.block_tokens, config.hash_tokens, caching=config.prefix_caching)
+        self.prompts = Prompts()
+        self.decoding = Decoding(config.block_tokens)
+        self.admitted: dict[int, Request] = {}  # who holds KV, newest last
+        self.joining: list[Request] = []  # whose prompt is complete, until decode's next boundary
+        self.in_flight: Chunks = NOTHING  # of a lane; who is in them cannot be preempted
+        self.finished: list[Request] = []  # the pool takes them after each turn
+        self.handed: list[Request] = []  # prompts complete on a device that does not decode; the pool takes them
+        self.decodes = True
+        self.counters = Counters()
+        self.planning = Planning(self, policy)
+        self.runner: Runner | None = None
+        self.next_seconds = INFINITE
+        self._makers: dict[str, Runner] = {}
+
+    # -- from the pool
+
+    def put(self, request: Request, now: float) -> None:
+        """A request that has arrived."""
+        self.prompts.put(request)
+        self._woken(now)
+
+    def put_decoding(self, request: Request, now: float) -> None:
+        """A request whose keys and values have arrived from another device; its blocks are taken already."""
+        self.admitted[request.index] = request
+        self.joining.append(request)
+        self._woken(now)
+
+    def _woken(self, now: float) -> None:
+        if self.runner is None:
+            self.next_seconds = now
+        else:
+            self.runner.arrived(now)
+            self.next_seconds = self.runner.next_seconds
+
+    def turn(self, now: float) -> None:
+        """Book what is over, and start what comes next."""
+        self.counters.turns += 1
+        if self.runner is None or self.runner.turn(now):
+            self._begin(now)
+        self.next_seconds = self.runner.next_seconds if self.runner else INFINITE
+
+    def _begin(self, now: float) -> None:
+        self.join()
+        if not self.prompts and not self.decoding.sequences:
+            self.runner = None
+            return
+        plan = self.planning.ask(now)
+        self.runner = self.runner_for(plan)
+        self.runner.begin(now, plan)
+        if self.runner.next_seconds == INFINITE:
+            self.runner = None
+
+    def runner_for(self, plan: Plan) -> Runner:
+        kind = self.kind_of(plan)
+        if kind not in self._makers:
+            self._makers[kind] = RUNNERS[kind](self)
+        return self._makers[kind]
+
+    @staticmethod
+    def kind_of(plan: Plan) -> str:
+        """Which runner carries a plan out."""
+        if plan.mode == "split" and plan.steps:
+            return "rounds"
+        return "mixed" if plan.mode == "aggregated" else "lanes"
+
+    # -- for runners
+
+    def join(self) -> None:
+        """Decode is between two steps: who waits for that joins."""
+        for request in self.joining:
+            self.decoding.join(request)
+        self.joining.clear()
+
+    def secure(self) -> bool:
+        """Make room for decode's next step; True when requests had to be preempted for it, newest first."""
+        needed = self.decoding.blocks(1)
+        if needed <= self.kv.free:
+            return False
+        busy = {request.index for request, _ in self.in_flight.parts}
+        while needed > self.kv.free:
+            newest = next(index for index in reversed(self.admitted) if index not in busy)
+            self._preempt(self.admitted.pop(newest))
+            needed = self.decoding.blocks(1)
+        return True
+
+    def _preempt(self, request: Request) -> None:
+        if request.index in self.decoding.members:
+            self.decoding.leave(request)
+        elif request in self.joining:
+            self.joining.remove(request)
+        self.kv.release(request)
+        self.prompts.put_back(request)
+        request.preemptions += 1
+        self.counters.preemptions += 1
+
+    def chunks(self, budget: int, *, admit: bool = True) -> Chunks:
+        """What the prompts put into the next iteration."""
+        if not self.prompts:
+            return NOTHING
+        if budget <= 0:
+            if self.decoding.sequences:
+                return NOTHING
+            budget = self.config.token_budget  # an engine with nothing else to do does not hold prompts back
+        room = self.config.max_running - len(self.admitted) if admit else 0
+        chunks = self.prompts.fill(budget, room, self.kv, self.admitted)
+        self.counters.kv_peak = max(self.counters.kv_peak, self.kv.used)
+        return chunks
+
+    def prompts_ran(self, chunks: Chunks, now: float) -> None:
+        """An iteration with these chunks is over."""
+        for request in self.prompts.ran(chunks, self.kv):
+            request.token(now)
+            if request.generated >= request.output:
+                self._over(request)
+            elif self.decodes:
+                self.joining.append(request)
+            else:
+                self.handed.append(request)
+
+    def decodes_ran(self) -> None:
+        """Steps have been booked: take out who has its last token."""
+        for request in self.decoding.finish():
+            self._over(request)
+
+    def _over(self, request: Request) -> None:
+        self.leave(request)
+        self.finished.append(request)
+
+    def leave(self, request: Request) -> None:
+        """Give the request's blocks back."""
+        self.kv.release(request)
+        del self.admitted[request.index]
+
+    def all_requests(self) -> list[Request]:
+        """Whoever is still here."""
+        for request in list(self.decoding.members.values()):
+            self.decoding.leave(request)
+        return [*self.prompts.waiting, *self.admitted.values()]
+
+    @property
+    def blocked(self) -> bool:
+        """Nobody who waits can be admitted before a request finishes or grows."""
+        return len(self.admitted) >= self.config.max_running or self.prompts.refused(self.kv)
+
+
+RUNNERS: dict[str, Callable[[Device], Runner]] = {"mixed": Mixed, "rounds": Rounds, "lanes": Lanes}

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulation: arrivals in, finished requests out, both one at a time.
+
+Events are the next arrival and each device's next turn. At equal times an arrival goes first, then devices by number:
+who arrives exactly when an iteration starts is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from flexnpu.planner import Policy
+from flexnpu.simulator.arrival import Arrival, Finished, Sample, Watch
+from flexnpu.simulator.config import EngineConfig, SimulationError
+from flexnpu.simulator.device import Device
+from flexnpu.simulator.forecast import EngineForecaster
+from flexnpu.simulator.request import Request, dropped
+from flexnpu.simulator.runner import INFINITE
+
+NOBODY = Watch()
+
+
+class Simulation:
+    """Iterate once over it; `devices` and their counters may be read meanwhile and afterwards."""
+
+    def __init__(
+        self,
+        trace: Iterable[Arrival],
+        forecaster: EngineForecaster,
+        policy: Policy,
+        config: EngineConfig | None = None,
+        watch: Watch = NOBODY,
+    ) -> None:
+        self.config = config or EngineConfig()
+        self.blocks = self.config.blocks(getattr(forecaster, "model", None), getattr(forecaster, "soc", None))
+        self._trace = iter(trace)
+        self._seen = 0
+        self._last_arrival = 0.0
+        self._on_sample = watch.sample
+        self._next_sample = 0.0
+        self.devices = [Device(forecaster, policy, self.config, self.blocks) for _ in range(sum(self.config.devices))]
+        for device in self.devices:
+            device.planning.watch = watch.plan
+
+    def __iter__(self) -> Iterator[Finished]:
+        arrival = self._next_arrival()
+        end = self.config.end_seconds
+        while True:
+            at = arrival.seconds if arrival is not None else INFINITE
+            device = min(self.devices, key=_next_turn) if len(self.devices) > 1 else self.devices[0]
+            turn = device.next_seconds
+            now = at if at <= turn else turn
+            if now >= end or now == INFINITE:
+                break
+            if self._on_sample is not None and now >= self._next_sample:
+                self._sample(now)
+            if arrival is not None and at <= turn:
+                record = self._arrive(arrival)
+                if record is not None:
+                    yield record
+                arrival = self._next_arrival()
+                continue
+            device.turn(turn)
+            if device.finished:
+                for request in device.finished:
+                    yield request.finished()
+                device.finished.clear()
+        yield from self._unfinished(arrival)
+
+    def _next_arrival(self) -> Arrival | None:
+        arrival = next(self._trace, None)
+        if arrival is None:
+            return None
+        if not arrival.seconds >= self._last_arrival:
+            raise SimulationError(
+                f"request {self._seen} arrives at {arrival.seconds} s, after one at {self._last_arrival} s; arrivals "
+                "must be in order of time, so sort the trace"
+            )
+        if arrival.prompt < 1 or arrival.output < 1:
+            raise SimulationError(
+                f"request {self._seen} has {arrival.prompt} prompt and {arrival.output} output tokens; both must be 1 "
+                "or more"
+            )
+        self._last_arrival = arrival.seconds
+        return arrival
+
+    def _arrive(self, arrival: Arrival) -> Finished | None:
+        index = self._seen
+        self._seen += 1
+        if arrival.prompt + arrival.output - 1 > self.blocks * self.config.block_tokens:
+            return dropped(index, arrival)
+        full = arrival.prompt // self.config.hash_tokens
+        request = Request(index, arrival, tuple(arrival.blocks[:full]))
+        device = min(self.devices, key=_load) if len(self.devices) > 1 else self.devices[0]
+        device.put(request, arrival.seconds)
+        return None
+
+    def _unfinished(self, arrival: Arrival | None) -> Iterator[Finished]:
+        """Who was there or had yet to come when the end was reached."""
+        left = [request for device in self.devices for request in device.all_requests()]
+        for request in sorted(left, key=lambda request: request.index):
+            yield request.finished()
+        while arrival is not None:
+            yield Request(self._seen, arrival, ()).finished()
+            self._seen += 1
+            arrival = self._next_arrival()
+
+    def _sample(self, now: float) -> None:
+        assert self._on_sample is not None
+        self._next_sample = (now // self.config.sample_seconds + 1) * self.config.sample_seconds
+        cores = [device.runner.busy_cores() if device.runner else (0, 0, 0) for device in self.devices]
+        self._on_sample(
+            Sample(
+                seconds=now,
+                waiting=sum(len(device.prompts.waiting) for device in self.devices),
+                running=sum(len(device.admitted) for device in self.devices),
+                prefill_cores=sum(each[0] for each in cores),
+                decode_cores=sum(each[1] for each in cores),
+                mixed_cores=sum(each[2] for each in cores),
+                kv_used=sum(device.kv.used for device in self.devices) / (self.blocks * len(self.devices)),
+            )
+        )
+
+
+def _next_turn(device: Device) -> float:
+    return device.next_seconds
+
+
+def _load(device: Device) -> int:
+    """Shortest queue: tokens that are still to be computed, and a token for each that decodes."""
+    return device.prompts.tokens + device.decoding.sequences
+
+
+def simulate(
+    trace: Iterable[Arrival],
+    forecaster: EngineForecaster,
+    policy: Policy,
+    config: EngineConfig | None = None,
+) -> Iterator[Finished]:
+    """Every request of the trace, in the order in which they are over."""
+    return iter(Simulation(trace, forecaster, policy, config))

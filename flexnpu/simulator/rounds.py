@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two lanes on parted cores that join: k decode steps run ahead beside one prefill iteration (DuetServe).
+
+The k steps are launched as graphs without looking at what they yield, so their KV blocks are taken beforehand, and a
+request that has its last token in one of them is noticed when the lanes join: it keeps its blocks and its place until
+then. A token counts from when its iteration ended on the device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.load import Load
+from flexnpu.planner import Plan
+from flexnpu.simulator.prompts import NOTHING, Chunks
+from flexnpu.simulator.runner import INFINITE
+
+if TYPE_CHECKING:
+    from flexnpu.simulator.device import Device
+
+
+class Rounds:
+    """One round at a time; arrivals wait for its end."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.next_seconds = INFINITE
+        self._chunks: Chunks = NOTHING
+        self._ends: Floats = np.empty(0)  # of decode's steps
+        self._prompt_end = 0.0
+        self._cores = (0, 0)
+
+    def begin(self, now: float, plan: Plan) -> None:
+        device, decoding = self.device, self.device.decoding
+        now += device.planning.switch_wait("rounds", plan)
+        short = decoding.sequences > 0 and device.secure()
+        count = 0
+        if decoding.sequences:
+            count = max(1, decoding.affordable(device.kv.free, plan.steps))
+            device.kv.grow(decoding.blocks(count))
+        self._chunks = device.chunks(plan.budget, admit=not short)
+        running = bool(self._chunks.parts)
+        self._cores = (plan.split.prefill * running, plan.split.decode * bool(count))
+        if not count and not running:
+            self.next_seconds = INFINITE
+            return
+        self._time(now, count)
+        over = max(self._prompt_end, float(self._ends[-1]) if count else 0.0)
+        self.next_seconds = over + device.config.launch_seconds
+
+    def _time(self, now: float, count: int) -> None:
+        """Ends of both lanes: beside each other first, then whichever is left alone."""
+        device, config, forecaster = self.device, self.device.config, self.device.forecaster
+        prefill_cores, decode_cores = self._cores
+        prompts = self._chunks.load
+        decodes = Load.decode(device.decoding.sequences, device.decoding.seen)
+        steps: Floats = forecaster.steps(decode_cores, decodes, count) if count else np.empty(0)
+        if not self._chunks.parts:
+            self._prompt_end = now
+            self._ends = now + np.cumsum(np.maximum(steps, config.graph_seconds))
+            return
+        # The host launches the graphs first, then the prompt's kernels, which the device works off meanwhile.
+        begins = now + count * config.graph_seconds
+        alone = forecaster.seconds(prefill_cores, prompts)
+        if not count:
+            self._prompt_end = begins + max(alone, config.dispatch_seconds)
+            self._ends = steps
+            return
+        contended = forecaster.beside(prefill_cores, prompts, decode_cores, decodes)
+        slower = contended[1] / float(steps[0])
+        ends = now + np.cumsum(np.maximum(steps * slower, config.graph_seconds))
+        prompt_end = begins + contended[0]
+        if prompt_end < ends[-1]:
+            ends = np.where(ends > prompt_end, prompt_end + (ends - prompt_end) / slower, ends)
+        else:
+            prompt_end = float(ends[-1]) + (prompt_end - float(ends[-1])) * alone / contended[0]
+        self._ends = ends
+        self._prompt_end = max(prompt_end, begins + config.dispatch_seconds)
+
+    def turn(self, now: float) -> bool:
+        device, decoding = self.device, self.device.decoding
+        if len(self._ends):
+            device.counters.steps += len(self._ends)
+            decoding.advance(self._ends)
+            device.decodes_ran()
+        if self._chunks.parts:
+            device.counters.prefills += 1
+            device.prompts_ran(self._chunks, self._prompt_end)
+        self.next_seconds = INFINITE
+        return True
+
+    def arrived(self, now: float) -> None:
+        pass
+
+    def busy_cores(self) -> tuple[int, int, int]:
+        return *self._cores, 0
