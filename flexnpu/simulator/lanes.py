@@ -67,7 +67,7 @@ class Lanes:
     # -- events
 
     def begin(self, now: float, plan: Plan) -> None:
-        wait = self.device.planning.switch_wait("lanes", plan)
+        wait = self.device.planning.switch_wait(plan)
         if wait:
             # A change of runner; changes of the split within it are seen per lane.
             self._prefill.cores = self._decode.cores = 0

@@ -31,7 +31,7 @@ class Mixed:
     def begin(self, now: float, plan: Plan) -> None:
         device, decoding = self.device, self.device.decoding
         self._cores = plan.split.decode
-        now += device.planning.switch_wait("mixed", plan)
+        now += device.planning.switch_wait(plan)
         short = decoding.sequences > 0 and device.secure()
         self._taken = decoding.blocks(1)  # before chunks may have what is left
         device.kv.grow(self._taken)

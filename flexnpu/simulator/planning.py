@@ -38,7 +38,7 @@ class Planning:
         self.watch: Callable[[float, Plan], None] | None = None
         self.orders = False  # the policy has reordered the queue before, so it may for any arrival
         self._key: tuple[int, ...] = ()
-        self._ran: tuple[str, Split] | None = None  # which runner ran last, on which cores
+        self._ran: Split | None = None  # the cores that ran last
         self._minima = device.config.minima
         # It looks at nothing, so its first answer holds.
         self._once = policy.name == "chunked" and device.config.reuse_plans
@@ -83,9 +83,9 @@ class Planning:
             self.watch(now, plan)
         return plan
 
-    def switch_wait(self, kind: str, plan: Plan) -> float:
-        """Seconds that the device waits because it runs on other cores, or in another way, than before."""
-        before, self._ran = self._ran, (kind, plan.split)
+    def switch_wait(self, plan: Plan) -> float:
+        """Seconds that the device waits because a phase runs on other cores than before."""
+        before, self._ran = self._ran, plan.split
         if before is None or before == self._ran:
             return 0.0
         self.device.counters.switches += 1

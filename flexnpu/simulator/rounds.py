@@ -35,7 +35,7 @@ class Rounds:
 
     def begin(self, now: float, plan: Plan) -> None:
         device, decoding = self.device, self.device.decoding
-        now += device.planning.switch_wait("rounds", plan)
+        now += device.planning.switch_wait(plan)
         short = decoding.sequences > 0 and device.secure()
         count = 0
         if decoding.sequences:
