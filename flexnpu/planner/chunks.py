@@ -9,6 +9,7 @@ import numpy as np
 
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch
+from flexnpu.forecast.load import Load
 from flexnpu.planner.snapshot import Requests, Snapshot
 
 
@@ -44,6 +45,8 @@ def together(decode: Requests, prompts: Sequence[Request]) -> Requests:
     """Running requests and prompts as one batch."""
     if not prompts:
         return decode
+    if isinstance(decode, Load):
+        return decode.plus(Load.of(prompts))
     if isinstance(decode, Batch):
         more = Batch.of(prompts)
         pairs = ((decode.new, more.new), (decode.cached, more.cached), (decode.copies, more.copies))
