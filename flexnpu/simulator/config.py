@@ -36,6 +36,7 @@ class EngineConfig:
     graphs: core counts that decode graphs were captured at; empty: any. Elsewhere decode is launched kernel by kernel.
     reuse_plans: keep a plan while nothing relevant has changed (docs/simulator.md); off: plan at each decision point.
     look_ahead: waiting prompts that a policy is shown.
+    feedback_seconds: windows after which a policy is shown the latencies that were seen; feedback_part: which quantile.
     end_seconds: the simulation stops there; who has not finished is a miss.
     sample_seconds: time between two samples of the state.
     """
@@ -59,6 +60,8 @@ class EngineConfig:
     margin: float = 0.9
     reuse_plans: bool = True
     look_ahead: int = 256
+    feedback_seconds: float = 10.0
+    feedback_part: float = 0.9
     end_seconds: float = float("inf")
     sample_seconds: float = 1.0
 
@@ -95,8 +98,8 @@ class EngineConfig:
             raise SimulationError(
                 f"devices is {self.devices}; it must be (n, m) with at least one device, such as (1, 0)"
             )
-        if not self.sample_seconds > 0 or not self.end_seconds > 0:
-            raise SimulationError("sample_seconds and end_seconds must be over 0")
+        if not (self.sample_seconds > 0 and self.end_seconds > 0 and self.feedback_seconds > 0):
+            raise SimulationError("sample_seconds, feedback_seconds and end_seconds must be over 0")
         if self.link_bandwidth is not None and not self.link_bandwidth > 0:
             raise SimulationError(f"link_bandwidth is {self.link_bandwidth}; it must be over 0 bytes per second")
 

@@ -13,15 +13,29 @@ import heapq
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
+from flexnpu.planner import Targets
 from flexnpu.simulator.request import Request
 
 
 class Decoding:
     """`sequences` requests, whose next step reads `seen` keys (the new token's included)."""
 
-    __slots__ = ("_base", "_block", "_due", "_ends", "_opens", "members", "seen", "sequences", "step")
+    __slots__ = (
+        "_base",
+        "_behind",
+        "_block",
+        "_due",
+        "_ends",
+        "_opens",
+        "_slots",
+        "_targets",
+        "members",
+        "seen",
+        "sequences",
+        "step",
+    )
 
-    def __init__(self, block_tokens: int) -> None:
+    def __init__(self, block_tokens: int, targets: Targets) -> None:
         self.sequences = 0
         self.seen = 0
         self.step = 0
@@ -31,6 +45,10 @@ class Decoding:
         self._due: list[tuple[int, int, Request]] = []  # a heap; who was preempted is still in it
         self._ends: Floats = np.empty(1024)  # of steps _base, _base + 1, ...
         self._base = 0
+        self._slots: list[Request] = []  # in no order; a request knows its place
+        # What a request is behind at step 0: credit = _behind + step x target - now.
+        self._behind: Floats = np.empty(64)
+        self._targets = targets
 
     def join(self, request: Request) -> None:
         """A request with `computed` tokens in the cache and its latest token not yet in it."""
@@ -42,6 +60,7 @@ class Decoding:
         self.sequences += 1
         self.seen += request.length + 1
         self.members[request.index] = request
+        self._seat(request)
         heapq.heappush(self._due, (request.finish_step, request.index, request))
 
     def leave(self, request: Request) -> None:
@@ -64,6 +83,25 @@ class Decoding:
         self.sequences -= 1
         self.seen -= length + 1
         del self.members[request.index]
+        last = self._slots.pop()
+        if last is not request:
+            self._slots[request.slot] = last
+            last.slot = request.slot
+            self._behind[last.slot] = self._behind[len(self._slots)]
+
+    def credits(self, now: float) -> Floats:
+        """Seconds by which each request is ahead of its mean ITL target; infinite where the TTFT target is missed."""
+        return self._behind[: len(self._slots)] + (self.step * self._targets.itl - now)
+
+    def _seat(self, request: Request) -> None:
+        targets, slot = self._targets, len(self._slots)
+        request.slot = slot
+        self._slots.append(request)
+        if slot == len(self._behind):
+            self._behind = np.resize(self._behind, 2 * slot)
+        late = request.first_token - request.arrival > targets.ttft
+        tokens = request.generated - 1 - self.step
+        self._behind[slot] = np.inf if late else request.first_token + tokens * targets.itl
 
     def until_finish(self) -> int:
         """Steps until the next request has its last token; the batch is not empty."""

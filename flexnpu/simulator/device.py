@@ -41,10 +41,10 @@ class Device:
         self.forecaster, self.config = forecaster, config
         self.kv = KvCache(blocks, config.block_tokens, config.hash_tokens, caching=config.prefix_caching)
         self.prompts = Prompts()
-        self.decoding = Decoding(config.block_tokens)
+        self.decoding = Decoding(config.block_tokens, config.targets)
         self.admitted: dict[int, Request] = {}  # who holds KV, newest last
         self.joining: list[Request] = []  # whose prompt is complete, until decode's next boundary
-        self.in_flight: Chunks = NOTHING  # of a lane; who is in them cannot be preempted
+        self.flying: dict[int, int] = {}  # tokens of prompts that a lane has in flight, by request
         self.finished: list[Request] = []  # the pool takes them after each turn
         self.handed: list[Request] = []  # prompts complete on a device that does not decode; the pool takes them
         self.decodes = True
@@ -58,6 +58,7 @@ class Device:
 
     def put(self, request: Request, now: float) -> None:
         """A request that has arrived."""
+        self.planning.arrived(request)
         self.prompts.put(request)
         self._woken(now)
 
@@ -113,25 +114,24 @@ class Device:
             self.decoding.join(request)
         self.joining.clear()
 
-    def secure(self) -> bool:
+    def secure(self, now: float) -> bool:
         """Make room for decode's next step; True when requests had to be preempted for it, newest first."""
         needed = self.decoding.blocks(1)
         if needed <= self.kv.free:
             return False
-        busy = {request.index for request, _ in self.in_flight.parts}
         while needed > self.kv.free:
-            newest = next(index for index in reversed(self.admitted) if index not in busy)
-            self._preempt(self.admitted.pop(newest))
+            newest = next(index for index in reversed(self.admitted) if index not in self.flying)
+            self._preempt(self.admitted.pop(newest), now)
             needed = self.decoding.blocks(1)
         return True
 
-    def _preempt(self, request: Request) -> None:
+    def _preempt(self, request: Request, now: float) -> None:
         if request.index in self.decoding.members:
             self.decoding.leave(request)
         elif request in self.joining:
             self.joining.remove(request)
         self.kv.release(request)
-        self.prompts.put_back(request)
+        self.prompts.put_back(request, now)
         request.preemptions += 1
         self.counters.preemptions += 1
 
@@ -152,6 +152,8 @@ class Device:
         """An iteration with these chunks is over."""
         for request in self.prompts.ran(chunks, self.kv):
             request.token(now)
+            if request.generated == 1:
+                self.planning.first_token(request)
             if request.generated >= request.output:
                 self._over(request)
             elif self.decodes:
@@ -166,6 +168,7 @@ class Device:
 
     def _over(self, request: Request) -> None:
         self.leave(request)
+        self.planning.finished(request)
         self.finished.append(request)
 
     def leave(self, request: Request) -> None:
@@ -178,6 +181,13 @@ class Device:
         for request in list(self.decoding.members.values()):
             self.decoding.leave(request)
         return [*self.prompts.waiting, *self.admitted.values()]
+
+    def decode_floor(self, cores: int) -> float:
+        """The least that a decode step takes: the launch of its graph, or of its kernels where there is none."""
+        graphs = self.config.graphs
+        if not graphs or cores in graphs or cores == self.forecaster.cores:
+            return self.config.graph_seconds
+        return self.config.dispatch_seconds
 
     @property
     def blocked(self) -> bool:

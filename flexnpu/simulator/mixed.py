@@ -32,7 +32,7 @@ class Mixed:
         device, decoding = self.device, self.device.decoding
         self._cores = plan.split.decode
         now += device.planning.switch_wait(plan)
-        short = decoding.sequences > 0 and device.secure()
+        short = decoding.sequences > 0 and device.secure(now)
         self._taken = decoding.blocks(1)  # before chunks may have what is left
         device.kv.grow(self._taken)
         self._chunks = device.chunks(plan.budget - decoding.sequences, admit=not short)
@@ -59,7 +59,7 @@ class Mixed:
         count = 1 if held_back else decoding.affordable(device.kv.free + self._taken, decoding.until_finish())
         load = Load.decode(decoding.sequences, decoding.seen)
         seconds = device.forecaster.steps(self._cores, load, count)
-        return now + np.cumsum(np.maximum(seconds, config.graph_seconds) + config.launch_seconds)
+        return now + np.cumsum(np.maximum(seconds, device.decode_floor(self._cores)) + config.launch_seconds)
 
     def turn(self, now: float) -> bool:
         device, decoding = self.device, self.device.decoding

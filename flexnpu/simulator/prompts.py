@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from flexnpu.forecast.load import Load
 from flexnpu.simulator.kv import KvCache
 from flexnpu.simulator.request import Request
+from flexnpu.simulator.waiting import Waiting
 
 
 class Chunks(NamedTuple):
@@ -22,52 +24,69 @@ NOTHING = Chunks([], Load())
 
 
 class Prompts:
-    """First come, first served, unless a policy reorders who waits; half-run prompts go before those who wait."""
+    """First come, first served, unless a policy orders otherwise; half-run prompts go before those who wait."""
 
-    __slots__ = ("_refused", "half_run", "tokens", "waiting")
+    __slots__ = ("_ahead", "_refused", "changes", "fresh_share", "half_run", "tokens", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[Request] = deque()
+        self.waiting = Waiting()
         self.half_run: list[Request] = []
         self.tokens = 0  # still to be computed, prefix reuse not foreseen
+        self.changes = 0  # of the queue: a request came, was admitted or was put back
+        self.fresh_share = 1.0  # part of a prompt that prefix reuse leaves to compute, lately
+        self._ahead = 0  # of those who wait, how many a policy wants before the half-run ones
         self._refused = (-1, -1, -1)  # who was refused blocks, with how many free and what cached
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.half_run)
 
+    def __iter__(self) -> Iterator[Request]:
+        return chain(self.half_run, self.waiting)
+
     def put(self, request: Request) -> None:
         self.waiting.append(request)
         self.tokens += request.target
+        self.changes += 1
 
-    def put_back(self, request: Request) -> None:
+    def put_back(self, request: Request, now: float) -> None:
         """A preempted request: it goes first and computes all that it had again."""
         if request.computed < request.target:
             self.half_run.remove(request)
             self.tokens -= request.target - request.computed
         request.computed = 0
         request.target = request.prompt + request.generated
+        if request.generated:
+            request.since = now
         self.tokens += request.target
-        self.waiting.appendleft(request)
+        self.waiting.put_first(request)
+        self.changes += 1
 
-    def reorder(self, order: tuple[int, ...]) -> None:
-        """Who goes first, as places in half_run followed by waiting; who is not named keeps its place behind."""
-        half = len(self.half_run)
-        queue = [self.waiting.popleft() for _ in range(min(len(self.waiting), max(order, default=-1) - half + 1))]
-        chosen = [place - half for place in order if place >= half]
-        rest = sorted(set(range(len(queue))).difference(chosen))
-        self.waiting.extendleft(queue[place] for place in reversed([*chosen, *rest]))
+    def reorder(self, shown: list[Request], order: tuple[int, ...]) -> None:
+        """Who goes first, as places in `shown`: half-run prompts and then those who wait, as they stand."""
+        half = {request.index for request in self.half_run}
+        count = sum(1 for request in shown if request.index in half)
+        named = [place for place in order if shown[place].index in half]
+        self._ahead = order.index(named[0]) if named else 0
+        wanted = [shown[place] for place in named]
+        chosen = {request.index for request in wanted}
+        self.half_run = wanted + [request for request in self.half_run if request.index not in chosen]
+        places = [place - count for place in order if place >= count]
+        if places != list(range(len(places))):
+            self.waiting.reorder(places, len(shown) - count)
 
     def fill(self, budget: int, room: int, kv: KvCache, admitted: dict[int, Request]) -> Chunks:
         """Chunks of at most `budget` tokens; at most `room` requests are admitted, as long as their blocks are free."""
         parts: list[tuple[Request, int]] = []
-        tokens = pairs = seen = 0
-        place = 0
+        tokens = pairs = seen = place = 0
         half_run = self.half_run
         while budget > 0:
-            if place == len(half_run):
-                if room <= 0 or not self.waiting or not self._admit(kv, admitted):
+            if self._ahead or place == len(half_run):
+                if room > 0 and self.waiting and self._admit(kv, admitted, place):
+                    room -= 1
+                elif place == len(half_run):
                     break
-                room -= 1
+                else:
+                    self._ahead = 0  # it finds no room now: the others need not wait for that
             request = half_run[place]
             place += 1
             cached = request.computed
@@ -81,25 +100,28 @@ class Prompts:
             return NOTHING
         return Chunks(parts, Load(tokens, len(parts), pairs, seen, 0, 0, len(parts)))
 
-    def _admit(self, kv: KvCache, admitted: dict[int, Request]) -> bool:
-        request = self.waiting[0]
+    def _admit(self, kv: KvCache, admitted: dict[int, Request], place: int) -> bool:
+        request = self.waiting.head
         if self.refused(kv):
             return False
         if not kv.admit(request):
             self._refused = (request.index, kv.free, kv.version)
             return False
-        self.waiting.popleft()
-        self.half_run.append(request)
+        self.waiting.pop()
+        self._ahead = max(0, self._ahead - 1)
+        self.half_run.insert(place, request)
         self.tokens -= request.computed
+        self.changes += 1
         if request.cached < 0:
             request.cached = request.computed
+            self.fresh_share += 0.05 * (1.0 - request.computed / request.target - self.fresh_share)
         admitted[request.index] = request
         return True
 
     def refused(self, kv: KvCache) -> bool:
         """Whether the first who waits has been refused blocks and nothing has changed for the better."""
         index, free, version = self._refused
-        return bool(self.waiting) and index == self.waiting[0].index and kv.free <= free and kv.version == version
+        return bool(self.waiting) and index == self.waiting.head.index and kv.free <= free and kv.version == version
 
     def ran(self, chunks: Chunks, kv: KvCache) -> list[Request]:
         """Book the chunks of an iteration that is over; those whose prompt is complete are taken out."""

@@ -38,12 +38,14 @@ class Request:
         "registered",
         "residue",
         "shared",
+        "since",
+        "slot",
         "target",
     )
 
     def __init__(self, index: int, arrival: Arrival, blocks: Sequence[int]) -> None:
         self.index = index
-        self.arrival = arrival.seconds
+        self.arrival = self.since = arrival.seconds  # since when it waits
         self.prompt = self.target = arrival.prompt
         self.output = arrival.output
         self.blocks = blocks  # of full prompt blocks only
@@ -55,7 +57,7 @@ class Request:
         self.held = 0
         self.registered = 0  # leading blocks that were looked up or entered in the prefix cache
         self.shared: list[int] = []
-        self.join_step = self.finish_step = self.residue = self.length = 0
+        self.join_step = self.finish_step = self.residue = self.length = self.slot = 0
         self.gaps: list[Floats] = []
 
     def token(self, now: float) -> None:
@@ -67,15 +69,22 @@ class Request:
         self.last_token = now
         self.generated += 1
 
+    def _gaps(self) -> Floats:
+        if len(self.gaps) > 1:
+            self.gaps = [np.concatenate(self.gaps)]
+        return self.gaps[0]
+
+    def itl_p99(self) -> float:
+        """The nearest rank of the gaps between its tokens; 0 for a single token."""
+        if not self.gaps:
+            return 0.0
+        gaps = self._gaps()
+        rank = -(-99 * gaps.size // 100) - 1
+        return float(gaps.max() if rank == gaps.size - 1 else np.partition(gaps, rank)[rank])
+
     def finished(self) -> Finished:
         """The record; `last_token` is its finish when all tokens are there."""
         complete = self.generated >= self.output
-        longest = p99 = 0.0
-        if self.gaps:
-            gaps = self.gaps[0] if len(self.gaps) == 1 else np.concatenate(self.gaps)
-            longest = float(gaps.max())
-            rank = -(-99 * gaps.size // 100) - 1
-            p99 = longest if rank == gaps.size - 1 else float(np.partition(gaps, rank)[rank])
         between = self.generated - 1
         return Finished(
             arrival=self.arrival,
@@ -84,8 +93,8 @@ class Request:
             prompt=self.prompt,
             output=self.output,
             cached=max(self.cached, 0),
-            itl_max=longest,
-            itl_p99=p99,
+            itl_max=float(self._gaps().max()) if self.gaps else 0.0,
+            itl_p99=self.itl_p99(),
             mean_tpot=(self.last_token - self.first_token) / between if between > 0 else 0.0,
             preemptions=self.preemptions,
             dropped=False,

@@ -36,7 +36,7 @@ class Rounds:
     def begin(self, now: float, plan: Plan) -> None:
         device, decoding = self.device, self.device.decoding
         now += device.planning.switch_wait(plan)
-        short = decoding.sequences > 0 and device.secure()
+        short = decoding.sequences > 0 and device.secure(now)
         count = 0
         if decoding.sequences:
             count = max(1, decoding.affordable(device.kv.free, plan.steps))
@@ -58,9 +58,10 @@ class Rounds:
         prompts = self._chunks.load
         decodes = Load.decode(device.decoding.sequences, device.decoding.seen)
         steps: Floats = forecaster.steps(decode_cores, decodes, count) if count else np.empty(0)
+        floor = device.decode_floor(decode_cores)
         if not self._chunks.parts:
             self._prompt_end = now
-            self._ends = now + np.cumsum(np.maximum(steps, config.graph_seconds))
+            self._ends = now + np.cumsum(np.maximum(steps, floor))
             return
         # The host launches the graphs first, then the prompt's kernels, which the device works off meanwhile.
         begins = now + count * config.graph_seconds
@@ -71,7 +72,7 @@ class Rounds:
             return
         contended = forecaster.beside(prefill_cores, prompts, decode_cores, decodes)
         slower = contended[1] / float(steps[0])
-        ends = now + np.cumsum(np.maximum(steps * slower, config.graph_seconds))
+        ends = now + np.cumsum(np.maximum(steps * slower, floor))
         prompt_end = begins + contended[0]
         if prompt_end < ends[-1]:
             ends = np.where(ends > prompt_end, prompt_end + (ends - prompt_end) / slower, ends)

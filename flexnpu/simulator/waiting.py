@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who waits, as a queue and, beside it, as columns, so that a snapshot of hundreds costs no loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.simulator.request import Request
+
+_ROOM = 64  # places kept free before the first, for who is put back
+
+
+class Waiting:
+    """First come, first served, unless it is reordered."""
+
+    __slots__ = ("_columns", "_first", "_queue")
+
+    def __init__(self) -> None:
+        self._queue: deque[Request] = deque()
+        self._columns: Floats = np.empty((2, 4 * _ROOM))  # tokens to compute, and since when
+        self._first = _ROOM
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._queue)
+
+    @property
+    def head(self) -> Request:
+        return self._queue[0]
+
+    def append(self, request: Request) -> None:
+        place = self._first + len(self._queue)
+        if place == self._columns.shape[1]:
+            self._make_room()
+            place = self._first + len(self._queue)
+        self._write(place, request)
+        self._queue.append(request)
+
+    def put_first(self, request: Request) -> None:
+        if not self._first:
+            self._make_room()
+        self._first -= 1
+        self._write(self._first, request)
+        self._queue.appendleft(request)
+
+    def pop(self) -> Request:
+        self._first += 1
+        return self._queue.popleft()
+
+    def reorder(self, order: Sequence[int], among: int) -> None:
+        """Put the first `among` in that order; who is not named follows as before."""
+        queue = self._queue
+        some = [queue.popleft() for _ in range(min(among, len(queue)))]
+        named = set(order)
+        some = [some[place] for place in (*order, *(place for place in range(len(some)) if place not in named))]
+        queue.extendleft(reversed(some))
+        for place, request in enumerate(some, self._first):
+            self._write(place, request)
+
+    def first(self, count: int) -> list[Request]:
+        return list(islice(self._queue, count))
+
+    def columns(self, count: int) -> tuple[Floats, Floats]:
+        """Tokens to compute, and since when they wait, of the first `count`. Views: valid until the queue changes."""
+        window = slice(self._first, self._first + min(count, len(self._queue)))
+        return self._columns[0, window], self._columns[1, window]
+
+    def _write(self, place: int, request: Request) -> None:
+        self._columns[0, place] = request.target
+        self._columns[1, place] = request.since
+
+    def _make_room(self) -> None:
+        count = len(self._queue)
+        kept = self._columns[:, self._first : self._first + count]
+        columns = np.empty((2, 2 * count + 4 * _ROOM))
+        columns[:, _ROOM : _ROOM + count] = kept
+        self._columns, self._first = columns, _ROOM
