@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a simulation came to: a collector that is fed while it runs, in memory that does not grow with the trace.
+
+Latencies are those of finished requests, in sketches (relative error 0.5 %). Attainment and goodput are exact counts;
+dropped and unfinished requests are misses. (What never finished is in no latency: who drops requests looks quick.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flexnpu.simulator.arrival import Finished, Sample
+from flexnpu.simulator.series import Series
+from flexnpu.simulator.sketch import Sketch
+from flexnpu.simulator.slo import Slo
+
+LATENCIES = ("ttft", "tpot", "itl_p99", "itl_max", "e2e")
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+COLUMNS = Sample._fields[1:]
+
+# Why a request was no good: each miss is counted once.
+Miss = Literal["ttft", "itl", "both", "dropped", "unfinished"]
+MISSES: tuple[Miss, ...] = ("ttft", "itl", "both", "dropped", "unfinished")
+
+
+@dataclass(slots=True)
+class Sampled:
+    """Some plans of a run, spread evenly over it: at most `MOST`, thinned by half whenever they are more."""
+
+    MOST = 32
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    seen: int = 0
+    _stride: int = 1
+
+    def offer(self) -> bool:
+        """Counts a plan; whether this one is to be kept with `keep`, so that its text is made only then."""
+        self.seen += 1
+        return (self.seen - 1) % self._stride == 0
+
+    def keep(self, plan: dict[str, Any]) -> None:
+        self.plans.append(plan)
+        if len(self.plans) > self.MOST:
+            del self.plans[1::2]
+            self._stride *= 2
+
+
+class Collector:
+    """Feed it every request once it is over, and samples of the device; then read `summary`."""
+
+    def __init__(self, slo: Slo) -> None:
+        self.slo = slo
+        self.latencies = {name: Sketch() for name in LATENCIES}
+        self.series = Series(COLUMNS)
+        self.plans = Sampled()
+        self.misses: dict[str, int] = dict.fromkeys(MISSES, 0)
+        self.requests = self.finished = self.good = 0
+        self.prompt_tokens = self.output_tokens = self.cached_tokens = self.preemptions = 0
+        self.first_arrival, self.last_arrival, self.end = float("inf"), 0.0, 0.0
+
+    def request(self, request: Finished) -> None:
+        """A request that finished, was dropped, or was not finished when the run ended."""
+        self.requests += 1
+        arrival = request.arrival
+        self.first_arrival = min(self.first_arrival, arrival)
+        self.last_arrival = max(self.last_arrival, arrival)
+        self.preemptions += request.preemptions
+        if request.dropped:
+            self.misses["dropped"] += 1
+        elif not request.completed:
+            self.misses["unfinished"] += 1
+        else:
+            self._finished(request)
+
+    def _finished(self, request: Finished) -> None:
+        self.finished += 1
+        self.end = max(self.end, request.finish)
+        self.prompt_tokens += request.prompt
+        self.output_tokens += request.output
+        self.cached_tokens += request.cached
+        add = self.latencies
+        add["ttft"].add(request.ttft)
+        add["e2e"].add(request.latency)
+        if request.output > 1:
+            add["tpot"].add(request.mean_tpot)
+            add["itl_p99"].add(request.itl_p99)
+            add["itl_max"].add(request.itl_max)
+        late, slow = self.slo.misses(request)
+        if late or slow:
+            self.misses["both" if late and slow else "ttft" if late else "itl"] += 1
+        else:
+            self.good += 1
+
+    def sample(self, sample: Sample) -> None:
+        """The pool from that moment on."""
+        self.series.sample(sample.seconds, sample[1:])
+
+    @property
+    def seconds(self) -> float:
+        """From the first arrival to the last token."""
+        return max(self.end - self.first_arrival, 0.0) if self.finished else 0.0
+
+    @property
+    def attainment(self) -> float:
+        """Part of all requests that met every target."""
+        return self.good / self.requests if self.requests else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """The figures, as docs/simulate.md names them. Without time passed, rates are 0."""
+        rate = 1 / self.seconds if self.seconds > 0 else 0.0
+        span = self.last_arrival - self.first_arrival
+        return {
+            "requests": {
+                "total": self.requests,
+                "finished": self.finished,
+                "within_slo": self.good,
+                "missed": dict(self.misses),
+            },
+            "attainment": self.attainment,
+            "goodput_rps": self.good * rate,
+            "offered_rps": (self.requests - 1) / span if span > 0 else None,
+            "throughput": {
+                "requests_per_s": self.finished * rate,
+                "prompt_tokens_per_s": self.prompt_tokens * rate,
+                "output_tokens_per_s": self.output_tokens * rate,
+                "tokens_per_s": (self.prompt_tokens + self.output_tokens) * rate,
+            },
+            "seconds": self.seconds,
+            "latency_s": {name: _spread(sketch) for name, sketch in self.latencies.items()},
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "output_tokens": self.output_tokens,
+            "preemptions": self.preemptions,
+            "mean": self.series.means(),
+        }
+
+
+def _spread(sketch: Sketch) -> dict[str, float | int | None]:
+    counted = sketch.count > 0
+    return {
+        "count": sketch.count,
+        "mean": sketch.mean,
+        "min": sketch.least if counted else None,
+        **{name: sketch.quantile(part) for name, part in QUANTILES.items()},
+        "max": sketch.greatest if counted else None,
+    }
