@@ -7,7 +7,7 @@ python -m flexnpu.reference > docs/reference.md
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import get_args, get_origin
 
@@ -53,11 +53,17 @@ def _flags() -> Iterator[tuple[str, ...]]:
 
 def _commands(group: typer.Typer, path: str) -> Iterator[tuple[str, ...]]:
     for command in sorted(group.registered_commands, key=lambda each: str(each.name)):
-        for parameter in inspect.signature(command.callback, eval_str=True).parameters.values():  # type: ignore[arg-type]
-            yield from _option(f"{path} {command.name}", parameter)
+        yield from _options(f"{path} {command.name}", command.callback)
     for each in group.registered_groups:
         if each.typer_instance is not None:
+            own = each.typer_instance.registered_callback  # a command that has others under it
+            yield from _options(f"{path} {each.name}", own.callback if own else None)
             yield from _commands(each.typer_instance, f"{path} {each.name}")
+
+
+def _options(command: str, callback: Callable[..., object] | None) -> Iterator[tuple[str, ...]]:
+    for parameter in inspect.signature(callback, eval_str=True).parameters.values() if callback else ():
+        yield from _option(command, parameter)
 
 
 def _option(command: str, parameter: inspect.Parameter) -> Iterator[tuple[str, ...]]:

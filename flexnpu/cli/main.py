@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flexnpu.cli import bench, controller, demo, forecast, ps, quota, run, softnpu, top
+from flexnpu.cli import bench, controller, demo, forecast, ps, quota, run, simulate, softnpu, top
 from flexnpu.errors import FlexNpuError
 
 app = typer.Typer(
@@ -34,6 +34,11 @@ _softnpu = typer.Typer(no_args_is_help=True, help="The software NPU by itself, w
 _softnpu.command("run", context_settings=_PROGRAM)(softnpu.run)
 _softnpu.command("top")(top.top)
 app.add_typer(_softnpu, name="softnpu")
+
+_simulate = typer.Typer(invoke_without_command=True)
+_simulate.callback()(simulate.simulate)
+_simulate.command("capacity")(simulate.capacity)
+app.add_typer(_simulate, name="simulate")
 
 _bench = typer.Typer(no_args_is_help=True, help="What FlexNPU promises in figures, measured on this machine.")
 for measure in (bench.overhead, bench.decode, bench.fairness, bench.latency, bench.kills, bench.reassign, bench.attach):

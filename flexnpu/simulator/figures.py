@@ -49,10 +49,10 @@ def latencies(document: Document) -> Iterator[Figure]:
             Axis(f"{title} (log scale)", low, high, show_seconds, log=True),
             Axis("finished requests", 0.0, 1.0, percent), lines=lines, rules=rules,
         )  # fmt: skip
-        rows = [
-            [run["policy"], *(show_seconds(run["latency_s"][key][each]) for each in quantiles)] for run in runs
-        ]
-        yield Figure(chart, "Left and up is better. Requests that never finished are not in it.", ("policy", *quantiles), rows)
+        rows = [[run["policy"], *(show_seconds(run["latency_s"][key][each]) for each in quantiles)] for run in runs]
+        yield Figure(
+            chart, "Left and up is better. Requests that never finished are not in it.", ("policy", *quantiles), rows
+        )
 
 
 def goodput(document: Document) -> Iterator[Figure]:
@@ -94,7 +94,12 @@ def cores(document: Document) -> Iterator[Figure]:
     for index, run in enumerate(runs):
         series = run["series"]
         areas = [
-            Line(name, list(zip((t / scale for t in series["seconds"]), series[f"{name}_cores"], strict=True)), name, step=True)
+            Line(
+                name,
+                list(zip((t / scale for t in series["seconds"]), series[f"{name}_cores"], strict=True)),
+                name,
+                step=True,
+            )
             for name in names
         ]
         chart = Chart(
@@ -135,7 +140,8 @@ def queues(document: Document) -> Iterator[Figure]:
         )  # fmt: skip
         head = ("policy", "mean", "highest")
         rows = [
-            [run["policy"], show(run["mean"][column]), show(max(run["series"][f"{column}_max"], default=0.0))] for run in runs
+            [run["policy"], show(run["mean"][column]), show(max(run["series"][f"{column}_max"], default=0.0))]
+            for run in runs
         ]
         yield Figure(chart, "Means of each moment's interval.", head, rows)
 

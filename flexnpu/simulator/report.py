@@ -134,7 +134,9 @@ def _summary(document: Document) -> str:
     if lead is not None:
         second = figures.ranked(runs)[1]["policy"]
         cards.insert(1, (f"+{lead * 100:.1f} %", f"goodput over {second}, which comes next"))
-    shown = "\n".join(f'<div class="card"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in cards)
+    shown = "\n".join(
+        f'<div class="card"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in cards
+    )
     head = (
         "policy", "verdict", "within targets", "goodput<br>requests/s", "output<br>tokens/s", "TTFT<br>p50", "TTFT<br>p99",
         "TPOT<br>p50", "TPOT<br>p99", "end to end<br>p50", "end to end<br>p99", "missed",
@@ -175,7 +177,9 @@ def _capacity(document: Document) -> str:
     for index, each in enumerate(capacity["policies"]):
         cells = [_found(each["at"][part]) for part in wanted]
         brackets = "; ".join(_bracket(each["at"][part]) for part in wanted)
-        rows.append([f'<i class="swatch" style="background:var(--c{index % 8})"></i>{escape(each["policy"])}', *cells, brackets])
+        rows.append(
+            [f'<i class="swatch" style="background:var(--c{index % 8})"></i>{escape(each["policy"])}', *cells, brackets]
+        )
     return f"<p>{escape(capacity['note'])}</p>\n{_table(head, rows, 'Highest rate at each attainment')}"
 
 
@@ -215,7 +219,12 @@ def _plans(document: Document) -> str:
     parts = []
     for run in document["policies"]:
         rows = [
-            [show_seconds(plan["at_s"]), escape(plan["mode"]), f"{plan['split'][0]} / {plan['split'][1]}", escape(plan["reason"])]
+            [
+                show_seconds(plan["at_s"]),
+                escape(plan["mode"]),
+                f"{plan['split'][0]} / {plan['split'][1]}",
+                escape(plan["reason"]),
+            ]
             for plan in run["plans"]
         ]
         if rows:
@@ -265,7 +274,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, tex
     lines = []
     for row in rows:
         first, *rest = row
-        cells = "".join(f'<td class="text">{c}</td>' if i == text else f"<td>{c}</td>" for i, c in enumerate(rest, start=1))
+        cells = "".join(
+            f'<td class="text">{c}</td>' if i == text else f"<td>{c}</td>" for i, c in enumerate(rest, start=1)
+        )
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
     body = "\n".join(lines)
     return (

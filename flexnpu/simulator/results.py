@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from flexnpu.planner import Plan
 from flexnpu.simulator.arrival import Finished, Sample
 from flexnpu.simulator.series import Series
 from flexnpu.simulator.sketch import Sketch
@@ -94,6 +95,12 @@ class Collector:
     def sample(self, sample: Sample) -> None:
         """The pool from that moment on."""
         self.series.sample(sample.seconds, sample[1:])
+
+    def plan(self, at: float, plan: Plan) -> None:
+        """A fresh plan. Its reason is read for the few that are kept alone: telling it costs more than planning."""
+        if self.plans.offer():
+            record = {"at_s": at, "mode": plan.mode, "split": list(plan.split), "steps": plan.steps}
+            self.plans.keep({**record, "budget": plan.budget, "reason": plan.reason})
 
     @property
     def seconds(self) -> float:

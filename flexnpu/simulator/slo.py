@@ -7,7 +7,9 @@ import math
 from dataclasses import dataclass
 
 from flexnpu.errors import InvalidValue
+from flexnpu.forecast.load import Load
 from flexnpu.simulator.arrival import Finished
+from flexnpu.simulator.forecast import EngineForecaster
 from flexnpu.units import parse_duration
 
 EXAMPLE = "ttft=2s,itl=100ms"
@@ -78,3 +80,15 @@ def show_seconds(seconds: float | None) -> str:
             value = seconds * factor
             return f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.3g} {unit}"
     return f"{seconds:g} s"
+
+
+def possible(slo: Slo, forecaster: EngineForecaster) -> None:
+    """Refuses targets under what one token takes on the whole idle device: no policy could meet them."""
+    device = getattr(getattr(forecaster, "soc", None), "name", "the device")
+    for name, target, load in (("ttft", slo.ttft, Load.prefill(1, 0)), ("itl", slo.itl, Load.decode(1, 1))):
+        least = forecaster.seconds(forecaster.cores, load)
+        if target < least:
+            raise SloError(
+                f"--slo {name}={show_seconds(target)} is under the {show_seconds(least)} that one token takes alone on all of {device}",
+                next_step=f"give {name} more than that",
+            )

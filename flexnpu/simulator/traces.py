@@ -105,6 +105,8 @@ class Totals(NamedTuple):
     seconds: float  # from the first arrival to the last
     prompt_tokens: int
     output_tokens: int
+    longest_prompt: int
+    longest_output: int
 
     @property
     def rate(self) -> float:
@@ -114,14 +116,16 @@ class Totals(NamedTuple):
 
 def totals(trace: Trace) -> Totals:
     """Counts a trace; so every line of it has been checked."""
-    requests = prompt = output = 0
+    requests = prompt = output = longest_prompt = longest_output = 0
     last = 0.0
     for arrival in trace:
         requests += 1
         prompt += arrival.prompt
         output += arrival.output
+        longest_prompt = max(longest_prompt, arrival.prompt)
+        longest_output = max(longest_output, arrival.output)
         last = arrival.seconds
-    return Totals(requests, last, prompt, output)
+    return Totals(requests, last, prompt, output, longest_prompt, longest_output)
 
 
 def make_trace(

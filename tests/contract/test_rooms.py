@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
         "tenancy",
         "controller",
         "forecast",
+        "simulator",
         "demo",
         "client",
         "backend",

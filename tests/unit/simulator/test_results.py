@@ -20,7 +20,7 @@ def finished(arrival=0.0, ttft=0.5, tpot=0.05, output=11, **other):
     values = {
         "arrival": arrival, "first_token": first, "finish": first + tpot * (output - 1), "prompt": 100,
         "output": output, "cached": 0, "itl_max": tpot, "itl_p99": tpot, "mean_tpot": tpot, "preemptions": 0,
-        "dropped": False, "index": 0,
+        "dropped": False, "number": 0,
     }  # fmt: skip
     return Finished(**{**values, **other})
 

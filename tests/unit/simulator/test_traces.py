@@ -87,7 +87,7 @@ def test_prefix_blocks_are_shared_within_a_file_and_not_between_files(write):
 def test_a_trace_can_be_read_again_and_scaled(write):
     trace = make_trace([write(OWN, "0,1,2", "4,3,4")], ["csv"])
     assert list(trace) == list(trace)
-    assert totals(trace.scaled(2)) == (2, 2.0, 4, 6)
+    assert totals(trace.scaled(2)) == (2, 2.0, 4, 6, 3, 4)
     assert totals(trace).rate == 0.25
 
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLR0913, PLR0917 - a command has one parameter per option
+"""flexnpu simulate: a trace against policies, on a modelled device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flexnpu.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from flexnpu.simulator.command import Question
+
+TraceFile = Annotated[
+    list[str] | None, typer.Option("--trace", metavar="FILE", help="Trace; several are played one after another")
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", help="azure, mooncake, csv or synthetic; once for all traces or once for each"),
+]
+Limits = Annotated[
+    list[int] | None, typer.Option("--limit", help="Only the first N requests of a trace; once for all or for each")
+]
+Scales = Annotated[
+    list[float] | None,
+    typer.Option("--rate-scale", help="Requests come so many times as fast; once for all or for each"),
+]
+Model = Annotated[str | None, typer.Option(help="Hugging Face config.json, its folder, or a name that ships")]
+Device = Annotated[str, typer.Option(help="SoC")]
+Profile = Annotated[Path | None, typer.Option(help="Calibrated forecast, as flexnpu calibrate writes it")]
+Policies = Annotated[str | None, typer.Option("--policy", metavar="NAME,…", help="Policies to compare, or all")]
+SloText = Annotated[str, typer.Option("--slo", help="Targets of a request, such as ttft=2s,itl=100ms")]
+ItlBy = Annotated[str, typer.Option(help="What is held against the ITL target: mean, p99 or max of a request's gaps")]
+Pool = Annotated[str, typer.Option(help="Devices: N alike, or N:M for prefill and decode")]
+Budget = Annotated[int | None, typer.Option(help="Tokens of one iteration  [default: 8192]")]
+Running = Annotated[int | None, typer.Option(help="Requests that run at once on a device  [default: 256]")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML page there")]
+Requests = Annotated[Path | None, typer.Option("--requests", metavar="FILE", help="Write every request there, as CSV")]
+
+
+def simulate(
+    context: typer.Context,
+    trace: TraceFile = None,
+    formats: Formats = None,
+    limit: Limits = None,
+    rate_scale: Scales = None,
+    model: Model = None,
+    device: Device = "Ascend910B2",
+    profile: Profile = None,
+    policy: Policies = None,
+    slo: SloText = "ttft=2s,itl=100ms",
+    itl_by: ItlBy = "mean",
+    pool: Pool = "1",
+    token_budget: Budget = None,
+    max_running: Running = None,
+    json_file: JsonFile = None,
+    report: Report = None,
+    requests: Requests = None,
+) -> None:
+    """Simulate a trace under each policy and compare latency and goodput (modelled, not measured)."""
+    if context.invoked_subcommand is not None:
+        return
+    from flexnpu.simulator.command import run_simulate  # noqa: PLC0415 - heavy, and only needed here
+
+    asked = _question(
+        trace, formats, limit, rate_scale, model, device, profile, policy, slo, itl_by, pool, token_budget, max_running
+    )
+    run_simulate(asked, json_file=json_file, report_file=report, requests_file=requests)
+
+
+def capacity(
+    trace: TraceFile = None,
+    formats: Formats = None,
+    limit: Limits = None,
+    rate_scale: Scales = None,
+    model: Model = None,
+    device: Device = "Ascend910B2",
+    profile: Profile = None,
+    policy: Policies = None,
+    slo: SloText = "ttft=2s,itl=100ms",
+    itl_by: ItlBy = "mean",
+    pool: Pool = "1",
+    token_budget: Budget = None,
+    max_running: Running = None,
+    attainment: Annotated[
+        list[float] | None, typer.Option(help="Part of the requests to be within targets  [default: 0.9 and 0.99]")
+    ] = None,
+    json_file: JsonFile = None,
+    report: Report = None,
+) -> None:
+    """Find the highest rate of the trace at which each policy keeps 90 % and 99 % of the requests within targets."""
+    from flexnpu.simulator.command import ATTAINMENTS, run_capacity  # noqa: PLC0415 - heavy, and only needed here
+
+    asked = _question(
+        trace, formats, limit, rate_scale, model, device, profile, policy, slo, itl_by, pool, token_budget, max_running
+    )
+    run_capacity(asked, attainments=attainment or ATTAINMENTS, json_file=json_file, report_file=report)
+
+
+def _question(
+    trace: list[str] | None,
+    formats: list[str] | None,
+    limit: list[int] | None,
+    rate_scale: list[float] | None,
+    model: str | None,
+    device: str,
+    profile: Path | None,
+    policy: str | None,
+    slo: str,
+    itl_by: str,
+    pool: str,
+    token_budget: int | None,
+    max_running: int | None,
+) -> Question:
+    from flexnpu.simulator.command import Question  # noqa: PLC0415 - heavy, and only needed here
+
+    for name, value in (("--trace", trace), ("--format", formats), ("--model", model), ("--policy", policy)):
+        if not value:
+            raise InvalidValue(f"{name} is missing", next_step="see flexnpu simulate --help")
+    return Question(
+        traces=trace or (),
+        formats=formats or (),
+        model=model or "",
+        device=device,
+        policy=policy or "",
+        slo=slo,
+        itl_by=itl_by,
+        limits=limit or (),
+        rate_scales=rate_scale or (),
+        profile=profile,
+        pool=pool,
+        token_budget=token_budget,
+        max_running=max_running,
+    )

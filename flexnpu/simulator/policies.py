@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies by name, with settings where they are given: "duetserve,static:decode=0.25"."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from flexnpu.errors import InvalidValue
+from flexnpu.planner import POLICIES, Policy
+
+
+class Named(NamedTuple):
+    """A policy under the name that it was asked for by."""
+
+    name: str
+    policy: Policy
+
+
+def parse_policies(text: str) -> list[Named]:
+    """NAME[:FIELD=NUMBER…][,…], or "all". Raises InvalidValue with the names or fields that there are."""
+    names = list(POLICIES) if text.strip() == "all" else [each.strip() for each in text.split(",")]
+    if len(set(names)) < len(names):
+        raise InvalidValue(f"--policy {text!r} names a policy twice", next_step="name each once")
+    return [Named(name, _policy(name)) for name in names]
+
+
+def _policy(text: str) -> Policy:
+    name, *settings = text.split(":")
+    if name not in POLICIES:
+        raise InvalidValue(f"--policy {name!r} is not known", next_step=f"give one of {', '.join(POLICIES)}, or all")
+    make = POLICIES[name]
+    allowed = [field.name for field in dataclasses.fields(make) if field.name not in {"name", "layout"}]  # type: ignore[arg-type]
+    given: dict[str, float] = {}
+    for setting in settings:
+        field, _, value = setting.partition("=")
+        number = _number(value)
+        if field not in allowed or number is None:
+            fields = f"its settings are {', '.join(allowed)}" if allowed else "it has no settings"
+            raise InvalidValue(
+                f"--policy {text!r}: {setting!r} is no setting of {name}",
+                next_step=f"{fields}, each with a number, such as static:decode=0.25",
+            )
+        given[field] = number
+    return make(**given)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
