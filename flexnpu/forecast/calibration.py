@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A table of measurements becomes series: fit on rows, told how far off on rows left out. A pure function of a table.
+
+Per kernel: a roofline with as few constants as it has terms (least squares of the relative error, none negative); then
+the smoothest surface of measured over roofline that passes the rows (`calibration_grid`); then each line of it, roofline
+multiplied back, made to rise along tokens (isotonic regression).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.calibration_grid import Rows as GridRows
+from flexnpu.forecast.calibration_grid import axes_of, complete, rising, tuned
+from flexnpu.forecast.calibration_series import AXES, RISING, Series, chosen, key_names, keys_of, terms_of
+from flexnpu.forecast.surface import Axis, Surface
+from flexnpu.forecast.tables import Rows, Table, rows_of
+from flexnpu.hardware import Soc
+
+MOST_TUNED = 12_000  # rows that an axis' stiffness is chosen by
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How far a calibration is off on rows that it has not seen."""
+
+    kind: str
+    labels: Mapping[str, str | float]
+    rows: int
+    mape: float
+    deviation: float
+
+
+def split(rows: Rows, seed: int, part: float = 0.5) -> tuple[Rows, Rows]:
+    """Rows in two, by shape: rows of one shape and series stay together. The first has about `part` of the shapes."""
+    keys = np.array([str(key) for key in keys_of(rows)])
+    shapes = np.array([rows.sizes[name] for name in AXES[rows.kind]]).T
+    _, series = np.unique(keys, return_inverse=True)
+    _, which = np.unique(np.column_stack([series, shapes]), axis=0, return_inverse=True)
+    first = np.random.default_rng(seed).random(int(which.max(initial=-1)) + 1) < part
+    chosen_rows = first[which.reshape(-1)]
+    return rows.take(chosen_rows), rows.take(~chosen_rows)
+
+
+def fit(table: Table, soc: Soc, *, seed: int = 0, scored: bool = True) -> tuple[Series, ...]:
+    """All series of a table. scored=False leaves out the error on rows left out, which costs a second fit."""
+    return tuple(each for rows in table for each in fit_rows(rows, soc, seed=seed, scored=scored))
+
+
+def fit_rows(rows: Rows, soc: Soc, *, seed: int = 0, scored: bool = True) -> list[Series]:
+    """The series of rows of one kind; and, where a format has several kernels, one of them all together."""
+    groups = _groups(rows)
+    stiffness = _stiffness(rows, max(groups.values(), key=len), soc, seed)
+    made = []
+    for key, places in groups.items():
+        part = rows.take(places)
+        labels = dict(zip(key_names(rows.kind), key, strict=True))
+        made.append(_series(part, labels, soc, stiffness, seed, scored))
+    return made
+
+
+def predict(series: Sequence[Series], rows: Rows, soc: Soc) -> Floats:
+    """Times of rows, each by the nearest series; NaN where nothing of its format was measured."""
+    found = np.full(len(rows), np.nan)
+    names = key_names(rows.kind)
+    for key, places in _groups(rows, together=False).items():
+        one = chosen(series, rows.kind, dict(zip(names, key, strict=True)))
+        if one is not None:
+            found[places] = one.seconds(rows.take(places), soc)
+    return found
+
+
+def evaluate(table: Table, soc: Soc, *, seed: int = 0, part: float = 0.5) -> list[Score]:
+    """Fit on one part of each kind's shapes, score on the other: one score per series, and one per kind."""
+    scores: list[Score] = []
+    for rows in table:
+        known, left = split(rows, seed, part)
+        if len(known) and len(left):
+            scores.extend(score(fit_rows(known, soc, seed=seed, scored=False), left, soc))
+    return scores
+
+
+def score(series: Sequence[Series], rows: Rows, soc: Soc) -> list[Score]:
+    """Errors by series, and over all of the rows (labels empty). Rows of no series are left out."""
+    errors = predict(series, rows, soc) / rows.seconds - 1.0
+    names, found = key_names(rows.kind), []
+    groups = _groups(rows, together=False)
+    for key, places in groups.items():
+        found.append(_score(rows.kind, dict(zip(names, key, strict=True)), errors[places]))
+    return [*found, _score(rows.kind, {}, errors)] if len(groups) != 1 else [_score(rows.kind, {}, errors)]
+
+
+def _score(kind: str, labels: Mapping[str, str | float], errors: Floats) -> Score:
+    known = errors[np.isfinite(errors)]
+    if not known.size:
+        return Score(kind, labels, 0, float("nan"), float("nan"))
+    return Score(kind, labels, known.size, float(np.abs(known).mean()), float(np.sqrt((known**2).mean())))
+
+
+def _groups(rows: Rows, *, together: bool = True) -> dict[tuple[str | float, ...], np.ndarray]:  # type: ignore[type-arg]
+    """Places of each series' rows. together: kernels that share a format also make one series, of kernel ""."""
+    groups: dict[tuple[str | float, ...], list[int]] = {}
+    for place, key in enumerate(keys_of(rows)):
+        groups.setdefault(key, []).append(place)
+    names = key_names(rows.kind)
+    if together and "kernel" in names:
+        where = names.index("kernel")
+        merged: dict[tuple[str | float, ...], list[list[int]]] = {}
+        for key, places in groups.items():
+            if key[where]:
+                merged.setdefault((*key[:where], "", *key[where + 1 :]), []).append(places)
+        groups.update({key: sum(parts, []) for key, parts in merged.items() if len(parts) > 1 and key not in groups})
+    return {key: np.array(places) for key, places in groups.items()}
+
+
+def _stiffness(rows: Rows, places: np.ndarray, soc: Soc, seed: int) -> tuple[float, ...]:  # type: ignore[type-arg]
+    """Chosen once per kind, by its largest series."""
+    rng = np.random.default_rng(seed)
+    if len(places) > MOST_TUNED:
+        places = np.sort(rng.choice(places, MOST_TUNED, replace=False))
+    part = rows.take(places)
+    grid, _ = _grid(part, _roofline(part, soc) @ terms_of(part, soc))
+    return tuned(grid, seed)
+
+
+def _series(  # noqa: PLR0913, PLR0917 - what a fit needs, once
+    rows: Rows,
+    labels: Mapping[str, str | float],
+    soc: Soc,
+    stiffness: Sequence[float],
+    seed: int,
+    scored: bool,
+) -> Series:
+    deviation = mape = float("nan")
+    if scored:
+        known, left = split(rows, seed)
+        if len(known) and len(left):
+            trial = _series(known, labels, soc, stiffness, seed, scored=False)
+            errors = trial.seconds(left, soc) / left.seconds - 1.0
+            deviation, mape = float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean())
+    roofline = _roofline(rows, soc)
+    grid, axes = _grid(rows, roofline @ terms_of(rows, soc))
+    smooth = complete(grid, stiffness)
+    log_values = smooth + np.log(_on_grid(rows, axes, roofline, soc))
+    for name in RISING[rows.kind]:
+        log_values = rising(log_values, AXES[rows.kind].index(name))
+    return Series(
+        rows.kind, labels, Surface(axes, log_values), tuple(roofline.tolist()), deviation, mape, len(rows)
+    )
+
+
+def _grid(rows: Rows, base: Floats) -> tuple[GridRows, tuple[Axis, ...]]:
+    names = AXES[rows.kind]
+    sizes = [rows.sizes[name] for name in names]
+    axes = axes_of(names, sizes)
+    return GridRows(axes, sizes, np.log(rows.seconds / base)), axes
+
+
+def _on_grid(rows: Rows, axes: Iterable[Axis], roofline: Floats, soc: Soc) -> Floats:
+    """The roofline at every entry of the grid."""
+    axes = tuple(axes)
+    shape = tuple(len(axis.knots) for axis in axes)
+    mesh = np.meshgrid(*(axis.knots for axis in axes), indexing="ij")
+    count = mesh[0].size
+    sizes = {name: np.full(count, float(column[0])) for name, column in rows.sizes.items()}
+    sizes |= {axis.name: part.reshape(-1) for axis, part in zip(axes, mesh, strict=True)}
+    labels = {name: np.full(count, str(column[0])) for name, column in rows.labels.items()}
+    everywhere = rows_of(rows.kind, sizes, labels, np.ones(count))
+    return (roofline @ terms_of(everywhere, soc)).reshape(shape)
+
+
+def _roofline(rows: Rows, soc: Soc) -> Floats:
+    """Constants of the terms that make the least relative error, none negative (Lawson and Hanson's active set)."""
+    terms = terms_of(rows, soc) / rows.seconds
+    scale = np.maximum(np.abs(terms).max(axis=1), 1e-300)
+    matrix = (terms / scale[:, None]).T
+    square, target = matrix.T @ matrix, matrix.sum(axis=0)
+    square += np.eye(len(square)) * 1e-9 * max(float(np.trace(square)), 1e-300)
+    active: list[int] = []
+    found = np.zeros(len(square))
+    for _ in range(4 * len(square)):
+        slope = target - square @ found
+        slope[active] = -np.inf
+        best = int(np.argmax(slope))
+        if slope[best] <= 1e-9 * float(np.abs(target).max()):
+            break
+        active.append(best)
+        found = _least(square, target, active, found)
+        active = [number for number in active if found[number] > 0]
+    result: Floats = found / scale
+    if result[0] <= 0 and not np.any(result > 0):
+        result[0] = float(np.exp(np.log(rows.seconds).mean()))
+    return result
+
+
+def _least(square: Floats, target: Floats, active: list[int], before: Floats) -> Floats:
+    """The best with these terms alone; on the way there from `before` terms that would turn negative are dropped."""
+    kept, start = list(active), before
+    while kept:
+        whole = np.zeros(len(square))
+        whole[kept] = np.linalg.solve(square[np.ix_(kept, kept)], target[kept])
+        negative = [number for number in kept if whole[number] <= 0]
+        if not negative:
+            return whole
+        step = min(start[number] / (start[number] - whole[number]) if start[number] > 0 else 0.0 for number in negative)
+        start = start + step * (whole - start)
+        kept = [number for number in kept if number not in negative]
+    return np.maximum(start, 0.0)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations and bytes of a row, from its sizes: what a roofline and the physical limit are made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.tables.dtypes import ELEMENT_BYTES, MATRIX_RATE
+from flexnpu.forecast.tables.rows import Names, Rows
+
+
+class Work(NamedTuple):
+    """flops in 16-bit equivalents: what runs at twice the rate counts half."""
+
+    flops: Floats
+    bytes: Floats
+
+
+def work_of(rows: Rows) -> Work | None:
+    """None: the kind has no sizes that a roofline could use (whole iterations, single layers)."""
+    if rows.kind == "gemm":
+        m, n, k = (rows.sizes[name] for name in "mnk")
+        size = _look(ELEMENT_BYTES, rows.labels["dtype"])
+        return Work(2.0 * m * n * k / _look(MATRIX_RATE, rows.labels["dtype"]), size * (m * k + k * n) + 2.0 * m * n)
+    if rows.kind in {"context", "generation"}:
+        return _attention(rows)
+    return None
+
+
+def pairs_of(rows: Rows) -> tuple[Floats, Floats]:
+    """Pairs of a query and a key that it sees, and keys that are read, of one sequence of each attention row."""
+    window = np.where(rows.sizes["window"] > 0, rows.sizes["window"], np.inf)
+    if rows.kind == "generation":
+        seen = np.minimum(rows.sizes["length"], window)
+        return seen, seen
+    new, cached = rows.sizes["new"], rows.sizes["cached"]
+    length = new + cached
+    # Query i sees min(cached + i, window) keys: a trapezium, and a rectangle once the window is full.
+    rising = np.clip(window - cached, 0.0, new)
+    causal = rising * cached + rising * (rising + 1.0) / 2.0 + np.where(new > rising, (new - rising) * window, 0.0)
+    causal = np.where(np.isfinite(causal), causal, rising * cached + rising * (rising + 1.0) / 2.0)
+    pairs = np.where(rows.sizes["causal"] > 0, causal, new * length)
+    return pairs, np.minimum(length, window - 1.0 + new)
+
+
+def _attention(rows: Rows) -> Work:
+    pairs, seen = pairs_of(rows)
+    batch, heads, kv_heads, width = (rows.sizes[name] for name in ("batch", "heads", "kv_heads", "head_dim"))
+    new = rows.sizes["new"] if rows.kind == "context" else 1.0
+    size = _look(ELEMENT_BYTES, rows.labels["dtype"])
+    # A prompt's own keys come in the activations' format; a running request's from the cache.
+    kept = _look(ELEMENT_BYTES, rows.labels["kv_dtype"]) if rows.kind == "generation" else size
+    # An 8-bit cache may let the product run in 8 bits.
+    rate = np.maximum(_look(MATRIX_RATE, rows.labels["dtype"]), _look(MATRIX_RATE, rows.labels["kv_dtype"]))
+    return Work(
+        4.0 * batch * heads * width * pairs / rate,
+        2.0 * batch * new * heads * width * size + 2.0 * batch * seen * kv_heads * width * kept,
+    )
+
+
+def _look(table: object, names: Names) -> Floats:
+    kinds, where = np.unique(names, return_inverse=True)
+    values = [table.get(str(kind), table["bf16"]) for kind in kinds]  # type: ignore[attr-defined]
+    return np.array(values, dtype=np.float64)[where]
