@@ -15,13 +15,14 @@ import numpy as np
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.calibration_grid import Rows as GridRows
-from flexnpu.forecast.calibration_grid import axes_of, complete, rising, tuned
-from flexnpu.forecast.calibration_series import AXES, RISING, Series, chosen, key_names, keys_of, terms_of
-from flexnpu.forecast.surface import Axis, Surface
+from flexnpu.forecast.calibration_grid import axes_of, complete, rising_along, tuned
+from flexnpu.forecast.calibration_series import AXES, RISING, Series, chosen, groups_of, key_names, terms_of
+from flexnpu.forecast.surface import Axis, Index, Surface
 from flexnpu.forecast.tables import Rows, Table, rows_of
 from flexnpu.hardware import Soc
 
-MOST_TUNED = 12_000  # rows that an axis' stiffness is chosen by
+MOST_TUNED = 8_000  # rows that an axis' stiffness is chosen by
+_GUESSED = 0.02  # weight of an entry without a row beside one with a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,11 @@ class Score:
 
 def split(rows: Rows, seed: int, part: float = 0.5) -> tuple[Rows, Rows]:
     """Rows in two, by shape: rows of one shape and series stay together. The first has about `part` of the shapes."""
-    keys = np.array([str(key) for key in keys_of(rows)])
-    shapes = np.array([rows.sizes[name] for name in AXES[rows.kind]]).T
-    _, series = np.unique(keys, return_inverse=True)
-    _, which = np.unique(np.column_stack([series, shapes]), axis=0, return_inverse=True)
+    series = np.zeros(len(rows))
+    for number, places in enumerate(groups_of(rows).values()):
+        series[places] = number
+    shapes = np.column_stack([series, *(rows.sizes[name] for name in AXES[rows.kind])])
+    _, which = np.unique(shapes, axis=0, return_inverse=True)
     first = np.random.default_rng(seed).random(int(which.max(initial=-1)) + 1) < part
     chosen_rows = first[which.reshape(-1)]
     return rows.take(chosen_rows), rows.take(~chosen_rows)
@@ -53,21 +55,18 @@ def fit(table: Table, soc: Soc, *, seed: int = 0, scored: bool = True) -> tuple[
 
 def fit_rows(rows: Rows, soc: Soc, *, seed: int = 0, scored: bool = True) -> list[Series]:
     """The series of rows of one kind; and, where a format has several kernels, one of them all together."""
-    groups = _groups(rows)
-    stiffness = _stiffness(rows, max(groups.values(), key=len), soc, seed)
-    made = []
-    for key, places in groups.items():
-        part = rows.take(places)
-        labels = dict(zip(key_names(rows.kind), key, strict=True))
-        made.append(_series(part, labels, soc, stiffness, seed, scored))
-    return made
+    names = key_names(rows.kind)
+    return [
+        _series(rows.take(places), dict(zip(names, key, strict=True)), soc, seed, scored=scored)
+        for key, places in _groups(rows).items()
+    ]
 
 
 def predict(series: Sequence[Series], rows: Rows, soc: Soc) -> Floats:
     """Times of rows, each by the nearest series; NaN where nothing of its format was measured."""
     found = np.full(len(rows), np.nan)
     names = key_names(rows.kind)
-    for key, places in _groups(rows, together=False).items():
+    for key, places in groups_of(rows).items():
         one = chosen(series, rows.kind, dict(zip(names, key, strict=True)))
         if one is not None:
             found[places] = one.seconds(rows.take(places), soc)
@@ -88,7 +87,7 @@ def score(series: Sequence[Series], rows: Rows, soc: Soc) -> list[Score]:
     """Errors by series, and over all of the rows (labels empty). Rows of no series are left out."""
     errors = predict(series, rows, soc) / rows.seconds - 1.0
     names, found = key_names(rows.kind), []
-    groups = _groups(rows, together=False)
+    groups = groups_of(rows)
     for key, places in groups.items():
         found.append(_score(rows.kind, dict(zip(names, key, strict=True)), errors[places]))
     return [*found, _score(rows.kind, {}, errors)] if len(groups) != 1 else [_score(rows.kind, {}, errors)]
@@ -101,53 +100,41 @@ def _score(kind: str, labels: Mapping[str, str | float], errors: Floats) -> Scor
     return Score(kind, labels, known.size, float(np.abs(known).mean()), float(np.sqrt((known**2).mean())))
 
 
-def _groups(rows: Rows, *, together: bool = True) -> dict[tuple[str | float, ...], np.ndarray]:  # type: ignore[type-arg]
-    """Places of each series' rows. together: kernels that share a format also make one series, of kernel ""."""
-    groups: dict[tuple[str | float, ...], list[int]] = {}
-    for place, key in enumerate(keys_of(rows)):
-        groups.setdefault(key, []).append(place)
-    names = key_names(rows.kind)
-    if together and "kernel" in names:
-        where = names.index("kernel")
-        merged: dict[tuple[str | float, ...], list[list[int]]] = {}
-        for key, places in groups.items():
-            if key[where]:
-                merged.setdefault((*key[:where], "", *key[where + 1 :]), []).append(places)
-        groups.update({key: sum(parts, []) for key, parts in merged.items() if len(parts) > 1 and key not in groups})
-    return {key: np.array(places) for key, places in groups.items()}
+def _groups(rows: Rows) -> dict[tuple[str | float, ...], Index]:
+    """Places of each series' rows; kernels that share a format also make one series together, of kernel ""."""
+    groups, names = groups_of(rows), key_names(rows.kind)
+    if "kernel" not in names:
+        return groups
+    where = names.index("kernel")
+    merged: dict[tuple[str | float, ...], list[Index]] = {}
+    for key, places in groups.items():
+        merged.setdefault((*key[:where], "", *key[where + 1 :]), []).append(places)
+    return groups | {key: np.concatenate(parts) for key, parts in merged.items() if len(parts) > 1}
 
 
-def _stiffness(rows: Rows, places: np.ndarray, soc: Soc, seed: int) -> tuple[float, ...]:  # type: ignore[type-arg]
-    """Chosen once per kind, by its largest series."""
-    rng = np.random.default_rng(seed)
-    if len(places) > MOST_TUNED:
-        places = np.sort(rng.choice(places, MOST_TUNED, replace=False))
-    part = rows.take(places)
-    grid, _ = _grid(part, _roofline(part, soc) @ terms_of(part, soc))
+def _stiffness(grid: GridRows, seed: int) -> tuple[float, ...]:
+    rows = len(grid.values)
+    if rows > MOST_TUNED:
+        places = np.random.default_rng(seed).choice(rows, MOST_TUNED, replace=False)
+        grid = grid.chosen(np.isin(np.arange(rows), places))
     return tuned(grid, seed)
 
 
-def _series(  # noqa: PLR0913, PLR0917 - what a fit needs, once
-    rows: Rows,
-    labels: Mapping[str, str | float],
-    soc: Soc,
-    stiffness: Sequence[float],
-    seed: int,
-    scored: bool,
-) -> Series:
+def _series(rows: Rows, labels: Mapping[str, str | float], soc: Soc, seed: int, *, scored: bool) -> Series:
     deviation = mape = float("nan")
     if scored:
         known, left = split(rows, seed)
         if len(known) and len(left):
-            trial = _series(known, labels, soc, stiffness, seed, scored=False)
+            trial = _series(known, labels, soc, seed, scored=False)
             errors = trial.seconds(left, soc) / left.seconds - 1.0
             deviation, mape = float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean())
     roofline = _roofline(rows, soc)
     grid, axes = _grid(rows, roofline @ terms_of(rows, soc))
-    smooth = complete(grid, stiffness)
+    smooth = complete(grid, _stiffness(grid, seed))
     log_values = smooth + np.log(_on_grid(rows, axes, roofline, soc))
-    for name in RISING[rows.kind]:
-        log_values = rising(log_values, AXES[rows.kind].index(name))
+    # Entries that no row is at follow their neighbours.
+    along = [AXES[rows.kind].index(name) for name in RISING[rows.kind]]
+    log_values = rising_along(log_values, along, grid.weights() + _GUESSED)
     return Series(
         rows.kind, labels, Surface(axes, log_values), tuple(roofline.tolist()), deviation, mape, len(rows)
     )

@@ -8,12 +8,13 @@ conjugate gradients. Each axis' stiffness lambda is chosen by rows left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
-from flexnpu.forecast.surface import Axis, Index, corners
+from flexnpu.forecast.surface import Axis, corners
+from flexnpu.forecast.tables.rows import Mask
 
 MOST_KNOTS = 96  # of one axis; more different sizes are binned
 MOST_CELLS = 300_000
@@ -21,6 +22,7 @@ STIFFNESS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _ANCHOR = 1e-6  # holds entries that nothing reaches at the mean
 _STEPS = 300
 _TOLERANCE = 1e-5
+_ROUGH = 1e-2  # is enough to tell stiffnesses apart
 
 
 def axis_of(name: str, sizes: Floats, most: int = MOST_KNOTS) -> Axis:
@@ -49,11 +51,10 @@ class Rows:
     def __init__(self, axes: Sequence[Axis], sizes: Sequence[Floats], values: Floats) -> None:
         self.axes, self.values = tuple(axes), values
         self.shape = tuple(len(axis.knots) for axis in axes)
-        found = corners(axes, sizes)
         # A row on a knot has one corner of weight 1: the others would only cost time.
-        self.corners = [(index, weight) for index, weight in found if np.any(weight > 0)]
+        self.corners = [(index, weight) for index, weight in corners(axes, sizes) if np.any(weight > 0)]
 
-    def chosen(self, mask: Floats | Index) -> Rows:
+    def chosen(self, mask: Mask) -> Rows:
         """Some of the rows."""
         copy = Rows.__new__(Rows)
         copy.axes, copy.shape, copy.values = self.axes, self.shape, self.values[mask]
@@ -63,7 +64,8 @@ class Rows:
     def read(self, grid: Floats) -> Floats:
         """P x: the grid's values at the rows."""
         flat = grid.reshape(-1)
-        return np.sum([weight * flat[index] for index, weight in self.corners], axis=0)
+        found: Floats = np.sum([weight * flat[index] for index, weight in self.corners], axis=0)
+        return found
 
     def spread(self, values: Floats) -> Floats:
         """The transpose of `read`."""
@@ -72,8 +74,15 @@ class Rows:
             total += np.bincount(index, weights=weight * values, minlength=len(total))
         return total.reshape(self.shape)
 
+    def weights(self) -> Floats:
+        """How many rows each entry of the grid has to itself."""
+        total = np.zeros(int(np.prod(self.shape)))
+        for index, weight in self.corners:
+            total += np.bincount(index, weights=weight**2, minlength=len(total))
+        return total.reshape(self.shape)
 
-def complete(rows: Rows, stiffness: Sequence[float], start: Floats | None = None) -> Floats:
+
+def complete(rows: Rows, stiffness: Sequence[float], tolerance: float = _TOLERANCE) -> Floats:
     """The grid for rows with these values, by stiffness per axis."""
     mean = float(rows.values.mean())
     springs = [
@@ -81,28 +90,36 @@ def complete(rows: Rows, stiffness: Sequence[float], start: Floats | None = None
         for number, (axis, each) in enumerate(zip(rows.axes, stiffness, strict=True))
         if len(axis.knots) > 1
     ]
+    weights = rows.weights()
+    on_knots = len(rows.corners) == 1
+    diagonal = weights + _ANCHOR
+    for number, spring in springs:
+        diagonal[_part(len(rows.axes), number, slice(1, None))] += spring
+        diagonal[_part(len(rows.axes), number, slice(None, -1))] += spring
 
     def pull(grid: Floats) -> Floats:
-        force = rows.spread(rows.read(grid)) + _ANCHOR * grid
+        force = (weights * grid if on_knots else rows.spread(rows.read(grid))) + _ANCHOR * grid
         for number, spring in springs:
             step = np.diff(grid, axis=number) * spring
             force[_part(grid.ndim, number, slice(1, None))] += step
             force[_part(grid.ndim, number, slice(None, -1))] -= step
         return force
 
-    first = np.zeros(rows.shape) if start is None else start - mean
-    return mean + _conjugate_gradients(pull, rows.spread(rows.values - mean), first)
+    return mean + _conjugate_gradients(pull, rows.spread(rows.values - mean), diagonal, tolerance)
 
 
 def _part(dimensions: int, number: int, part: slice) -> tuple[slice, ...]:
     return tuple(part if number == other else slice(None) for other in range(dimensions))
 
 
-def _conjugate_gradients(pull, target: Floats, start: Floats) -> Floats:  # type: ignore[no-untyped-def]
-    grid = start.copy()
-    rest = target - pull(grid)
-    way, size = rest.copy(), float(np.vdot(rest, rest))
-    enough = _TOLERANCE**2 * (float(np.vdot(target, target)) + 1e-30)
+def _conjugate_gradients(
+    pull: Callable[[Floats], Floats], target: Floats, diagonal: Floats, tolerance: float
+) -> Floats:
+    """Solves pull(grid) = target, which is symmetric and positive; `diagonal` is pull's own."""
+    grid, rest = np.zeros_like(target), target.copy()
+    eased = rest / diagonal
+    way, size = eased.copy(), float(np.vdot(rest, eased))
+    enough = tolerance**2 * size
     for _ in range(_STEPS):
         if size <= enough:
             break
@@ -110,8 +127,9 @@ def _conjugate_gradients(pull, target: Floats, start: Floats) -> Floats:  # type
         length = size / float(np.vdot(way, pulled))
         grid += length * way
         rest -= length * pulled
-        before, size = size, float(np.vdot(rest, rest))
-        way = rest + (size / before) * way
+        eased = rest / diagonal
+        before, size = size, float(np.vdot(rest, eased))
+        way = eased + (size / before) * way
     return grid
 
 
@@ -124,7 +142,7 @@ def tuned(rows: Rows, seed: int = 0, sweeps: int = 2) -> tuple[float, ...]:
         return tuple(best)
 
     def error(stiffness: Sequence[float]) -> float:
-        return float(np.abs(left.read(complete(kept, stiffness)) - left.values).mean())
+        return float(np.abs(left.read(complete(kept, stiffness, _ROUGH)) - left.values).mean())
 
     least = error(best)
     for _ in range(sweeps):
@@ -150,24 +168,37 @@ def _walk(error, best: list[float], number: int, least: float) -> tuple[list[flo
     return best, least
 
 
-def rising(grid: Floats, number: int) -> Floats:
-    """The nearest grid (least squares along each line) that never falls along one axis: pool adjacent violators."""
-    lines = np.moveaxis(grid, number, -1)
-    result = lines.copy().reshape(-1, lines.shape[-1])
-    for line in result:
-        if np.any(np.diff(line) < 0):
-            line[:] = _pooled(line)
-    return np.moveaxis(result.reshape(lines.shape), -1, number)
+def rising(grid: Floats, number: int, weights: Floats) -> Floats:
+    """The nearest grid (weighted least squares along each line) that never falls along one axis: pool adjacent violators."""
+    lines, heavy = np.moveaxis(grid, number, -1), np.moveaxis(weights, number, -1)
+    flat = lines.copy().reshape(-1, lines.shape[-1])
+    loads = heavy.reshape(flat.shape)
+    for place in np.flatnonzero(np.any(np.diff(flat, axis=1) < 0, axis=1)).tolist():
+        flat[place] = _pooled(flat[place], loads[place])
+    return np.moveaxis(flat.reshape(lines.shape), -1, number)
 
 
-def _pooled(line: Floats) -> Floats:
+def rising_along(grid: Floats, numbers: Sequence[int], weights: Floats) -> Floats:
+    """A near grid that falls along none of these axes."""
+    for _ in range(3):
+        for number in numbers:
+            grid = rising(grid, number, weights)
+    # What is left, if anything, is made to rise by the running maximum, which undoes nothing along other axes.
+    for number in numbers:
+        grid = np.maximum.accumulate(grid, axis=number)
+    return grid
+
+
+def _pooled(line: Floats, weights: Floats) -> Floats:
     means: list[float] = []
+    loads: list[float] = []
     counts: list[int] = []
-    for value in line.tolist():
+    for value, weight in zip(line.tolist(), weights.tolist(), strict=True):
         means.append(value)
+        loads.append(weight)
         counts.append(1)
         while len(means) > 1 and means[-2] > means[-1]:
-            count = counts[-2] + counts[-1]
-            means[-2:] = [(means[-2] * counts[-2] + means[-1] * counts[-1]) / count]
-            counts[-2:] = [count]
+            load = loads[-2] + loads[-1]
+            means[-2:] = [(means[-2] * loads[-2] + means[-1] * loads[-1]) / load]
+            loads[-2:], counts[-2:] = [load], [counts[-2] + counts[-1]]
     return np.repeat(means, counts)

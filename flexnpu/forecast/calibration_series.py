@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
-from flexnpu.forecast.surface import Surface
+from flexnpu.forecast.surface import Index, Surface
 from flexnpu.forecast.tables.rows import LABELS, Rows
 from flexnpu.forecast.tables.work import work_of
 from flexnpu.hardware import Soc
@@ -25,16 +25,16 @@ AXES: Mapping[str, tuple[str, ...]] = {
     "generation": ("batch", "length", "heads", "kv_heads"),
     "mixed": ("new", "cached", "sequences", "length"),
     "layer": ("tokens",),
-    "prefill": ("tokens", "batch"),
+    "prefill": ("length", "batch"),
     "decode": ("batch", "length"),
 }
 RISING: Mapping[str, tuple[str, ...]] = {
     "gemm": ("m",),
-    "context": ("heads", "cached", "batch", "new"),
-    "generation": ("heads", "batch", "length"),
+    "context": ("cached", "batch", "new"),
+    "generation": ("batch", "length"),
     "mixed": ("cached", "new", "sequences", "length"),
     "layer": ("tokens",),
-    "prefill": ("batch", "tokens"),
+    "prefill": ("batch", "length"),
     "decode": ("batch", "length"),
 }
 APART: Mapping[str, tuple[str, ...]] = {
@@ -80,7 +80,8 @@ def terms_of(rows: Rows, soc: Soc) -> Floats:
         seen = sizes["sequences"] * sizes["length"]
         return np.array([one, new * cached + new * (new + 1.0) / 2.0, new, new + cached, sizes["sequences"], seen])
     if rows.kind == "prefill":
-        return np.array([one, sizes["tokens"], sizes["tokens"] ** 2 / sizes["batch"]])
+        tokens = sizes["length"] * sizes["batch"]
+        return np.array([one, tokens, tokens * sizes["length"]])
     if rows.kind == "decode":
         return np.array([one, sizes["batch"], sizes["batch"] * sizes["length"]])
     return np.array([one, sizes["tokens"]])
@@ -91,11 +92,17 @@ def key_names(kind: str) -> tuple[str, ...]:
     return (*LABELS[kind], *APART.get(kind, ()))
 
 
-def keys_of(rows: Rows) -> list[tuple[str | float, ...]]:
-    """Each row's series, as values of `key_names`."""
-    columns: list[list[str | float]] = [rows.labels[name].tolist() for name in LABELS[rows.kind]]
-    columns += [rows.sizes[name].tolist() for name in APART.get(rows.kind, ())]
-    return list(zip(*columns, strict=True))
+def groups_of(rows: Rows) -> dict[tuple[str | float, ...], Index]:
+    """Places of each series' rows, by the values of `key_names`."""
+    columns = [rows.labels[name] for name in LABELS[rows.kind]]
+    columns += [rows.sizes[name] for name in APART.get(rows.kind, ())]
+    codes = np.zeros(len(rows), dtype=np.int64)
+    for column in columns:
+        words, code = np.unique(column, return_inverse=True)
+        codes = codes * len(words) + code
+    _, first, which = np.unique(codes, return_index=True, return_inverse=True)
+    keys = [tuple(column[place].item() for column in columns) for place in first]
+    return {key: np.flatnonzero(which == number) for number, key in enumerate(keys)}
 
 
 def chosen(series: Sequence[Series], kind: str, wanted: Mapping[str, str | float]) -> Series | None:

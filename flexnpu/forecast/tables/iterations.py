@@ -31,7 +31,7 @@ def read_splitwise(columns: Columns) -> Table:
         "hardware": columns.words("hardware"),
         "parallel": columns.words("tensor_parallel"),
     }
-    prefill = {"tokens": prompt * batch, "batch": batch}
+    prefill = {"length": prompt, "batch": batch}
     decode = {"batch": batch, "length": prompt + (columns.numbers("token_size") + 1.0) / 2.0}
     return Table(
         "splitwise",
@@ -53,12 +53,10 @@ def read_distserve(file: Path) -> Table:
     for model, degree, constants in _models(raw, file):
         prefill.extend((model, degree, *row) for row in _prefill(constants, file))
         decode.extend((model, degree, *row) for row in _decode(constants, file))
-    hardware = np.full(len(prefill), "")
     parts = {
-        "prefill": _rows("prefill", ("tokens", "batch"), prefill),
+        "prefill": _rows("prefill", ("length", "batch"), prefill),
         "decode": _rows("decode", ("batch", "length"), decode),
     }
-    del hardware
     return Table("distserve", parts, {"source": str(file), "fitted": True})
 
 
@@ -85,7 +83,7 @@ def _prefill(constants: Mapping[str, object], file: Path) -> Iterator[tuple[floa
     first, linear, square = _three(constants, "prefill", file)
     for length in _PROMPTS:
         for batch in (1, 2, 4, 8):
-            yield length * batch, batch, first + linear * length * batch + square * length**2 * batch
+            yield length, batch, first + linear * length * batch + square * length**2 * batch
 
 
 def _decode(constants: Mapping[str, object], file: Path) -> Iterator[tuple[float, float, float]]:

@@ -25,7 +25,7 @@ SIZES: Mapping[str, tuple[str, ...]] = {
     "mixed": ("new", "cached", "sequences", "length"),
     "layer": ("tokens",),
     # A whole engine iteration of a model.
-    "prefill": ("tokens", "batch"),
+    "prefill": ("length", "batch"),
     "decode": ("batch", "length"),
 }
 LABELS: Mapping[str, tuple[str, ...]] = {

@@ -40,8 +40,8 @@ def pairs_of(rows: Rows) -> tuple[Floats, Floats]:
     length = new + cached
     # Query i sees min(cached + i, window) keys: a trapezium, and a rectangle once the window is full.
     rising = np.clip(window - cached, 0.0, new)
-    causal = rising * cached + rising * (rising + 1.0) / 2.0 + np.where(new > rising, (new - rising) * window, 0.0)
-    causal = np.where(np.isfinite(causal), causal, rising * cached + rising * (rising + 1.0) / 2.0)
+    full = np.where(np.isfinite(window), window, 0.0) * (new - rising)
+    causal = rising * cached + rising * (rising + 1.0) / 2.0 + full
     pairs = np.where(rows.sizes["causal"] > 0, causal, new * length)
     return pairs, np.minimum(length, window - 1.0 + new)
 
