@@ -67,7 +67,7 @@ def _options(command: str, callback: Callable[..., object] | None) -> Iterator[t
 
 
 def _option(command: str, parameter: inspect.Parameter) -> Iterator[tuple[str, ...]]:
-    kind, *notes = get_args(parameter.annotation)
+    kind, *notes = get_args(parameter.annotation) or (None,)  # none: typer's own context
     for note in notes:
         if isinstance(note, OptionInfo):
             given = (note.default, *(note.param_decls or ()))  # in Annotated, typer takes the first for a default

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table of measurements becomes series: fit on rows, told how far off on rows left out. A pure function of a table.
 
-Per kernel: a roofline with as few constants as it has terms (least squares of the relative error, none negative); then
-the smoothest surface of measured over roofline that passes the rows (`calibration_grid`); then each line of it, roofline
-multiplied back, made to rise along tokens (isotonic regression).
+Per kernel: a roofline with as few constants as it has terms (least squares of the relative error, none negative);
+then the smoothest surface of measured over roofline that passes the rows (`calibration_grid`); then each line of it,
+roofline multiplied back, made to rise along tokens (isotonic regression).
 """
 
 from __future__ import annotations
@@ -135,9 +135,7 @@ def _series(rows: Rows, labels: Mapping[str, str | float], soc: Soc, seed: int, 
     # Entries that no row is at follow their neighbours.
     along = [AXES[rows.kind].index(name) for name in RISING[rows.kind]]
     log_values = rising_along(log_values, along, grid.weights() + _GUESSED)
-    return Series(
-        rows.kind, labels, Surface(axes, log_values), tuple(roofline.tolist()), deviation, mape, len(rows)
-    )
+    return Series(rows.kind, labels, Surface(axes, log_values), tuple(roofline.tolist()), deviation, mape, len(rows))
 
 
 def _grid(rows: Rows, base: Floats) -> tuple[GridRows, tuple[Axis, ...]]:

@@ -86,7 +86,10 @@ def complete(rows: Rows, stiffness: Sequence[float], tolerance: float = _TOLERAN
     """The grid for rows with these values, by stiffness per axis."""
     mean = float(rows.values.mean())
     springs = [
-        (number, (each / np.diff(axis.places)).reshape([-1 if number == other else 1 for other in range(len(rows.axes))]))
+        (
+            number,
+            (each / np.diff(axis.places)).reshape([-1 if number == other else 1 for other in range(len(rows.axes))]),
+        )
         for number, (axis, each) in enumerate(zip(rows.axes, stiffness, strict=True))
         if len(axis.knots) > 1
     ]
@@ -155,7 +158,9 @@ def tuned(rows: Rows, seed: int = 0, sweeps: int = 2) -> tuple[float, ...]:
     return tuple(best)
 
 
-def _walk(error, best: list[float], number: int, least: float) -> tuple[list[float], float]:  # type: ignore[no-untyped-def]
+def _walk(
+    error: Callable[[list[float]], float], best: list[float], number: int, least: float
+) -> tuple[list[float], float]:
     """Downhill along one axis' stiffness, from where it is."""
     for way in (1, -1):
         place = STIFFNESS.index(best[number]) + way
@@ -169,7 +174,7 @@ def _walk(error, best: list[float], number: int, least: float) -> tuple[list[flo
 
 
 def rising(grid: Floats, number: int, weights: Floats) -> Floats:
-    """The nearest grid (weighted least squares along each line) that never falls along one axis: pool adjacent violators."""
+    """The nearest grid (weighted least squares by line) that never falls along one axis: pool adjacent violators."""
     lines, heavy = np.moveaxis(grid, number, -1), np.moveaxis(weights, number, -1)
     flat = lines.copy().reshape(-1, lines.shape[-1])
     loads = heavy.reshape(flat.shape)

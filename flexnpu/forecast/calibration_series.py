@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.surface import Index, Surface
@@ -94,7 +96,7 @@ def key_names(kind: str) -> tuple[str, ...]:
 
 def groups_of(rows: Rows) -> dict[tuple[str | float, ...], Index]:
     """Places of each series' rows, by the values of `key_names`."""
-    columns = [rows.labels[name] for name in LABELS[rows.kind]]
+    columns: list[npt.NDArray[Any]] = [rows.labels[name] for name in LABELS[rows.kind]]
     columns += [rows.sizes[name] for name in APART.get(rows.kind, ())]
     codes = np.zeros(len(rows), dtype=np.int64)
     for column in columns:

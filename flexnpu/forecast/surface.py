@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A measured quantity over a few sizes: its logarithm at the knots of a grid, straight lines between them.
 
-Lines in logarithms of a table that rises along an axis rise too, so what is monotone at the knots is monotone everywhere.
-Outside the grid the edge is returned; who asks scales it by a roofline, which knows how to go on.
+Lines in logarithms of a table that rises along an axis rise too, so what is monotone at the knots is monotone
+everywhere. Outside the grid the edge is returned; who asks scales it by a roofline, which knows how to go on.
 """
 
 from __future__ import annotations

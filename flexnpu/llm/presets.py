@@ -25,5 +25,6 @@ def find_config(model: str | Path) -> tuple[str, Path]:
         if name.casefold() == str(model).casefold():
             return name, SHIPPED / f"{name}.json"
     raise ModelError(
-        f"model {str(model)!r} is no file, and no model that ships; give its config.json, or one of {', '.join(available())}"
+        f"model {str(model)!r} is no file, and no model that ships; give its config.json, or one of "
+        f"{', '.join(available())}"
     )

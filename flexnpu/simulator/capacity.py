@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The highest rate at which a policy keeps a part of the requests within their targets, by bisection.
 
-Rates lie on a grid, 2^(i / STEPS) times the trace's own, so that targets, policies and repeated searches ask for the very
-same runs, and an answer is a grid rate that was met beside the next one, which was missed. Attainment need not fall
-evenly with the rate; the answer is where the search crossed, and every run is kept to be looked at.
+Rates lie on a grid, 2^(i / STEPS) times the trace's own, so that targets, policies and repeated searches ask for the
+very same runs, and an answer is a grid rate that was met beside the next one, which was missed. Attainment need not
+fall evenly with the rate; the answer is where the search crossed, and every run is kept to be looked at.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plots as SVG text: lines, steps and stacked areas with axes, rules and direct labels.
 
-Drawn here because a report must open anywhere without a library. Colours are CSS variables of the page (`--c0`…), so one
-drawing serves light and dark; each line also has a dash of its own and its name at its end, for who sees no colours.
-Coordinates are rounded, so equal data give equal bytes.
+Drawn here because a report must open anywhere without a library. Colours are CSS variables of the page (`--c0`…), so
+one drawing serves light and dark; each line also has a dash of its own and its name at its end, for who sees no
+colours. Coordinates are rounded, so equal data give equal bytes.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def rounded(points: Sequence[Point]) -> list[list[float]]:
 
 
 def _apart(places: list[float], low: float, high: float) -> list[float]:
-    """The rising places moved so that neighbours are a label's height apart, as near to where they were as that allows."""
+    """The rising places moved so that neighbours are a label's height apart, as near to where they were as can be."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + _LABEL_GAP) if moved else max(place, low))

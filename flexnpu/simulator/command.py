@@ -78,8 +78,8 @@ class Case:
         name, config_file = find_config(question.model)
         forecaster = Forecaster(ModelShape.from_config(config_file), load_soc(question.device))
         given = {"token_budget": question.token_budget, "max_running": question.max_running}
-        changes = {key: value for key, value in given.items() if value is not None}
-        setup = Setup(forecaster, slo, config_for(slo, devices=parse_pool(question.pool), **changes))
+        changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+        setup = Setup(forecaster, slo, config_for(slo, None, devices=parse_pool(question.pool), **changes))
         possible(slo, forecaster)
         for each in policies:
             setup.for_policy(each.policy)

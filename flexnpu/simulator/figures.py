@@ -45,10 +45,14 @@ def latencies(document: Document) -> Iterator[Figure]:
         rules = [Rule(f"target {show_seconds(bound)}", bound)] if bound else []
         quantiles = ("p50", "p90", "p95", "p99", "max")
         chart = Chart(
-            f"cdf-{key}", title, f"Part of the finished requests by {title.lower()}, for each policy.",
+            f"cdf-{key}",
+            title,
+            f"Part of the finished requests by {title.lower()}, for each policy.",
             Axis(f"{title} (log scale)", low, high, show_seconds, log=True),
-            Axis("finished requests", 0.0, 1.0, percent), lines=lines, rules=rules,
-        )  # fmt: skip
+            Axis("finished requests", 0.0, 1.0, percent),
+            lines=lines,
+            rules=rules,
+        )
         rows = [[run["policy"], *(show_seconds(run["latency_s"][key][each]) for each in quantiles)] for run in runs]
         yield Figure(
             chart, "Left and up is better. Requests that never finished are not in it.", ("policy", *quantiles), rows
@@ -73,17 +77,32 @@ def goodput(document: Document) -> Iterator[Figure]:
     ideal = Line("all good", [(0.0, 0.0), (min(best, highest), min(best, highest))], "mixed")
     yield Figure(
         Chart(
-            "goodput", "Goodput against rate", "Requests per second that met every target, by the rate at which they came.",
-            x, Axis("good requests/s", 0.0, best), lines=[*_curves(curves, "goodput"), ideal],
-        ), caption, head, rows,
-    )  # fmt: skip
+            "goodput",
+            "Goodput against rate",
+            "Requests per second that met every target, by the rate at which they came.",
+            x,
+            Axis("good requests/s", 0.0, best),
+            lines=[*_curves(curves, "goodput"), ideal],
+        ),
+        caption,
+        head,
+        rows,
+    )
     marks = [Rule("90 %", 0.9, vertical=False), Rule("99 %", 0.99, vertical=False)]
     yield Figure(
         Chart(
-            "attainment", "Attainment against rate", "Part of all requests that met every target, by the offered rate.",
-            x, Axis("requests within targets", 0.0, 1.0, percent), lines=_curves(curves, "attainment"), rules=marks,
-        ), caption, head, rows,
-    )  # fmt: skip
+            "attainment",
+            "Attainment against rate",
+            "Part of all requests that met every target, by the offered rate.",
+            x,
+            Axis("requests within targets", 0.0, 1.0, percent),
+            lines=_curves(curves, "attainment"),
+            rules=marks,
+        ),
+        caption,
+        head,
+        rows,
+    )
 
 
 def cores(document: Document) -> Iterator[Figure]:
@@ -103,9 +122,15 @@ def cores(document: Document) -> Iterator[Figure]:
             for name in names
         ]
         chart = Chart(
-            f"cores-{index}", run["policy"], f"Cores at work on prefill, on decode and on both, over time, under {run['policy']}.",
-            Axis(f"time, {unit}", 0.0, end), Axis("cores at work", 0.0, float(total)), areas=areas, right=20, height=250,
-        )  # fmt: skip
+            f"cores-{index}",
+            run["policy"],
+            f"Cores at work on prefill, on decode and on both under {run['policy']}.",
+            Axis(f"time, {unit}", 0.0, end),
+            Axis("cores at work", 0.0, float(total)),
+            areas=areas,
+            right=20,
+            height=250,
+        )
         mean = run["mean"]
         caption = ", ".join(f"{name} {mean[f'{name}_cores']:.1f}" for name in ("prefill", "decode", "mixed"))
         rows = [
@@ -129,15 +154,21 @@ def queues(document: Document) -> Iterator[Figure]:
             Line(
                 run["policy"],
                 list(zip((t / scale for t in run["series"]["seconds"]), run["series"][column], strict=True)),
-                index, step=True, strong=_ours(run, runs),
+                index,
+                step=True,
+                strong=_ours(run, runs),
             )
             for index, run in enumerate(runs)
-        ]  # fmt: skip
+        ]
         most = high or nice_high(max((y for line in lines for _, y in line.points), default=1.0))
         chart = Chart(
-            f"queue-{column}", title, f"{title} over time, for each policy.", Axis(f"time, {unit}", 0.0, end),
-            Axis(y_title, 0.0, most, show), lines=lines,
-        )  # fmt: skip
+            f"queue-{column}",
+            title,
+            f"{title} over time, for each policy.",
+            Axis(f"time, {unit}", 0.0, end),
+            Axis(y_title, 0.0, most, show),
+            lines=lines,
+        )
         head = ("policy", "mean", "highest")
         rows = [
             [run["policy"], show(run["mean"][column]), show(max(run["series"][f"{column}_max"], default=0.0))]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulation's report as one HTML page that needs nothing else: no network, no library, no file beside it.
 
-A pure function of the JSON document (docs/simulate.md), so equal documents give equal bytes and a report can be made again
-from kept JSON. The page's policy forbids it to load anything, which also keeps what a trace's name says from running.
+A pure function of the JSON document (docs/simulate.md), so equal documents give equal bytes and a report can be made
+again from kept JSON. The page's policy forbids it to load anything, which also keeps what a trace's name says from
+running.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ def page(document: Document) -> str:
 {bodies}
 </main>
 <footer>
-<p>Made by FlexNPU {escape(document["version"])}, <code>flexnpu simulate</code>. Every figure is modelled, not measured: it is
-what a discrete-event simulation gives with the forecast's iteration times. Equal inputs give this page byte for byte.</p>
+<p>Made by FlexNPU {escape(document["version"])}, <code>flexnpu simulate</code>. Every figure is modelled, not measured:
+it is what a discrete-event simulation gives with the forecast's iteration times.
+Equal inputs give this page byte for byte.</p>
 </footer>
 <script type="application/json" id="frames">{_frames(document)}</script>
 <script>
@@ -138,9 +140,19 @@ def _summary(document: Document) -> str:
         f'<div class="card"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in cards
     )
     head = (
-        "policy", "verdict", "within targets", "goodput<br>requests/s", "output<br>tokens/s", "TTFT<br>p50", "TTFT<br>p99",
-        "TPOT<br>p50", "TPOT<br>p99", "end to end<br>p50", "end to end<br>p99", "missed",
-    )  # fmt: skip
+        "policy",
+        "verdict",
+        "within targets",
+        "goodput<br>requests/s",
+        "output<br>tokens/s",
+        "TTFT<br>p50",
+        "TTFT<br>p99",
+        "TPOT<br>p50",
+        "TPOT<br>p99",
+        "end to end<br>p50",
+        "end to end<br>p99",
+        "missed",
+    )
     rows = [_row(document, index, run) for index, run in enumerate(runs)]
     return f'<div class="cards">\n{shown}\n</div>\n{_table(head, rows, "Every policy under the same load")}'
 
@@ -203,7 +215,8 @@ def _figure(figure: Figure) -> str:
     return (
         f"<figure>\n<h3>{escape(figure.chart.title)}</h3>\n{figure.chart.svg()}\n"
         f'<div class="tip" hidden></div>\n<figcaption>{escape(figure.caption)}</figcaption>\n'
-        f"<details><summary>Figures as a table</summary>\n{_table(head, rows, figure.chart.title)}\n</details>\n</figure>"
+        f"<details><summary>Figures as a table</summary>\n{_table(head, rows, figure.chart.title)}\n</details>"
+        "\n</figure>"
     )
 
 
@@ -261,11 +274,12 @@ def _value(value: object) -> str:
 
 
 def _reading(document: Document) -> str:
-    return f"""<p>Goodput counts the requests that met every target ({escape(document["slo"]["text"])}), per second from the first
-arrival to the last token. Dropped and unfinished requests are misses. Latencies are of finished requests; their percentiles
-have a relative error of at most 0.5 %. ITL is the time between two tokens of a request, TPOT its mean.</p>
-<p>A shorter time to first token is no gain by itself: compare end-to-end latency and goodput, which show whether the wait is
-gone or has only moved behind the first token.</p>"""
+    return f"""<p>Goodput counts the requests that met every target ({escape(document["slo"]["text"])}), per second from
+the first arrival to the last token. Dropped and unfinished requests are misses. Latencies are of finished requests;
+their percentiles have a relative error of at most 0.5 %. ITL is the time between two tokens of a request, TPOT its
+mean.</p>
+<p>A shorter time to first token is no gain by itself: compare end-to-end latency and goodput, which show whether the
+wait is gone or has only moved behind the first token.</p>"""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, text: int | None = None) -> str:

@@ -89,6 +89,7 @@ def possible(slo: Slo, forecaster: EngineForecaster) -> None:
         least = forecaster.seconds(forecaster.cores, load)
         if target < least:
             raise SloError(
-                f"--slo {name}={show_seconds(target)} is under the {show_seconds(least)} that one token takes alone on all of {device}",
+                f"--slo {name}={show_seconds(target)} is under the {show_seconds(least)} that one token takes alone on "
+                f"all of {device}",
                 next_step=f"give {name} more than that",
             )

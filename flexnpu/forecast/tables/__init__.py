@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measured tables: what they say, whoever wrote them. The kind is told by the columns, never by the name of the file."""
+"""Measured tables: what they say, whoever wrote them. The kind is told by the columns, never by the file's name."""
 
 from flexnpu.forecast.tables.believe import MOST_CORRUPT, believed, least_seconds
 from flexnpu.forecast.tables.reader import read_table

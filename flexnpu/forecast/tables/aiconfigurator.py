@@ -23,7 +23,7 @@ def read(columns: Columns) -> Table:
     """Rows of a gemm_perf, context_attention_perf or generation_attention_perf table."""
     device = columns.words("device")
     facts = {"device": str(device[0]), "source": columns.source} if device.size and device[0] else {}
-    if GEMM_KEYS <= columns.names:
+    if columns.names >= GEMM_KEYS:
         return Table("aiconfigurator", {"gemm": _gemm(columns)}, facts)
     generating = _generating(columns)
     parts = {}

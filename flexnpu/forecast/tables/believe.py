@@ -58,8 +58,9 @@ def _rules(rows: Rows, soc: Soc | None) -> Iterator[tuple[str, Mask]]:
     for name, column in rows.sizes.items():
         zero = name in (_MIXED_MAY_BE_ZERO if rows.kind == "mixed" else _MAY_BE_ZERO)
         with np.errstate(invalid="ignore"):
-            yield f"{name} is not a {'number from 0' if zero else 'positive number'}", ~(
-                np.isfinite(column) & (column >= 0 if zero else column > 0)
+            yield (
+                f"{name} is not a {'number from 0' if zero else 'positive number'}",
+                ~(np.isfinite(column) & (column >= 0 if zero else column > 0)),
             )
     if soc is not None:
         with np.errstate(invalid="ignore"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Bytes of an element, and matrix rate relative to 16 bits. fp8_block has a scale per 128 elements, which is not counted.
+# Bytes of an element, and matrix rate relative to 16 bits. fp8_block's scale per 128 elements is not counted.
 ELEMENT_BYTES: Mapping[str, float] = {
     "fp32": 4.0,
     "bf16": 2.0,

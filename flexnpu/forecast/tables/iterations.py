@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of whole iterations: splitwise-sim's perf_model.csv and DistServe's fitted coefficients.
 
-splitwise (MIT): prompt_time and token_time in ms of a model on tensor_parallel devices; a token's time is the mean over
-token_size tokens after the prompt. DistServe (Apache-2.0): prefill takes a + b T + c sum(l^2) ms for T tokens in prompts
-of l, decode a + b C + c N for C tokens of context and N requests, with other constants from a batch size on.
+splitwise (MIT): prompt_time and token_time in ms of a model on tensor_parallel devices; a token's time is the mean
+over token_size tokens after the prompt. DistServe (Apache-2.0): prefill takes a + b T + c sum(l^2) ms for T tokens in
+prompts of l, decode a + b C + c N for C tokens of context and N requests, with other constants from a batch size on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,8 @@ def read_distserve(file: Path) -> Table:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise TableError(f"{file}: not readable as JSON ({error}); give a DistServe profile") from error
-    prefill, decode = [], []
+    prefill: list[tuple[Any, ...]] = []
+    decode: list[tuple[Any, ...]] = []
     for model, degree, constants in _models(raw, file):
         prefill.extend((model, degree, *row) for row in _prefill(constants, file))
         decode.extend((model, degree, *row) for row in _decode(constants, file))

@@ -24,7 +24,7 @@ ATTENTION_KEYS = {"prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_
 
 def read(columns: Columns) -> Table:
     """Rows of one of the files."""
-    if ATTENTION_KEYS <= columns.names:
+    if columns.names >= ATTENTION_KEYS:
         return Table("llmservingsim", {"mixed": _mixed(columns)}, {"source": columns.source})
     counted = "tokens" if "tokens" in columns else "sequences"
     labels = {"layer": columns.words("layer")}

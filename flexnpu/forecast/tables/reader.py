@@ -11,7 +11,8 @@ from flexnpu.forecast.tables.columns import Columns, read_columns
 from flexnpu.forecast.tables.rows import Table, TableError
 
 KNOWN = (
-    "OPS.csv (op, measured_us), aiconfigurator (m, n, k, latency or batch_size, isl, num_heads, head_dim, step, latency), "
+    "OPS.csv (op, measured_us), aiconfigurator (m, n, k, latency or batch_size, isl, num_heads, head_dim, step, "
+    "latency), "
     "LLMServingSim (layer, tokens, time_us or prefill_chunk, ...), splitwise (prompt_size, prompt_time, ...), "
     "DistServe's JSON"
 )
@@ -36,7 +37,7 @@ def _folder(folder: Path) -> Table:
             continue  # degrees of tensor parallelism are tables of their own; a folder's is that of one device
         try:
             found.append(_file(file))
-        except UnknownTable:
+        except UnknownTableError:
             continue  # a folder holds other things beside tables
     if not found:
         raise TableError(f"{folder}: no table in it; known are {KNOWN}")
@@ -50,7 +51,7 @@ def _file(file: Path) -> Table:
     return _kind(read_columns(file))
 
 
-class UnknownTable(TableError):
+class UnknownTableError(TableError):
     """Columns that no reader knows."""
 
 
@@ -68,4 +69,6 @@ def _kind(columns: Columns) -> Table:
     for keys, read in readers:
         if keys <= names:
             return read(columns)
-    raise UnknownTable(f"{columns.source}: columns {', '.join(sorted(names))} are no known table; known are {KNOWN}")
+    raise UnknownTableError(
+        f"{columns.source}: columns {', '.join(sorted(names))} are no known table; known are {KNOWN}"
+    )

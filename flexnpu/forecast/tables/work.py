@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +62,7 @@ def _attention(rows: Rows) -> Work:
     )
 
 
-def _look(table: object, names: Names) -> Floats:
+def _look(table: Mapping[str, float], names: Names) -> Floats:
     kinds, where = np.unique(names, return_inverse=True)
-    values = [table.get(str(kind), table["bf16"]) for kind in kinds]  # type: ignore[attr-defined]
+    values = [table.get(str(kind), table["bf16"]) for kind in kinds]
     return np.array(values, dtype=np.float64)[where]
