@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from flexnpu.controller.decision import Decision, Outcome
 from flexnpu.controller.engines import Engine
 from flexnpu.forecast import Forecaster, Request
-from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.batch import Batch, Floats
+from flexnpu.forecast.load import Load
 
 # One observation moves the correction by a tenth of what it missed. The bounds keep an engine that is slow for another
 # reason than its cores (its host, say) from drawing all of them.
@@ -22,6 +23,12 @@ class Corrected:
 
     forecaster: Forecaster
     decode: float = 1.0
+
+    def load(self, requests: Batch | Sequence[Request]) -> Load:
+        return self.forecaster.load(requests)
+
+    def seconds(self, cores: int, load: Load) -> float:
+        return self.forecaster.seconds(cores, load) * (1.0 if load.prefill_tokens else self.decode)
 
     def alone(self, requests: Sequence[Request]) -> Floats:
         decoding = bool(requests) and all(request.new == 1 for request in requests)

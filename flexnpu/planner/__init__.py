@@ -7,6 +7,7 @@ from types import MappingProxyType
 from flexnpu.planner.chunked import Chunked
 from flexnpu.planner.disaggregated import DeviceLoad, Disaggregated, decode_goes_to, prompt_goes_to
 from flexnpu.planner.duetserve import DuetServe
+from flexnpu.planner.goodput import Goodput
 from flexnpu.planner.instances import Instances
 from flexnpu.planner.pdmux import PdMux
 from flexnpu.planner.plan import Alternative, Explanation, Plan, Policy
@@ -26,6 +27,7 @@ from flexnpu.planner.weights import Weights
 # What `--policy NAME` may say; each makes a policy with its published settings, or with those it is called with.
 POLICIES: Mapping[str, Callable[..., Policy]] = MappingProxyType(
     {
+        "flexnpu": Goodput,
         "chunked": Chunked,
         "static": Static,
         "duetserve": DuetServe,
@@ -46,6 +48,7 @@ __all__ = [
     "DuetServe",
     "Explanation",
     "Feedback",
+    "Goodput",
     "Instances",
     "PdMux",
     "PhaseForecaster",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from flexnpu.errors import InvalidValue
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch, Floats
+from flexnpu.forecast.load import Load
 
 Requests = Any  # Load | Batch | Sequence[Request]
 
@@ -169,6 +170,12 @@ def sequences(requests: Requests) -> float:
 
 class PhaseForecaster(Protocol):
     """What a policy asks of a forecast; flexnpu.forecast.Forecaster is one."""
+
+    def load(self, requests: Requests) -> Load:
+        """The requests as sums."""
+
+    def seconds(self, cores: int, load: Load) -> float:
+        """Seconds of one iteration."""
 
     def alone(self, requests: Requests) -> Floats:
         """Seconds by cores, index 0 to the device's."""

@@ -7,13 +7,17 @@ from typing import Protocol
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.load import Load
+from flexnpu.planner.snapshot import Requests
 
 
 class EngineForecaster(Protocol):
-    """flexnpu.forecast.Forecaster is one; policies ask it for `alone` and `split` besides. All answers are seconds."""
+    """flexnpu.forecast.Forecaster is one; policies ask it for `load`, `alone`, `split` too. Answers are seconds."""
 
     @property
     def cores(self) -> int: ...
+
+    def load(self, requests: Requests) -> Load:
+        """The requests as sums."""
 
     def alone(self, requests: Load) -> Floats:
         """By cores, index 0 is infinite."""

@@ -16,6 +16,9 @@ class PlainForecast:
         self.base, self.token, self.pair, self.sequence, self.key = base, token, pair, sequence, key
         self.slower = slower
 
+    def load(self, requests):
+        return Load.of(requests)
+
     def seconds(self, cores, load):
         work = self.token * load[0] + self.pair * load[2] + self.sequence * load[4] + self.key * load[5]
         return self.base + work * self.cores / cores
