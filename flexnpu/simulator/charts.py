@@ -2,19 +2,20 @@
 """Plots as SVG text: lines, steps and stacked areas with axes, rules and direct labels.
 
 Drawn here because a report must open anywhere without a library. Colours are CSS variables of the page (`--c0`…), so
-one drawing serves light and dark; each line also has a dash of its own and its name at its end, for who sees no
-colours. Coordinates are rounded, so equal data give equal bytes.
+one drawing serves light and dark; each line also has a dash of its own, for who sees no colours. Coordinates are
+rounded, so equal data give equal bytes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 560, 340
-LEFT, RIGHT, TOP, BOTTOM = 66, 120, 18, 52
+LEFT, RIGHT, TOP, BOTTOM = 78, 128, 22, 52
+CLEAR = 20  # at the right of a plot without labels
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2 1 2 1 2", "12 4", "1 4", "4 6")
 _LABEL_GAP = 15  # between two labels at the right
 
@@ -28,7 +29,12 @@ def plain(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{value * 100:.3g} %"
+    """Three digits; more where 99.96 % would else be shown as all."""
+    for digits in (3, 4, 6):
+        shown = f"{value * 100:.{digits}g}"
+        if shown != "100" or value >= 1:
+            break
+    return f"{shown} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +93,12 @@ class Chart:
     lines: Sequence[Line] = ()
     areas: Sequence[Line] = ()
     rules: Sequence[Rule] = ()
-    labels: bool = True  # names at the ends of lines
+    labels: bool = True  # names at the ends of lines; else the page has a key
     height: int = HEIGHT
-    right: int = field(default=RIGHT)
+
+    @property
+    def right(self) -> int:
+        return RIGHT if self.labels and self.lines else CLEAR
 
     def svg(self) -> str:
         parts = [*self._axes(), *self._areas(), *self._rules(), *self._lines(), *self._labels(), self._cross()]
@@ -135,21 +144,22 @@ class Chart:
         middle = (LEFT + right) / 2
         name = escape(self.x.title)
         yield f'<text class="name" x="{middle:g}" y="{self.height - 9}" text-anchor="middle">{name}</text>'
-        turn = f'transform="translate(15 {(TOP + bottom) / 2:g}) rotate(-90)"'
+        turn = f'transform="translate(16 {(TOP + bottom) / 2:g}) rotate(-90)"'
         yield f'<text class="name" {turn} text-anchor="middle">{escape(self.y.title)}</text>'
 
     def _areas(self) -> Iterator[str]:
         base: list[float] = []
         for area in self.areas:
+            if not area.points:
+                continue
             base = base or [0.0] * len(area.points)
             top = [low + value for low, (_, value) in zip(base, area.points, strict=True)]
             xs = [self._x(x) for x, _ in area.points]
-            ends = [*xs[1:], WIDTH - self.right if not xs else self._x(self.x.high)]
+            ends = [*xs[1:], self._x(self.x.high)]
             outline = [f"{x} {self._y(y)}H{end}" for x, y, end in zip(xs, top, ends, strict=True)]
             back = [f"{end} {self._y(y)}H{x}" for x, y, end in zip(xs, base, ends, strict=True)]
-            if outline:
-                path = "M" + "L".join([*outline, *reversed(back)]) + "Z"
-                yield f'<path class="area c{area.colour}" d="{path}"><title>{escape(area.name)}</title></path>'
+            path = "M" + "L".join([*outline, *reversed(back)]) + "Z"
+            yield f'<path class="area c{area.colour}" d="{path}"><title>{escape(area.name)}</title></path>'
             base = top
 
     def _lines(self) -> Iterator[str]:
@@ -191,7 +201,8 @@ class Chart:
         """Names at the right, pushed apart so that none covers another, each with a thin line to its own."""
         if not self.labels:
             return
-        ends = [(self._y(line.points[-1][1]), self._x(line.points[-1][0]), line) for line in self.lines if line.points]
+        named = [line for line in self.lines if line.points and isinstance(line.colour, int)]
+        ends = [(self._y(line.points[-1][1]), self._x(line.points[-1][0]), line) for line in named]
         ends.sort(key=lambda end: end[0])
         places = _apart([y for y, _, _ in ends], TOP, self.height - BOTTOM + 12)
         for place, (y, x, line) in zip(places, ends, strict=True):
@@ -210,7 +221,7 @@ def rounded(points: Sequence[Point]) -> list[list[float]]:
 
 
 def _apart(places: list[float], low: float, high: float) -> list[float]:
-    """The rising places moved so that neighbours are a label's height apart, as near to where they were as can be."""
+    """The rising places moved so that neighbours are a label's height apart."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + _LABEL_GAP) if moved else max(place, low))
@@ -231,10 +242,10 @@ def _round_steps(low: float, high: float) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten, with 2 and 5 between them where there is room, every other one where there is none."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    factors = (1, 2, 5) if last - first <= 2 else (1,)
-    stride = max(1, (last - first) // 6 + 1) if factors == (1,) else 1
+    """Powers of ten, with others between them where there is room, every other one where there is none."""
+    first, last, span = math.floor(math.log10(low)), math.ceil(math.log10(high)), math.log10(high / low)
+    factors = (1, 2, 5) if span <= 2 else (1, 3) if span <= 3 else (1,)
+    stride = 1 if span <= 6 else 2 if span <= 12 else 4
     found = [factor * 10.0**power for power in range(first, last + 1, stride) for factor in factors]
     return [float(f"{value:.3g}") for value in found if low * 0.999 <= value <= high * 1.001]
 
@@ -245,3 +256,9 @@ def nice_high(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(factor * power for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if factor * power >= value * (1 - 1e-9))
+
+
+def sample(colour: int) -> str:
+    """A line as it looks in a plot, for the key of the page."""
+    pattern = f' stroke-dasharray="{DASHES[colour % len(DASHES)]}"' if DASHES[colour % len(DASHES)] else ""
+    return f'<svg viewBox="0 0 30 8" aria-hidden="true"><path class="line c{colour}"{pattern} d="M1 4H29"/></svg>'

@@ -8,7 +8,7 @@ import csv
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -29,6 +29,7 @@ from flexnpu.simulator.policies import Named, parse_policies
 from flexnpu.simulator.report import page
 from flexnpu.simulator.results import Collector
 from flexnpu.simulator.run import Setup, config_for, run
+from flexnpu.simulator.series import BUCKETS
 from flexnpu.simulator.slo import parse_slo, possible
 from flexnpu.simulator.tables import capacity_table, result_table
 from flexnpu.simulator.traces import Totals, Trace, make_trace, totals
@@ -78,12 +79,17 @@ class Case:
         name, config_file = find_config(question.model)
         forecaster = Forecaster(ModelShape.from_config(config_file), load_soc(question.device))
         given = {"token_budget": question.token_budget, "max_running": question.max_running}
-        changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
-        setup = Setup(forecaster, slo, config_for(slo, None, devices=parse_pool(question.pool), **changes))
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        setup = Setup(forecaster, slo, config_for(slo, devices=parse_pool(question.pool), **changes))
         possible(slo, forecaster)
         for each in policies:
             setup.for_policy(each.policy)
         return cls(trace, policies, setup, name, forecaster, "spec sheet and published constants")
+
+    def sampled(self, seconds: float) -> Setup:
+        """The setup with samples that fill the buckets of a series of that length, at most 100 a second."""
+        config = replace(self.setup.config, sample_seconds=min(max(seconds / (8 * BUCKETS), 0.01), 60.0))
+        return replace(self.setup, config=config)
 
     def entries(self, trace: Trace, counted: Totals) -> dict[str, Any]:
         """The parts of the document that say what was asked."""
@@ -128,12 +134,12 @@ def run_simulate(
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Simulates every policy, shows the table, writes what was asked for. Returns the JSON document."""
-    console = console or Console()
+    console = console or _console()
     case = Case.of(question)
     with _interruptible(), Outputs([json_file, report_file, requests_file]) as outputs:
         counted = _counted(case.trace)
         rows = outputs.stream(requests_file) if requests_file else None
-        runs = _run_all(case, case.trace, counted.requests, rows)
+        runs = _run_all(case, case.trace, counted, rows)
         entries = [_entry(named, collector) for named, collector in runs]
         found = documents.head(**case.entries(case.trace, counted), policies=entries)
         if report_file is not None:
@@ -155,21 +161,22 @@ def _counted(trace: Trace) -> Totals:
         return totals(trace)
 
 
-def _run_all(case: Case, trace: Trace, requests: int, rows: IO[str] | None) -> list[tuple[Named, Collector]]:
+def _run_all(case: Case, trace: Trace, counted: Totals, rows: IO[str] | None) -> list[tuple[Named, Collector]]:
     writer = csv.writer(rows, lineterminator="\n") if rows is not None else None
     if writer is not None:
         writer.writerow(_REQUEST_FIELDS)
     found = []
+    setup = case.sampled(counted.seconds)
     with _progress() as progress:
         for named in case.policies:
-            task = progress.add_task(named.name, total=requests)
+            task = progress.add_task(named.name, total=counted.requests)
 
             def each(request: Finished, name: str = named.name, task: Any = task) -> None:  # noqa: ANN401 - rich's id
                 progress.advance(task)
                 if writer is not None:
                     writer.writerow([name, *request])
 
-            found.append((named, run(trace, named.policy, case.setup, each=each)))
+            found.append((named, run(trace, named.policy, setup, each=each)))
     return found
 
 
@@ -208,13 +215,11 @@ def run_capacity(
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Searches the highest rate for every policy and attainment; then runs all at the best one's, for comparison."""
-    console = console or Console()
+    console = console or _console()
     case = Case.of(question)
     for each in attainments:
         if not 0 < each <= 1:
-            raise InvalidValue(
-                f"--attainment {each:g} is out of range", next_step="give over 0 and up to 1, such as 0.99"
-            )
+            raise InvalidValue(f"--attainment {each:g} is out of range", next_step="give over 0 to 1, such as 0.99")
     with _interruptible(), Outputs([json_file, report_file]) as outputs:
         counted = _counted(case.trace)
         if counted.rate == float("inf"):
@@ -225,7 +230,7 @@ def run_capacity(
         best = max((answers[0].step or 0 for _, _, answers in searches if answers[0].rate), default=0)
         trace = case.trace.scaled(2 ** (best / STEPS))
         counted = totals(trace)
-        runs = _run_all(case, trace, counted.requests, None)
+        runs = _run_all(case, trace, counted, None)
         found = documents.head(
             **case.entries(trace, counted),
             policies=[_entry(named, collector) for named, collector in runs],
@@ -275,6 +280,11 @@ def _say(console: Console, files: Sequence[Path | None]) -> None:
     for file in files:
         if file is not None:
             console.print(f"wrote {file}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _console() -> Console:
+    """A log has no width of its own, so there a table gets the one it wants."""
+    return Console(width=None if sys.stdout.isatty() else 150)
 
 
 def _progress() -> Progress:

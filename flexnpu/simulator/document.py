@@ -69,8 +69,8 @@ def capacity_entry(searches: Sequence[tuple[str, Search, Sequence[Answer]]]) -> 
     attainments = [answer.attainment for answer in searches[0][2]]
     return {
         "note": (
-            f"Found by bisection on a grid of rates {(2 ** (1 / STEPS) - 1) * 100:.1f} % apart: the rate was met, "
-            "the next one up was missed. The whole load is served to its end at each rate."
+            f"Found by bisection on a grid of rates {(2 ** (1 / STEPS) - 1) * 100:.1f} % apart: the rate named was "
+            "met, the next one up was missed. The whole load is served to its end at each rate."
         ),
         "attainments": attainments,
         "grid_steps_per_doubling": STEPS,

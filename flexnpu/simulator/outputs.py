@@ -71,7 +71,7 @@ def _beside(file: Path) -> tuple[IO[str], Path]:
         handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         mask = os.umask(0)
         os.umask(mask)
-        os.fchmod(handle, 0o666 & ~mask)  # as any new file, where mkstemp lets nobody else read
+        Path(name).chmod(0o666 & ~mask)  # as any new file, where mkstemp lets nobody else read
         return open(handle, "w", encoding="utf-8", newline="\n"), Path(name)  # noqa: PTH123 - closed on exit
     except OSError as error:
         raise InvalidValue(f"{file} cannot be written ({error.strerror})", next_step="name another file") from error

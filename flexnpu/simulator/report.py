@@ -2,8 +2,7 @@
 """A simulation's report as one HTML page that needs nothing else: no network, no library, no file beside it.
 
 A pure function of the JSON document (docs/simulate.md), so equal documents give equal bytes and a report can be made
-again from kept JSON. The page's policy forbids it to load anything, which also keeps what a trace's name says from
-running.
+again from kept JSON. The page's policy forbids it to load anything.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 from flexnpu.simulator import figures
-from flexnpu.simulator.charts import percent, plain
+from flexnpu.simulator.charts import percent, plain, sample
 from flexnpu.simulator.figures import Document, Figure
 from flexnpu.simulator.slo import show_seconds
 
@@ -34,10 +33,10 @@ def page(document: Document) -> str:
     sections = [
         ("summary", "Summary", _summary(document)),
         *([("capacity", "Capacity", _capacity(document))] if document.get("capacity") else []),
-        ("latency", "Latency", _figures(figures.latencies(document))),
+        ("latency", "Latency", _key(document) + _figures(figures.latencies(document))),
         ("rate", "Goodput against rate", _figures(figures.goodput(document))),
         ("cores", "Core split over time", _cores(document)),
-        ("queues", "Queues over time", _figures(figures.queues(document))),
+        ("queues", "Queues over time", _key(document) + _figures(figures.queues(document))),
         ("plans", "Why: plans of each policy", _plans(document)),
         ("configuration", "Configuration", _configuration(document)),
         ("reading", "How to read this", _reading(document)),
@@ -74,8 +73,8 @@ def page(document: Document) -> str:
 </main>
 <footer>
 <p>Made by FlexNPU {escape(document["version"])}, <code>flexnpu simulate</code>. Every figure is modelled, not measured:
-it is what a discrete-event simulation gives with the forecast's iteration times.
-Equal inputs give this page byte for byte.</p>
+it is what a discrete-event simulation gives with the forecast's iteration times. Equal inputs give this page byte for
+byte.</p>
 </footer>
 <script type="application/json" id="frames">{_frames(document)}</script>
 <script>
@@ -139,36 +138,29 @@ def _summary(document: Document) -> str:
     shown = "\n".join(
         f'<div class="card"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in cards
     )
-    head = (
-        "policy",
-        "verdict",
-        "within targets",
-        "goodput<br>requests/s",
-        "output<br>tokens/s",
-        "TTFT<br>p50",
-        "TTFT<br>p99",
-        "TPOT<br>p50",
-        "TPOT<br>p99",
-        "end to end<br>p50",
-        "end to end<br>p99",
-        "missed",
-    )
-    rows = [_row(document, index, run) for index, run in enumerate(runs)]
+    head = [
+        "policy", "verdict", "within targets", "goodput<br>requests/s", "tokens/s", "TTFT<br>p50, p99",
+        "TPOT<br>p50, p99", "end to end<br>p50, p99", "missed",
+    ]  # fmt: skip
+    rows = [_row(index, run, run is best) for index, run in enumerate(runs)]
     return f'<div class="cards">\n{shown}\n</div>\n{_table(head, rows, "Every policy under the same load")}'
 
 
-def _row(document: Document, index: int, run: Document) -> list[str]:
+def _row(index: int, run: Document, best: bool) -> list[str]:
     latency = run["latency_s"]
     missed = [f"{count:,} {_MISSED[why]}" for why, count in run["requests"]["missed"].items() if count]
-    part = run["attainment"]
+    part, goodput = run["attainment"], plain(run["goodput_rps"])
     return [
         f'<i class="swatch" style="background:var(--c{index % 8})"></i>{escape(run["policy"])}',
         verdict(part),
         f'{percent(part)}<span class="bar"><i style="width:{part * 100:.1f}%"></i></span>',
-        plain(run["goodput_rps"]),
-        plain(run["throughput"]["output_tokens_per_s"]),
-        *(show_seconds(latency[name][q]) for name in ("ttft", "tpot", "e2e") for q in ("p50", "p99")),
-        escape(", ".join(missed) or "none"),
+        f"<strong>{goodput}</strong> best" if best else goodput,
+        plain(run["throughput"]["tokens_per_s"]),
+        *(
+            f'{show_seconds(latency[name]["p50"])}<br><span class="soft">{show_seconds(latency[name]["p99"])}</span>'
+            for name in ("ttft", "tpot", "e2e")
+        ),
+        "<br>".join(missed) or "none",
     ]
 
 
@@ -189,9 +181,8 @@ def _capacity(document: Document) -> str:
     for index, each in enumerate(capacity["policies"]):
         cells = [_found(each["at"][part]) for part in wanted]
         brackets = "; ".join(_bracket(each["at"][part]) for part in wanted)
-        rows.append(
-            [f'<i class="swatch" style="background:var(--c{index % 8})"></i>{escape(each["policy"])}', *cells, brackets]
-        )
+        swatch = f'<i class="swatch" style="background:var(--c{index % 8})"></i>'
+        rows.append([swatch + escape(each["policy"]), *cells, brackets])
     return f"<p>{escape(capacity['note'])}</p>\n{_table(head, rows, 'Highest rate at each attainment')}"
 
 
@@ -215,9 +206,17 @@ def _figure(figure: Figure) -> str:
     return (
         f"<figure>\n<h3>{escape(figure.chart.title)}</h3>\n{figure.chart.svg()}\n"
         f'<div class="tip" hidden></div>\n<figcaption>{escape(figure.caption)}</figcaption>\n'
-        f"<details><summary>Figures as a table</summary>\n{_table(head, rows, figure.chart.title)}\n</details>"
-        "\n</figure>"
+        f"<details><summary>Figures as a table</summary>\n{_table(head, rows, figure.chart.title)}\n</details>\n"
+        "</figure>"
     )
+
+
+def _key(document: Document) -> str:
+    entries = "".join(
+        f'<span class="key">{sample(index)}{escape(run["policy"])}</span>'
+        for index, run in enumerate(document["policies"])
+    )
+    return f"<p>{entries}</p>\n"
 
 
 def _cores(document: Document) -> str:

@@ -21,7 +21,7 @@ Each = Callable[[Finished], None]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all policies of a comparison have in common. `config.targets` are the SLO's: policies plan for it."""
+    """What all policies of a comparison have in common. `config.targets` are the SLO's: policies plan for them."""
 
     forecaster: EngineForecaster
     slo: Slo
@@ -38,7 +38,7 @@ class Setup:
         )
 
 
-def run(  # noqa: PLR0913 - what is simulated, and who watches it
+def run(  # noqa: PLR0913 - what is asked, and three ways to ask less
     trace: Iterable[Arrival],
     policy: Policy,
     setup: Setup,

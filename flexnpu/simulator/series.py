@@ -2,8 +2,7 @@
 """What held over time (queue lengths, cores, memory), in a fixed number of buckets whatever the length of the run.
 
 A value holds from its sample until the next. Each bucket keeps the mean over its time and the maximum; when the run
-grows beyond the last bucket, neighbours are merged and all are twice as wide. Nothing depends on how often samples
-come.
+grows beyond the last bucket, neighbours are merged and all are twice as wide. How often samples come does not matter.
 """
 
 from __future__ import annotations

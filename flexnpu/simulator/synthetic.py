@@ -2,8 +2,8 @@
 """Synthetic loads of fixed lengths: Poisson arrivals from a seed, or a backlog that is all there at the start.
 
 Written as text, "rate=2,requests=1000,prompt=1024,output=256,seed=7", so that a load is named in one argument and
-comes back in the results as it was given. Without a rate, all requests wait at 0 s (a saturated system, as in
-FlexNPU's tests, arXiv 2606.04415).
+comes back in the results as it was given. Without a rate, all requests wait at 0 s: a saturated system, as in FlexNPU's
+tests (arXiv 2606.04415).
 """
 
 from __future__ import annotations

@@ -15,22 +15,11 @@ _MODELLED = "modelled, not measured"
 
 def result_table(document: dict[str, Any]) -> Table:
     """A row per policy."""
-    table = Table(
-        title=_title(document), caption=f"{document['slo']['text']}; {_MODELLED}", title_justify="left", box=None
-    )
-    for column in (
-        "policy",
-        "within",
-        "goodput/s",
-        "tokens/s",
-        "TTFT p50",
-        "p99",
-        "TPOT p50",
-        "p99",
-        "end to end p50",
-        "p99",
-    ):
-        table.add_column(column, justify="left" if column == "policy" else "right", no_wrap=column == "policy")
+    caption = f"{document['slo']['text']}; {_MODELLED}"
+    table = Table(title=_title(document), caption=caption, title_justify="left", caption_justify="left", box=None)
+    table.add_column("policy", no_wrap=True)
+    for column in ("within", "goodput/s", "tokens/s", "TTFT p50, p99", "TPOT p50, p99", "end to end p50, p99"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("missed", overflow="fold")
     for run in document["policies"]:
         latency = run["latency_s"]
@@ -40,7 +29,7 @@ def result_table(document: dict[str, Any]) -> Table:
             percent(run["attainment"]),
             plain(run["goodput_rps"]),
             plain(run["throughput"]["tokens_per_s"]),
-            *(show_seconds(latency[name][q]) for name in ("ttft", "tpot", "e2e") for q in ("p50", "p99")),
+            *(f"{show_seconds(latency[n]['p50'])}, {show_seconds(latency[n]['p99'])}" for n in ("ttft", "tpot", "e2e")),
             ", ".join(missed) or "none",
         )
     return table
@@ -50,7 +39,7 @@ def capacity_table(document: dict[str, Any]) -> Table:
     """The highest rates, and what all policies come to at the best one's."""
     capacity = document["capacity"]
     caption = f"{document['slo']['text']}; {_MODELLED}; requests/s, met and (in brackets) next missed"
-    table = Table(title=_title(document), caption=caption, title_justify="left", box=None)
+    table = Table(title=_title(document), caption=caption, title_justify="left", caption_justify="left", box=None)
     table.add_column("policy", no_wrap=True)
     for part in capacity["attainments"]:
         table.add_column(f"at {percent(part)}", justify="right")

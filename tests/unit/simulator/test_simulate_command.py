@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from flexnpu.cli.main import app
+from flexnpu.errors import FlexNpuError
+from flexnpu.simulator.command import Question, parse_pool, run_capacity, run_simulate
+from flexnpu.simulator.policies import parse_policies
+
+LOAD = "rate=2,requests=60,prompt=1000,output=20,seed=3"
+
+
+def question(**changes):
+    asked = {
+        "traces": [LOAD], "formats": ["synthetic"], "model": "Qwen2.5-7B", "device": "Ascend910B2",
+        "policy": "chunked,static", "slo": "ttft=1s,itl=100ms",
+    }  # fmt: skip
+    return Question(**{**asked, **changes})
+
+
+@pytest.fixture
+def console(tmp_path):
+    with (tmp_path.parent / "shown").open("w") as file:
+        yield Console(file=file, width=150)
+
+
+def test_the_same_question_gives_the_same_bytes(tmp_path, console):
+    for name in "ab":
+        run_simulate(
+            question(), json_file=tmp_path / f"{name}.json", report_file=tmp_path / f"{name}.html",
+            requests_file=tmp_path / f"{name}.csv", console=console,
+        )  # fmt: skip
+    for kind in ("json", "html", "csv"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def test_the_json_has_every_policy_and_no_time_or_place_of_the_run(tmp_path, console):
+    file = tmp_path / "out.json"
+    found = run_simulate(question(), json_file=file, console=console)
+    kept = json.loads(file.read_text())
+    assert [run["policy"] for run in kept["policies"]] == ["chunked", "static"]
+    assert kept["policies"][0]["requests"]["total"] == 60
+    assert kept["schema"] == "flexnpu.simulate/1"
+    assert kept["note"].startswith("modelled, not measured")
+    assert kept["trace"]["parts"][0]["source"] == LOAD
+    assert kept["engine"]["kv_tokens"] > 100_000
+    assert found["slo"] == kept["slo"]
+    assert str(tmp_path) not in file.read_text()
+
+
+def test_every_request_is_written_as_it_ends(tmp_path, console):
+    file = tmp_path / "requests.csv"
+    run_simulate(question(), requests_file=file, console=console)
+    head, *rows = file.read_text().splitlines()
+    assert head.startswith("policy,arrival,first_token,finish,prompt,output")
+    assert len(rows) == 120
+    assert sum(row.startswith("static,") for row in rows) == 60
+
+
+def test_a_report_sweeps_half_to_twice_the_rate(tmp_path, console):
+    found = run_simulate(question(policy="chunked"), report_file=tmp_path / "out.html", console=console)
+    rates = [point["rate"] for point in found["curves"]["policies"][0]["points"]]
+    assert max(rates) == pytest.approx(4 * min(rates))
+    assert "Goodput against rate" in (tmp_path / "out.html").read_text()
+
+
+def test_a_load_that_comes_at_once_has_no_rates_to_sweep(tmp_path, console):
+    asked = question(traces=["requests=30,prompt=500,output=5"], policy="chunked")
+    assert run_simulate(asked, report_file=tmp_path / "out.html", console=console)["curves"] == {}
+    with pytest.raises(FlexNpuError, match="no rate"):
+        run_capacity(asked, console=console)
+
+
+def test_capacity_names_what_was_met_beside_what_was_missed(tmp_path, console):
+    file = tmp_path / "out.json"
+    run_capacity(question(policy="chunked"), json_file=file, report_file=tmp_path / "out.html", console=console)
+    kept = json.loads(file.read_text())
+    at = kept["capacity"]["policies"][0]["at"]
+    assert set(at) == {"0.9", "0.99"}
+    assert at["0.9"]["missed_at"] == pytest.approx(at["0.9"]["rate"] * 2 ** (1 / 32))
+    assert kept["policies"][0]["attainment"] >= 0.9  # the comparison is made at that rate
+    assert "Capacity" in (tmp_path / "out.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"policy": "chunked,best"}, "'best' is not known; give one of flexnpu, chunked"),
+        ({"policy": "chunked,chunked"}, "names a policy twice"),
+        ({"policy": "static:decode=much"}, "'decode=much' is no setting of static; its settings are decode, budget"),
+        ({"policy": "static:speed=1"}, "its settings are"),
+        ({"policy": "disaggregated"}, "the pool is 1:0; give --pool 1:1"),
+        ({"model": "GPT-5"}, "is no file, and no model that ships.*Qwen3-8B"),
+        ({"device": "TPU"}, "'TPU' is not known"),
+        ({"slo": "ttft=1us,itl=1ms"}, "ttft=1 µs is under the .* that one token takes alone on all of Ascend910B2"),
+        ({"slo": "ttft=1s,itl=1ms"}, "itl=1 ms is under"),
+        ({"slo": "ttft=1s"}, "names one target of two"),
+        ({"itl_by": "median"}, "give one of mean, p99, max"),
+        ({"pool": "0"}, "--pool '0' is no pool; give N or N:M"),
+        ({"pool": "1:x"}, "--pool '1:x'"),
+        ({"traces": ["nowhere.csv"], "formats": ["csv"]}, "nowhere.csv cannot be read"),
+        ({"token_budget": 10}, "token_budget is 10"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_error_and_leaves_no_file(tmp_path, console, changes, named):
+    with pytest.raises(FlexNpuError, match=named) as caught:
+        run_simulate(question(**changes), json_file=tmp_path / "out.json", console=console)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_line_ends_it_before_anything_is_simulated(tmp_path, console):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,10\n1,10\n")
+    with pytest.raises(FlexNpuError, match=r"trace\.csv line 3"):
+        run_simulate(question(traces=[str(trace)], formats=["csv"]), json_file=tmp_path / "out.json", console=console)
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.csv"]
+
+
+def test_policies_take_settings():
+    named = parse_policies("static:decode=0.25,chunked:budget=2048")
+    assert [each.policy.name for each in named] == ["static", "chunked"]
+    assert (named[0].policy.decode, named[1].policy.budget) == (0.25, 2048)
+    assert named[0].name == "static:decode=0.25"
+
+
+def test_pools_are_alike_devices_or_prefill_and_decode():
+    assert (parse_pool("2"), parse_pool("1:3")) == ((2, 0), (1, 3))
+
+
+def test_the_command_line_has_both_forms(tmp_path):
+    common = ["--trace", LOAD, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
+    result = CliRunner().invoke(app, ["simulate", *common, "--json", str(tmp_path / "a.json")])
+    assert result.exit_code == 0, result.output
+    assert "modelled, not measured" in result.output
+    result = CliRunner().invoke(app, ["simulate", "capacity", *common, "--attainment", "0.9"])
+    assert result.exit_code == 0, result.output
+    assert "at 90 %" in result.output
+
+
+def test_a_missing_option_is_named():
+    result = CliRunner().invoke(app, ["simulate", "--format", "csv"])
+    assert "--trace is missing" in str(result.exception)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, number):
+    endless = "rate=5,requests=1000000,prompt=1000,output=200"
+    options = ["--trace", endless, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
+    files = ["--json", str(tmp_path / "a.json"), "--requests", str(tmp_path / "a.csv")]
+    program = [sys.executable, "-m", "flexnpu.cli.main", "simulate", *options, *files]
+    with subprocess.Popen(program, stderr=subprocess.PIPE) as running:
+        while not any(tmp_path.glob(".a.csv.*")):
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.01)
+        running.send_signal(number)
+        assert running.wait(60) == 130
+    assert list(tmp_path.iterdir()) == []
