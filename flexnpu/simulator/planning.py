@@ -4,8 +4,8 @@
 It may be asked when nothing is in flight and, where lanes run freely, when either has ended an iteration. With
 `reuse_plans` it is not asked again for what it has answered; how much of the state counts for that is in `looks`. Where
 the load counts, two states are taken for the same when they lie in one cell: the same phases have work, the next
-iteration's token budget is full or not, and these are in the same step of a logarithmic scale: the forecast of a decode
-step on the whole device (16 steps per octave, 4.4 % each), that of the next prefill iteration and decode's requests
+iteration's token budget is full or not, and these are in the same step of a logarithmic scale: a linear
+estimate of a decode step (16 steps per octave, 4.4 % each), that of the next prefill iteration and decode's requests
 (4 steps per octave, 19 % each); and, for who looks at them, the wait of the first prompt (likewise; below the TTFT
 target in sixteenths of it), and what waits in requests and in tokens. A policy that orders the queue is asked again
 whenever the queue has changed. The rule looks at the simulated state alone, so results stay reproducible.
@@ -18,8 +18,8 @@ from dataclasses import replace
 from math import floor, log2
 from typing import TYPE_CHECKING
 
-from flexnpu.forecast.load import Load
 from flexnpu.planner import Feedback, Plan, Policy, Split
+from flexnpu.simulator.gauge import Gauge
 from flexnpu.simulator.looks import Looks, looks_of
 from flexnpu.simulator.view import View
 
@@ -44,6 +44,7 @@ class Planning:
         self.plan: Plan | None = None
         self.watch: Callable[[float, Plan], None] | None = None
         self.orders = False  # the policy has reordered the queue before, so it may for any arrival
+        self._gauge = Gauge.of(device.forecaster, device.config.token_budget)
         self._looks = looks_of(policy) if device.config.reuse_plans else None
         self._answers = answers  # of all devices of a pool
         self._cell: Cell = ()
@@ -83,19 +84,15 @@ class Planning:
         return self.device.decoding.sequences, int(self.device.prompted)
 
     def _load_cell(self, now: float) -> Cell:
-        """The state in steps; two forecasts are cheaper than a plan."""
         device, decoding, prompts = self.device, self.device.decoding, self.device.prompts
-        forecaster = device.forecaster
-        step = prefill = waited = 0.0
-        if decoding.sequences:
-            step = forecaster.seconds(forecaster.cores, Load.decode(decoding.sequences, decoding.seen))
-        load, first = self.view.next_prompts()
-        if first is not None:
-            prefill = forecaster.seconds(forecaster.cores, load)
-            waited = (now - first.since) / device.config.targets.ttft
+        gauge = self._gauge
+        tokens, pairs, first = self.view.next_prompts()
+        waited = (now - first.since) / device.config.targets.ttft if first else 0.0
+        step = gauge.decode(decoding.sequences, decoding.seen) if decoding.sequences else 0.0
+        prefill = gauge.prefill(tokens, pairs) if tokens else 0.0
         iterations = (
             _step(step, _COARSE if self._looks is Looks.WAIT else _FINE),
-            int(load.prefill_tokens == device.config.token_budget),
+            int(tokens == device.config.token_budget),
             _step(prefill, _COARSE),
             _step(decoding.sequences, _COARSE),
         )

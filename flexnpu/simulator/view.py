@@ -26,10 +26,15 @@ class View:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
+        self._recent_tokens = 0
         self.window = Window(device)
 
     def arrived(self, request: Request) -> None:
-        self._recent.append((request.arrival, request.prompt))
+        recent = self._recent
+        if len(recent) == _RECENT:
+            self._recent_tokens -= recent[0][1]
+        recent.append((request.arrival, request.prompt))
+        self._recent_tokens += request.prompt
 
     def snapshot(self, now: float, plan: Plan | None, feedback: Feedback | None) -> tuple[Snapshot, list[Request]]:
         """The state, and the requests behind its prompts. `plan` is the one in force."""
@@ -58,24 +63,21 @@ class View:
         )
         return snapshot, shown
 
-    def next_prompts(self) -> tuple[Load, Request | None]:
-        """The next iteration's prompts as sums, blocks and places permitting, and the first of them."""
+    def next_prompts(self) -> tuple[int, float, Request | None]:
+        """Tokens of the next iteration's prompts, their pairs of query and key, and the first of them."""
         budget = left = self._device.config.token_budget
-        pairs, seen, count, first = 0.0, 0, 0, None
-        flying = self._device.flying
-        prompts = self._device.prompts
+        pairs, first = 0.0, None
+        prompts, flying = self._device.prompts, self._device.flying
         for request in chain(prompts.half_run, () if self._device.blocked else prompts.waiting):
             cached = request.computed + flying.get(request.index, 0)
             new = min(left, request.target - cached)
             if new > 0:
                 first = first or request
                 left -= new
-                count += 1
-                seen += new + cached
                 pairs += new * (cached + 0.5 * (new + 1))
                 if not left:
                     break
-        return Load(budget - left, count, pairs, seen, 0, 0, count), first
+        return budget - left, pairs, first
 
     def _prompts(self, now: float) -> tuple[Batch | tuple[()], Floats | None, list[Request]]:
         """What runs, and what waits and can be admitted; what a lane has in flight counts as done."""
@@ -99,7 +101,7 @@ class View:
         recent = self._recent
         if len(recent) < 2 or now <= recent[0][0]:
             return None
-        mean = sum(tokens for _, tokens in recent) / len(recent)
+        mean = self._recent_tokens / len(recent)
         return Upcoming(len(recent) / (now - recent[0][0]), mean * self._device.prompts.fresh_share)
 
 
