@@ -30,6 +30,7 @@ _FINE, _COARSE = 16, 4  # steps per octave
 _NOTHING = -(1 << 20)
 _PARTS = 16.0  # of the TTFT target
 _REMEMBERED = 1024  # answers
+_BY_CELL = frozenset({Looks.BATCH, Looks.LOAD, Looks.WAIT})
 
 Answers = dict[tuple[int, ...], Plan]
 Cell = tuple[int, ...]
@@ -46,6 +47,8 @@ class Planning:
         self.orders = False  # the policy has reordered the queue before, so it may for any arrival
         self._gauge = Gauge.of(device.forecaster, device.config.token_budget)
         self._looks = looks_of(policy) if device.config.reuse_plans else None
+        # Who looks at no feedback collects none.
+        self.view.window.open = self._looks in (None, Looks.WINDOW, Looks.ALL)
         self._answers = answers  # of all devices of a pool
         self._cell: Cell = ()
         self._ran: Split | None = None  # the cores that ran last
@@ -55,21 +58,25 @@ class Planning:
         looks, plan = self._looks, self.plan
         if looks is Looks.NOTHING and plan is not None:
             return plan
+        if looks in _BY_CELL:
+            return self._from_cell(now, looks)
         window = self.view.window
         feedback = window.closed(now) if now >= window.end else None
-        if looks is None:
-            return self._fresh(now, feedback)
-        if looks is Looks.WINDOW:
-            return self._fresh(now, feedback) if plan is None or feedback else plan
+        same = looks is Looks.WINDOW
         if looks is Looks.ALL:
             before, self._cell = self._cell, self._load_cell(now)
-            return self._fresh(now, feedback) if plan is None or feedback or before != self._cell else plan
+            same = before == self._cell
+        if plan is None or feedback or not same:
+            return self._fresh(now, feedback)
+        return plan
+
+    def _from_cell(self, now: float, looks: Looks | None) -> Plan:
         cell = self._batch_cell() if looks is Looks.BATCH else self._load_cell(now)
         known = self._answers.get(cell)
         if known is None:
             if len(self._answers) >= _REMEMBERED:
                 self._answers.clear()
-            known = self._answers[cell] = self._general(self._fresh(now, feedback))
+            known = self._answers[cell] = self._general(self._fresh(now, None))
         self.plan = known
         return known
 

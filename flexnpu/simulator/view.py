@@ -108,19 +108,21 @@ class View:
 class Window:
     """Latencies since the last window closed."""
 
-    __slots__ = ("_device", "end", "itl", "ttft")
+    __slots__ = ("_device", "end", "itl", "open", "ttft")
 
     def __init__(self, device: Device) -> None:
         self._device = device
+        self.open = True
         self.end = device.config.feedback_seconds
         self.ttft: list[float] = []
         self.itl: list[float] = []
 
     def first_token(self, request: Request) -> None:
-        self.ttft.append(request.first_token - request.arrival)
+        if self.open:
+            self.ttft.append(request.first_token - request.arrival)
 
     def finished(self, request: Request) -> None:
-        if request.generated > 1:
+        if self.open and request.generated > 1:
             each = self._device.config.targets.each
             mean = (request.last_token - request.first_token) / (request.generated - 1)
             self.itl.append(request.itl_p99() if each else mean)

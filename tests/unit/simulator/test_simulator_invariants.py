@@ -207,7 +207,7 @@ def test_a_burst_keeps_the_device_busy_until_it_is_done():
         gaps = []
         for device in simulation.devices:
 
-            def turn(now, device=device, turn=device.turn):
+            def turn(now, device=device, turn=device.turn, gaps=gaps):
                 turn(now)
                 gaps.append(device.runner is None)
 
