@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flexnpu.planner import Plan, Policy
-from flexnpu.simulator.config import EngineConfig
+from flexnpu.simulator.config import EngineConfig, machine
 from flexnpu.simulator.decoding import Decoding
 from flexnpu.simulator.forecast import EngineForecaster
 from flexnpu.simulator.kv import KvCache
@@ -40,7 +40,7 @@ class Device:
     def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig, answers: Answers) -> None:
         self.forecaster, self.config = forecaster, config
         self.kv = KvCache(
-            config.kv_blocks(forecaster), config.block_tokens, config.hash_tokens, caching=config.prefix_caching
+            config.blocks(*machine(forecaster)), config.block_tokens, config.hash_tokens, caching=config.prefix_caching
         )
         self.prompts = Prompts()
         self.decoding = Decoding(config.block_tokens, config.targets)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from flexnpu.planner import Policy
 from flexnpu.planner.disaggregated import DeviceLoad, decode_goes_to, prompt_goes_to
-from flexnpu.simulator.config import EngineConfig, SimulationError
+from flexnpu.simulator.config import EngineConfig, SimulationError, machine
 from flexnpu.simulator.device import Device
 from flexnpu.simulator.forecast import EngineForecaster
 from flexnpu.simulator.planning import Answers
@@ -39,7 +39,7 @@ class Pool:
     """All devices. `fronts` take arrivals; `backs` decode what others have run, and are empty where nobody does."""
 
     def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig) -> None:
-        self.blocks = config.kv_blocks(forecaster)
+        self.blocks = config.blocks(*machine(forecaster))
         fronts, backs = _counts(policy, config)
         answers: Answers = {}
         self.devices = [Device(forecaster, policy, config, answers) for _ in range(fronts + backs)]
@@ -47,7 +47,7 @@ class Pool:
         for device in self.fronts:
             device.decodes = not self.backs
         self.transfers = 0
-        self._token_seconds = config.transfer_seconds(forecaster) if self.backs else 0.0
+        self._token_seconds = config.transfer_seconds(*machine(forecaster)) if self.backs else 0.0
         self._waiting: deque[tuple[Request, Device]] = deque()
         self._moving: list[Transfer] = []
         self._links = dict.fromkeys(map(id, self.devices), 0.0)  # until when each device's link is taken
