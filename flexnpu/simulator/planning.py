@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _FINE, _COARSE = 16, 4  # steps per octave
 _NOTHING = -(1 << 20)
 _PARTS = 16.0  # of the TTFT target
+_ALIKE = 16  # iterations that are taken at once
 _REMEMBERED = 1024  # answers
 _BY_CELL = frozenset({Looks.BATCH, Looks.LOAD, Looks.WAIT})
 
@@ -69,6 +70,21 @@ class Planning:
         if plan is None or feedback or not same:
             return self._fresh(now, feedback)
         return plan
+
+    def patience(self, now: float, seconds: float) -> int:
+        """How many iterations of so many seconds may pass before the policy is asked again, the load being alike."""
+        if self._looks is None:
+            return 1
+        if self._looks in (Looks.ALL, Looks.WAIT) and self.device.prompts.half_run:
+            target = self.device.config.targets.ttft
+            if now - self.device.prompts.half_run[0].since < target:
+                return max(1, min(_ALIKE, int(target / _PARTS / seconds)))
+        return _ALIKE
+
+    @property
+    def minds_arrivals(self) -> bool:
+        """Whether the policy may want an arrival to go before others."""
+        return self.orders or self._looks is None
 
     def _from_cell(self, now: float, looks: Looks | None) -> Plan:
         cell = self._batch_cell() if looks is Looks.BATCH else self._load_cell(now)

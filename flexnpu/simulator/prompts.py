@@ -17,6 +17,10 @@ class Chunks(NamedTuple):
     parts: list[tuple[Request, int]]  # tokens each
     load: Load
 
+    def times(self, count: int) -> Chunks:
+        """What so many iterations of it have run; the load stays one iteration's."""
+        return self if count == 1 else Chunks([(request, new * count) for request, new in self.parts], self.load)
+
 
 NOTHING = Chunks([], Load())
 
