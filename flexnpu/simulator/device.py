@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flexnpu.planner import Plan, Policy
-from flexnpu.simulator.config import EngineConfig
+from flexnpu.simulator.config import EngineConfig, machine
 from flexnpu.simulator.decoding import Decoding
 from flexnpu.simulator.forecast import EngineForecaster
 from flexnpu.simulator.kv import KvCache
 from flexnpu.simulator.lanes import Lanes
 from flexnpu.simulator.mixed import Mixed
-from flexnpu.simulator.planning import Planning
+from flexnpu.simulator.planning import Answers, Planning
 from flexnpu.simulator.prompts import NOTHING, Chunks, Prompts
 from flexnpu.simulator.request import Request
 from flexnpu.simulator.rounds import Rounds
@@ -37,9 +37,11 @@ class Counters:
 class Device:
     """State that all runners work on, and what they do alike."""
 
-    def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig, blocks: int) -> None:
+    def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig, answers: Answers) -> None:
         self.forecaster, self.config = forecaster, config
-        self.kv = KvCache(blocks, config.block_tokens, config.hash_tokens, caching=config.prefix_caching)
+        self.kv = KvCache(
+            config.blocks(*machine(forecaster)), config.block_tokens, config.hash_tokens, caching=config.prefix_caching
+        )
         self.prompts = Prompts()
         self.decoding = Decoding(config.block_tokens, config.targets)
         self.admitted: dict[int, Request] = {}  # who holds KV, newest last
@@ -48,8 +50,9 @@ class Device:
         self.finished: list[Request] = []  # the pool takes them after each turn
         self.handed: list[Request] = []  # prompts complete on a device that does not decode; the pool takes them
         self.decodes = True
+        self.coming = 0  # requests whose caches are on their way here
         self.counters = Counters()
-        self.planning = Planning(self, policy)
+        self.planning = Planning(self, policy, answers)
         self.runner: Runner | None = None
         self.next_seconds = INFINITE
         self._makers: dict[str, Runner] = {}
@@ -58,7 +61,7 @@ class Device:
 
     def put(self, request: Request, now: float) -> None:
         """A request that has arrived."""
-        self.planning.arrived(request)
+        self.planning.view.arrived(request)
         self.prompts.put(request)
         self._woken(now)
 
@@ -67,6 +70,23 @@ class Device:
         self.admitted[request.index] = request
         self.joining.append(request)
         self._woken(now)
+
+    def wake(self, now: float) -> None:
+        """Blocks have become free from outside."""
+        if self.prompts and self.runner is None:
+            self.next_seconds = now
+
+    def free_blocks(self, now: float) -> int:
+        """Blocks that somebody from outside may take."""
+        return self.kv.free - (self.runner.owed(now) if self.runner else 0)
+
+    def take(self, blocks: int, now: float) -> None:
+        """Blocks for a cache that is coming."""
+        if self.runner is not None:
+            self.runner.cut(now)
+            self.next_seconds = self.runner.next_seconds
+        self.kv.grow(blocks)
+        self.coming += 1
 
     def _woken(self, now: float) -> None:
         if self.runner is None:
@@ -143,7 +163,7 @@ class Device:
             if self.decoding.sequences:
                 return NOTHING
             budget = self.config.token_budget  # an engine with nothing else to do does not hold prompts back
-        room = self.config.max_running - len(self.admitted) if admit else 0
+        room = self.config.max_running - len(self.admitted) - self.coming if admit else 0
         chunks = self.prompts.fill(budget, room, self.kv, self.admitted)
         self.counters.kv_peak = max(self.counters.kv_peak, self.kv.used)
         return chunks
@@ -153,7 +173,7 @@ class Device:
         for request in self.prompts.ran(chunks, self.kv):
             request.token(now)
             if request.generated == 1:
-                self.planning.first_token(request)
+                self.planning.view.window.first_token(request)
             if request.generated >= request.output:
                 self._over(request)
             elif self.decodes:
@@ -168,7 +188,7 @@ class Device:
 
     def _over(self, request: Request) -> None:
         self.leave(request)
-        self.planning.finished(request)
+        self.planning.view.window.finished(request)
         self.finished.append(request)
 
     def leave(self, request: Request) -> None:
@@ -191,8 +211,17 @@ class Device:
 
     @property
     def blocked(self) -> bool:
-        """Nobody who waits can be admitted before a request finishes or grows."""
-        return len(self.admitted) >= self.config.max_running or self.prompts.refused(self.kv)
+        """Nobody who waits can be admitted before a request finishes."""
+        full = len(self.admitted) + self.coming >= self.config.max_running
+        return full or self.prompts.stuck(self.kv)
+
+    @property
+    def prompted(self) -> bool:
+        """There are prompts to run, beyond what a lane has in flight."""
+        prompts, flying = self.prompts, self.flying
+        if any(one.target - one.computed > flying.get(one.index, 0) for one in prompts.half_run):
+            return True
+        return bool(prompts.waiting) and not self.blocked
 
 
 RUNNERS: dict[str, Callable[[Device], Runner]] = {"mixed": Mixed, "rounds": Rounds, "lanes": Lanes}

@@ -101,6 +101,17 @@ class Lanes:
         if starts or joins:
             self.next_seconds = now
 
+    def owed(self, now: float) -> int:
+        lane = self._decode
+        if not lane.running:
+            return 0
+        begun = min(int(lane.ends.searchsorted(now, side="right")) + 1, len(lane.ends))
+        return self.device.decoding.blocks(begun) - lane.taken
+
+    def cut(self, now: float) -> None:
+        if self._decode.running:
+            self.next_seconds = now
+
     def busy_cores(self) -> tuple[int, int, int]:
         prefill = self._prefill.cores if self._prefill.running else 0
         decode = self._decode.cores if self._decode.running else 0
@@ -215,7 +226,7 @@ class Lanes:
     def _count(self, now: float, step: float) -> int:
         """Steps to project: up to what cuts them for certain. `step`: seconds of one, 0 when nothing runs beside."""
         device, decode, prefill = self.device, self._decode, self._prefill
-        held_back = bool(device.prompts) and not prefill.running and not device.blocked
+        held_back = not prefill.running and device.prompted
         if device.joining or held_back or self._plan.split.decode != decode.cores:
             return 1
         count = device.decoding.affordable(device.kv.free + decode.taken, device.decoding.until_finish())

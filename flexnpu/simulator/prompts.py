@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import NamedTuple
 
 from flexnpu.forecast.load import Load
@@ -18,6 +16,10 @@ class Chunks(NamedTuple):
 
     parts: list[tuple[Request, int]]  # tokens each
     load: Load
+
+    def times(self, count: int) -> Chunks:
+        """What so many iterations of it have run; the load stays one iteration's."""
+        return self if count == 1 else Chunks([(request, new * count) for request, new in self.parts], self.load)
 
 
 NOTHING = Chunks([], Load())
@@ -39,9 +41,6 @@ class Prompts:
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.half_run)
-
-    def __iter__(self) -> Iterator[Request]:
-        return chain(self.half_run, self.waiting)
 
     def put(self, request: Request) -> None:
         self.waiting.append(request)
@@ -116,6 +115,15 @@ class Prompts:
             request.cached = request.computed
             self.fresh_share += 0.05 * (1.0 - request.computed / request.target - self.fresh_share)
         admitted[request.index] = request
+        return True
+
+    def stuck(self, kv: KvCache) -> bool:
+        """Whether the first who waits would be refused blocks."""
+        if self.refused(kv):
+            return True
+        if not self.waiting or kv.fits(self.waiting.head):
+            return False
+        self._refused = (self.waiting.head.index, kv.free, kv.version)
         return True
 
     def refused(self, kv: KvCache) -> bool:

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One case per way to run, followed by hand. Times are milliseconds; costs: 1 per iteration, 0.1 per prompt token or
+decoding request, divided by the part of four cores."""
+
+import pytest
+from fixed_plans import Fixed
+from plain_forecast import PlainForecast
+
+from flexnpu.planner import POLICIES, Targets
+from flexnpu.simulator import Arrival, EngineConfig, Simulation, SimulationError
+
+MS = 1e-3
+FREE = {"launch_seconds": 0.0, "dispatch_seconds": 0.0, "graph_seconds": 0.0, "switch_seconds": 0.0}
+TWO = [Arrival(0.0, 10, 5), Arrival(1 * MS, 10, 1)]
+
+
+def run(trace, policy, *, forecast=None, **changes):
+    forecast = forecast or PlainForecast(cores=4, base=1 * MS, token=0.1 * MS, sequence=0.1 * MS, key=0.0)
+    settings = {"token_budget": 16, "max_running": 8, "kv_tokens": 4096, **FREE, **changes}
+    simulation = Simulation(trace, forecast, policy, EngineConfig(**settings))
+    return sorted(simulation, key=lambda request: request.number), simulation
+
+
+def times(requests):
+    return [(pytest.approx(one.first_token / MS), pytest.approx(one.finish / MS)) for one in requests]
+
+
+def test_chunked_decode_goes_first_and_prompts_fill_the_budget():
+    found, _ = run([Arrival(0.0, 10, 3), Arrival(0.0, 10, 3)], POLICIES["chunked"]())
+    # 10 + 6 tokens: 2.6; a decode and the other 4: 1.5; two decodes: 1.2; one: 1.1.
+    assert times(found) == [(2.6, 5.3), (4.1, 6.4)]
+    assert found[0].itl_max / MS == pytest.approx(1.5)
+    assert found[0].mean_tpot / MS == pytest.approx(1.35)
+
+
+def test_a_prompt_that_arrives_during_decode_is_in_the_next_iteration():
+    found, _ = run([Arrival(0.0, 10, 5), Arrival(2.5 * MS, 10, 1)], POLICIES["chunked"]())
+    # Prompt 2.0; a decode 3.1 (the other arrives in it); mixed 1 + 0.1 + 1.0: 5.2; two more decodes.
+    assert times(found) == [(2.0, 7.4), (5.2, 5.2)]
+
+
+def test_rounds_join_after_k_steps_and_tell_the_end_then():
+    found, simulation = run(TWO, Fixed("split", (2, 2), steps=2))
+    # Prompt on half the cores 3.0; two steps of 1.2 beside the second prompt's 3.0; then two steps alone.
+    assert times(found) == [(3.0, 8.4), (6.0, 6.0)]
+    assert simulation.devices[0].counters.steps == 4
+
+
+def test_rounds_run_steps_for_nothing_once_a_request_has_ended():
+    found, simulation = run([Arrival(0.0, 10, 2)], Fixed("split", (2, 2), steps=3))
+    assert times(found) == [(3.0, 4.2)]
+    assert simulation.devices[0].counters.steps == 3
+
+
+def test_rounds_contend_only_while_both_run():
+    slow = PlainForecast(cores=4, base=1 * MS, token=0.1 * MS, sequence=0.1 * MS, key=0.0, slower=1.5)
+    found, _ = run(TWO, Fixed("split", (2, 2), steps=4), forecast=slow)
+    # Beside each other 1.8 per step and 4.5: at 7.5 the prompt has ended, in the middle of the third step.
+    assert times(found) == [(3.0, 9.3), (7.5, 7.5)]
+
+
+def test_free_lanes_do_not_wait_for_each_other():
+    found, _ = run(TWO, Fixed("split", (2, 2)))
+    assert times(found) == [(3.0, 7.8), (6.0, 6.0)]
+
+
+def test_free_lanes_contend_and_a_step_under_way_goes_on_at_the_new_rate():
+    slow = PlainForecast(cores=4, base=1 * MS, token=0.1 * MS, sequence=0.1 * MS, key=0.0, slower=1.5)
+    found, _ = run(TWO, Fixed("split", (2, 2)), forecast=slow)
+    # Steps end at 4.8 and 6.6; half of the third is done at 7.5, the rest takes 0.6 alone, and the fourth 1.2.
+    assert times(found) == [(3.0, 9.3), (7.5, 7.5)]
+
+
+def test_shared_time_goes_by_weight_while_both_are_busy():
+    found, _ = run(TWO, Fixed("shared", (4, 4), weight=0.5))
+    # Alone 2.0; then 4.0 for the prompt and 2.2 per step; at 6.0 a fifth of a millisecond is left of the second.
+    assert times(found) == [(2.0, 8.4), (6.0, 6.0)]
+
+
+def test_lanes_on_changed_cores_wait_for_the_switch_once():
+    found, _ = run(TWO, Fixed("split", (2, 2)), switch_seconds=10 * MS)
+    assert times(found) == [(3.0, 7.8), (6.0, 6.0)]  # the first split is not a change
+
+
+def test_disaggregated_caches_travel_while_both_devices_work():
+    found, simulation = run(
+        TWO, POLICIES["disaggregated"](), devices=(1, 1), link_bandwidth=1e7, kv_bytes_per_token=1000
+    )
+    # Prompts 2.0 and 4.0; the cache takes 0.1 per token, so decode starts at 3.0.
+    assert times(found) == [(2.0, 7.4), (4.0, 4.0)]
+    assert simulation.pool.transfers == 1
+    assert [device.kv.used for device in simulation.devices] == [0, 0]
+
+
+def test_disaggregated_waits_for_room_on_the_decode_device():
+    trace = [Arrival(0.0, 10, 5), Arrival(0.0, 10, 5)]
+    found, _ = run(
+        trace,
+        POLICIES["disaggregated"](),
+        devices=(1, 1),
+        link_bandwidth=1e7,
+        kv_bytes_per_token=1000,
+        kv_tokens=16,
+        token_budget=10,
+        max_running=8,
+    )
+    # A block on each device: the second prompt begins when the first cache has left, and its own waits for 7.4.
+    assert times(found) == [(2.0, 7.4), (5.0, 12.8)]
+
+
+def test_two_alike_devices_share_arrivals_by_the_shortest_queue():
+    trace = [Arrival(0.0, 10, 1), Arrival(0.0, 10, 1), Arrival(0.0, 10, 1)]
+    found, _ = run(trace, POLICIES["chunked"](), devices=(2, 0), token_budget=10)
+    assert times(found) == [(2.0, 2.0), (2.0, 2.0), (4.0, 4.0)]
+
+
+def test_the_newest_is_preempted_and_computes_all_again():
+    trace = [Arrival(0.0, 7, 6), Arrival(0.0, 7, 6)]
+    found, simulation = run(trace, POLICIES["chunked"](), kv_tokens=16, block_tokens=4, hash_tokens=4)
+    # Both prompts 2.4, a step of both 3.6; then blocks are short: the first runs alone to 8.0, the second computes its
+    # 7 + 2 tokens to 9.9 and has three steps left.
+    assert times(found) == [(2.4, 8.0), (2.4, 13.2)]
+    assert [one.preemptions for one in found] == [0, 1]
+    assert found[1].itl_max / MS == pytest.approx(6.3)
+    assert simulation.devices[0].kv.used == 0
+
+
+def test_a_cached_prefix_is_not_computed_again_but_the_last_token_is():
+    trace = [Arrival(0.0, 10, 1, (1, 2, 3)), Arrival(0.1, 10, 1, (1, 2, 4)), Arrival(0.2, 8, 1, (1, 2))]
+    found, _ = run(trace, POLICIES["chunked"](), block_tokens=4, hash_tokens=4)
+    assert [one.cached for one in found] == [0, 8, 4]
+    assert [pytest.approx(one.ttft / MS) for one in found] == [2.0, 1.2, 1.4]
+
+
+def test_without_caching_nothing_is_reused():
+    trace = [Arrival(0.0, 10, 1, (1, 2, 3)), Arrival(0.1, 10, 1, (1, 2, 4))]
+    found, _ = run(trace, POLICIES["chunked"](), block_tokens=4, hash_tokens=4, prefix_caching=False)
+    assert [one.cached for one in found] == [0, 0]
+
+
+def test_host_time_is_added_and_dispatch_is_overlapped():
+    trace = [Arrival(0.0, 10, 2)]
+    found, _ = run(trace, POLICIES["chunked"](), launch_seconds=0.5 * MS, dispatch_seconds=5 * MS)
+    # The prompt takes as long as its launch, 5.0 + 0.5; a decode graph 1.1 + 0.5.
+    assert times(found) == [(5.5, 7.1)]
+
+
+def test_decode_without_a_graph_for_its_cores_is_launched_kernel_by_kernel():
+    trace = [Arrival(0.0, 10, 2)]
+    with_graph, _ = run(trace, Fixed("split", (2, 2)), graphs=(2,), dispatch_seconds=5 * MS)
+    without, _ = run(trace, Fixed("split", (2, 2)), graphs=(1,), dispatch_seconds=5 * MS)
+    assert times(with_graph) == [(5.0, 6.2)]
+    assert times(without) == [(5.0, 10.0)]
+
+
+def test_what_no_device_can_hold_is_dropped_at_once():
+    found, _ = run([Arrival(0.0, 60, 6), Arrival(0.0, 60, 5)], POLICIES["chunked"](), kv_tokens=64)
+    assert [one.dropped for one in found] == [True, False]
+    assert not found[0].completed and found[1].completed
+
+
+def test_who_has_not_finished_at_the_end_is_told():
+    trace = [Arrival(0.0, 10, 5), Arrival(1.0, 10, 5), Arrival(2.0, 10, 5)]
+    found, _ = run(trace, POLICIES["chunked"](), end_seconds=1.001)
+    assert [one.completed for one in found] == [True, False, False]
+    assert found[1].first_token != found[1].first_token
+
+
+def test_a_policy_for_two_kinds_of_devices_needs_both():
+    with pytest.raises(SimulationError, match=r"devices is \(2, 0\); it must be \(n, m\) with one or more of each"):
+        run(TWO, POLICIES["disaggregated"](), devices=(2, 0))
+
+
+def test_a_link_is_needed_where_caches_travel():
+    with pytest.raises(SimulationError, match="set link_bandwidth"):
+        run(TWO, POLICIES["disaggregated"](), devices=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("trace", "words"),
+    [
+        ([Arrival(1.0, 10, 1), Arrival(0.5, 10, 1)], "request 1 arrives at 0.5 s, after one at 1.0 s"),
+        ([Arrival(0.0, 0, 1)], "request 0 has 0 prompt and 1 output tokens"),
+        ([Arrival(0.0, 5, -1)], "request 0 has 5 prompt and -1 output tokens"),
+        ([Arrival(float("nan"), 5, 1)], "request 0 arrives at nan s"),
+    ],
+)
+def test_a_trace_that_makes_no_sense_is_refused(trace, words):
+    with pytest.raises(SimulationError, match=words):
+        run(trace, POLICIES["chunked"]())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"token_budget": 4}, "token_budget is 4; every one of max_running"),
+        ({"hash_tokens": 24}, "hash_tokens is 24; it must be a multiple of block_tokens"),
+        ({"devices": (0, 0)}, "at least one device"),
+        ({"kv_tokens": 3}, "kv_tokens is 3; it must be 16 or more"),
+        ({"memory_fraction": 1.5}, "memory_fraction is 1.5"),
+        ({"launch_seconds": -1.0}, "launch_seconds is -1.0"),
+        ({"link_bandwidth": 0.0}, "link_bandwidth is 0.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, words):
+    with pytest.raises(SimulationError, match=words):
+        EngineConfig(**{"token_budget": 16, "max_running": 8, "kv_tokens": 64, **changes})
+
+
+def test_a_forecast_of_no_device_needs_a_capacity():
+    with pytest.raises(SimulationError, match="set kv_tokens"):
+        run(TWO, POLICIES["chunked"](), kv_tokens=None)
+
+
+def test_feedback_reaches_the_policy_once_per_window():
+    shown = []
+
+    class Watching(Fixed):
+        def plan(self, snapshot, forecaster):
+            if snapshot.feedback:
+                shown.append(snapshot.feedback)
+            return super().plan(snapshot, forecaster)
+
+    trace = [Arrival(float(second), 10, 3) for second in range(4)]
+    run(trace, Watching(), feedback_seconds=1.0, targets=Targets(1.0, 0.1))
+    assert [round(one.ttft / MS, 3) for one in shown] == [2.0, 2.0, 2.0]
+    assert [round(one.itl / MS, 3) for one in shown] == [1.1, 1.1, 1.1]
