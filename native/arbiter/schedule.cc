@@ -158,8 +158,9 @@ size_t holder_of(const Views& views) {
     return kNobody;
 }
 
-// What others launched must be over, unless they come after it.
+// What others launched must be over, unless they come after it; and its own, which a new turn would no longer know of.
 bool may_open(const Views& views, size_t at, int64_t now_ns) {
+    if (views[at].turn == Turn::closing) return false;
     if (views[at].forced) return true;
     for (size_t i = 0; i < views.size(); ++i) {
         if (i == at || views[i].turn == Turn::none) continue;
@@ -351,8 +352,6 @@ void open_turn(Views& views, size_t at, int64_t now_ns) {
     TurnView& view = views[at];
     const bool before = has_demand(view);
     settle(view, now_ns);
-    // Its own turn may still be closing, where a higher priority came in between: that part ends where it was closed.
-    if (view.turn == Turn::closing) charge(view, view.closed_ns);
     view.turn = Turn::open;
     view.early = false;
     view.charged_from_ns = view.slice_from_ns = now_ns;

@@ -66,6 +66,15 @@ TEST(Schedule, a_slice_is_closed_when_it_is_over_and_not_before) {
     EXPECT_EQ(schedule(views, 2'500'000).close, std::vector<size_t>{0});
 }
 
+TEST(Schedule, a_turn_that_is_closing_is_not_opened_anew_before_it_has_drained) {
+    auto views = waiting({sharing(5000), sharing(5000)});
+    open_turn(views, 0, 0);
+    close_turn(views, 0, 0);
+    EXPECT_FALSE(schedule(views, 0).open) << "both are level, so the first would be taken once more";
+    end_turn(views, 0, 0, 0);
+    EXPECT_TRUE(schedule(views, 0).open);
+}
+
 TEST(Schedule, a_higher_priority_is_let_in_before_the_lower_has_drained_and_not_beside_an_equal) {
     auto views = waiting({sharing(4000), sharing(4000), sharing(1000, 1), sharing(1000, 1)});
     set_waiting(views, 2, false, 0);
