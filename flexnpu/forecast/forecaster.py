@@ -77,7 +77,7 @@ class Forecaster:
     """
 
     def __init__(self, model: ModelShape, soc: Soc, profile: Profile | None = None) -> None:
-        self.model, self.soc, self.profile = model, soc, profile or Profile()
+        self.model, self.soc, self.profile = model, soc, profile or Profile.of(soc)
         self.operators = OperatorModel(soc, self.profile)
         self.workload = Workload.of(model)
         self.cores = soc.cube_cores
@@ -193,8 +193,8 @@ class Forecaster:
             cost = work.generation(operators, load.decode_sequences, load.decode_seen if seen is None else seen, cores)
             if load.prefill_sequences:
                 context = work.context(operators, load, cores)
-                seconds = operators.together(context, cost)
-                slower = operators.together(context, cost, HALF) if held else 0.0
+                seconds = operators.together(context, cost, 1.0, load, seen)
+                slower = operators.together(context, cost, HALF, load, seen) if held else 0.0
                 return seconds, slower, context.traffic + cost.traffic
         return operators.seconds(cost), operators.seconds(cost, HALF) if held else 0.0, cost.traffic
 
