@@ -101,12 +101,12 @@ class OperatorModel:
     ) -> Cost:
         """Prompts of `sequences` requests: `tokens` queries, `pairs` of a query and a key, `seen` keys and values."""
         sizes = (sequences, pairs, tokens, seen, heads, kv_heads, head_dim)
-        roofline = self._context(*sizes, cores)
+        roofline = self.context_of(*sizes, cores)
         if not self.profile.series:
             return roofline
         measured = self._lattice("context", heads, kv_heads, head_dim)
         where = (tokens if self._by_new else sequences, pairs)
-        return self._scaled(roofline, measured, where, lambda: self._context(*sizes, None))
+        return self._scaled(roofline, measured, where, lambda: self.context_of(*sizes, None))
 
     def generation_attention(  # noqa: PLR0913, PLR0917
         self, sequences: Amount, seen: Amount, heads: int, kv_heads: int, head_dim: int, cores: Cores = None
@@ -166,7 +166,7 @@ class OperatorModel:
         shape = np.shape(m) if isinstance(cores, int) else (*np.shape(m)[:-1], len(cores))
         return times.reshape(shape)
 
-    def _context(  # noqa: PLR0913, PLR0917
+    def context_of(  # noqa: PLR0913, PLR0917
         self,
         sequences: Amount,
         pairs: Amount,

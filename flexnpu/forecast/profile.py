@@ -9,7 +9,7 @@ The software NPU has a time model of its own; the formulas are stated here so th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from flexnpu.forecast.batch import Floats
@@ -48,8 +48,8 @@ class Profile:
     matmul_seconds: float = 3e-6
     vector_seconds: float = 2e-6  # the vendor's
     # Small attention takes no less than 18 to 30 us on a 910B2: a launch, and a block of 128 queries' own time.
-    attention_seconds: float = 12e-6
-    block_seconds: float = 6e-6
+    attention_seconds: float = 11.5e-6
+    block_seconds: float = 5e-6
     # 128 queries against a key of width 128 take about 10 ns of a core when all run, 7.5 ns when one does: of public
     # 910B attention timings the slope between lengths, docs/forecast.md.
     attention_efficiency: float = 0.45
@@ -83,6 +83,10 @@ class Profile:
                 tile=1,
             )
         return cls()
+
+    def without_series(self) -> Profile:
+        """The constants alone."""
+        return replace(self, series=())
 
     def compute(self, peak_flops: float, share: Fraction) -> Fraction:
         """P: operations per second on a share of the cores."""
