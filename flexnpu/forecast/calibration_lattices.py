@@ -33,13 +33,17 @@ def gemm_lattice(series: Sequence[Series], soc: Soc, n: float, k: float, dtype: 
     return Lattice([m], np.log(one.seconds(rows, soc)), [0])
 
 
-def layer_lattice(series: Sequence[Series], soc: Soc, layer: str) -> Lattice | None:
-    """Seconds by tokens of a named layer."""
-    one = chosen(series, "layer", {"layer": layer})
-    if one is None:
+def layers_lattice(series: Sequence[Series], soc: Soc, layers: Mapping[str, float]) -> Lattice | None:
+    """Seconds by tokens (or sequences) of named layers together, each so many times; None where none was measured."""
+    found = {name: chosen(series, "layer", {"layer": name}) for name in layers}
+    known = {name: one for name, one in found.items() if one is not None}
+    if not known:
         return None
-    tokens = _with_more(one.surface.axes[0].knots)
-    return Lattice([tokens], np.log(one.seconds(_rows("layer", {"tokens": tokens}, one.labels), soc)), [0])
+    tokens = _with_more(np.unique(np.concatenate([one.surface.axes[0].knots for one in known.values()])))
+    times = sum(
+        layers[name] * one.seconds(_rows("layer", {"tokens": tokens}, one.labels), soc) for name, one in known.items()
+    )
+    return Lattice([tokens], np.log(times), [0])
 
 
 def generation_lattice(

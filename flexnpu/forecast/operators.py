@@ -10,7 +10,7 @@ factor, says how that changes with cores and beside a neighbour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from flexnpu.forecast.calibration_lattices import (
     context_lattice,
     gemm_lattice,
     generation_lattice,
+    layers_lattice,
     mixed_lattice,
     prompt_lattice,
 )
@@ -37,6 +38,16 @@ Cores = int | npt.NDArray[np.int64] | None
 _Key = TypeVar("_Key")
 
 QUERIES = 128.0  # that attention works on at a time
+# Layers of vLLM's models as tables of layers name them: those of a product, of each layer, and of an iteration.
+LAYERS: Mapping[str, Mapping[str, float]] = {
+    "qkv": {"qkv_proj": 1},
+    "o": {"o_proj": 1},
+    "gate_up": {"gate_up_proj": 1},
+    "down": {"down_proj": 1},
+    "lm_head": {"lm_head": 1, "sampler": 1},
+}
+EACH_LAYER: Mapping[str, float] = {"layernorm": 2, "rotary_emb": 1, "act_fn": 1}
+ONCE: Mapping[str, float] = {"embedding": 1, "final_layernorm": 1}
 
 
 class Cost(NamedTuple):
@@ -72,19 +83,23 @@ class OperatorModel:
         self._full = self._bandwidth_list[-1]
         # Of the bandwidth that streams reach, decode attention reaches more or less.
         self._attention_pace = profile.bandwidth_efficiency / profile.attention_bandwidth
-        self._gemms: dict[tuple[int, int, str], Lattice | None] = {}
+        self._gemms: dict[tuple[int, int, str, str], Lattice | None] = {}
+        self._elementwise: dict[int, Lattice | None] = {}
         self._lattices: dict[tuple[str, int, int, int], Lattice | None] = {}
         self._mixed: Lattice | None = None
         self._by_new = any(one.kind == "mixed" for one in profile.series)
 
-    def gemm(self, m: Amount, n: int, k: int, dtype: str = "bf16", cores: Cores = None) -> Cost:
-        """(m, k) x (k, n): m tokens through a weight matrix."""
+    def gemm(  # noqa: PLR0913, PLR0917 - a product's sizes, and where it belongs
+        self, m: Amount, n: int, k: int, dtype: str = "bf16", cores: Cores = None, name: str = ""
+    ) -> Cost:
+        """(m, k) x (k, n): m tokens through a weight matrix; `name` is what a table of layers may know it by."""
         roofline = self._gemm(m, n, k, dtype, cores)
         if not self.profile.series:
             return roofline
-        key = (n, k, dtype)
+        key = (n, k, dtype, name)
         if key not in self._gemms:
-            self._gemms[key] = gemm_lattice(self.profile.series, self.soc, n, k, known_dtype(dtype))
+            layer = layers_lattice(self.profile.series, self.soc, LAYERS.get(name, {}))
+            self._gemms[key] = layer or gemm_lattice(self.profile.series, self.soc, n, k, known_dtype(dtype))
         measured = self._gemms[key]
         return self._scaled(roofline, measured, (m,), lambda: self._gemm(m, n, k, dtype, None))
 
@@ -119,11 +134,21 @@ class OperatorModel:
         sizes = (sequences, seen, heads, kv_heads, head_dim)
         return self._scaled(roofline, measured, (sequences, seen), lambda: self._generation(*sizes, None))
 
-    def elementwise(self, bytes: Amount, launches: float, cores: Cores = None) -> Cost:
-        """Norms, activations, residuals, copies: `bytes` moved in `launches` launches."""
-        cores = self.soc.cube_cores if cores is None else cores
-        memory = bytes / (self._bandwidth_list[cores] if isinstance(cores, int) else self._bandwidth[cores])
-        return Cost(bytes * 0.0, memory, launches * self.profile.vector_seconds, bytes * (1.0 / self._full))
+    def elementwise(  # noqa: PLR0913, PLR0917
+        self, bytes: Amount, launches: float, cores: Cores = None, tokens: Amount | None = None, layers: int = 0
+    ) -> Cost:
+        """Norms, activations, residuals, copies: `bytes` moved in `launches` launches.
+
+        Of `tokens` through so many layers of a model, where a table of layers may know them.
+        """
+        roofline = self._moved(bytes, launches, cores)
+        if tokens is None or not self.profile.series:
+            return roofline
+        if layers not in self._elementwise:
+            counted = {name: count * layers for name, count in EACH_LAYER.items()} | ONCE
+            self._elementwise[layers] = layers_lattice(self.profile.series, self.soc, counted)
+        measured = self._elementwise[layers]
+        return self._scaled(roofline, measured, (tokens,), lambda: self._moved(bytes, launches, None))
 
     def together(
         self, context: Cost, generation: Cost, bandwidth: float = 1.0, load: Load | None = None, seen: Amount | None = None
@@ -144,6 +169,11 @@ class OperatorModel:
         """
         memory = cost.memory if bandwidth >= 1.0 else _larger(cost.memory, cost.traffic * (1.0 / bandwidth))
         return _overlapped(cost.compute, memory) + cost.fixed
+
+    def _moved(self, moved: Amount, launches: float, cores: Cores) -> Cost:
+        cores = self.soc.cube_cores if cores is None else cores
+        memory = moved / (self._bandwidth_list[cores] if isinstance(cores, int) else self._bandwidth[cores])
+        return Cost(moved * 0.0, memory, launches * self.profile.vector_seconds, moved * (1.0 / self._full))
 
     def _gemm(self, m: Amount, n: int, k: int, dtype: str, cores: Cores) -> Cost:
         size, rate = ELEMENT_BYTES.get(dtype, 2.0), self._rate(dtype)
