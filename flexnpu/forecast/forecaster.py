@@ -7,6 +7,7 @@ equations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -144,7 +145,16 @@ class Forecaster:
         seconds = alone
         if beside is not None and beside.demand > 0:
             seconds, parts = _beside(quotes, alone, min(1.0, beside.demand / HALF))
-        return Forecast(seconds, parts, cores, int(load.tokens), min(1.0, traffic / alone))
+        return Forecast(seconds, parts, cores, int(load.tokens), min(1.0, traffic / alone), self._uncertainty(quotes))
+
+    def _uncertainty(self, quotes: Sequence[Quote]) -> float:
+        """Errors of one kind of operator go together, those of different kinds do not."""
+        kinds: dict[str, float] = {}
+        for quote in quotes:
+            kinds[quote.kind] = kinds.get(quote.kind, 0.0) + quote.alone
+        known = self.profile.uncertainty
+        square = sum((seconds * known.get(kind, 0.5)) ** 2 for kind, seconds in kinds.items())
+        return math.sqrt(square) / sum(kinds.values())
 
     def _rows(self, load: Load) -> Row:
         """Token-level operators and logits together."""
