@@ -101,7 +101,7 @@ class OperatorModel:
             layer = layers_lattice(self.profile.series, self.soc, LAYERS.get(name, {}))
             self._gemms[key] = layer or gemm_lattice(self.profile.series, self.soc, n, k, known_dtype(dtype))
         measured = self._gemms[key]
-        return self._scaled(roofline, measured, (m,), lambda: self._gemm(m, n, k, dtype, None))
+        return self._scaled(roofline, measured, cores, (m,), lambda: self._gemm(m, n, k, dtype, None))
 
     def context_attention(  # noqa: PLR0913, PLR0917 - the sums of a Load and the sizes of a head
         self,
@@ -121,7 +121,7 @@ class OperatorModel:
             return roofline
         measured = self._lattice("context", heads, kv_heads, head_dim)
         where = (tokens if self._by_new else sequences, pairs)
-        return self._scaled(roofline, measured, where, lambda: self.context_of(*sizes, None))
+        return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None))
 
     def generation_attention(  # noqa: PLR0913, PLR0917
         self, sequences: Amount, seen: Amount, heads: int, kv_heads: int, head_dim: int, cores: Cores = None
@@ -132,7 +132,7 @@ class OperatorModel:
             return roofline
         measured = self._lattice("generation", heads, kv_heads, head_dim)
         sizes = (sequences, seen, heads, kv_heads, head_dim)
-        return self._scaled(roofline, measured, (sequences, seen), lambda: self._generation(*sizes, None))
+        return self._scaled(roofline, measured, cores, (sequences, seen), lambda: self._generation(*sizes, None))
 
     def elementwise(  # noqa: PLR0913, PLR0917
         self, bytes: Amount, launches: float, cores: Cores = None, tokens: Amount | None = None, layers: int = 0
@@ -148,7 +148,7 @@ class OperatorModel:
             counted = {name: count * layers for name, count in EACH_LAYER.items()} | ONCE
             self._elementwise[layers] = layers_lattice(self.profile.series, self.soc, counted)
         measured = self._elementwise[layers]
-        return self._scaled(roofline, measured, (tokens,), lambda: self._moved(bytes, launches, None))
+        return self._scaled(roofline, measured, cores, (tokens,), lambda: self._moved(bytes, launches, None))
 
     def together(
         self, context: Cost, generation: Cost, bandwidth: float = 1.0, load: Load | None = None, seen: Amount | None = None
@@ -269,14 +269,20 @@ class OperatorModel:
             self._lattices[key] = found
         return self._lattices[key]
 
-    def _scaled(
-        self, roofline: Cost, measured: Lattice | None, sizes: tuple[Amount, ...], whole: Callable[[], Cost]
+    def _scaled(  # noqa: PLR0913, PLR0917
+        self,
+        roofline: Cost,
+        measured: Lattice | None,
+        cores: Cores,
+        sizes: tuple[Amount, ...],
+        whole: Callable[[], Cost],
     ) -> Cost:
         """The roofline times measured over roofline, both on the whole device."""
         if measured is None:
             return roofline
-        full = self.seconds(whole())
-        if isinstance(full, float) and all(isinstance(size, float | int) for size in sizes):
+        all_of_them = cores is None or (isinstance(cores, int) and cores == self.soc.cube_cores)
+        full = self.seconds(roofline if all_of_them else whole())
+        if isinstance(full, float):
             return roofline.times(measured.one(*sizes) / full)  # type: ignore[arg-type]
         return roofline.times(measured.many(*sizes) / full)
 
