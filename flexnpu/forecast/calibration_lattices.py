@@ -20,6 +20,7 @@ from flexnpu.forecast.tables.rows import LABELS, SIZES, Rows, rows_of
 from flexnpu.hardware import Soc
 
 _STEP = 2.0**0.5  # between knots of a sum
+_WIDE_STEP = 2.0  # where a table has four sizes
 _BEYOND = 8.0  # times the measured range that the tables go on
 
 
@@ -52,7 +53,7 @@ def generation_lattice(
     """Seconds by (sequences, keys seen in all)."""
     mixed = chosen(series, "mixed", {})
     if mixed is not None:
-        return _lattice(mixed, soc, _generation_of_mixed, _positive(mixed, 2), _sums(_positive(mixed, 2), _positive(mixed, 3)))
+        return _lattice(mixed, soc, _generation_of_mixed, *_running_knots(mixed))
     one = chosen(series, "generation", {**formats, "head_dim": sizes["head_dim"]})
     if one is None:
         return None
@@ -92,8 +93,7 @@ def prompt_lattice(series: Sequence[Series], soc: Soc) -> Lattice | None:
     mixed = chosen(series, "mixed", {})
     if mixed is None:
         return None
-    new = _positive(mixed, 0)
-    return _lattice(mixed, soc, _context_of_mixed, new, _pair_sums(mixed))
+    return _lattice(mixed, soc, _context_of_mixed, *_prompt_knots(mixed))
 
 
 def mixed_lattice(series: Sequence[Series], soc: Soc) -> Lattice | None:
@@ -101,15 +101,14 @@ def mixed_lattice(series: Sequence[Series], soc: Soc) -> Lattice | None:
     mixed = chosen(series, "mixed", {})
     if mixed is None:
         return None
-    knots = [
-        _positive(mixed, 0),
-        _pair_sums(mixed, 2.0),
-        _positive(mixed, 2),
-        _sums(_positive(mixed, 2), _positive(mixed, 3), 2.0),
-    ]
+    knots = [*_prompt_knots(mixed), *_running_knots(mixed)]
     new, pairs, sequences, seen = np.meshgrid(*knots, indexing="ij")
     rows = mixed_rows(*(each.reshape(-1) for each in (new, pairs, sequences, seen)))
-    return Lattice(knots, np.log(mixed.seconds(rows, soc)).reshape(new.shape), range(4))
+    values = np.log(mixed.seconds(rows, soc)).reshape(new.shape)
+    # Both together never take less than either alone, whose tables have the same knots.
+    prompt = _lattice(mixed, soc, _context_of_mixed, *_prompt_knots(mixed)).many(new, pairs)
+    running = _lattice(mixed, soc, _generation_of_mixed, *_running_knots(mixed)).many(sequences, seen)
+    return Lattice(knots, np.maximum(values, np.log(np.maximum(prompt, running))), range(4))
 
 
 def mixed_rows(new: Floats, pairs: Floats, sequences: Floats, seen: Floats) -> Rows:
@@ -156,14 +155,21 @@ def _with_more(knots: Floats) -> Floats:
     return np.append(knots, knots[-1] * np.array([2.0, 4.0, _BEYOND]))
 
 
-def _sums(first: Floats, second: Floats, step: float = _STEP) -> Floats:
-    low, high = first[0] * second[0], first[-1] * second[-1]
-    return _geometric(low, high, step)
+def _sums(first: Floats, second: Floats) -> Floats:
+    return _geometric(first[0] * second[0], first[-1] * second[-1], _STEP)
 
 
-def _pair_sums(mixed: Series, step: float = _STEP) -> Floats:
+def _prompt_knots(mixed: Series) -> tuple[Floats, Floats]:
+    """Of new tokens and of pairs."""
     new, cached = _positive(mixed, 0), mixed.surface.axes[1].knots
-    return _geometric(new[0] * (new[0] + 1.0) / 2.0, new[-1] * (cached[-1] + new[-1]), step)
+    least, most = new[0] * (new[0] + 1.0) / 2.0, new[-1] * (cached[-1] + new[-1])
+    return new, _geometric(least, most, _WIDE_STEP)
+
+
+def _running_knots(mixed: Series) -> tuple[Floats, Floats]:
+    """Of sequences and of keys seen."""
+    sequences, length = _positive(mixed, 2), _positive(mixed, 3)
+    return sequences, _geometric(sequences[0] * length[0], sequences[-1] * length[-1], _WIDE_STEP)
 
 
 def _geometric(low: float, high: float, step: float) -> Floats:

@@ -48,7 +48,7 @@ class Profile:
     matmul_seconds: float = 3e-6
     vector_seconds: float = 2e-6  # the vendor's
     # Small attention takes no less than 18 to 30 us on a 910B2: a launch, and a block of 128 queries' own time.
-    attention_seconds: float = 11.5e-6
+    attention_seconds: float = 12.5e-6
     block_seconds: float = 5e-6
     # 128 queries against a key of width 128 take about 10 ns of a core when all run, 7.5 ns when one does: of public
     # 910B attention timings the slope between lengths, docs/forecast.md.

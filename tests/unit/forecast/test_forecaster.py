@@ -39,7 +39,7 @@ def test_decode_attention_follows_the_equations(forecaster, b2):
     memory = 28 * 2 * 64 * (2 * 28 * 1 * 128 + 2 * 4 * 4096 * 128) / (0.8 * b2.hbm_bandwidth)
     # A group of 7 heads is worked on as 16 rows.
     compute = 28 * (4 * 64 * 4096 * 4 * 16 * 128 / (0.45 * b2.peak_flops) + 5e-6)
-    assert result.by_operator["decode_attention"] == pytest.approx(overlapped(compute, memory) + 28 * 11.5e-6)
+    assert result.by_operator["decode_attention"] == pytest.approx(overlapped(compute, memory) + 28 * 12.5e-6)
     assert result.bound_by["decode_attention"] == "bandwidth"
 
 
@@ -49,13 +49,13 @@ def test_prefill_attention_works_block_by_block(forecaster, b2):
     spread = 28 * pairs * 4 * 128 / (0.45 * b2.peak_flops) + blocks * 5e-6 / 24
     longest = (4096 * 4097) ** 0.5 * 128 * 4 * 128 / (0.45 * b2.peak_flops / 24) + 5e-6
     memory = 2 * (2 * 4096 * 28 * 128 + 2 * 4096 * 4 * 128) / (0.75 * b2.hbm_bandwidth)
-    expected = 28 * (overlapped((spread**3 + longest**3) ** (1 / 3), memory) + 11.5e-6)
+    expected = 28 * (overlapped((spread**3 + longest**3) ** (1 / 3), memory) + 12.5e-6)
     assert result.by_operator["prefill_attention"] == pytest.approx(expected)
 
 
 def test_attention_of_two_prompts_takes_about_the_sum_of_each(forecaster):
     def attention(*requests):
-        return forecaster.forecast(24, requests).by_operator["prefill_attention"] - 28 * 11.5e-6
+        return forecaster.forecast(24, requests).by_operator["prefill_attention"] - 28 * 12.5e-6
 
     prompts = Request(6400, 1000), Request(5120)
     assert attention(*prompts) == pytest.approx(sum(attention(prompt) for prompt in prompts), rel=0.02)
