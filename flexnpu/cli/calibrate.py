@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,15 +25,19 @@ _SLOWED = 20.0  # wall seconds per device second, so that the host's time betwee
 
 def calibrate(
     tables: Annotated[
-        list[Path] | None, typer.Argument(metavar="TABLE", help="File or folder of measurements; several make one profile")
+        list[Path] | None,
+        typer.Argument(metavar="TABLE", help="File or folder of measurements; several make one profile"),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="SoC that was measured  [default: what the table says]", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the profile there, as YAML")] = None,
-    live: Annotated[bool, typer.Option("--live", help="Measure the device at hand over core counts, with torch_npu")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Measure the device at hand over core counts, with torch_npu")
+    ] = False,
     check: Annotated[
-        float | None, typer.Option(metavar="PART", help="Fit on that part of the shapes alone, and tell the error on the rest")
+        float | None,
+        typer.Option(metavar="PART", help="Fit on that part of the shapes alone, and tell the error on the rest"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which shapes are left out")] = 0,
     as_json: options.Json = False,
@@ -61,17 +65,17 @@ def _measure() -> dict[str, object]:
             software = SoftwareOptions(clock="paced", math="skip", scale=_SLOWED)
             environment = merged(os.environ, software_environment(software, Path(state)))
         whole = _answer(environment)
-        total = int(str(whole["cores"]))
+        total = int(whole["cores"])
         counts = sorted({max(1, total * part // 4) for part in (1, 2, 3)} - {total})
-        answers = [_answer(environment, str(count)) for count in counts] + [whole]
-    rows = [
-        {**row, "seconds": [answer["rows"][place]["seconds"] for answer in answers]}  # type: ignore[index]
-        for place, row in enumerate(whole["rows"])  # type: ignore[arg-type]
+        answers = [*(_answer(environment, str(count)) for count in counts), whole]
+    rows: list[dict[str, Any]] = [
+        {**row, "seconds": [answer["rows"][place]["seconds"] for answer in answers]}
+        for place, row in enumerate(whole["rows"])
     ]
     return {"soc": whole["soc"], "cores": [*counts, total], "rows": rows, "modelled": not real}
 
 
-def _answer(environment: dict[str, str], *arguments: str) -> dict[str, object]:
+def _answer(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "flexnpu.forecast.calibration_live", *arguments]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False)
@@ -80,5 +84,5 @@ def _answer(environment: dict[str, str], *arguments: str) -> dict[str, object]:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise BackendError(f"the device could not be measured ({reason})", next_step="check torch_npu on this machine")
-    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer

@@ -30,7 +30,9 @@ def forecast(
     if context.invoked_subcommand is not None:
         return
     if model is None:
-        raise InvalidValue("--model is missing", next_step="give the model's config.json, or a table to flexnpu forecast table")
+        raise InvalidValue(
+            "--model is missing", next_step="give the model's config.json, or a table to flexnpu forecast table"
+        )
     from flexnpu.forecast.command import run_forecast  # noqa: PLC0415 - heavy, and only needed here
 
     run_forecast(
@@ -46,7 +48,9 @@ def forecast(
 
 
 def table(
-    operators: Annotated[Path, typer.Argument(metavar="OPS.csv", help="Measured operators; any table that calibrate reads")],
+    operators: Annotated[
+        Path, typer.Argument(metavar="OPS.csv", help="Measured operators; any table that calibrate reads")
+    ],
     device: Annotated[str, typer.Option(help="SoC")] = "Ascend910B2",
     profile: Profile = None,
     as_json: options.Json = False,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Profiles as files: YAML that can be read, with the measured surfaces as lines of numbers.
 
-A file has a version, and is checked when it is read: every constant a number in its range, every surface as many numbers
-as its axes ask for. It is written beside its place and moved there, so that no half of one is ever found.
+A file has a version, and is checked when it is read: every constant a number in its range, every surface as many
+numbers as its axes ask for. It is written beside its place and moved there, so that no half of one is ever found.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def load(file: str | Path) -> Profile:
     """The profile in a file. ProfileError: it is none, of another version, or has values that cannot be."""
     file = Path(file)
     try:
-        raw = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe loader, in C if there is one
+        raw = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
     except OSError as error:
         raise ProfileError(f"{file}: cannot be read ({error.strerror}); give a profile of flexnpu calibrate") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -83,7 +83,7 @@ def parse(raw: object, source: str) -> Profile:
         raise ProfileError(f"{source}: no profile; give a file that flexnpu calibrate --out wrote")
     if raw["flexnpu_profile"] != VERSION:
         raise ProfileError(
-            f"{source}: profile version {raw['flexnpu_profile']!r}; this FlexNPU reads version {VERSION}; calibrate anew"
+            f"{source}: profile version {raw['flexnpu_profile']!r}; this FlexNPU reads {VERSION}; calibrate anew"
         )
     constants = _mapping(raw, "constants", source)
     unknown = set(constants) - set(_CONSTANTS)
@@ -195,7 +195,12 @@ def _mapping(raw: Mapping[str, object], name: str, source: str) -> dict[str, obj
     return value
 
 
-_MOST = {"compute_efficiency": 1.0, "bandwidth_efficiency": 1.0, "attention_efficiency": 1.0, "attention_bandwidth": 1.0}
+_MOST = {
+    "compute_efficiency": 1.0,
+    "bandwidth_efficiency": 1.0,
+    "attention_efficiency": 1.0,
+    "attention_bandwidth": 1.0,
+}
 _MAY_BE_ZERO = {"iteration_seconds", "compute_bend", "bandwidth_bend", "attention_bend", "softmax_part"}
 
 
@@ -210,5 +215,7 @@ def _number(  # noqa: PLR0913 - a number and its range
 ) -> float:
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
     if not isfinite(number) or not least <= number <= most or (number == 0 and not zero):
-        raise ProfileError(f"{source}: {name} is {value!r}; it must be from {'' if zero else 'above '}{least:g} to {most:g}")
+        raise ProfileError(
+            f"{source}: {name} is {value!r}; it must be from {'' if zero else 'above '}{least:g} to {most:g}"
+        )
     return number

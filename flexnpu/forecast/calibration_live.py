@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ANN401 - torch and its tensors have no types here
 """The program that `flexnpu calibrate --live` runs on the device: operators on so many cores, one line of JSON.
 
-Cores are limited the way CANN has it: advice to the tiling of what is launched from then on. Times are the device's own,
-between two events on a stream.
+Cores are limited the way CANN has it: advice to the tiling of what is launched from then on. Times are the device's
+own, between two events on a stream.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from statistics import median
 from typing import Any
 
@@ -26,8 +28,9 @@ def main(cores: int | None = None) -> None:
 
     One count per process: an operator that was launched before keeps the tiling it had.
     """
-    import torch  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - the device's own environment has it
-    import torch_npu  # noqa: PLC0415
+    # The device's own environment has them.
+    torch: Any = import_module("torch")
+    torch_npu: Any = import_module("torch_npu")
 
     torch.npu.set_device(0)
     if cores is not None:
@@ -83,7 +86,7 @@ def _attend(torch_npu: Any, query: Any, keys: Any, lengths: list[int]) -> Callab
 
 def _time(torch: Any, run: Callable[[], Any]) -> float:
     """Median seconds of the device; the first run, which tiles and loads, is not counted."""
-    times = []
+    times: list[float] = []
     for turn in range(REPEATS + 1):
         start, end = torch.npu.Event(enable_timing=True), torch.npu.Event(enable_timing=True)
         start.record()
@@ -91,7 +94,7 @@ def _time(torch: Any, run: Callable[[], Any]) -> float:
         end.record()
         end.synchronize()
         if turn:
-            times.append(start.elapsed_time(end) / 1e3)
+            times.append(float(start.elapsed_time(end)) / 1e3)
     return median(times)
 
 

@@ -34,7 +34,9 @@ def calibrate(table: Table, soc: Soc, *, seed: int = 0, scored: bool = True) -> 
     series = fit(good, soc, seed=seed, scored=scored)
     base = Profile.of(soc)
     facts = {
-        **{name: value for name, value in good.facts.items() if name in {"device", "model", "dtype", "sizes", "source"}},
+        **{
+            name: value for name, value in good.facts.items() if name in {"device", "model", "dtype", "sizes", "source"}
+        },
         "soc": soc.name,
         "format": good.format,
         "rows": good.rows,
@@ -57,7 +59,9 @@ def device_of(table: Table, path: Sequence[str] = ()) -> Soc:
     names = [name for name in available(path) if _letters(name) in plain] if plain else []
     if not names:
         what = f"was measured on {said!r}, which is not known" if said else "does not say what it was measured on"
-        raise TableError(f"the table {what}; give --device, one of {', '.join(available(path))}, or add a specification")
+        raise TableError(
+            f"the table {what}; give --device, one of {', '.join(available(path))}, or add a specification"
+        )
     return load_soc(max(names, key=len), path)
 
 

@@ -38,7 +38,11 @@ def vendor_seconds(rows: Rows, soc: Soc) -> Floats:
 
 def _from_sheet(rows: Rows, model: OperatorModel) -> Floats:
     """Rows that share all sizes but the first are asked together."""
-    fixed = {"gemm": ("n", "k"), "context": ("heads", "kv_heads", "head_dim"), "generation": ("heads", "kv_heads", "head_dim")}
+    fixed = {
+        "gemm": ("n", "k"),
+        "context": ("heads", "kv_heads", "head_dim"),
+        "generation": ("heads", "kv_heads", "head_dim"),
+    }
     columns = [rows.sizes[name] for name in fixed[rows.kind]]
     kinds, codes = np.unique(rows.labels["dtype"], return_inverse=True)
     keys, which = np.unique(np.column_stack([*columns, codes]), axis=0, return_inverse=True)
@@ -57,6 +61,7 @@ def _from_sheet(rows: Rows, model: OperatorModel) -> Floats:
             batch, each = sizes["batch"], seen[chosen]
             diagonal = np.where(sizes["causal"] > 0, QUERIES / 2.0, 0.0)
             whole = batch * pairs[chosen], batch * sizes["new"], batch * each
-            cost = model.context_of(batch, *whole, *map(int, key[:3]), None, each, diagonal)
+            heads, kv_heads, width = (int(value) for value in key[:3])
+            cost = model.context_of(batch, *whole, heads, kv_heads, width, None, each, diagonal)
         found[chosen] = model.seconds(cost)
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`flexnpu calibrate`: reads tables, fits, tells how far off the fit is on rows that it has not seen, writes a profile."""
+"""`flexnpu calibrate`: reads tables, fits, tells how far off that is on rows it has not seen, writes a profile."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def _tell(
         answer = {**profile.facts, "uncertainty": dict(profile.uncertainty), "series": listed}
         console.file.write(json.dumps({**answer, "out": str(out) if out else None}, indent=1, default=str) + "\n")
         return
-    grid = Grid(title=f"{profile.facts['soc']}: {profile.facts['rows']} rows", caption="error on shapes left out of the fit")
+    grid = Grid(
+        title=f"{profile.facts['soc']}: {profile.facts['rows']} rows", caption="error on shapes left out of the fit"
+    )
     for name in ("kind", "series", "rows", "error", "deviation"):
         grid.add_column(name, justify="left" if name in {"kind", "series"} else "right")
     for each in scores:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`flexnpu forecast table`: measured operators beside their forecast, and the mean absolute percentage error per set."""
+"""`flexnpu forecast table`: measured operators beside their forecast, and how far off it is per set."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def _sets(rows: Rows) -> Iterator[tuple[str, Floats]]:
 
 
 def _errors(predicted: Floats, rows: Rows, chosen: Floats) -> Floats:
-    return (predicted / rows.seconds - 1.0)[chosen]
+    errors: Floats = (predicted / rows.seconds - 1.0)[chosen]
+    return errors
 
 
 def _means(errors: Mapping[str, list[Floats]]) -> dict[str, float]:

@@ -73,4 +73,5 @@ class Lattice:
                 for start, weight in points
                 for step, share in ((low, 1.0 - part), (low + 1, part))
             ]
-        return np.exp(np.sum([flat[start] * weight for start, weight in points], axis=0))
+        found: Floats = np.exp(np.sum([flat[start] * weight for start, weight in points], axis=0))
+        return found

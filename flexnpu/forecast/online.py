@@ -48,7 +48,9 @@ class Learning:
             if not 0.0 < value < 100.0:
                 raise InvalidValue(f"{name} {value} is out of range", next_step="give a number over 0, such as 0.05")
         if self.bound <= 1.0 or self.streak < 1:
-            raise InvalidValue(f"bound {self.bound} and streak {self.streak}", next_step="give bound over 1, streak from 1")
+            raise InvalidValue(
+                f"bound {self.bound} and streak {self.streak}", next_step="give bound over 1, streak from 1"
+            )
 
 
 def _nothing_known() -> Floats:
@@ -196,7 +198,9 @@ class Recalibrated:
             return found
         shares = shares_of(found)
         factors = self.learner.factors
-        parts = tuple(part._replace(seconds=part.seconds * factors[_part(part.name, part.bound)]) for part in found.parts)
+        parts = tuple(
+            part._replace(seconds=part.seconds * factors[_part(part.name, part.bound)]) for part in found.parts
+        )
         doubt = self.learner.deviation(shares) if self.learner.observed else found.uncertainty
         return replace(
             found,

@@ -120,7 +120,7 @@ class OperatorModel:
         if not self.profile.series:
             return roofline
         measured = self._lattice("context", heads, kv_heads, head_dim)
-        where = (tokens if self._by_new else sequences, pairs)
+        where = (seen if self._by_new else sequences, pairs)
         return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None))
 
     def generation_attention(  # noqa: PLR0913, PLR0917
@@ -134,7 +134,7 @@ class OperatorModel:
         sizes = (sequences, seen, heads, kv_heads, head_dim)
         return self._scaled(roofline, measured, cores, (sequences, seen), lambda: self._generation(*sizes, None))
 
-    def elementwise(  # noqa: PLR0913, PLR0917
+    def elementwise(
         self, bytes: Amount, launches: float, cores: Cores = None, tokens: Amount | None = None, layers: int = 0
     ) -> Cost:
         """Norms, activations, residuals, copies: `bytes` moved in `launches` launches.
@@ -145,13 +145,18 @@ class OperatorModel:
         if tokens is None or not self.profile.series:
             return roofline
         if layers not in self._elementwise:
-            counted = {name: count * layers for name, count in EACH_LAYER.items()} | ONCE
+            counted = {**{name: count * layers for name, count in EACH_LAYER.items()}, **ONCE}
             self._elementwise[layers] = layers_lattice(self.profile.series, self.soc, counted)
         measured = self._elementwise[layers]
         return self._scaled(roofline, measured, cores, (tokens,), lambda: self._moved(bytes, launches, None))
 
     def together(
-        self, context: Cost, generation: Cost, bandwidth: float = 1.0, load: Load | None = None, seen: Amount | None = None
+        self,
+        context: Cost,
+        generation: Cost,
+        bandwidth: float = 1.0,
+        load: Load | None = None,
+        seen: Amount | None = None,
     ) -> Amount:
         """Seconds of attention over prompts and over running requests in one iteration.
 
@@ -180,7 +185,7 @@ class OperatorModel:
         moved = (m * k + n * k) * size + m * (n * 2.0)
         cores = self.soc.cube_cores if cores is None else cores
         if self.profile.tile > 1:
-            compute = self._cut(m, n, cores) * (2.0 * k / rate)
+            compute: Amount = self._cut(m, n, cores) * (2.0 * k / rate)
         else:
             compute = m * (2.0 * n * k / rate) / self._compute[cores]
         memory = moved / self._bandwidth[cores]
@@ -269,7 +274,7 @@ class OperatorModel:
             self._lattices[key] = found
         return self._lattices[key]
 
-    def _scaled(  # noqa: PLR0913, PLR0917
+    def _scaled(
         self,
         roofline: Cost,
         measured: Lattice | None,
@@ -294,12 +299,11 @@ class OperatorModel:
         second = self._lattice("generation", 1, 1, 1)
         if self._mixed is None or first is None or second is None:
             return 1.0
-        new, pairs, sequences = load.prefill_tokens, load.prefill_pairs, load.decode_sequences
+        prompt, sequences = (load.prefill_seen, load.prefill_pairs), load.decode_sequences
         if isinstance(seen, np.ndarray):
-            apart = first.one(new, pairs) + second.many(sequences, seen)
-            return self._mixed.many(new, pairs, sequences, seen) / apart
-        apart = first.one(new, pairs) + second.one(sequences, seen)
-        return self._mixed.one(new, pairs, sequences, seen) / apart
+            apart = first.one(*prompt) + second.many(sequences, seen)
+            return self._mixed.many(*prompt, sequences, seen) / apart
+        return self._mixed.one(*prompt, sequences, seen) / (first.one(*prompt) + second.one(sequences, seen))
 
 
 def _larger(one: Amount, other: Amount) -> Amount:
@@ -317,8 +321,9 @@ def _smaller(one: Amount, other: Amount) -> Amount:
 def _overlapped(one: Amount, other: Amount) -> Amount:
     """(one^1.5 + other^1.5)^(2/3)."""
     if isinstance(one, float) and isinstance(other, float):
-        return (one * sqrt(one) + other * sqrt(other)) ** (2.0 / 3.0)
-    return np.cbrt(one * np.sqrt(one) + other * np.sqrt(other)) ** 2
+        return float((one * sqrt(one) + other * sqrt(other)) ** (2.0 / 3.0))
+    found: Floats = np.cbrt(one * np.sqrt(one) + other * np.sqrt(other)) ** 2
+    return found
 
 
 def _cubed(one: Amount, other: Amount) -> Amount:

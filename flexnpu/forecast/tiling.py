@@ -14,8 +14,8 @@ from flexnpu.forecast.batch import Floats
 def busiest(m: float | Floats, n: int, cores: int, tile: int) -> Floats:
     """Rows times columns of the busiest core's part, by m (its entries in a row) and number of cores (1 to `cores`).
 
-    m is cut into a parts and n into b with a b at most the cores, each part rounded up to whole tiles; the best a. Never
-    falls with m, never rises with cores.
+    m is cut into a parts and n into b with a b at most the cores, each part rounded up to whole tiles; the best a.
+    Never falls with m, never rises with cores.
     """
     rows, columns, starts = _cuts(cores)
     tall = np.ceil(np.ceil(np.asarray(m, dtype=np.float64).reshape(-1, 1) / rows) / tile) * tile
@@ -27,7 +27,9 @@ def busiest(m: float | Floats, n: int, cores: int, tile: int) -> Floats:
 @cache
 def _cuts(cores: int) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
     """Parts of m and n for every number of cores, one after the other, and where each number begins."""
-    rows, columns, starts = [], [], []
+    rows: list[int] = []
+    columns: list[int] = []
+    starts: list[int] = []
     for count in range(1, cores + 1):
         starts.append(len(rows))
         for parts in range(1, count + 1):

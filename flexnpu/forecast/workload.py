@@ -102,4 +102,6 @@ def _elementwise(model: ModelShape) -> Elementwise:
     width = 10 * model.hidden + rotated * (1 + model.head_norms) + 3 * model.intermediate + 4 * model.kv_width
     launches = 7 + 2 * model.head_norms
     once = 4 * model.hidden  # the embedding and the last norm
-    return Elementwise("elementwise", (model.layers * width + once) * model.dtype_bytes, model.layers * launches + 2, model.layers)
+    return Elementwise(
+        "elementwise", (model.layers * width + once) * model.dtype_bytes, model.layers * launches + 2, model.layers
+    )

@@ -88,7 +88,10 @@ def test_a_handful_of_rows_is_a_table_too(a100_table, count):
 
 def test_sizes_that_lie_on_no_grid_are_fitted():
     rng, soc = np.random.default_rng(0), load_soc("A100")
-    sizes = {name: np.round(np.exp(rng.uniform(np.log(low), np.log(8192), 3000))) for name, low in zip("mnk", (1, 256, 256), strict=True)}
+    sizes = {
+        name: np.round(np.exp(rng.uniform(np.log(low), np.log(8192), 3000)))
+        for name, low in zip("mnk", (1, 256, 256), strict=True)
+    }
     seconds = 3e-6 + 2 * sizes["m"] * sizes["n"] * sizes["k"] / 2e14 + 2 * sizes["n"] * sizes["k"] / 1.6e12
     rows = rows_of("gemm", sizes, {"dtype": ["bf16"] * 3000}, seconds)
     known, left = split(rows, 0)
@@ -97,7 +100,9 @@ def test_sizes_that_lie_on_no_grid_are_fitted():
 
 
 @settings(deadline=None, max_examples=60)
-@given(m=st.integers(1, 10**6), more=st.integers(1, 10**5), cores=st.integers(1, 107), n=st.sampled_from([512, 4096, 6000]))
+@given(
+    m=st.integers(1, 10**6), more=st.integers(1, 10**5), cores=st.integers(1, 107), n=st.sampled_from([512, 4096, 6000])
+)
 def test_products_rise_with_tokens_and_fall_with_cores(a100, m, more, cores, n):
     soc, profile = a100
     model = OperatorModel(soc, profile)
@@ -194,7 +199,9 @@ def test_a_format_that_was_not_measured_is_forecast_from_the_data_sheet(a100, a1
     soc, profile = a100
     rows = a100_table.parts["gemm"].take(np.arange(5))
     wide = replace(rows, labels={**rows.labels, "dtype": np.full(5, "fp32")})
-    assert seconds_of(wide, soc, profile).tolist() == pytest.approx(seconds_of(wide, soc, profile.without_series()).tolist())
+    assert seconds_of(wide, soc, profile).tolist() == pytest.approx(
+        seconds_of(wide, soc, profile.without_series()).tolist()
+    )
 
 
 def test_kernels_of_one_format_make_a_series_each_and_one_together():
@@ -205,6 +212,8 @@ def test_kernels_of_one_format_make_a_series_each_and_one_together():
     sizes = {"m": m, "n": np.full(20, 1024.0), "k": np.full(20, 1024.0)}
     series = fit_rows(rows_of("gemm", sizes, {"dtype": ["bf16"] * 20, "kernel": kernel}, seconds), soc)
     assert [one.labels["kernel"] for one in series] == ["quick", "slow", ""]
-    asked = rows_of("gemm", {name: column[:10] for name, column in sizes.items()}, {"dtype": ["bf16"] * 10}, np.ones(10))
+    asked = rows_of(
+        "gemm", {name: column[:10] for name, column in sizes.items()}, {"dtype": ["bf16"] * 10}, np.ones(10)
+    )
     told = predict(series, asked, soc)
     assert (told > seconds[:10]).all() and (told < seconds[10:]).all()

@@ -17,13 +17,13 @@ PREFILL = [Load.prefill(512), Load.prefill(1024), Load.prefill(2048)]
 MIXED = [Load.prefill(512).plus(load) for load in DECODE]
 
 
-def within_fifty(truth, forecaster, loads, cores=24, seed=1, noise=0.02):
+def within_fifty(truth, forecaster, loads, cores=24, seed=1):
     """What is learnt from 50 noisy iterations of those loads, one after the other."""
     rng = np.random.default_rng(seed)
     learning = Recalibrated(forecaster)
     for turn in range(50):
         load = loads[turn % len(loads)]
-        learning.observe(cores, load, truth(cores, load) * float(np.exp(rng.normal(0, noise))))
+        learning.observe(cores, load, truth(cores, load) * float(np.exp(rng.normal(0, 0.02))))
     return learning
 
 

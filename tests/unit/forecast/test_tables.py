@@ -163,7 +163,13 @@ def test_no_measured_row_is_under_the_physical_limit(a100_table):
 
 
 def test_a_window_bounds_what_is_seen():
-    sizes = {"batch": [2.0] * 3, "new": [4.0] * 3, "cached": [0.0, 10.0, 0.0], "heads": [1.0] * 3, "kv_heads": [1.0] * 3}
+    sizes = {
+        "batch": [2.0] * 3,
+        "new": [4.0] * 3,
+        "cached": [0.0, 10.0, 0.0],
+        "heads": [1.0] * 3,
+        "kv_heads": [1.0] * 3,
+    }
     rest = {"head_dim": [1.0] * 3, "window": [0.0, 3.0, 3.0], "causal": [1.0] * 3}
     rows = rows_of("context", {**sizes, **rest}, {"dtype": ["bf16"] * 3, "kv_dtype": ["bf16"] * 3}, [1.0] * 3)
     work = work_of(rows)
