@@ -113,11 +113,13 @@ def live_answer(bend_compute=0.3, bend_memory=0.8):
         return [base / (x * (1 + bend * (1 - x))) for x in (count / 24 for count in cores)]
 
     sizes = {"batch": 8, "length": 2048, "heads": 32, "kv_heads": 8, "head_dim": 128}
+    large, row = {"m": 4096, "n": 4096, "k": 4096}, {"m": 1, "n": 4096, "k": 4096}
+    computing, streaming = seconds(5e-4, bend_compute), seconds(3e-5, bend_memory)
     rows = [
-        {"name": "a", "op": "gemm", "bound": "compute", "sizes": {"m": 4096, "n": 4096, "k": 4096}, "seconds": seconds(5e-4, bend_compute)},
-        {"name": "b", "op": "gemm", "bound": "memory", "sizes": {"m": 1, "n": 4096, "k": 4096}, "seconds": seconds(3e-5, bend_memory)},
-        {"name": "c", "op": "generation", "bound": "memory", "sizes": sizes, "seconds": seconds(6e-5, bend_memory)},
-    ]  # fmt: skip
+        {"name": "a", "op": "gemm", "bound": "compute", "sizes": large, "seconds": computing},
+        {"name": "b", "op": "gemm", "bound": "memory", "sizes": row, "seconds": streaming},
+        {"name": "c", "op": "generation", "bound": "memory", "sizes": sizes, "seconds": streaming},
+    ]
     return {"soc": "Ascend910B2", "cores": cores, "rows": rows, "modelled": True}
 
 
