@@ -7,7 +7,7 @@
 #   make check-chaos  tenants and the daemon are killed at random, 200 times
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
-#   make bench-forecast   how far off the forecast is on measured tables (FLEXNPU_TABLES=FOLDER), and its speed
+#   make bench-forecast   how far off the forecast is on measured tables (TABLES=FOLDER), and its speed
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
 VENV := .venv
@@ -98,10 +98,11 @@ bench: $(STAMPS)/native-tests
 	$(BIN)/flexnpu softnpu run -- $(BIN)/python tests/bench/softnpu.py --json out/bench-softnpu.json
 	for measure in $(MEASURES); do $(BIN)/flexnpu bench $$measure --json > out/bench-$$measure.json || exit 1; done
 
-# Excerpts under tests/data without FLEXNPU_TABLES: out/bench-forecast.json.
+# Measured tables, a folder of each; excerpts under tests/data/perf without. Results: out/bench-forecast.json.
+TABLES ?= tests/data/perf
 bench-forecast: $(STAMPS)/native
 	mkdir -p out
-	$(BIN)/python tests/bench/forecast.py --json out/bench-forecast.json
+	$(BIN)/python tests/bench/forecast.py --tables $(TABLES) --json out/bench-forecast.json
 
 clean:
 	rm -rf build out $(VENV)

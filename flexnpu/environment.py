@@ -46,13 +46,6 @@ VARIABLES = (
         "none",
         "more SoC specifications (YAML), before those of the package",
     ),
-    Variable(
-        "FLEXNPU_TABLES",
-        "make bench-forecast",
-        "a directory",
-        "excerpts under tests/data/perf",
-        "measured tables, a folder each, that the forecast is held against",
-    ),
     Variable("FLEXNPU_SOCKET", TENANT, "a path", "set by flexnpu run", "the daemon's attach socket"),
     Variable("FLEXNPU_VNPU", TENANT, "a name", "set by flexnpu run", "the vNPU to attach to"),
     Variable(

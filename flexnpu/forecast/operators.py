@@ -77,6 +77,7 @@ class OperatorModel:
         self._attention_compute = saturation(share, profile.attention_bend) * (
             profile.attention_efficiency * soc.peak_flops
         )
+        self._all_slowness = 1.0 / self._attention_compute[1:], 1.0 / self._bandwidth[1:]
         # Plain floats beside the arrays: numpy's own scalars are several times slower.
         self._bandwidth_list: list[float] = self._bandwidth.tolist()
         self._attention_list: list[float] = self._attention_compute.tolist()
@@ -170,7 +171,7 @@ class OperatorModel:
     def seconds(self, cost: Cost, bandwidth: float = 1.0) -> Amount:
         """Time when at most the part `bandwidth` of the device's bandwidth is left to it; 1.0 is alone.
 
-        Compute and memory overlap in part: the 3/2-norm of both, between the larger (all) and the sum (none).
+        Compute and memory overlap in part: the 2-norm of both, between the larger (all) and the sum (none).
         """
         memory = cost.memory if bandwidth >= 1.0 else _larger(cost.memory, cost.traffic * (1.0 / bandwidth))
         return _overlapped(cost.compute, memory) + cost.fixed
@@ -232,9 +233,10 @@ class OperatorModel:
             spread = flops / self._attention_list[cores] + blocks * (profile.block_seconds / cores)
             memory = moved / self._bandwidth_list[cores]
         else:
-            spread = flops / self._attention_compute[cores] + blocks * profile.block_seconds / cores
-            memory = moved / self._bandwidth[cores]
-        return Cost(_cubed(spread, block), memory, profile.attention_seconds, moved * (1.0 / self._full))
+            slow_compute, slow_memory = self._slowness(cores)
+            spread = flops * slow_compute + blocks * profile.block_seconds / cores
+            memory = moved * slow_memory
+        return Cost(_longer(spread, block), memory, profile.attention_seconds, moved * (1.0 / self._full))
 
     def _generation(  # noqa: PLR0913, PLR0917
         self, sequences: Amount, seen: Amount, heads: int, kv_heads: int, head_dim: int, cores: Cores
@@ -249,9 +251,16 @@ class OperatorModel:
             compute = flops / self._attention_list[cores] + profile.block_seconds
             memory = moved * (self._attention_pace / self._bandwidth_list[cores])
         else:
-            compute = flops / self._attention_compute[cores] + profile.block_seconds
-            memory = moved * (self._attention_pace / self._bandwidth[cores])
+            slow_compute, slow_memory = self._slowness(cores)
+            compute = flops * slow_compute + profile.block_seconds
+            memory = moved * (slow_memory * self._attention_pace)
         return Cost(compute, memory, profile.attention_seconds, moved * (self._attention_pace / self._full))
+
+    def _slowness(self, cores: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Attention's seconds per operation and per byte. Mostly all counts are asked for: those are at hand."""
+        if len(cores) == self.soc.cube_cores and cores[0] == 1:
+            return self._all_slowness
+        return 1.0 / self._attention_compute[cores], 1.0 / self._bandwidth[cores]
 
     def _rate(self, dtype: str) -> float:
         known = known_dtype(dtype)
@@ -319,13 +328,12 @@ def _smaller(one: Amount, other: Amount) -> Amount:
 
 
 def _overlapped(one: Amount, other: Amount) -> Amount:
-    """(one^1.5 + other^1.5)^(2/3)."""
+    """The 2-norm: between the larger (what overlaps in full) and the sum (what does not at all)."""
     if isinstance(one, float) and isinstance(other, float):
-        return float((one * sqrt(one) + other * sqrt(other)) ** (2.0 / 3.0))
-    found: Floats = np.cbrt(one * np.sqrt(one) + other * np.sqrt(other)) ** 2
-    return found
+        return sqrt(one * one + other * other)
+    return np.hypot(one, other)
 
 
-def _cubed(one: Amount, other: Amount) -> Amount:
-    """The 3-norm: a larger of two that is a little more where both are alike."""
-    return (one * one * one + other * other * other) ** (1.0 / 3.0)
+def _longer(one: Amount, other: Amount) -> Amount:
+    """The 4-norm: the larger, and a little more where both are alike."""
+    return _overlapped(one * one, other * other) ** 0.5

@@ -37,7 +37,7 @@ class Profile:
     """The constants of the roofline, and what was measured."""
 
     # fp16 GEMM 8192^3 on a 910B2 reaches 77 % of peak, launch and the part that does not overlap included.
-    compute_efficiency: float = 0.78
+    compute_efficiency: float = 0.775
     # M=1 GEMMs on a 910B2 stream weights at 1.06 to 1.19 of 1.6 TB/s, launch included.
     bandwidth_efficiency: float = 0.75
     # A cube-bound matmul loop runs 3.49, 1.83, 1.27 times slower on 25, 50, 75 % of the cores; this gives 3.51, 1.83
@@ -54,8 +54,8 @@ class Profile:
     # 910B attention timings the slope between lengths, docs/forecast.md.
     attention_efficiency: float = 0.45
     attention_bend: float = 0.35
-    # Decode attention reads its cache at 0.9 to 1.46 of 1.6 TB/s.
-    attention_bandwidth: float = 0.8
+    # Decode attention reads its cache at 0.9 to 1.46 of 1.6 TB/s, launch included.
+    attention_bandwidth: float = 0.75
     # Part of attention's time that softmax takes at a head width of 128; vector units do not care for the width.
     softmax_part: float = 0.5
     # Matrices are cut into multiples of this on the cores; 1 where that is not modelled.

@@ -3,7 +3,7 @@
 
     python tests/bench/forecast.py [--tables FOLDER] [--seed N] [--json FILE]
 
-FOLDER holds tables or folders of them; without it (and without FLEXNPU_TABLES) the excerpts under tests/data are taken.
+FOLDER holds folders of tables; without it the excerpts under tests/data are taken.
 Every kind is fitted on half of its shapes and told on the other half.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -138,12 +137,12 @@ def _shown(value: object) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", type=Path, default=Path(os.environ.get("FLEXNPU_TABLES") or EXCERPTS))
+    parser.add_argument("--tables", type=Path, default=EXCERPTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not options.tables.is_dir():
-        sys.exit(f"flexnpu: error: {options.tables}: no folder; give --tables or FLEXNPU_TABLES a folder of tables")
+        sys.exit(f"flexnpu: error: {options.tables}: no folder; give --tables a folder of folders of tables")
     found = list(tables(options.tables))
     result: dict[str, object] = {
         "tables": str(options.tables),

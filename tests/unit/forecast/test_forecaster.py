@@ -22,13 +22,13 @@ def test_operators_add_up_to_the_iteration(forecaster):
 
 
 def overlapped(compute, memory):
-    return (compute**1.5 + memory**1.5) ** (2 / 3)
+    return (compute**2 + memory**2) ** 0.5
 
 
 def test_a_linear_operator_follows_the_equations(forecaster, b2):
     result = forecaster.forecast(24, [Request(2048)])
     # 2048 x 37888 in 4 x 6 parts, 512 x 6315 each; whole tiles of 16 make that 512 x 6320.
-    compute = 28 * 2 * 512 * 6320 * 3584 * 24 / (0.78 * b2.peak_flops)
+    compute = 28 * 2 * 512 * 6320 * 3584 * 24 / (0.775 * b2.peak_flops)
     memory = 28 * 2 * (2048 * 3584 + 3584 * 37888 + 2048 * 37888) / (0.75 * b2.hbm_bandwidth)
     assert result.by_operator["gate_up"] == pytest.approx(overlapped(compute, memory) + 28 * 3e-6)
     assert result.bound_by["gate_up"] == "compute"
@@ -36,7 +36,7 @@ def test_a_linear_operator_follows_the_equations(forecaster, b2):
 
 def test_decode_attention_follows_the_equations(forecaster, b2):
     result = forecaster.forecast(24, [Request(1, 4095, 64)])
-    memory = 28 * 2 * 64 * (2 * 28 * 1 * 128 + 2 * 4 * 4096 * 128) / (0.8 * b2.hbm_bandwidth)
+    memory = 28 * 2 * 64 * (2 * 28 * 1 * 128 + 2 * 4 * 4096 * 128) / (0.75 * b2.hbm_bandwidth)
     # A group of 7 heads is worked on as 16 rows.
     compute = 28 * (4 * 64 * 4096 * 4 * 16 * 128 / (0.45 * b2.peak_flops) + 5e-6)
     assert result.by_operator["decode_attention"] == pytest.approx(overlapped(compute, memory) + 28 * 12.5e-6)
@@ -49,7 +49,7 @@ def test_prefill_attention_works_block_by_block(forecaster, b2):
     spread = 28 * pairs * 4 * 128 / (0.45 * b2.peak_flops) + blocks * 5e-6 / 24
     longest = (4096 * 4097) ** 0.5 * 128 * 4 * 128 / (0.45 * b2.peak_flops / 24) + 5e-6
     memory = 2 * (2 * 4096 * 28 * 128 + 2 * 4096 * 4 * 128) / (0.75 * b2.hbm_bandwidth)
-    expected = 28 * (overlapped((spread**3 + longest**3) ** (1 / 3), memory) + 12.5e-6)
+    expected = 28 * (overlapped((spread**4 + longest**4) ** 0.25, memory) + 12.5e-6)
     assert result.by_operator["prefill_attention"] == pytest.approx(expected)
 
 
@@ -100,9 +100,9 @@ def test_a_neighbour_never_speeds_a_phase_up_nor_halves_it_more_than_bandwidth_c
 def test_the_split_of_all_cores_agrees_with_single_forecasts(forecaster, batch, beside, on):
     prefill, decode = forecaster.split(batch, beside)
     alone = forecaster.forecast(24 - on, batch), forecaster.forecast(on, beside)
-    # Beyond 2048 tokens the split reads straight lines between a thousand rows per doubling.
-    assert prefill[on] == pytest.approx(forecaster.forecast(24 - on, batch, alone[1]).seconds, rel=3e-3)
-    assert decode[on] == pytest.approx(forecaster.forecast(on, beside, alone[0]).seconds, rel=3e-3)
+    # Beyond 2048 tokens the split reads straight lines between a thousand rows per doubling; parts of a matrix jump by a tile.
+    assert prefill[on] == pytest.approx(forecaster.forecast(24 - on, batch, alone[1]).seconds, rel=1e-2)
+    assert decode[on] == pytest.approx(forecaster.forecast(on, beside, alone[0]).seconds, rel=1e-2)
 
 
 def test_two_bandwidth_bound_phases_share_what_the_device_has(forecaster):
