@@ -100,7 +100,7 @@ def test_a_neighbour_never_speeds_a_phase_up_nor_halves_it_more_than_bandwidth_c
 def test_the_split_of_all_cores_agrees_with_single_forecasts(forecaster, batch, beside, on):
     prefill, decode = forecaster.split(batch, beside)
     alone = forecaster.forecast(24 - on, batch), forecaster.forecast(on, beside)
-    # Beyond 2048 tokens the split reads straight lines between a thousand rows per doubling; parts of a matrix jump by a tile.
+    # Beyond 2048 tokens the split reads straight lines between rows, where parts of a matrix jump by a tile.
     assert prefill[on] == pytest.approx(forecaster.forecast(24 - on, batch, alone[1]).seconds, rel=1e-2)
     assert decode[on] == pytest.approx(forecaster.forecast(on, beside, alone[0]).seconds, rel=1e-2)
 
