@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flexnpu.cli import bench, controller, demo, forecast, ps, quota, run, simulate, softnpu, top
+from flexnpu.cli import bench, calibrate, controller, demo, forecast, ps, quota, run, simulate, softnpu, top
 from flexnpu.errors import FlexNpuError
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app.command("set")(quota.set_quota)
 app.command("create")(quota.create)
 app.command("delete")(quota.delete)
 app.command("controller")(controller.controller)
-app.command("forecast")(forecast.forecast)
+app.command("calibrate")(calibrate.calibrate)
 app.command("demo")(demo.demo)
 app.command("version")(ps.version)
 
@@ -34,6 +34,11 @@ _softnpu = typer.Typer(no_args_is_help=True, help="The software NPU by itself, w
 _softnpu.command("run", context_settings=_PROGRAM)(softnpu.run)
 _softnpu.command("top")(top.top)
 app.add_typer(_softnpu, name="softnpu")
+
+_forecast = typer.Typer(invoke_without_command=True)
+_forecast.callback()(forecast.forecast)
+_forecast.command("table")(forecast.table)
+app.add_typer(_forecast, name="forecast")
 
 _simulate = typer.Typer(invoke_without_command=True)
 _simulate.callback()(simulate.simulate)

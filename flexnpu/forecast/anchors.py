@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from flexnpu.forecast.batch import Request
 from flexnpu.forecast.forecaster import Forecaster
 from flexnpu.forecast.profile import Profile
-from flexnpu.hardware import Soc, load_soc
+from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
 
 # Sizes of Qwen2.5-7B, the model that the published co-location results use.
@@ -31,15 +31,12 @@ def rows() -> Iterator[tuple[str, str, str]]:
     """What, measured, forecast."""
     soc, profile = load_soc("Ascend910B2"), Profile()
     forecaster = Forecaster(ModelShape.from_config(QWEN), soc, profile)
-    flops = 2 * 8192**3
-    seconds = flops / profile.compute(soc.peak_flops, 1.0) + profile.matmul_seconds
-    yield "fp16 GEMM 8192^3, part of peak", "77 %", f"{flops / seconds / soc.peak_flops:.1%}"
-    yield (
-        "M=1 GEMM 8192 x 8192, weights streamed",
-        "1.06 to 1.19 TB/s",
-        f"{_one_row(soc, profile, 8192, 8192):.2f} TB/s",
-    )
-    yield "M=1 GEMM 3584 x 3584, the same", "1.06 to 1.19 TB/s", f"{_one_row(soc, profile, 3584, 3584):.2f} TB/s"
+    operators = forecaster.operators
+    rate = 2 * 8192**3 / operators.seconds(operators.gemm(8192.0, 8192, 8192))
+    yield "fp16 GEMM 8192^3, part of peak", "77 %", f"{rate / soc.peak_flops:.1%}"
+    for size in (8192, 3584):
+        rate = 2 * size * size / operators.seconds(operators.gemm(1.0, size, size))
+        yield f"M=1 GEMM {size} x {size}, weights streamed", "1.06 to 1.19 TB/s", f"{rate / 1e12:.2f} TB/s"
     yield "decode attention, 64 x 4096", "0.9 to 1.46 TB/s", f"{_attention(forecaster, 64, 4096):.2f} TB/s"
     yield "decode attention, 8 x 2048", "0.9 to 1.46 TB/s", f"{_attention(forecaster, 8, 2048):.2f} TB/s"
     small = forecaster.forecast(24, [Request(1, 16)]).by_operator["decode_attention"] / forecaster.model.layers
@@ -61,17 +58,11 @@ def table() -> str:
     return "\n".join([*lines, *(f"| {what} | {measured} | {told} |" for what, measured, told in rows())])
 
 
-def _one_row(soc: Soc, profile: Profile, wide: int, out: int) -> float:
-    weights = 2 * wide * out
-    return weights / (weights / profile.bandwidth(soc.hbm_bandwidth, 1.0) + profile.matmul_seconds) / 1e12
-
-
 def _attention(forecaster: Forecaster, batch: int, context: int) -> float:
+    """Keys and values read per second, in TB/s."""
+    model = forecaster.model
     decode = [Request(1, context, batch)]
-    load, work = forecaster.load(decode), forecaster.workload.attention
-    profile, soc = forecaster.profile, forecaster.soc
-    cost = work.generation(forecaster.operators, load.decode_sequences, load.decode_seen)
-    moved = float(cost.traffic) * profile.bandwidth(soc.hbm_bandwidth, 1.0)
+    moved = 2.0 * batch * (context + 1) * 2 * model.kv_width * model.layers
     return moved / forecaster.forecast(forecaster.cores, decode).by_operator["decode_attention"] / 1e12
 
 

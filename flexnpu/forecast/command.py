@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flexnpu.forecast import calibration_file
 from flexnpu.forecast.batch import ForecastError, Request
 from flexnpu.forecast.forecaster import Forecast, Forecaster
 from flexnpu.hardware import load_soc
@@ -25,6 +26,7 @@ def run_forecast(  # noqa: PLR0913 - one parameter per option of the command
     prefill: Sequence[str] = (),
     decode: Sequence[str] = (),
     beside_cores: int | None = None,
+    profile: str | Path | None = None,
     as_json: bool = False,
     console: Console | None = None,
 ) -> Forecast:
@@ -37,7 +39,8 @@ def run_forecast(  # noqa: PLR0913 - one parameter per option of the command
     running = [parse_decode(text) for text in decode]
     if not prompts and not running:
         raise ForecastError("nothing to forecast; give --prefill TOKENS, --decode COUNTxCONTEXT or both")
-    forecaster = Forecaster(ModelShape.from_config(model), load_soc(device))
+    known = calibration_file.load(profile) if profile is not None else None
+    forecaster = Forecaster(ModelShape.from_config(model), load_soc(device), known)
     cores = forecaster.cores if cores is None else cores
     if beside_cores is None:
         result = forecaster.forecast(cores, [*prompts, *running])

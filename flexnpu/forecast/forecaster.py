@@ -7,6 +7,7 @@ equations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -77,7 +78,7 @@ class Forecaster:
     """
 
     def __init__(self, model: ModelShape, soc: Soc, profile: Profile | None = None) -> None:
-        self.model, self.soc, self.profile = model, soc, profile or Profile()
+        self.model, self.soc, self.profile = model, soc, profile or Profile.of(soc)
         self.operators = OperatorModel(soc, self.profile)
         self.workload = Workload.of(model)
         self.cores = soc.cube_cores
@@ -144,7 +145,16 @@ class Forecaster:
         seconds = alone
         if beside is not None and beside.demand > 0:
             seconds, parts = _beside(quotes, alone, min(1.0, beside.demand / HALF))
-        return Forecast(seconds, parts, cores, int(load.tokens), min(1.0, traffic / alone))
+        return Forecast(seconds, parts, cores, int(load.tokens), min(1.0, traffic / alone), self._uncertainty(quotes))
+
+    def _uncertainty(self, quotes: Sequence[Quote]) -> float:
+        """Errors of one kind of operator go together, those of different kinds do not."""
+        kinds: dict[str, float] = {}
+        for quote in quotes:
+            kinds[quote.kind] = kinds.get(quote.kind, 0.0) + quote.alone
+        known = self.profile.uncertainty
+        square = sum((seconds * known.get(kind, 0.5)) ** 2 for kind, seconds in kinds.items())
+        return math.sqrt(square) / sum(kinds.values())
 
     def _rows(self, load: Load) -> Row:
         """Token-level operators and logits together."""
@@ -193,8 +203,8 @@ class Forecaster:
             cost = work.generation(operators, load.decode_sequences, load.decode_seen if seen is None else seen, cores)
             if load.prefill_sequences:
                 context = work.context(operators, load, cores)
-                seconds = operators.together(context, cost)
-                slower = operators.together(context, cost, HALF) if held else 0.0
+                seconds = operators.together(context, cost, 1.0, load, seen)
+                slower = operators.together(context, cost, HALF, load, seen) if held else 0.0
                 return seconds, slower, context.traffic + cost.traffic
         return operators.seconds(cost), operators.seconds(cost, HALF) if held else 0.0, cost.traffic
 

@@ -3,25 +3,51 @@
 
 Sizes are floats, or arrays that broadcast against `cores`. cores is None (the full device), an int, or an array of
 core counts. Scalars in, scalars out, and no numpy on that way: a simulator asks for one operator a million times.
+
+An operator that was measured (`Profile.series`) costs on all cores what was measured; its roofline, scaled by the same
+factor, says how that changes with cores and beside a neighbour.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from math import sqrt
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from flexnpu.forecast.batch import Floats
-from flexnpu.forecast.profile import Profile
+from flexnpu.forecast.calibration_lattices import (
+    context_lattice,
+    gemm_lattice,
+    generation_lattice,
+    layers_lattice,
+    mixed_lattice,
+    prompt_lattice,
+)
+from flexnpu.forecast.lattice import Lattice
+from flexnpu.forecast.load import Load
+from flexnpu.forecast.profile import Profile, saturation
+from flexnpu.forecast.tables.dtypes import ELEMENT_BYTES, MATRIX_RATE, known_dtype
+from flexnpu.forecast.tiling import busiest
 from flexnpu.hardware import Soc
 
 Amount = float | Floats
 Cores = int | npt.NDArray[np.int64] | None
+_Key = TypeVar("_Key")
 
-ELEMENT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "fp8": 1.0}
-# Matrix rate relative to 16 bits.
-MATRIX_RATE = {"fp32": 0.25, "bf16": 1.0, "fp16": 1.0, "int8": 2.0, "fp8": 2.0}
+QUERIES = 128.0  # that attention works on at a time
+# Layers of vLLM's models as tables of layers name them: those of a product, of each layer, and of an iteration.
+LAYERS: Mapping[str, Mapping[str, float]] = {
+    "qkv": {"qkv_proj": 1},
+    "o": {"o_proj": 1},
+    "gate_up": {"gate_up_proj": 1},
+    "down": {"down_proj": 1},
+    "lm_head": {"lm_head": 1, "sampler": 1},
+}
+EACH_LAYER: Mapping[str, float] = {"layernorm": 2, "rotary_emb": 1, "act_fn": 1}
+ONCE: Mapping[str, float] = {"embedding": 1, "final_layernorm": 1}
 
 
 class Cost(NamedTuple):
@@ -32,7 +58,7 @@ class Cost(NamedTuple):
     fixed: Amount  # that no core count shortens
     traffic: Amount  # of the whole device's bandwidth that its bytes take; at most `memory`
 
-    def times(self, count: float) -> Cost:
+    def times(self, count: Amount) -> Cost:
         """That many of it, one after another."""
         return Cost(self.compute * count, self.memory * count, self.fixed * count, self.traffic * count)
 
@@ -41,23 +67,42 @@ NOTHING = Cost(0.0, 0.0, 0.0, 0.0)
 
 
 class OperatorModel:
-    """Costs of operators on one device, from its data sheet and a profile's constants."""
+    """Costs of operators on one device, from its data sheet and a profile."""
 
     def __init__(self, soc: Soc, profile: Profile) -> None:
         self.soc, self.profile = soc, profile
         share = np.arange(soc.cube_cores + 1) / soc.cube_cores
         self._compute = profile.compute(soc.peak_flops, share)
         self._bandwidth = profile.bandwidth(soc.hbm_bandwidth, share)
+        self._attention_compute = saturation(share, profile.attention_bend) * (
+            profile.attention_efficiency * soc.peak_flops
+        )
+        self._all_slowness = 1.0 / self._attention_compute[1:], 1.0 / self._bandwidth[1:]
         # Plain floats beside the arrays: numpy's own scalars are several times slower.
-        self._compute_list: list[float] = self._compute.tolist()
         self._bandwidth_list: list[float] = self._bandwidth.tolist()
+        self._attention_list: list[float] = self._attention_compute.tolist()
         self._full = self._bandwidth_list[-1]
+        # Of the bandwidth that streams reach, decode attention reaches more or less.
+        self._attention_pace = profile.bandwidth_efficiency / profile.attention_bandwidth
+        self._gemms: dict[tuple[int, int, str, str], Lattice | None] = {}
+        self._elementwise: dict[int, Lattice | None] = {}
+        self._lattices: dict[tuple[str, int, int, int], Lattice | None] = {}
+        self._mixed: Lattice | None = None
+        self._by_new = any(one.kind == "mixed" for one in profile.series)
 
-    def gemm(self, m: Amount, n: int, k: int, dtype: str = "bf16", cores: Cores = None) -> Cost:
-        """(m, k) x (k, n): m tokens through a weight matrix."""
-        size = ELEMENT_BYTES[dtype]
-        moved = (m * (k + n) + n * k) * size
-        return self._cost(m * (2.0 * n * k / MATRIX_RATE[dtype]), moved, self.profile.matmul_seconds, cores)
+    def gemm(  # noqa: PLR0913, PLR0917 - a product's sizes, and where it belongs
+        self, m: Amount, n: int, k: int, dtype: str = "bf16", cores: Cores = None, name: str = ""
+    ) -> Cost:
+        """(m, k) x (k, n): m tokens through a weight matrix; `name` is what a table of layers may know it by."""
+        roofline = self._gemm(m, n, k, dtype, cores)
+        if not self.profile.series:
+            return roofline
+        key = (n, k, dtype, name)
+        if key not in self._gemms:
+            layer = layers_lattice(self.profile.series, self.soc, LAYERS.get(name, {}))
+            self._gemms[key] = layer or gemm_lattice(self.profile.series, self.soc, n, k, known_dtype(dtype))
+        measured = self._gemms[key]
+        return self._scaled(roofline, measured, cores, (m,), lambda: self._gemm(m, n, k, dtype, None))
 
     def context_attention(  # noqa: PLR0913, PLR0917 - the sums of a Load and the sizes of a head
         self,
@@ -71,41 +116,224 @@ class OperatorModel:
         cores: Cores = None,
     ) -> Cost:
         """Prompts of `sequences` requests: `tokens` queries, `pairs` of a query and a key, `seen` keys and values."""
-        flops = pairs * (heads * (4.0 * head_dim + 2.0))
-        moved = tokens * (4.0 * heads * head_dim) + seen * (4.0 * kv_heads * head_dim)
-        return self._cost(flops, moved, self.profile.attention_seconds, cores)
+        sizes = (sequences, pairs, tokens, seen, heads, kv_heads, head_dim)
+        roofline = self.context_of(*sizes, cores)
+        if not self.profile.series:
+            return roofline
+        measured = self._lattice("context", heads, kv_heads, head_dim)
+        where = (seen if self._by_new else sequences, pairs)
+        return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None))
 
     def generation_attention(  # noqa: PLR0913, PLR0917
         self, sequences: Amount, seen: Amount, heads: int, kv_heads: int, head_dim: int, cores: Cores = None
     ) -> Cost:
         """One new token of each of `sequences` requests, over `seen` keys and values in all."""
-        flops = seen * (heads * (4.0 * head_dim + 2.0))
-        moved = sequences * (4.0 * heads * head_dim) + seen * (4.0 * kv_heads * head_dim)
-        return self._cost(flops, moved, self.profile.attention_seconds, cores)
+        roofline = self._generation(sequences, seen, heads, kv_heads, head_dim, cores)
+        if not self.profile.series:
+            return roofline
+        measured = self._lattice("generation", heads, kv_heads, head_dim)
+        sizes = (sequences, seen, heads, kv_heads, head_dim)
+        return self._scaled(roofline, measured, cores, (sequences, seen), lambda: self._generation(*sizes, None))
 
-    def elementwise(self, bytes: Amount, launches: float, cores: Cores = None) -> Cost:
-        """Norms, activations, residuals, copies: `bytes` moved in `launches` launches."""
-        return self._cost(bytes * 0.0, bytes, launches * self.profile.vector_seconds, cores)
+    def elementwise(
+        self, bytes: Amount, launches: float, cores: Cores = None, tokens: Amount | None = None, layers: int = 0
+    ) -> Cost:
+        """Norms, activations, residuals, copies: `bytes` moved in `launches` launches.
 
-    def together(self, context: Cost, generation: Cost, bandwidth: float = 1.0) -> Amount:
-        """Seconds of attention over prompts and over running requests in one iteration: two launches."""
-        return self.seconds(context, bandwidth) + self.seconds(generation, bandwidth)
+        Of `tokens` through so many layers of a model, where a table of layers may know them.
+        """
+        roofline = self._moved(bytes, launches, cores)
+        if tokens is None or not self.profile.series:
+            return roofline
+        if layers not in self._elementwise:
+            counted = {**{name: count * layers for name, count in EACH_LAYER.items()}, **ONCE}
+            self._elementwise[layers] = layers_lattice(self.profile.series, self.soc, counted)
+        measured = self._elementwise[layers]
+        return self._scaled(roofline, measured, cores, (tokens,), lambda: self._moved(bytes, launches, None))
+
+    def together(
+        self,
+        context: Cost,
+        generation: Cost,
+        bandwidth: float = 1.0,
+        load: Load | None = None,
+        seen: Amount | None = None,
+    ) -> Amount:
+        """Seconds of attention over prompts and over running requests in one iteration.
+
+        Two launches; or, where calls over both were measured, one. The costs are of one layer or of all alike.
+        """
+        apart = self.seconds(context, bandwidth) + self.seconds(generation, bandwidth)
+        if load is None or not self._by_new:
+            return apart
+        return apart * self._joined(load, load.decode_seen if seen is None else seen)
 
     def seconds(self, cost: Cost, bandwidth: float = 1.0) -> Amount:
-        """Time when at most the part `bandwidth` of the device's bandwidth is left to it; 1.0 is alone."""
-        memory = cost.memory if bandwidth >= 1.0 else _larger(cost.memory, cost.traffic * (1.0 / bandwidth))
-        return _larger(cost.compute, memory) + cost.fixed
+        """Time when at most the part `bandwidth` of the device's bandwidth is left to it; 1.0 is alone.
 
-    def _cost(self, flops: Amount, moved: Amount, fixed: float, cores: Cores) -> Cost:
-        if cores is None:
-            cores = self.soc.cube_cores
-        traffic = moved * (1.0 / self._full)
+        Compute and memory overlap in part: the 2-norm of both, between the larger (all) and the sum (none).
+        """
+        memory = cost.memory if bandwidth >= 1.0 else _larger(cost.memory, cost.traffic * (1.0 / bandwidth))
+        return _overlapped(cost.compute, memory) + cost.fixed
+
+    def _moved(self, moved: Amount, launches: float, cores: Cores) -> Cost:
+        cores = self.soc.cube_cores if cores is None else cores
+        memory = moved / (self._bandwidth_list[cores] if isinstance(cores, int) else self._bandwidth[cores])
+        return Cost(moved * 0.0, memory, launches * self.profile.vector_seconds, moved * (1.0 / self._full))
+
+    def _gemm(self, m: Amount, n: int, k: int, dtype: str, cores: Cores) -> Cost:
+        size, rate = ELEMENT_BYTES.get(dtype, 2.0), self._rate(dtype)
+        moved = (m * k + n * k) * size + m * (n * 2.0)
+        cores = self.soc.cube_cores if cores is None else cores
+        if self.profile.tile > 1:
+            compute: Amount = self._cut(m, n, cores) * (2.0 * k / rate)
+        else:
+            compute = m * (2.0 * n * k / rate) / self._compute[cores]
+        memory = moved / self._bandwidth[cores]
+        if isinstance(cores, int) and not isinstance(m, np.ndarray):
+            compute, memory = float(compute), float(memory)
+        return Cost(compute, memory, self.profile.matmul_seconds, moved * (1.0 / self._full))
+
+    def _cut(self, m: Amount, n: int, cores: int | npt.NDArray[np.int64]) -> Floats:
+        """Multiply-adds per row of k over the rate, of the busiest core on the best cut. Idle cores are allowed."""
+        work = busiest(m, n, self.soc.cube_cores, self.profile.tile)
+        each = self._compute[1:] / np.arange(1, self.soc.cube_cores + 1)
+        times = np.minimum.accumulate(work / each, axis=1)[:, cores - 1]
+        shape = np.shape(m) if isinstance(cores, int) else (*np.shape(m)[:-1], len(cores))
+        return times.reshape(shape)
+
+    def context_of(  # noqa: PLR0913, PLR0917
+        self,
+        sequences: Amount,
+        pairs: Amount,
+        tokens: Amount,
+        seen: Amount,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        cores: Cores,
+        longest: Amount | None = None,
+        diagonal: Amount = QUERIES / 2.0,
+    ) -> Cost:
+        """longest: keys of the longest sequence, where that is known; of sums it is estimated so that it never falls
+        when a sequence comes. diagonal: keys that a causal block computes and throws away, per query."""
+        profile = self.profile
+        cores = self.soc.cube_cores if cores is None else cores
+        width = profile.softmax_part * 128.0 + (1.0 - profile.softmax_part) * head_dim
+        blocks = heads * _larger(tokens * (1.0 / QUERIES), sequences)
+        flops = (pairs + tokens * diagonal) * (heads * 4.0 * width)
+        if longest is None:
+            longest = _smaller(seen, (2.0 * pairs) ** 0.5)
+        # A block runs on one core, at the rate of a core among as many as there are blocks.
+        share = _smaller(blocks * (1.0 / self.soc.cube_cores), 1.0)
+        rate = (1.0 + profile.attention_bend * (1.0 - share)) * (self._attention_list[-1] / self.soc.cube_cores)
+        block = longest * (QUERIES * 4.0 * width) / rate + profile.block_seconds
+        moved = tokens * (4.0 * heads * head_dim) + seen * (4.0 * kv_heads * head_dim)
         if isinstance(cores, int):
-            return Cost(flops / self._compute_list[cores], moved / self._bandwidth_list[cores], fixed, traffic)
-        return Cost(flops / self._compute[cores], moved / self._bandwidth[cores], fixed, traffic)
+            spread = flops / self._attention_list[cores] + blocks * (profile.block_seconds / cores)
+            memory = moved / self._bandwidth_list[cores]
+        else:
+            slow_compute, slow_memory = self._slowness(cores)
+            spread = flops * slow_compute + blocks * profile.block_seconds / cores
+            memory = moved * slow_memory
+        return Cost(_longer(spread, block), memory, profile.attention_seconds, moved * (1.0 / self._full))
+
+    def _generation(  # noqa: PLR0913, PLR0917
+        self, sequences: Amount, seen: Amount, heads: int, kv_heads: int, head_dim: int, cores: Cores
+    ) -> Cost:
+        profile = self.profile
+        cores = self.soc.cube_cores if cores is None else cores
+        # A group of heads shares its keys; the cube takes 16 rows whether there are as many heads or not.
+        rows = 16.0 * -(-heads // kv_heads // 16) if profile.tile > 1 else heads / kv_heads
+        flops = seen * (kv_heads * 4.0 * head_dim * rows)
+        moved = sequences * (4.0 * heads * head_dim) + seen * (4.0 * kv_heads * head_dim)
+        if isinstance(cores, int):
+            compute = flops / self._attention_list[cores] + profile.block_seconds
+            memory = moved * (self._attention_pace / self._bandwidth_list[cores])
+        else:
+            slow_compute, slow_memory = self._slowness(cores)
+            compute = flops * slow_compute + profile.block_seconds
+            memory = moved * (slow_memory * self._attention_pace)
+        return Cost(compute, memory, profile.attention_seconds, moved * (self._attention_pace / self._full))
+
+    def _slowness(self, cores: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Attention's seconds per operation and per byte. Mostly all counts are asked for: those are at hand."""
+        if len(cores) == self.soc.cube_cores and cores[0] == 1:
+            return self._all_slowness
+        return 1.0 / self._attention_compute[cores], 1.0 / self._bandwidth[cores]
+
+    def _rate(self, dtype: str) -> float:
+        known = known_dtype(dtype)
+        if known in {"fp8", "fp8_block"}:
+            return self.soc.matrix_rate("fp8")
+        if known in {"int8", "fp32"}:
+            return self.soc.matrix_rate(known)
+        return MATRIX_RATE.get(known, 1.0)
+
+    def _lattice(self, kind: str, heads: int, kv_heads: int, head_dim: int) -> Lattice | None:
+        key = (kind, heads, kv_heads, head_dim)
+        if key not in self._lattices:
+            series, soc = self.profile.series, self.soc
+            sizes = {"heads": float(heads), "kv_heads": float(kv_heads), "head_dim": float(head_dim)}
+            formats = {"dtype": "bf16", "kv_dtype": "bf16"}
+            if kind == "generation":
+                found = generation_lattice(series, soc, sizes, formats)
+            else:
+                found = prompt_lattice(series, soc) if self._by_new else context_lattice(series, soc, sizes, formats)
+            self._lattices[key] = found
+        return self._lattices[key]
+
+    def _scaled(
+        self,
+        roofline: Cost,
+        measured: Lattice | None,
+        cores: Cores,
+        sizes: tuple[Amount, ...],
+        whole: Callable[[], Cost],
+    ) -> Cost:
+        """The roofline times measured over roofline, both on the whole device."""
+        if measured is None:
+            return roofline
+        all_of_them = cores is None or (isinstance(cores, int) and cores == self.soc.cube_cores)
+        full = self.seconds(roofline if all_of_them else whole())
+        if isinstance(full, float):
+            return roofline.times(measured.one(*sizes) / full)  # type: ignore[arg-type]
+        return roofline.times(measured.many(*sizes) / full)
+
+    def _joined(self, load: Load, seen: Amount) -> Amount:
+        """Time of one call over prompts and running requests, over that of two calls."""
+        if self._mixed is None:
+            self._mixed = mixed_lattice(self.profile.series, self.soc)
+        first = self._lattice("context", 1, 1, 1)
+        second = self._lattice("generation", 1, 1, 1)
+        if self._mixed is None or first is None or second is None:
+            return 1.0
+        prompt, sequences = (load.prefill_seen, load.prefill_pairs), load.decode_sequences
+        if isinstance(seen, np.ndarray):
+            apart = first.one(*prompt) + second.many(sequences, seen)
+            return self._mixed.many(*prompt, sequences, seen) / apart
+        return self._mixed.one(*prompt, sequences, seen) / (first.one(*prompt) + second.one(sequences, seen))
 
 
 def _larger(one: Amount, other: Amount) -> Amount:
     if isinstance(one, float) and isinstance(other, float):
         return one if one > other else other
     return np.maximum(one, other)
+
+
+def _smaller(one: Amount, other: Amount) -> Amount:
+    if isinstance(one, float) and isinstance(other, float):
+        return one if one < other else other
+    return np.minimum(one, other)
+
+
+def _overlapped(one: Amount, other: Amount) -> Amount:
+    """The 2-norm: between the larger (what overlaps in full) and the sum (what does not at all)."""
+    if isinstance(one, float) and isinstance(other, float):
+        return sqrt(one * one + other * other)
+    return np.hypot(one, other)
+
+
+def _longer(one: Amount, other: Amount) -> Amount:
+    """The 4-norm: the larger, and a little more where both are alike."""
+    return _overlapped(one * one, other * other) ** 0.5

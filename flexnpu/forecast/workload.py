@@ -26,7 +26,7 @@ class Linear(NamedTuple):
     kind: str = "gemm"
 
     def cost(self, operators: OperatorModel, tokens: Amount, cores: Cores = None) -> Cost:
-        return operators.gemm(tokens, self.n, self.k, self.dtype, cores).times(self.times)
+        return operators.gemm(tokens, self.n, self.k, self.dtype, cores, self.name).times(self.times)
 
 
 class Elementwise(NamedTuple):
@@ -35,10 +35,11 @@ class Elementwise(NamedTuple):
     name: str
     bytes_per_token: float
     launches: int
+    layers: int = 0  # that they belong to
     kind: str = "elementwise"
 
     def cost(self, operators: OperatorModel, tokens: Amount, cores: Cores = None) -> Cost:
-        return operators.elementwise(tokens * self.bytes_per_token, self.launches, cores)
+        return operators.elementwise(tokens * self.bytes_per_token, self.launches, cores, tokens, self.layers)
 
 
 Operator = Linear | Elementwise
@@ -101,4 +102,6 @@ def _elementwise(model: ModelShape) -> Elementwise:
     width = 10 * model.hidden + rotated * (1 + model.head_norms) + 3 * model.intermediate + 4 * model.kv_width
     launches = 7 + 2 * model.head_norms
     once = 4 * model.hidden  # the embedding and the last norm
-    return Elementwise("elementwise", (model.layers * width + once) * model.dtype_bytes, model.layers * launches + 2)
+    return Elementwise(
+        "elementwise", (model.layers * width + once) * model.dtype_bytes, model.layers * launches + 2, model.layers
+    )

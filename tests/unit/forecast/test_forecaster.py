@@ -21,26 +21,44 @@ def test_operators_add_up_to_the_iteration(forecaster):
     assert all(seconds > 0 for seconds in result.by_operator.values())
 
 
-def test_a_linear_operator_follows_the_published_equations(forecaster, b2, qwen):
+def overlapped(compute, memory):
+    return (compute**2 + memory**2) ** 0.5
+
+
+def test_a_linear_operator_follows_the_equations(forecaster, b2):
     result = forecaster.forecast(24, [Request(2048)])
-    flops = 28 * 2 * 2048 * 3584 * 2 * 18944
-    assert result.by_operator["gate_up"] == pytest.approx(flops / (0.77 * b2.peak_flops) + 28 * 5e-6)
+    # 2048 x 37888 in 4 x 6 parts, 512 x 6315 each; whole tiles of 16 make that 512 x 6320.
+    compute = 28 * 2 * 512 * 6320 * 3584 * 24 / (0.775 * b2.peak_flops)
+    memory = 28 * 2 * (2048 * 3584 + 3584 * 37888 + 2048 * 37888) / (0.75 * b2.hbm_bandwidth)
+    assert result.by_operator["gate_up"] == pytest.approx(overlapped(compute, memory) + 28 * 3e-6)
     assert result.bound_by["gate_up"] == "compute"
 
 
-def test_decode_attention_follows_the_published_equations(forecaster, b2):
+def test_decode_attention_follows_the_equations(forecaster, b2):
     result = forecaster.forecast(24, [Request(1, 4095, 64)])
-    moved = 28 * 2 * 64 * (2 * 28 * 1 * 128 + 2 * 4 * 4096 * 128)
-    assert result.by_operator["decode_attention"] == pytest.approx(moved / (0.7 * b2.hbm_bandwidth) + 28 * 18e-6)
+    memory = 28 * 2 * 64 * (2 * 28 * 1 * 128 + 2 * 4 * 4096 * 128) / (0.75 * b2.hbm_bandwidth)
+    # A group of 7 heads is worked on as 16 rows.
+    compute = 28 * (4 * 64 * 4096 * 4 * 16 * 128 / (0.45 * b2.peak_flops) + 5e-6)
+    assert result.by_operator["decode_attention"] == pytest.approx(overlapped(compute, memory) + 28 * 12.5e-6)
     assert result.bound_by["decode_attention"] == "bandwidth"
 
 
-def test_attention_sums_over_requests_of_different_length(forecaster):
+def test_prefill_attention_works_block_by_block(forecaster, b2):
+    result = forecaster.forecast(24, [Request(4096)])
+    blocks, pairs = 28 * 32, 4096 * 4097 / 2 + 4096 * 64
+    spread = 28 * pairs * 4 * 128 / (0.45 * b2.peak_flops) + blocks * 5e-6 / 24
+    longest = (4096 * 4097) ** 0.5 * 128 * 4 * 128 / (0.45 * b2.peak_flops / 24) + 5e-6
+    memory = 2 * (2 * 4096 * 28 * 128 + 2 * 4096 * 4 * 128) / (0.75 * b2.hbm_bandwidth)
+    expected = 28 * (overlapped((spread**4 + longest**4) ** 0.25, memory) + 12.5e-6)
+    assert result.by_operator["prefill_attention"] == pytest.approx(expected)
+
+
+def test_attention_of_two_prompts_takes_about_the_sum_of_each(forecaster):
     def attention(*requests):
-        return forecaster.forecast(24, requests).by_operator["prefill_attention"] - 28 * 18e-6
+        return forecaster.forecast(24, requests).by_operator["prefill_attention"] - 28 * 12.5e-6
 
     prompts = Request(6400, 1000), Request(5120)
-    assert attention(*prompts, Request(1, 5000)) == pytest.approx(sum(attention(prompt) for prompt in prompts))
+    assert attention(*prompts) == pytest.approx(sum(attention(prompt) for prompt in prompts), rel=0.02)
 
 
 def test_copies_are_that_many_equal_requests(forecaster):
@@ -50,7 +68,7 @@ def test_copies_are_that_many_equal_requests(forecaster):
 def test_decode_streams_the_weights_once_whatever_the_batch(forecaster, qwen, b2):
     one = forecaster.forecast(24, [Request(1, 0)]).seconds
     met = qwen.weight_bytes - 2 * qwen.vocab * qwen.hidden  # the input embedding is looked up
-    assert met / (0.7 * b2.hbm_bandwidth) < one < 1.2 * met / (0.7 * b2.hbm_bandwidth)
+    assert met / (0.75 * b2.hbm_bandwidth) < one < 1.2 * met / (0.75 * b2.hbm_bandwidth)
     assert forecaster.forecast(24, [Request(1, 0, 8)]).seconds < 1.05 * one
 
 
@@ -82,8 +100,9 @@ def test_a_neighbour_never_speeds_a_phase_up_nor_halves_it_more_than_bandwidth_c
 def test_the_split_of_all_cores_agrees_with_single_forecasts(forecaster, batch, beside, on):
     prefill, decode = forecaster.split(batch, beside)
     alone = forecaster.forecast(24 - on, batch), forecaster.forecast(on, beside)
-    assert prefill[on] == pytest.approx(forecaster.forecast(24 - on, batch, alone[1]).seconds)
-    assert decode[on] == pytest.approx(forecaster.forecast(on, beside, alone[0]).seconds)
+    # Beyond 2048 tokens the split reads straight lines between rows, where parts of a matrix jump by a tile.
+    assert prefill[on] == pytest.approx(forecaster.forecast(24 - on, batch, alone[1]).seconds, rel=1e-2)
+    assert decode[on] == pytest.approx(forecaster.forecast(on, beside, alone[0]).seconds, rel=1e-2)
 
 
 def test_two_bandwidth_bound_phases_share_what_the_device_has(forecaster):
@@ -116,7 +135,7 @@ def test_float32_is_slower_than_bfloat16(b2, qwen_config):
     wide = ModelShape.from_config(config | {"torch_dtype": "float32"})
     narrow = ModelShape.from_config(config)
     ratio = forecast(wide, b2, 24, [Request(4096)]).seconds / forecast(narrow, b2, 24, [Request(4096)]).seconds
-    assert 3.5 < ratio < 4.1
+    assert 3.3 < ratio < 4.1
 
 
 def test_forecasts_are_quick_enough_for_a_decision(forecaster):

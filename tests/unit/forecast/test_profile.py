@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from flexnpu.forecast import Profile, saturation
+from flexnpu.forecast.operators import OperatorModel
 
 PROFILE = Profile()
 
@@ -32,13 +33,12 @@ def test_all_cores_reach_the_whole_rate():
 
 
 def test_a_large_gemm_reaches_what_was_measured_on_a_910b2(b2):
-    flops = 2 * 8192**3
-    seconds = flops / PROFILE.compute(b2.peak_flops, 1.0) + PROFILE.matmul_seconds
-    assert flops / seconds / b2.peak_flops == pytest.approx(0.77, abs=0.005)
+    operators = OperatorModel(b2, PROFILE)
+    seconds = operators.seconds(operators.gemm(8192.0, 8192, 8192))
+    assert 2 * 8192**3 / seconds / b2.peak_flops == pytest.approx(0.77, abs=0.005)
 
 
 @pytest.mark.parametrize(("wide", "out"), [(3584, 37888), (18944, 3584), (4096, 28672), (8192, 8192)])
 def test_a_one_row_gemm_streams_weights_at_the_measured_rate(b2, wide, out):
-    weights = 2 * wide * out
-    seconds = weights / PROFILE.bandwidth(b2.hbm_bandwidth, 1.0) + PROFILE.matmul_seconds
-    assert 1.06e12 <= weights / seconds <= 1.19e12
+    operators = OperatorModel(b2, PROFILE)
+    assert 1.06e12 <= 2 * wide * out / operators.seconds(operators.gemm(1.0, out, wide)) <= 1.19e12

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From measured series to the tables that a forecast reads: times by the sums of a Load.
+
+A table's rows have sequences of one length; a load has sums. Sums are read as sequences of their mean length, and the
+table is laid out over (sequences, sum), where it is made to rise along both: one more request or one more token in a
+batch never shortens an iteration. Where rows say otherwise (a kernel that is quicker for two sequences of half the
+length) the nearest table that rises is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.calibration_series import Series, chosen
+from flexnpu.forecast.lattice import Lattice
+from flexnpu.forecast.tables.rows import LABELS, SIZES, Mask, Rows, rows_of
+from flexnpu.hardware import Soc
+
+Amounts = float | Floats
+_STEP = 2.0**0.5  # between knots of a sum
+_WIDE_STEP = 2.0  # where a table has four sizes
+_BEYOND = 8.0  # times the measured range that the tables go on
+
+
+def gemm_lattice(series: Sequence[Series], soc: Soc, n: float, k: float, dtype: str) -> Lattice | None:
+    """Seconds by rows of a matrix product; None where the format was not measured."""
+    one = chosen(series, "gemm", {"dtype": dtype})
+    if one is None:
+        return None
+    m = _with_more(one.surface.axes[0].knots)
+    rows = _rows("gemm", {"m": m, "n": n, "k": k}, {**one.labels, "dtype": dtype})
+    return Lattice([m], np.log(one.seconds(rows, soc)), [0])
+
+
+def layers_lattice(series: Sequence[Series], soc: Soc, layers: Mapping[str, float]) -> Lattice | None:
+    """Seconds by tokens (or sequences) of named layers together, each so many times; None where none was measured."""
+    found = {name: chosen(series, "layer", {"layer": name}) for name in layers}
+    known = {name: one for name, one in found.items() if one is not None}
+    if not known:
+        return None
+    tokens = _with_more(np.unique(np.concatenate([one.surface.axes[0].knots for one in known.values()])))
+    times = sum(
+        layers[name] * one.seconds(_rows("layer", {"tokens": tokens}, one.labels), soc) for name, one in known.items()
+    )
+    return Lattice([tokens], np.log(times), [0])
+
+
+def generation_lattice(
+    series: Sequence[Series], soc: Soc, sizes: Mapping[str, float], formats: Mapping[str, str]
+) -> Lattice | None:
+    """Seconds by (sequences, keys seen in all)."""
+    mixed = chosen(series, "mixed", {})
+    if mixed is not None:
+        knots = _running_knots(mixed)
+        return _lattice(mixed, soc, lambda sequences, seen: mixed_rows(0.0, 0.0, sequences, seen), knots)
+    one = chosen(series, "generation", {**formats, "head_dim": sizes["head_dim"]})
+    if one is None:
+        return None
+    batch, length = one.surface.axes[0].knots, one.surface.axes[1].knots
+    fixed, labels = {**sizes, "window": 0.0}, {**one.labels, **formats}
+
+    def rows(sequences: Floats, seen: Floats) -> Rows:
+        each = {"batch": sequences, "length": np.maximum(seen / sequences, 1.0)}
+        return _rows("generation", {**fixed, **each}, labels)
+
+    return _lattice(one, soc, rows, (_with_more(batch), _sums(batch, length)))
+
+
+def context_lattice(
+    series: Sequence[Series], soc: Soc, sizes: Mapping[str, float], formats: Mapping[str, str]
+) -> Lattice | None:
+    """Seconds by (sequences, pairs of a query and a key in all)."""
+    one = chosen(series, "context", {**formats, "head_dim": sizes["head_dim"], "causal": 1.0})
+    if one is None:
+        return None
+    batch, length = one.surface.axes[0].knots, one.surface.axes[1].knots
+    fixed, labels = {**sizes, "window": 0.0, "causal": 1.0, "cached": 0.0}, {**one.labels, **formats}
+
+    def rows(sequences: Floats, pairs: Floats) -> Rows:
+        return _rows("context", {**fixed, "batch": sequences, "new": length_of(pairs / sequences)}, labels)
+
+    return _lattice(one, soc, rows, (_with_more(batch), _sums(batch, length * (length + 1.0) / 2.0)))
+
+
+def prompt_lattice(series: Sequence[Series], soc: Soc) -> Lattice | None:
+    """Seconds by (keys seen, pairs) of a prompt's part alone, where mixed calls were measured."""
+    mixed = chosen(series, "mixed", {})
+    if mixed is None:
+        return None
+    return _lattice(mixed, soc, lambda seen, pairs: mixed_rows(seen, pairs, 0.0, 0.0), _prompt_knots(mixed))
+
+
+def mixed_lattice(series: Sequence[Series], soc: Soc) -> Lattice | None:
+    """Seconds by (keys seen, pairs, sequences, keys seen) of one call over a prompt's part and running requests."""
+    mixed = chosen(series, "mixed", {})
+    if mixed is None:
+        return None
+    prompt, running = _prompt_knots(mixed), _running_knots(mixed)
+    # Both together never take less than either alone, whose tables have the same knots.
+    first = _lattice(mixed, soc, lambda seen, pairs: mixed_rows(seen, pairs, 0.0, 0.0), prompt)
+    second = _lattice(mixed, soc, lambda sequences, seen: mixed_rows(0.0, 0.0, sequences, seen), running)
+    together = _lattice(mixed, soc, mixed_rows, (*prompt, *running))
+    mesh = np.meshgrid(*prompt, *running, indexing="ij")
+    least = np.maximum(first.many(*mesh[:2]), second.many(*mesh[2:]))
+    return Lattice((*prompt, *running), np.log(np.maximum(together.many(*mesh), least)), range(4))
+
+
+def mixed_rows(seen: Amounts, pairs: Amounts, sequences: Amounts, running: Amounts) -> Rows:
+    """Sums of a load as a row of the mixed table: several prompts are the one that sees as many keys in as many pairs.
+
+    Of l = q + c keys and p = q c + q (q + 1) / 2 pairs: q = l + 1/2 - sqrt((l + 1/2)^2 - 2 p). More pairs than so many
+    keys can make are taken for a prompt of its own.
+    """
+    seen, pairs, sequences, running = np.broadcast_arrays(
+        *(np.asarray(each, float) for each in (seen, pairs, sequences, running))
+    )
+    most = np.maximum(seen, np.where(pairs > 0, length_of(pairs), 0.0))
+    new = np.clip(most + 0.5 - np.sqrt(np.maximum((most + 0.5) ** 2 - 2.0 * pairs, 0.25)), 0.0, most)
+    # The new token's own key is not counted in that table's lengths.
+    length = np.where(sequences > 0, np.maximum(running / np.maximum(sequences, 1.0) - 1.0, 1.0), 0.0)
+    sizes = {"new": new, "cached": most - new, "sequences": sequences, "length": length}
+    return _rows("mixed", sizes, {})
+
+
+def length_of(pairs: Floats) -> Floats:
+    """How long a prompt is that has so many pairs of a query and a key: l (l + 1) / 2."""
+    return np.maximum((np.sqrt(1.0 + 8.0 * pairs) - 1.0) / 2.0, 1.0)
+
+
+def _lattice(one: Series, soc: Soc, rows: Callable[..., Rows], knots: Sequence[Floats]) -> Lattice:
+    """The series at sums, made to rise along all of them."""
+    mesh = np.meshgrid(*knots, indexing="ij")
+    asked = rows(*(each.reshape(-1) for each in mesh))
+    inside = one.surface.edge(asked.sizes)
+    measured = np.all([np.isclose(inside[name], asked.sizes[name]) for name in inside], axis=0)
+    values = np.log(one.seconds(asked, soc)).reshape(mesh[0].shape)
+    return Lattice(knots, nearest_rising(values, measured.reshape(values.shape)), range(len(knots)))
+
+
+def nearest_rising(values: Floats, measured: Mask) -> Floats:
+    """Values that rise along all axes: between the least that is nowhere under them and the most that is nowhere over.
+
+    Both rise, so every mean of them does; the one is taken that is nearest where something was measured.
+    """
+    over, under = values, values
+    for axis in range(values.ndim):
+        over = np.maximum.accumulate(over, axis=axis)
+        under = np.flip(np.minimum.accumulate(np.flip(under, axis=axis), axis=axis), axis=axis)
+    if not measured.any():
+        measured = np.ones_like(measured)
+    parts = np.linspace(0.0, 1.0, 9)
+    errors = [float(np.abs(part * over + (1.0 - part) * under - values)[measured].mean()) for part in parts]
+    part = float(parts[int(np.argmin(errors))])
+    return part * over + (1.0 - part) * under
+
+
+def _rows(kind: str, sizes: Mapping[str, float | Floats], labels: Mapping[str, str | float]) -> Rows:
+    columns = np.broadcast_arrays(*(np.asarray(sizes[name], dtype=np.float64) for name in SIZES[kind]))
+    count = len(columns[0])
+    words = {name: np.full(count, str(labels.get(name, ""))) for name in LABELS[kind]}
+    return rows_of(kind, dict(zip(SIZES[kind], columns, strict=True)), words, np.ones(count))
+
+
+def _positive(one: Series, axis: int) -> Floats:
+    knots = one.surface.axes[axis].knots
+    return knots[knots > 0]
+
+
+def _with_more(knots: Floats) -> Floats:
+    return np.append(knots, knots[-1] * np.array([2.0, 4.0, _BEYOND]))
+
+
+def _sums(first: Floats, second: Floats) -> Floats:
+    return _geometric(first[0] * second[0], first[-1] * second[-1], _STEP)
+
+
+def _prompt_knots(mixed: Series) -> tuple[Floats, Floats]:
+    """Of keys seen and of pairs: a prompt with nothing cached lies on a knot of both where it lies on one."""
+    new, cached = _positive(mixed, 0), mixed.surface.axes[1].knots
+    seen = _geometric(new[0], new[-1] + cached[-1], _STEP)
+    own = seen * (seen + 1.0) / 2.0
+    return seen, own[own <= 2.0 * new[-1] * (cached[-1] + new[-1])]
+
+
+def _running_knots(mixed: Series) -> tuple[Floats, Floats]:
+    """Of sequences and of keys seen."""
+    sequences, length = _positive(mixed, 2), _positive(mixed, 3)
+    return sequences, _geometric(sequences[0] * length[0], sequences[-1] * length[-1], _WIDE_STEP)
+
+
+def _geometric(low: float, high: float, step: float) -> Floats:
+    count = int(np.ceil(np.log(high / low) / np.log(step))) + 1
+    knots: Floats = low * np.power(step, np.arange(count, dtype=np.float64))
+    return knots

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measured times of one operator of one model, tabulated for quick answers: straight lines in logarithms.
+
+What rises along every axis at the knots rises everywhere between them. Below the first knot the edge is the answer;
+beyond the last one time grows in proportion.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import exp, log
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+
+_RISING_TO = 1e30
+
+
+class Lattice:
+    """log_values by the knots of each axis. Built once, read often: scalars take no numpy."""
+
+    def __init__(self, knots: Sequence[Floats], log_values: Floats, rising: Sequence[int]) -> None:
+        for axis in rising:
+            log_values = np.maximum.accumulate(log_values, axis=axis)
+        # The far end: in proportion to the size, along the axes that rise.
+        for axis in rising:
+            last = np.take(log_values, [-1], axis=axis)
+            far = log(_RISING_TO / float(knots[axis][-1]))
+            log_values = np.concatenate([log_values, last + far], axis=axis)
+        ends = [np.append(each, _RISING_TO) if axis in rising else each for axis, each in enumerate(knots)]
+        self._places = [np.log(each) for each in ends]
+        self._lists: list[list[float]] = [each.tolist() for each in self._places]
+        self._values = log_values
+        self._flat: list[float] = log_values.reshape(-1).tolist()
+        self._strides = [int(np.prod(log_values.shape[axis + 1 :])) for axis in range(log_values.ndim)]
+
+    def one(self, *sizes: float) -> float:
+        """The value at one point."""
+        points = [(0, 1.0)]
+        for places, stride, size in zip(self._lists, self._strides, sizes, strict=True):
+            place = log(size) if size > 0 else places[0]
+            if place <= places[0] or len(places) == 1:
+                low, part = 0, 0.0
+            else:
+                low = min(bisect_right(places, place) - 1, len(places) - 2)
+                part = (place - places[low]) / (places[low + 1] - places[low])
+            if part:
+                points = [
+                    (start + step * stride, weight * share)
+                    for start, weight in points
+                    for step, share in ((low, 1.0 - part), (low + 1, part))
+                ]
+            else:
+                points = [(start + low * stride, weight) for start, weight in points]
+        flat = self._flat
+        return exp(sum(flat[start] * weight for start, weight in points))
+
+    def many(self, *sizes: float | Floats) -> Floats:
+        """The values at points that broadcast against each other."""
+        columns = np.broadcast_arrays(*(np.asarray(size, dtype=np.float64) for size in sizes))
+        flat = self._values.reshape(-1)
+        points = [(np.zeros(columns[0].shape, dtype=np.int64), np.ones(columns[0].shape))]
+        for places, stride, column in zip(self._places, self._strides, columns, strict=True):
+            place = np.clip(np.log(np.maximum(column, 1e-300)), places[0], places[-1])
+            if len(places) == 1:
+                continue
+            low = np.clip(np.searchsorted(places, place, side="right") - 1, 0, len(places) - 2)
+            part = (place - places[low]) / (places[low + 1] - places[low])
+            points = [
+                (start + step * stride, weight * share)
+                for start, weight in points
+                for step, share in ((low, 1.0 - part), (low + 1, part))
+            ]
+        found: Floats = np.exp(np.sum([flat[start] * weight for start, weight in points], axis=0))
+        return found

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A calibration is a function of a table: right on shapes it has not seen, monotone, and sane outside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flexnpu.forecast import Forecaster, Load
+from flexnpu.forecast.calibration import evaluate, fit_rows, predict, score, split
+from flexnpu.forecast.calibration_profile import calibrate, device_of
+from flexnpu.forecast.calibration_rows import seconds_of
+from flexnpu.forecast.operators import OperatorModel
+from flexnpu.forecast.tables import Table, TableError, rows_of
+from flexnpu.hardware import load_soc
+from flexnpu.llm import ModelShape
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "torch_dtype": "bfloat16",
+}
+
+
+def whole(scores, kind):
+    (found,) = [each for each in scores if each.kind == kind and not each.labels]
+    return found
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_half_of_a_table_forecasts_the_other_half(a100_table, seed):
+    scores = evaluate(a100_table, load_soc("A100"), seed=seed)
+    assert whole(scores, "gemm").mape < 0.08
+    assert whole(scores, "context").mape < 0.06
+    assert whole(scores, "generation").mape < 0.07
+
+
+def test_calls_over_prompts_and_running_requests_are_forecast_from_half_of_a_thinned_grid(rtx_table):
+    scores = evaluate(rtx_table, load_soc("RTX4090"), seed=1)
+    assert whole(scores, "mixed").mape < 0.09  # the whole table, with twice as many knots per size, is under 0.05
+    assert whole(scores, "layer").mape < 0.1
+
+
+def test_a_split_is_by_shape_and_seeded(a100_table):
+    rows = a100_table.parts["gemm"]
+    twice = rows.joined(rows)
+    first, second = split(twice, seed=7)
+    shapes = [set(zip(*(part.sizes[name] for name in "mnk"), strict=True)) for part in (first, second)]
+    assert not shapes[0] & shapes[1]
+    assert len(first) + len(second) == len(twice)
+    assert 0.4 < len(first) / len(twice) < 0.6
+    assert split(twice, seed=7)[0].seconds.tolist() == first.seconds.tolist()
+    assert split(twice, seed=8)[0].seconds.tolist() != first.seconds.tolist()
+
+
+def test_whole_matrices_that_were_left_out_are_forecast(a100_table):
+    soc, rows = load_soc("A100"), a100_table.parts["gemm"]
+    pairs = rows.sizes["n"] * 1e6 + rows.sizes["k"]
+    left = np.isin(pairs, np.random.default_rng(0).permutation(np.unique(pairs))[:8])
+    (total,) = score(fit_rows(rows.take(~left), soc, scored=False), rows.take(left), soc)
+    assert total.mape < 0.15
+
+
+def test_the_same_table_gives_the_same_profile(a100_table):
+    rows, soc = a100_table.parts["generation"], load_soc("A100")
+    first, second = (fit_rows(rows, soc) for _ in range(2))
+    assert first[0].surface.log_values.tolist() == second[0].surface.log_values.tolist()
+    assert first[0].mape == second[0].mape
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 30])
+def test_a_handful_of_rows_is_a_table_too(a100_table, count):
+    soc, rows = load_soc("A100"), a100_table.parts["gemm"]
+    few = rows.take(np.random.default_rng(count).permutation(len(rows))[:count])
+    told = predict(fit_rows(few, soc), rows, soc)
+    assert (told > 0).all() and np.isfinite(told).all()
+    assert np.abs(predict(fit_rows(few, soc), few, soc) / few.seconds - 1).mean() < 0.15
+
+
+def test_sizes_that_lie_on_no_grid_are_fitted():
+    rng, soc = np.random.default_rng(0), load_soc("A100")
+    sizes = {
+        name: np.round(np.exp(rng.uniform(np.log(low), np.log(8192), 3000)))
+        for name, low in zip("mnk", (1, 256, 256), strict=True)
+    }
+    seconds = 3e-6 + 2 * sizes["m"] * sizes["n"] * sizes["k"] / 2e14 + 2 * sizes["n"] * sizes["k"] / 1.6e12
+    rows = rows_of("gemm", sizes, {"dtype": ["bf16"] * 3000}, seconds)
+    known, left = split(rows, 0)
+    (total,) = score(fit_rows(known, soc, scored=False), left, soc)
+    assert total.mape < 0.05
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    m=st.integers(1, 10**6), more=st.integers(1, 10**5), cores=st.integers(1, 107), n=st.sampled_from([512, 4096, 6000])
+)
+def test_products_rise_with_tokens_and_fall_with_cores(a100, m, more, cores, n):
+    soc, profile = a100
+    model = OperatorModel(soc, profile)
+
+    def seconds(tokens, on):
+        return model.seconds(model.gemm(float(tokens), n, 4096, "bf16", on))
+
+    assert seconds(m + more, cores) >= seconds(m, cores) * (1 - 1e-9)
+    assert seconds(m, cores + 1) <= seconds(m, cores) * (1 + 1e-9)
+
+
+loads = st.builds(
+    lambda prompts, running: sum(
+        [*(Load.prefill(new, cached) for new, cached in prompts), *(Load.decode(1, seen) for seen in running)], Load()
+    ),
+    st.lists(st.tuples(st.integers(2, 8192), st.integers(0, 20000)), max_size=4),
+    st.lists(st.integers(1, 50000), max_size=64),
+)
+
+
+@pytest.fixture(scope="session")
+def measured(a100):
+    soc, profile = a100
+    return Forecaster(ModelShape.from_config(LLAMA), soc, profile)
+
+
+@pytest.fixture(scope="session")
+def recorded(rtx):
+    soc, profile = rtx
+    return Forecaster(ModelShape.from_config(LLAMA), soc, profile)
+
+
+@settings(deadline=None, max_examples=80)
+@given(load=loads, new=st.integers(1, 4000), cached=st.integers(0, 20000), on=st.sampled_from([30, 60, 108]))
+def test_one_more_request_never_shortens_a_measured_iteration(measured, load, new, cached, on):
+    extra = Load.decode(1, cached + 1) if new == 1 else Load.prefill(new, cached)
+    assert measured.seconds(on, load.plus(extra)) >= measured.seconds(on, load) * (1 - 1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(load=loads)
+def test_more_cores_never_lengthen_a_measured_iteration(measured, load):
+    assert (np.diff(measured.alone(load)) <= 1e-12).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(load=loads, cached=st.integers(0, 20000))
+def test_one_more_running_request_never_shortens_a_mixed_call(recorded, load, cached):
+    more = load.plus(Load.decode(1, cached + 1))
+    cores = recorded.cores
+    assert recorded.seconds(cores, more) >= recorded.seconds(cores, load) * (1 - 1e-6)
+
+
+def test_far_outside_the_table_times_stay_in_proportion(measured):
+    cores = measured.cores
+    one, ten = (measured.seconds(cores, Load.prefill(new)) for new in (100_000, 1_000_000))
+    assert 50 < ten / one < 130  # attention grows with the square
+    one, ten = (measured.seconds(cores, Load.decode(512, seen)) for seen in (1e8, 1e9))
+    assert 5 < ten / one < 11
+    assert 0 < measured.seconds(cores, Load.prefill(1e7, 1e7)) < 1e9
+
+
+def test_decode_of_the_recorded_engine_takes_what_was_recorded(recorded):
+    """32 requests of 1,280 tokens: 25.2 ms an iteration in the recording (its seconds without prompts)."""
+    assert recorded.seconds(recorded.cores, Load.decode(32, 41000)) == pytest.approx(25.2e-3, rel=0.05)
+
+
+def test_uncertainty_is_what_was_left_out(a100, measured):
+    profile = a100[1]
+    assert 0.02 < profile.uncertainty["gemm"] < 0.15
+    told = measured.forecast(measured.cores, Load.prefill(1024))
+    assert 0.01 < told.uncertainty < 0.3
+
+
+def test_the_device_is_told_by_the_table_or_asked_for(a100_table):
+    assert device_of(a100_table).name == "A100"
+    with pytest.raises(TableError, match="give --device"):
+        device_of(Table("ops", a100_table.parts, {}))
+    with pytest.raises(TableError, match="'Mystery 9000', which is not known"):
+        device_of(Table("ops", a100_table.parts, {"device": "Mystery 9000"}))
+
+
+def test_rows_that_cannot_be_true_change_nothing_and_are_told(a100_table):
+    soc, rows = load_soc("A100"), a100_table.parts["gemm"]
+    wrong = rows.take(np.arange(20))
+    wrong = replace(wrong, seconds=np.full(20, 1e-12))
+    clean = calibrate(Table("ops", {"gemm": rows}), soc, scored=False)
+    dirty = calibrate(Table("ops", {"gemm": rows.joined(wrong)}), soc, scored=False)
+    assert dirty.series[0].surface.log_values.tolist() == clean.series[0].surface.log_values.tolist()
+    assert "20 rows rejected" in str(dirty.facts["rejected"])
+
+
+def test_a_format_that_was_not_measured_is_forecast_from_the_data_sheet(a100, a100_table):
+    soc, profile = a100
+    rows = a100_table.parts["gemm"].take(np.arange(5))
+    wide = replace(rows, labels={**rows.labels, "dtype": np.full(5, "fp32")})
+    assert seconds_of(wide, soc, profile).tolist() == pytest.approx(
+        seconds_of(wide, soc, profile.without_series()).tolist()
+    )
+
+
+def test_kernels_of_one_format_make_a_series_each_and_one_together():
+    soc = load_soc("A100")
+    m = np.tile(2.0 ** np.arange(10), 2)
+    kernel = np.repeat(["quick", "slow"], 10)
+    seconds = np.where(kernel == "quick", 1.0, 2.0) * (5e-6 + m * 1e-7)
+    sizes = {"m": m, "n": np.full(20, 1024.0), "k": np.full(20, 1024.0)}
+    series = fit_rows(rows_of("gemm", sizes, {"dtype": ["bf16"] * 20, "kernel": kernel}, seconds), soc)
+    assert [one.labels["kernel"] for one in series] == ["quick", "slow", ""]
+    asked = rows_of(
+        "gemm", {name: column[:10] for name, column in sizes.items()}, {"dtype": ["bf16"] * 10}, np.ones(10)
+    )
+    told = predict(series, asked, soc)
+    assert (told > seconds[:10]).all() and (told < seconds[10:]).all()
