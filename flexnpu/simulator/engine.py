@@ -61,6 +61,8 @@ class Simulation:
                 arrival = self._next_arrival()
                 continue
             device.turn(turn)
+            if self._on_sample is not None and device.next_seconds == INFINITE:
+                self._sample(turn)  # else what ran last would seem to run until somebody comes
             if device.finished:
                 for request in device.finished:
                     yield request.finished()
