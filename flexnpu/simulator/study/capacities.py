@@ -4,9 +4,9 @@
 A cell's answers are rates per device, so that a policy that needs a prefill and a decode device (layout "n:m") is set
 beside those that need one: it runs on two, and its rate is halved.
 
-Requests that take over nine tenths of a target even when they hardly meet others (a prompt of 100,000 tokens has no first
-token within 500 ms on one device) are left out of the load; the cell says how many are left. With them no policy would
-reach 90 %, and to search for 90 % of what is reachable would reward who serves the short ones alone, at any rate.
+Requests that take over nine tenths of a target even when they hardly meet others (a prompt of 100,000 tokens has no
+first token within 500 ms on one device) are left out of the load; the cell says how many are left. With them no policy
+would reach 90 %, and to search for 90 % of what is reachable would reward who serves the short ones alone.
 """
 
 from __future__ import annotations
