@@ -58,7 +58,7 @@ class Device:
 
     def put(self, request: Request, now: float) -> None:
         """A request that has arrived."""
-        self.planning.arrived(request)
+        self.planning.view.arrived(request)
         self.prompts.put(request)
         self._woken(now)
 
@@ -153,7 +153,7 @@ class Device:
         for request in self.prompts.ran(chunks, self.kv):
             request.token(now)
             if request.generated == 1:
-                self.planning.first_token(request)
+                self.planning.view.window.first_token(request)
             if request.generated >= request.output:
                 self._over(request)
             elif self.decodes:
@@ -168,7 +168,7 @@ class Device:
 
     def _over(self, request: Request) -> None:
         self.leave(request)
-        self.planning.finished(request)
+        self.planning.view.window.finished(request)
         self.finished.append(request)
 
     def leave(self, request: Request) -> None:

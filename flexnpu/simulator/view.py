@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device's state as policies see it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flexnpu.forecast.batch import Batch, Floats
+from flexnpu.forecast.load import Load
+from flexnpu.planner import Feedback, Plan, Snapshot, Upcoming
+from flexnpu.simulator.request import Request
+
+if TYPE_CHECKING:
+    from flexnpu.simulator.device import Device
+
+_RECENT = 64  # arrivals that the rate is estimated from
+
+
+class View:
+    """Makes snapshots, and keeps what they need of the past."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
+        self.window = Window(device)
+
+    def arrived(self, request: Request) -> None:
+        self._recent.append((request.arrival, request.prompt))
+
+    def snapshot(self, now: float, plan: Plan | None, feedback: Feedback | None) -> tuple[Snapshot, list[Request]]:
+        """The state, and the requests behind its prompts. `plan` is the one in force."""
+        device, config = self._device, self._device.config
+        decoding = device.decoding
+        prefill, waits, shown = self._prompts(now)
+        snapshot = Snapshot(
+            device_cores=device.forecaster.cores,
+            targets=config.targets,
+            prefill=prefill,
+            decode=Load.decode(decoding.sequences, decoding.seen) if decoding.sequences else (),
+            waits=waits,
+            credits=decoding.credits(now) if decoding.sequences else None,
+            upcoming=self._upcoming(now),
+            feedback=feedback,
+            current=plan.split if plan else None,
+            current_mode=plan.mode if plan else None,
+            current_weight=plan.weight if plan else None,
+            minima=config.minima,
+            graphs=config.graphs,
+            budget=config.token_budget,
+            kv_free=float(device.kv.free * config.block_tokens),
+            overhead=config.launch_seconds,
+            margin=config.margin,
+            switch_seconds=config.switch_seconds,
+        )
+        return snapshot, shown
+
+    def next_prompts(self) -> tuple[Load, Request | None]:
+        """The next iteration's prompts as sums, blocks and places permitting, and the first of them."""
+        budget = left = self._device.config.token_budget
+        pairs, seen, count, first = 0.0, 0, 0, None
+        flying = self._device.flying
+        for request in self._device.prompts:
+            cached = request.computed + flying.get(request.index, 0)
+            new = min(left, request.target - cached)
+            if new > 0:
+                first = first or request
+                left -= new
+                count += 1
+                seen += new + cached
+                pairs += new * (cached + 0.5 * (new + 1))
+                if not left:
+                    break
+        return Load(budget - left, count, pairs, seen, 0, 0, count), first
+
+    def _prompts(self, now: float) -> tuple[Batch | tuple[()], Floats | None, list[Request]]:
+        """What runs and waits; what a lane has in flight counts as done."""
+        prompts, flying = self._device.prompts, self._device.flying
+        half = [one for one in prompts.half_run if one.target - one.computed > flying.get(one.index, 0)]
+        if not half and not prompts.waiting:
+            return (), None, []
+        look = self._device.config.look_ahead
+        tokens, since = prompts.waiting.columns(look)
+        count = len(half)
+        new, cached, waits = np.empty((3, count + len(tokens)))
+        new[count:], cached[count:] = tokens, 0.0
+        np.subtract(now, since, out=waits[count:])
+        for place, request in enumerate(half):
+            done = request.computed + flying.get(request.index, 0)
+            new[place], cached[place], waits[place] = request.target - done, done, now - request.since
+        return Batch(new, cached, np.ones(len(new))), waits, half + prompts.waiting.first(look)
+
+    def _upcoming(self, now: float) -> Upcoming | None:
+        """What the last arrivals let expect; the future of the trace is not looked at."""
+        recent = self._recent
+        if len(recent) < 2 or now <= recent[0][0]:
+            return None
+        mean = sum(tokens for _, tokens in recent) / len(recent)
+        return Upcoming(len(recent) / (now - recent[0][0]), mean * self._device.prompts.fresh_share)
+
+
+class Window:
+    """Latencies since the last window closed."""
+
+    __slots__ = ("_device", "end", "itl", "ttft")
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.end = device.config.feedback_seconds
+        self.ttft: list[float] = []
+        self.itl: list[float] = []
+
+    def first_token(self, request: Request) -> None:
+        self.ttft.append(request.first_token - request.arrival)
+
+    def finished(self, request: Request) -> None:
+        if request.generated > 1:
+            each = self._device.config.targets.each
+            mean = (request.last_token - request.first_token) / (request.generated - 1)
+            self.itl.append(request.itl_p99() if each else mean)
+
+    def closed(self, now: float) -> Feedback:
+        """What it has seen; the next one begins."""
+        seconds, part = self._device.config.feedback_seconds, self._device.config.feedback_part
+        found = [_percentile(values, part) for values in (self.ttft, self.itl)]
+        self.ttft, self.itl = [], []
+        self.end = (now // seconds + 1) * seconds
+        return Feedback(*found)
+
+
+def _percentile(values: list[float], part: float) -> float | None:
+    """Nearest rank."""
+    return sorted(values)[min(len(values) - 1, int(part * len(values)))] if values else None
