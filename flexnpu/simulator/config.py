@@ -28,6 +28,7 @@ class EngineConfig:
     block_tokens: tokens of a KV block. hash_tokens: tokens behind one hash id of a trace, a multiple of block_tokens.
     devices: (n, m). A policy of layout "n:m" runs n prefill and m decode devices; all others n + m alike ones.
     link_bandwidth: bytes per second of a device's link, for KV between devices; None: the SoC's.
+    kv_bytes_per_token: of a cache that travels; None: the model's.
     launch_seconds: host time per iteration that the device waits for: scheduling, sampling, input preparation.
     dispatch_seconds: host time to launch an iteration kernel by kernel. It is overlapped with the device's work, so an
     iteration with a prompt in it takes at least this long; decode is replayed as a graph and does not.
@@ -51,6 +52,7 @@ class EngineConfig:
     prefix_caching: bool = True
     devices: tuple[int, int] = (1, 0)
     link_bandwidth: float | None = None
+    kv_bytes_per_token: float | None = None
     launch_seconds: float = 0.5e-3
     dispatch_seconds: float = 10e-3
     graph_seconds: float = 0.3e-3
@@ -111,6 +113,18 @@ class EngineConfig:
                 raise SimulationError("kv_tokens is not set and the forecast names no model and device; set kv_tokens")
             tokens = kv_capacity(model, soc, self.memory_fraction)
         return tokens // self.block_tokens
+
+    def transfer_seconds(self, model: ModelShape | None, soc: Soc | None) -> float:
+        """Seconds per token of a cache that goes from one device to another."""
+        size = self.kv_bytes_per_token or (model.kv_bytes_per_token if model else None)
+        bandwidth = self.link_bandwidth or (soc.link_bandwidth if soc else None)
+        if size is None or not bandwidth:
+            name = soc.name if soc else "the forecast's device"
+            raise SimulationError(
+                f"{name} has no link to carry caches over; set link_bandwidth, in bytes per second, and "
+                "kv_bytes_per_token where the forecast names no model"
+            )
+        return size / bandwidth
 
 
 def kv_capacity(model: ModelShape, soc: Soc, memory_fraction: float = 0.9) -> int:

@@ -48,6 +48,7 @@ class Device:
         self.finished: list[Request] = []  # the pool takes them after each turn
         self.handed: list[Request] = []  # prompts complete on a device that does not decode; the pool takes them
         self.decodes = True
+        self.coming = 0  # requests whose caches are on their way here
         self.counters = Counters()
         self.planning = Planning(self, policy)
         self.runner: Runner | None = None
@@ -67,6 +68,23 @@ class Device:
         self.admitted[request.index] = request
         self.joining.append(request)
         self._woken(now)
+
+    def wake(self, now: float) -> None:
+        """Blocks have become free from outside."""
+        if self.prompts and self.runner is None:
+            self.next_seconds = now
+
+    def free_blocks(self, now: float) -> int:
+        """Blocks that somebody from outside may take."""
+        return self.kv.free - (self.runner.owed(now) if self.runner else 0)
+
+    def take(self, blocks: int, now: float) -> None:
+        """Blocks for a cache that is coming."""
+        if self.runner is not None:
+            self.runner.cut(now)
+            self.next_seconds = self.runner.next_seconds
+        self.kv.grow(blocks)
+        self.coming += 1
 
     def _woken(self, now: float) -> None:
         if self.runner is None:
@@ -143,7 +161,7 @@ class Device:
             if self.decoding.sequences:
                 return NOTHING
             budget = self.config.token_budget  # an engine with nothing else to do does not hold prompts back
-        room = self.config.max_running - len(self.admitted) if admit else 0
+        room = self.config.max_running - len(self.admitted) - self.coming if admit else 0
         chunks = self.prompts.fill(budget, room, self.kv, self.admitted)
         self.counters.kv_peak = max(self.counters.kv_peak, self.kv.used)
         return chunks

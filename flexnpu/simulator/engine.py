@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulation: arrivals in, finished requests out, both one at a time.
 
-Events are the next arrival and each device's next turn. At equal times an arrival goes first, then devices by number:
+Events are the next arrival and each device's next turn. At equal times an arrival goes first, then caches that
+have travelled, then devices by number:
 who arrives exactly when an iteration starts is in it.
 """
 
@@ -12,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from flexnpu.planner import Policy
 from flexnpu.simulator.arrival import Arrival, Finished, Sample, Watch
 from flexnpu.simulator.config import EngineConfig, SimulationError
-from flexnpu.simulator.device import Device
 from flexnpu.simulator.forecast import EngineForecaster
+from flexnpu.simulator.pool import Pool
 from flexnpu.simulator.request import Request, dropped
 from flexnpu.simulator.runner import INFINITE
 
@@ -32,37 +33,42 @@ class Simulation:
         watch: Watch = NOBODY,
     ) -> None:
         self.config = config or EngineConfig()
-        self.blocks = self.config.blocks(getattr(forecaster, "model", None), getattr(forecaster, "soc", None))
+        self.pool = Pool(forecaster, policy, self.config)
+        self.devices, self.blocks = self.pool.devices, self.pool.blocks
         self._trace = iter(trace)
         self._seen = 0
         self._last_arrival = 0.0
         self._on_sample = watch.sample
         self._next_sample = 0.0
-        self.devices = [Device(forecaster, policy, self.config, self.blocks) for _ in range(sum(self.config.devices))]
         for device in self.devices:
             device.planning.watch = watch.plan
 
     def __iter__(self) -> Iterator[Finished]:
         arrival = self._next_arrival()
-        end = self.config.end_seconds
+        end, pool = self.config.end_seconds, self.pool
         while True:
             at = arrival.seconds if arrival is not None else INFINITE
-            device = min(self.devices, key=_next_turn) if len(self.devices) > 1 else self.devices[0]
+            device, moved = pool.next_device(), pool.next_transfer
             turn = device.next_seconds
-            now = at if at <= turn else turn
+            now = min(at, moved, turn)
             if now >= end or now == INFINITE:
                 break
             if self._on_sample is not None and now >= self._next_sample:
                 self._sample(now)
-            if arrival is not None and at <= turn:
+            if arrival is not None and at == now:
                 record = self._arrive(arrival)
                 if record is not None:
                     yield record
                 arrival = self._next_arrival()
                 continue
-            device.turn(turn)
+            if moved == now:
+                pool.arrive()
+                continue
+            device.turn(now)
+            if pool.backs:
+                pool.after_turn(device, now)
             if self._on_sample is not None and device.next_seconds == INFINITE:
-                self._sample(turn)  # else what ran last would seem to run until somebody comes
+                self._sample(now)  # else what ran last would seem to run until somebody comes
             if device.finished:
                 for request in device.finished:
                     yield request.finished()
@@ -93,8 +99,7 @@ class Simulation:
             return dropped(index, arrival)
         full = arrival.prompt // self.config.hash_tokens
         request = Request(index, arrival, tuple(arrival.blocks[:full]))
-        device = min(self.devices, key=_load) if len(self.devices) > 1 else self.devices[0]
-        device.put(request, arrival.seconds)
+        self.pool.put(request, arrival.seconds)
         return None
 
     def _unfinished(self, arrival: Arrival | None) -> Iterator[Finished]:
@@ -119,18 +124,9 @@ class Simulation:
                 prefill_cores=sum(each[0] for each in cores),
                 decode_cores=sum(each[1] for each in cores),
                 mixed_cores=sum(each[2] for each in cores),
-                kv_used=sum(device.kv.used for device in self.devices) / (self.blocks * len(self.devices)),
+                kv_used=self.pool.kv_fraction(),
             )
         )
-
-
-def _next_turn(device: Device) -> float:
-    return device.next_seconds
-
-
-def _load(device: Device) -> int:
-    """Shortest queue: tokens that are still to be computed, and a token for each that decodes."""
-    return device.prompts.tokens + device.decoding.sequences
 
 
 def simulate(

@@ -101,6 +101,17 @@ class Lanes:
         if starts or joins:
             self.next_seconds = now
 
+    def owed(self, now: float) -> int:
+        lane = self._decode
+        if not lane.running:
+            return 0
+        begun = min(int(lane.ends.searchsorted(now, side="right")) + 1, len(lane.ends))
+        return self.device.decoding.blocks(begun) - lane.taken
+
+    def cut(self, now: float) -> None:
+        if self._decode.running:
+            self.next_seconds = now
+
     def busy_cores(self) -> tuple[int, int, int]:
         prefill = self._prefill.cores if self._prefill.running else 0
         decode = self._decode.cores if self._decode.running else 0

@@ -83,8 +83,25 @@ class Mixed:
         if self._ends is None or len(device.admitted) >= device.config.max_running:
             return
         if device.joining or len(device.prompts.waiting) == 1 or device.planning.orders:
-            steps = int(np.searchsorted(self._ends, now)) + 1
-            self._ends = self._ends[:steps]
+            self._ends = self._ends[: self._begun(now)]
+            self.next_seconds = float(self._ends[-1])
+
+    def _begun(self, now: float) -> int:
+        """Steps that have begun; one that ends at this very moment is the last of them."""
+        assert self._ends is not None
+        return int(self._ends.searchsorted(now)) + 1
+
+    def owed(self, now: float) -> int:
+        if self._ends is None:
+            return 0
+        return self.device.decoding.blocks(self._begun(now)) - self._taken
+
+    def cut(self, now: float) -> None:
+        if self._ends is not None:
+            owed = self.owed(now)
+            self.device.kv.grow(owed)
+            self._taken += owed
+            self._ends = self._ends[: self._begun(now)]
             self.next_seconds = float(self._ends[-1])
 
     def busy_cores(self) -> tuple[int, int, int]:

@@ -26,5 +26,11 @@ class Runner(Protocol):
     def arrived(self, now: float) -> None:
         """A request has been queued while work is in flight."""
 
+    def owed(self, now: float) -> int:
+        """Blocks of the steps that have begun by now and are not booked yet."""
+
+    def cut(self, now: float) -> None:
+        """Somebody else is about to take blocks: what has been projected beyond the step under way may not hold."""
+
     def busy_cores(self) -> tuple[int, int, int]:
         """Cores at work on prompts, on decode, on both."""
