@@ -105,17 +105,19 @@ class EngineConfig:
         if self.link_bandwidth is not None and not self.link_bandwidth > 0:
             raise SimulationError(f"link_bandwidth is {self.link_bandwidth}; it must be over 0 bytes per second")
 
-    def blocks(self, model: ModelShape | None, soc: Soc | None) -> int:
+    def kv_blocks(self, forecaster: object) -> int:
         """KV blocks of one device."""
         tokens = self.kv_tokens
+        model, soc = _of(forecaster)
         if tokens is None:
             if model is None or soc is None:
                 raise SimulationError("kv_tokens is not set and the forecast names no model and device; set kv_tokens")
             tokens = kv_capacity(model, soc, self.memory_fraction)
         return tokens // self.block_tokens
 
-    def transfer_seconds(self, model: ModelShape | None, soc: Soc | None) -> float:
+    def transfer_seconds(self, forecaster: object) -> float:
         """Seconds per token of a cache that goes from one device to another."""
+        model, soc = _of(forecaster)
         size = self.kv_bytes_per_token or (model.kv_bytes_per_token if model else None)
         bandwidth = self.link_bandwidth or (soc.link_bandwidth if soc else None)
         if size is None or not bandwidth:
@@ -125,6 +127,11 @@ class EngineConfig:
                 "kv_bytes_per_token where the forecast names no model"
             )
         return size / bandwidth
+
+
+def _of(forecaster: object) -> tuple[ModelShape | None, Soc | None]:
+    """The model and the device that a forecast is for, where it says so."""
+    return getattr(forecaster, "model", None), getattr(forecaster, "soc", None)
 
 
 def kv_capacity(model: ModelShape, soc: Soc, memory_fraction: float = 0.9) -> int:

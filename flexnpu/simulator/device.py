@@ -13,7 +13,7 @@ from flexnpu.simulator.forecast import EngineForecaster
 from flexnpu.simulator.kv import KvCache
 from flexnpu.simulator.lanes import Lanes
 from flexnpu.simulator.mixed import Mixed
-from flexnpu.simulator.planning import Planning
+from flexnpu.simulator.planning import Answers, Planning
 from flexnpu.simulator.prompts import NOTHING, Chunks, Prompts
 from flexnpu.simulator.request import Request
 from flexnpu.simulator.rounds import Rounds
@@ -37,9 +37,11 @@ class Counters:
 class Device:
     """State that all runners work on, and what they do alike."""
 
-    def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig, blocks: int) -> None:
+    def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig, answers: Answers) -> None:
         self.forecaster, self.config = forecaster, config
-        self.kv = KvCache(blocks, config.block_tokens, config.hash_tokens, caching=config.prefix_caching)
+        self.kv = KvCache(
+            config.kv_blocks(forecaster), config.block_tokens, config.hash_tokens, caching=config.prefix_caching
+        )
         self.prompts = Prompts()
         self.decoding = Decoding(config.block_tokens, config.targets)
         self.admitted: dict[int, Request] = {}  # who holds KV, newest last
@@ -50,7 +52,7 @@ class Device:
         self.decodes = True
         self.coming = 0  # requests whose caches are on their way here
         self.counters = Counters()
-        self.planning = Planning(self, policy)
+        self.planning = Planning(self, policy, answers)
         self.runner: Runner | None = None
         self.next_seconds = INFINITE
         self._makers: dict[str, Runner] = {}
@@ -209,8 +211,17 @@ class Device:
 
     @property
     def blocked(self) -> bool:
-        """Nobody who waits can be admitted before a request finishes or grows."""
-        return len(self.admitted) >= self.config.max_running or self.prompts.refused(self.kv)
+        """Nobody who waits can be admitted before a request finishes."""
+        full = len(self.admitted) + self.coming >= self.config.max_running
+        return full or self.prompts.stuck(self.kv)
+
+    @property
+    def prompted(self) -> bool:
+        """There are prompts to run, beyond what a lane has in flight."""
+        prompts, flying = self.prompts, self.flying
+        if any(one.target - one.computed > flying.get(one.index, 0) for one in prompts.half_run):
+            return True
+        return bool(prompts.waiting) and not self.blocked
 
 
 RUNNERS: dict[str, Callable[[Device], Runner]] = {"mixed": Mixed, "rounds": Rounds, "lanes": Lanes}

@@ -54,6 +54,15 @@ class KvCache:
             count += 1
         return count
 
+    def fits(self, request: Request) -> bool:
+        """Whether `admit` would take it."""
+        total = -(-request.target // self.block_tokens)
+        if total <= self.free:
+            return True
+        found = request.blocks[: self.hits(request)]
+        idle = self._idle
+        return total - sum(1 for block in found if block not in idle) * self.per_hash <= self.free
+
     def admit(self, request: Request) -> bool:
         """Take the blocks of all that the request is to compute; False, and nothing taken, when too few are free."""
         hits = self.hits(request)

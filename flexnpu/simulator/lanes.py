@@ -226,7 +226,7 @@ class Lanes:
     def _count(self, now: float, step: float) -> int:
         """Steps to project: up to what cuts them for certain. `step`: seconds of one, 0 when nothing runs beside."""
         device, decode, prefill = self.device, self._decode, self._prefill
-        held_back = bool(device.prompts) and not prefill.running and not device.blocked
+        held_back = not prefill.running and device.prompted
         if device.joining or held_back or self._plan.split.decode != decode.cores:
             return 1
         count = device.decoding.affordable(device.kv.free + decode.taken, device.decoding.until_finish())

@@ -54,7 +54,7 @@ class Mixed:
 
     def _steps(self, now: float) -> Floats:
         device, decoding, config = self.device, self.device.decoding, self.device.config
-        held_back = bool(device.prompts) and not device.blocked
+        held_back = device.prompted
         # A policy that holds prompts back is asked again after each step.
         count = 1 if held_back else decoding.affordable(device.kv.free + self._taken, decoding.until_finish())
         load = Load.decode(decoding.sequences, decoding.seen)

@@ -4,7 +4,7 @@
 It may be asked when nothing is in flight and, where lanes run freely, when either has ended an iteration. With
 `reuse_plans` it is not asked again for what it has answered; how much of the state counts for that is in `looks`. Where
 the load counts, two states are taken for the same when they lie in one cell: the same phases have work, the next
-iteration has as many prompt tokens, and these are in the same step of a logarithmic scale: the forecast of a decode
+iteration's token budget is full or not, and these are in the same step of a logarithmic scale: the forecast of a decode
 step on the whole device (16 steps per octave, 4.4 % each), that of the next prefill iteration and decode's requests
 (4 steps per octave, 19 % each); and, for who looks at them, the wait of the first prompt (likewise; below the TTFT
 target in sixteenths of it), and what waits in requests and in tokens. A policy that orders the queue is asked again
@@ -14,6 +14,7 @@ whenever the queue has changed. The rule looks at the simulated state alone, so 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import floor, log2
 from typing import TYPE_CHECKING
 
@@ -30,20 +31,21 @@ _NOTHING = -(1 << 20)
 _PARTS = 16.0  # of the TTFT target
 _REMEMBERED = 1024  # answers
 
+Answers = dict[tuple[int, ...], Plan]
 Cell = tuple[int, ...]
 
 
 class Planning:
     """The policy of one device, and the plan in force."""
 
-    def __init__(self, device: Device, policy: Policy) -> None:
+    def __init__(self, device: Device, policy: Policy, answers: Answers) -> None:
         self.device, self.policy = device, policy
         self.view = View(device)
         self.plan: Plan | None = None
         self.watch: Callable[[float, Plan], None] | None = None
         self.orders = False  # the policy has reordered the queue before, so it may for any arrival
         self._looks = looks_of(policy) if device.config.reuse_plans else None
-        self._answers: dict[Cell, Plan] = {}
+        self._answers = answers  # of all devices of a pool
         self._cell: Cell = ()
         self._ran: Split | None = None  # the cores that ran last
 
@@ -66,12 +68,19 @@ class Planning:
         if known is None:
             if len(self._answers) >= _REMEMBERED:
                 self._answers.clear()
-            known = self._answers[cell] = self._fresh(now, feedback)
+            known = self._answers[cell] = self._general(self._fresh(now, feedback))
         self.plan = known
         return known
 
+    def _general(self, plan: Plan) -> Plan:
+        """An answer that runs all there is runs all there is elsewhere in its cell, be it a few tokens more."""
+        budget = self.device.config.token_budget
+        if self.device.prompts.tokens <= plan.budget < budget and plan.budget:
+            return replace(plan, budget=budget)
+        return plan
+
     def _batch_cell(self) -> Cell:
-        return self.device.decoding.sequences, int(len(self.device.prompts) > 0)
+        return self.device.decoding.sequences, int(self.device.prompted)
 
     def _load_cell(self, now: float) -> Cell:
         """The state in steps; two forecasts are cheaper than a plan."""
@@ -86,7 +95,7 @@ class Planning:
             waited = (now - first.since) / device.config.targets.ttft
         iterations = (
             _step(step, _COARSE if self._looks is Looks.WAIT else _FINE),
-            int(load.prefill_tokens),
+            int(load.prefill_tokens == device.config.token_budget),
             _step(prefill, _COARSE),
             _step(decoding.sequences, _COARSE),
         )

@@ -19,6 +19,7 @@ from flexnpu.planner.disaggregated import DeviceLoad, decode_goes_to, prompt_goe
 from flexnpu.simulator.config import EngineConfig, SimulationError
 from flexnpu.simulator.device import Device
 from flexnpu.simulator.forecast import EngineForecaster
+from flexnpu.simulator.planning import Answers
 from flexnpu.simulator.request import Request
 from flexnpu.simulator.runner import INFINITE
 
@@ -38,15 +39,15 @@ class Pool:
     """All devices. `fronts` take arrivals; `backs` decode what others have run, and are empty where nobody does."""
 
     def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig) -> None:
-        model, soc = getattr(forecaster, "model", None), getattr(forecaster, "soc", None)
-        self.blocks = config.blocks(model, soc)
+        self.blocks = config.kv_blocks(forecaster)
         fronts, backs = _counts(policy, config)
-        self.devices = [Device(forecaster, policy, config, self.blocks) for _ in range(fronts + backs)]
+        answers: Answers = {}
+        self.devices = [Device(forecaster, policy, config, answers) for _ in range(fronts + backs)]
         self.fronts, self.backs = self.devices[:fronts], self.devices[fronts:]
         for device in self.fronts:
             device.decodes = not self.backs
         self.transfers = 0
-        self._token_seconds = config.transfer_seconds(model, soc) if self.backs else 0.0
+        self._token_seconds = config.transfer_seconds(forecaster) if self.backs else 0.0
         self._waiting: deque[tuple[Request, Device]] = deque()
         self._moving: list[Transfer] = []
         self._links = dict.fromkeys(map(id, self.devices), 0.0)  # until when each device's link is taken

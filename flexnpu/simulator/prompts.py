@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import NamedTuple
 
 from flexnpu.forecast.load import Load
@@ -39,9 +37,6 @@ class Prompts:
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.half_run)
-
-    def __iter__(self) -> Iterator[Request]:
-        return chain(self.half_run, self.waiting)
 
     def put(self, request: Request) -> None:
         self.waiting.append(request)
@@ -116,6 +111,15 @@ class Prompts:
             request.cached = request.computed
             self.fresh_share += 0.05 * (1.0 - request.computed / request.target - self.fresh_share)
         admitted[request.index] = request
+        return True
+
+    def stuck(self, kv: KvCache) -> bool:
+        """Whether the first who waits would be refused blocks."""
+        if self.refused(kv):
+            return True
+        if not self.waiting or kv.fits(self.waiting.head):
+            return False
+        self._refused = (self.waiting.head.index, kv.free, kv.version)
         return True
 
     def refused(self, kv: KvCache) -> bool:

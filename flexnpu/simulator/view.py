@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,7 +63,8 @@ class View:
         budget = left = self._device.config.token_budget
         pairs, seen, count, first = 0.0, 0, 0, None
         flying = self._device.flying
-        for request in self._device.prompts:
+        prompts = self._device.prompts
+        for request in chain(prompts.half_run, () if self._device.blocked else prompts.waiting):
             cached = request.computed + flying.get(request.index, 0)
             new = min(left, request.target - cached)
             if new > 0:
@@ -76,12 +78,12 @@ class View:
         return Load(budget - left, count, pairs, seen, 0, 0, count), first
 
     def _prompts(self, now: float) -> tuple[Batch | tuple[()], Floats | None, list[Request]]:
-        """What runs and waits; what a lane has in flight counts as done."""
+        """What runs, and what waits and can be admitted; what a lane has in flight counts as done."""
         prompts, flying = self._device.prompts, self._device.flying
         half = [one for one in prompts.half_run if one.target - one.computed > flying.get(one.index, 0)]
-        if not half and not prompts.waiting:
+        look = 0 if not prompts.waiting or self._device.blocked else self._device.config.look_ahead
+        if not half and not look:
             return (), None, []
-        look = self._device.config.look_ahead
         tokens, since = prompts.waiting.columns(look)
         count = len(half)
         new, cached, waits = np.empty((3, count + len(tokens)))
