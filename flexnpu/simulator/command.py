@@ -84,6 +84,7 @@ class Case:
         changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         setup = Setup(forecaster, slo, config_for(slo, devices=parse_pool(question.pool), **changes))
         possible(slo, forecaster)
+        setup.config.kv_blocks(forecaster)  # refuses a model that leaves no room for a cache
         for each in policies:
             setup.for_policy(each.policy)
         return cls(trace, policies, setup, name, forecaster, forecast_of(question.profile))
@@ -96,7 +97,7 @@ class Case:
     def entries(self, trace: Trace, counted: Totals) -> dict[str, Any]:
         """The parts of the document that say what was asked."""
         soc, config = self.forecaster.soc, self.setup.config
-        blocks = config.blocks(self.forecaster.model, soc)
+        blocks = config.kv_blocks(self.forecaster)
         return {
             "model": {"name": self.model, "architecture": self.forecaster.model.architecture},
             "device": {

@@ -100,7 +100,7 @@ def place_cells(place: Place, loads: Sequence[Load], policies: Sequence[str]) ->
     for load in loads:
         trace = _balanced(load, served) if load.parts else load.trace
         cell = _cell(load.name, place, trace, policies)
-        step = cell.rates[BASE][0].step
+        step = cell.rates[BASE][0].step if BASE in cell.rates else None
         served[load.name] = 1.0 if step is None else 2 ** (step / STEPS)
         yield cell
 
