@@ -228,3 +228,24 @@ def test_almost_all_is_not_shown_as_all():
 
 def test_a_curve_has_whole_runs_alone():
     assert curves_entry("n", []) == {"note": "n", "policies": []}
+
+
+def test_the_script_can_show_every_kind_of_value_that_an_axis_has():
+    html = page(document(curves=CURVES))
+    frames = json.loads(re.search(r'id="frames">(.*?)</script>', html, re.DOTALL)[1])
+    used = {name for frame in frames.values() for name in frame["shown"]}
+    known = re.search(r"const formats = \{(.*?)\};", html)[1]
+    assert used <= set(re.findall(r"(\w+):", known))
+
+
+def test_the_headline_says_what_the_search_has_found():
+    found = {"0.9": {"rate": 2.0, "missed_at": 2.1}}
+    nothing = {"0.9": {"rate": None, "missed_at": 0.1}}
+    capacity = {
+        "note": "n",
+        "attainments": [0.9],
+        "policies": [{"policy": "chunked", "at": nothing, "ceiling": 0.5}, {"policy": "ours", "at": found}],
+    }
+    assert "The highest rate at 90 % is 2 requests/s, by ours." in page(document(capacity=capacity))
+    capacity["policies"].pop()
+    assert "No policy keeps 90 % at any rate." in page(document(capacity=capacity))
