@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,16 @@ FLEXNPU_SLO = Slo(1.0, 0.05)  # the paper's targets
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is run: requests of each trace, of the DuetServe backlog, and of each FlexNPU load."""
+    """How much is run: requests of each trace, of the DuetServe backlog, of each FlexNPU load, and per device."""
 
     requests: int
     duetserve: int
     flexnpu: int
+    disaggregation: int
     models: tuple[str, ...] = MODELS
 
 
-FULL, QUICK = Size(1000, 1000, 190), Size(150, 150, 60, MODELS[:1])
+FULL, QUICK = Size(1000, 1000, 190, 1000), Size(150, 150, 190, 200, MODELS[:1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     size = QUICK if options.quick else FULL
     if options.requests is not None:
-        size = Size(options.requests, options.requests, size.flexnpu, size.models)
+        size = replace(size, requests=options.requests, duetserve=options.requests)
     traces = _folder(options.traces)
     profiles = dict(_profile(text) for text in options.profile)
     started = time.monotonic()
@@ -154,7 +155,9 @@ def _findings(size: Size, traces: Path, profiles: Mapping[str, Path]) -> Iterato
     mooncake = list(_single(str(traces / MOONCAKE), "mooncake", size.duetserve))
     for model in size.models:
         yield duetserve.finding(_place(model, "H100", SLOS[1], profiles), mooncake)
-    yield flexnpu.co_location(_place("Qwen2.5-7B", "Ascend910B2", FLEXNPU_SLO, profiles), size.flexnpu)
+    place = _place("Qwen2.5-7B", "Ascend910B2", FLEXNPU_SLO, profiles)
+    yield flexnpu.co_location(place, size.flexnpu)
+    yield flexnpu.disaggregation(place, size.disaggregation)
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

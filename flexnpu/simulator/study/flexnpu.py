@@ -8,10 +8,12 @@ much (it is the area between the arrivals and the departures): what is gone befo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flexnpu.planner import POLICIES
 from flexnpu.simulator.run import Setup, config_for, run
+from flexnpu.simulator.slo import show_seconds
 from flexnpu.simulator.study.capacities import Place
 from flexnpu.simulator.study.runs import HEAD, Finding, Row, more, row
 from flexnpu.simulator.traces import make_trace
@@ -89,6 +91,12 @@ def _verdict(rows: list[Row]) -> list[str]:
         f"and the same throughput would mean {after.requests:.0f}. The same requests at the same throughput are in the "
         f"system for as long: the other {before.requests - after.requests:.0f} wait where neither TTFT nor TPOT looks."
     ]
+    few = zip(rows[::4], PUBLISHED, strict=True)
+    shown = ", ".join(f"{p.prompt}/{p.output} {show_seconds(r.ttft)} ({p.ttft_static:g} s)" for r, p in few)
+    lines.append(
+        f"The published baseline is this backlog with {FEW} requests at a time: TTFT of static co-location here, and "
+        f"(published): {shown}."
+    )
     for start in range(0, len(rows), 4):
         few_static, few_weights, many_static, many_weights = rows[start : start + 4]
         load = few_static.name.partition(",")[0]
@@ -106,9 +114,10 @@ def _verdict(rows: list[Row]) -> list[str]:
 DISAGGREGATION = ((1024, 1024, 489.84, 618.18), (1024, 4096, 146.63, 154.18))
 
 
-def disaggregation(
-    place: Place, requests: int, ratios: tuple[tuple[int, int], ...] = ((1, 1), (1, 2), (1, 3), (2, 1))
-) -> Finding:
+RATIOS = ((2, 1), (1, 1), (1, 2), (1, 3), (1, 5), (1, 7))
+
+
+def disaggregation(place: Place, requests: int, ratios: Sequence[tuple[int, int]] = RATIOS) -> Finding:
     """Phases on devices of their own, at several ratios, against weights on as many alike devices."""
     rows: list[Row] = []
     lines: list[str] = []
@@ -136,8 +145,11 @@ def disaggregation(
         )
     return Finding(
         title=f"FlexNPU over static disaggregation: {place.model} on {place.device}",
-        published="1K/1K 489.84 to 618.18 requests/s, 1K/4K 146.63 to 154.18 (384 x 910C)",
-        setting=f"{requests} requests per device that are all there at the start",
+        published="1K/1K 489.84 to 618.18 requests/s, 1K/4K 146.63 to 154.18 (DeepSeek-R1 on 384 x 910C)",
+        setting=(
+            f"{requests} requests per device that are all there at the start, prefill:decode devices against as many "
+            "alike ones; within the last column's targets hardly anybody is, since all wait"
+        ),
         head=HEAD,
         rows=[each.cells() for each in rows],
         verdict=lines,

@@ -141,7 +141,7 @@ def test_co_location_sets_time_to_first_token_beside_end_to_end(place):
     assert all(len(row) == len(found.head) for row in found.rows)
     few, many = found.figures["rows"][0], found.figures["rows"][2]
     assert many["ttft"] < few["ttft"]
-    assert len(found.verdict) == 1 + 4
+    assert len(found.verdict) == 2 + 4
 
 
 def test_disaggregation_is_set_beside_as_many_alike_devices(place):
@@ -176,7 +176,7 @@ def test_the_bench_writes_the_same_bytes_twice(traces, monkeypatch, capsys):
     monkeypatch.setattr(bench, "DEVICES", ("H100",))
     monkeypatch.setattr(bench, "POLICIES", ("flexnpu", "chunked"))
     monkeypatch.setattr(bench, "SLOS", (Slo(1.0, 0.05), Slo(2.0, 0.1)))
-    monkeypatch.setattr(bench, "QUICK", bench.Size(30, 20, 8, ("Qwen3-8B",)))
+    monkeypatch.setattr(bench, "QUICK", bench.Size(30, 20, 8, 4, ("Qwen3-8B",)))
     kept = []
     for name in "ab":
         files = [traces / f"{name}.json", traces / f"{name}.md"]
