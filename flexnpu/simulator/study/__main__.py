@@ -82,17 +82,29 @@ def _run(options: argparse.Namespace) -> int:
         for finding in _findings(size, traces, profiles):
             findings.append(finding)
             _tell(f"{finding.title}: done", started)
-        setting = (
-            f"Modelled, not measured. The first {size.requests:,} requests of each trace; a phase change plays Azure's "
-            "code, then Mooncake's conversations, each at the rate that chunked prefill can serve of it alone."
-        )
-        text = page(cells, findings, setting)
+        text = page(cells, findings, _setting(size), _command(options))
         if options.json is not None:
             outputs.stream(options.json).write(to_json(_document(cells, findings, size)))
         if options.markdown is not None:
             outputs.stream(options.markdown).write(text)
         print(text)
     return 0
+
+
+def _setting(size: Size) -> str:
+    return (
+        f"Loads are the first {size.requests:,} requests of each trace. The phase change plays Azure's code, then "
+        "Mooncake's\n  conversations, each at the rate that chunked prefill can serve of it alone."
+    )
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What was asked, without places of this machine."""
+    words = ["python -m flexnpu.simulator.study"]
+    words += ["--quick"] if options.quick else []
+    words += [f"--requests {options.requests}"] if options.requests is not None else []
+    words += [f"--profile {text.partition('=')[0]}={Path(text).name}" for text in options.profile]
+    return f"`{' '.join(words)}`"
 
 
 def _document(cells: Sequence[Cell], findings: Sequence[Finding], size: Size) -> dict[str, Any]:

@@ -11,9 +11,36 @@ from flexnpu.simulator.study.capacities import ATTAINMENTS, OURS, Cell, tally, w
 from flexnpu.simulator.study.runs import Finding
 
 
-def page(cells: Sequence[Cell], findings: Sequence[Finding], setting: str) -> str:
-    """All tables. `setting`: which requests, and how long the loads are."""
-    return "\n".join([setting, "", *_tally(cells), *_capacities(cells), *(_finding(each) for each in findings)])
+_HEAD = """# Policies compared
+
+Made by `make bench-policies` ({command}); everything is **modelled, not measured**: simulated with the forecast's
+iteration times. The traces are public: Azure's code trace of 2023 (Azure/AzurePublicDataset, CC-BY 4.0) and Mooncake's
+conversations (kvcache-ai/Mooncake, Apache-2.0); give their folder as `FLEXNPU_TRACES`.
+
+- **Capacity** is the highest rate of a load at which 90 % or 99 % of its requests meet both targets (ITL as the mean of
+  a request). Rates lie on a grid, 2.2 % apart; what is within a step and a half of the best counts as equal, and is
+  bold. Dropped and unfinished requests are misses.
+- Rates are **per device**. `disaggregated` runs on a prefill and a decode device and counts half of what both serve.
+- Requests that take over nine tenths of a target when they are all but alone are **left out** of a load, since with
+  them nobody reaches 90 % at any rate; the tables say what is left.
+- A 90 % capacity lets a policy give up one request in ten; those that do so by choice gain by it. The 99 % column shows
+  what is left of that.
+- {setting}
+"""
+
+
+def page(cells: Sequence[Cell], findings: Sequence[Finding], setting: str, command: str) -> str:
+    """The whole page. `setting`: which requests, and how many; `command`: what made it."""
+    parts = [
+        _HEAD.format(setting=setting, command=command),
+        "## Who serves most",
+        "",
+        *_tally(cells),
+        *_capacities(cells),
+    ]
+    if findings:
+        parts += ["## What of published gains is real", "", *(_finding(each) for each in findings)]
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def _tally(cells: Sequence[Cell]) -> Iterator[str]:
