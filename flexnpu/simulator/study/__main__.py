@@ -33,7 +33,6 @@ from flexnpu.simulator.study.pages import page
 from flexnpu.simulator.study.runs import Finding
 from flexnpu.simulator.traces import Trace, make_trace
 
-TRACES = "FLEXNPU_TRACES"
 AZURE, MOONCAKE = "azure_code_2023.csv", "mooncake_conversation_trace.jsonl"
 MODELS, DEVICES = ("Qwen3-8B", "Qwen3-14B"), ("Ascend910B2", "H100")
 SLOS = (Slo(0.5, 0.05), Slo(2.0, 0.1))
@@ -181,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="one model and few requests: minutes")
     parser.add_argument("--requests", type=_count, help="requests of each trace, instead")
-    parser.add_argument("--traces", type=Path, help=f"folder of {AZURE} and {MOONCAKE} [${TRACES}]")
+    parser.add_argument("--traces", type=Path, help=f"folder of {AZURE} and {MOONCAKE} [$FLEXNPU_TRACES]")
     parser.add_argument("--profile", action="append", default=[], metavar="DEVICE=FILE", help="calibrated forecast")
     parser.add_argument("--workers", type=int, choices=(1, 2), default=1, help="processes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
@@ -197,9 +196,9 @@ def _count(text: str) -> int:
 
 
 def _folder(given: Path | None) -> Path:
-    folder = given or (Path(os.environ[TRACES]) if os.environ.get(TRACES) else None)
+    folder = given or (Path(named) if (named := os.environ.get("FLEXNPU_TRACES")) else None)
     if folder is None:
-        raise InvalidValue("no folder of traces is given", next_step=f"give --traces DIR or set {TRACES}")
+        raise InvalidValue("no folder of traces is given", next_step="give --traces DIR or set FLEXNPU_TRACES")
     for name in (AZURE, MOONCAKE):
         if not (folder / name).is_file():
             raise InvalidValue(f"{folder} has no {name}", next_step="docs/policies.md says where the traces are from")

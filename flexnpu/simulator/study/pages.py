@@ -10,7 +10,6 @@ from flexnpu.simulator.charts import plain
 from flexnpu.simulator.study.capacities import ATTAINMENTS, OURS, Cell, tally, why
 from flexnpu.simulator.study.runs import Finding
 
-
 _HEAD = """# Policies compared
 
 Made by `make bench-policies` ({command}); everything is **modelled, not measured**: simulated with the forecast's
