@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from flexnpu.simulator.arrival import Finished, Sample
@@ -29,6 +30,7 @@ def document(names=("chunked", "ours"), **parts):
             collector.request(
                 Finished(at, at + wait, at + wait + 0.5, 100, 11, 0, 0.1, 0.09, 0.05, 0, dropped=False, number=number)
             )
+            collector.gaps([np.full(10, 0.05)])
             collector.sample(Sample(at, number % 3, 2, 10 + place, 8, 3, 0.4))
         collector.series.advance(25.0)
         collector.plans.keep({"at_s": 1.0, "mode": "split", "split": [10, 14], "steps": 2, "reason": "a & b < c"})
@@ -249,3 +251,11 @@ def test_the_headline_says_what_the_search_has_found():
     assert "The highest rate at 90 % is 2 requests/s, by ours." in page(document(capacity=capacity))
     capacity["policies"].pop()
     assert "No policy keeps 90 % at any rate." in page(document(capacity=capacity))
+
+
+@pytest.mark.parametrize(("by", "plot"), [("mean", None), ("p99", "cdf-itl_p99"), ("max", "cdf-itl_max")])
+def test_what_is_held_against_the_itl_target_has_a_plot(by, plot):
+    found = document()
+    found["slo"] = slo_entry(Slo(1.0, 0.1, by))
+    charts = re.findall(r'data-chart="(cdf-.*?)"', page(found))
+    assert charts == ["cdf-ttft", "cdf-tpot", "cdf-itl", "cdf-e2e", *([plot] if plot else [])]
