@@ -46,6 +46,13 @@ VARIABLES = (
         "none",
         "more SoC specifications (YAML), before those of the package",
     ),
+    Variable(
+        "FLEXNPU_TRACES",
+        "make bench-policies",
+        "a directory",
+        "none",
+        "where azure_code_2023.csv and mooncake_conversation_trace.jsonl lie",
+    ),
     Variable("FLEXNPU_SOCKET", TENANT, "a path", "set by flexnpu run", "the daemon's attach socket"),
     Variable("FLEXNPU_VNPU", TENANT, "a name", "set by flexnpu run", "the vNPU to attach to"),
     Variable(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from flexnpu.forecast.batch import Floats
 from flexnpu.planner import Plan
 
 NEVER = float("nan")
@@ -55,10 +56,14 @@ class Finished(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Who is told what a simulation does on its way: `sample` each `sample_seconds`, `plan` of each fresh plan."""
+    """Who is told what a simulation does on its way.
+
+    `sample` each `sample_seconds`, `plan` of each fresh plan, `gaps` of the gaps between a finished request's tokens.
+    """
 
     sample: Callable[[Sample], None] | None = None
     plan: Callable[[float, Plan], None] | None = None
+    gaps: Callable[[Sequence[Floats]], None] | None = None
 
 
 class Sample(NamedTuple):

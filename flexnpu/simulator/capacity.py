@@ -30,6 +30,7 @@ class Point(NamedTuple):
     attainment: float
     goodput: float | None
     whole: bool
+    missed: tuple[tuple[str, int], ...] = ()  # by cause
 
 
 class Answer(NamedTuple):
@@ -120,4 +121,4 @@ class Search:
         whole = collector.requests == count
         goodput = collector.good / collector.seconds if whole and collector.seconds > 0 else None
         reached = 1 - (collector.requests - collector.good) / count
-        return Point(step, self.rate * factor, reached, goodput, whole)
+        return Point(step, self.rate * factor, reached, goodput, whole, tuple(collector.misses.items()))

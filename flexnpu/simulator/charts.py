@@ -116,6 +116,7 @@ class Chart:
             "x": [x.low, x.high, x.log],
             "box": [LEFT, TOP, WIDTH - self.right, self.height - BOTTOM],
             "xTitle": x.title,
+            "shown": [x.show.__name__, self.y.show.__name__],  # the script has a function of each name
             "lines": [
                 {"name": line.name, "colour": line.colour, "step": line.step, "points": rounded(line.points)}
                 for line in (*self.areas, *self.lines)

@@ -18,12 +18,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from flexnpu.errors import InvalidValue
 from flexnpu.forecast import Forecaster
+from flexnpu.forecast.calibration_file import load as load_profile
 from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
 from flexnpu.llm.presets import find_config
 from flexnpu.simulator import document as documents
 from flexnpu.simulator.arrival import Finished
 from flexnpu.simulator.capacity import STEPS, Answer, Search
+from flexnpu.simulator.config import machine
 from flexnpu.simulator.outputs import Outputs
 from flexnpu.simulator.policies import Named, parse_policies
 from flexnpu.simulator.report import page
@@ -77,14 +79,16 @@ class Case:
         policies = parse_policies(question.policy)
         trace = make_trace(question.traces, question.formats, question.limits, question.rate_scales)
         name, config_file = find_config(question.model)
-        forecaster = Forecaster(ModelShape.from_config(config_file), load_soc(question.device))
+        profile = load_profile(question.profile) if question.profile else None
+        forecaster = Forecaster(ModelShape.from_config(config_file), load_soc(question.device), profile)
         given = {"token_budget": question.token_budget, "max_running": question.max_running}
         changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         setup = Setup(forecaster, slo, config_for(slo, devices=parse_pool(question.pool), **changes))
         possible(slo, forecaster)
+        setup.config.blocks(*machine(forecaster))  # refuses a model that leaves no room for a cache
         for each in policies:
             setup.for_policy(each.policy)
-        return cls(trace, policies, setup, name, forecaster, "spec sheet and published constants")
+        return cls(trace, policies, setup, name, forecaster, forecast_of(question.profile))
 
     def sampled(self, seconds: float) -> Setup:
         """The setup with samples that fill the buckets of a series of that length, at most 100 a second."""
@@ -94,7 +98,7 @@ class Case:
     def entries(self, trace: Trace, counted: Totals) -> dict[str, Any]:
         """The parts of the document that say what was asked."""
         soc, config = self.forecaster.soc, self.setup.config
-        blocks = config.blocks(self.forecaster.model, soc)
+        blocks = config.blocks(*machine(self.forecaster))
         return {
             "model": {"name": self.model, "architecture": self.forecaster.model.architecture},
             "device": {
@@ -108,6 +112,11 @@ class Case:
             "trace": documents.trace_entry(trace, counted),
             "engine": documents.engine_entry(config, blocks),
         }
+
+
+def forecast_of(profile: Path | None) -> str:
+    """In words, where a forecast's constants come from."""
+    return f"calibrated: {profile.name}" if profile else "uncalibrated: data sheet and published constants"
 
 
 def parse_pool(text: str) -> tuple[int, int]:

@@ -39,6 +39,7 @@ class Simulation:
         self._seen = 0
         self._last_arrival = 0.0
         self._on_sample = watch.sample
+        self._on_gaps = watch.gaps
         self._next_sample = 0.0
         for device in self.devices:
             device.planning.watch = watch.plan
@@ -67,9 +68,14 @@ class Simulation:
             device.turn(now)
             if pool.backs:
                 pool.after_turn(device, now)
+            if self._on_sample is not None and device.next_seconds == INFINITE:
+                self._sample(now)  # else what ran last would seem to run until somebody comes
             if device.finished:
                 for request in device.finished:
-                    yield request.finished()
+                    record = request.finished()
+                    if self._on_gaps is not None and request.gaps:
+                        self._on_gaps(request.gaps)
+                    yield record
                 device.finished.clear()
         yield from self._unfinished(arrival)
 

@@ -31,8 +31,8 @@ _MISSED = {
 def page(document: Document) -> str:
     """The whole page."""
     sections = [
-        ("summary", "Summary", _summary(document)),
         *([("capacity", "Capacity", _capacity(document))] if document.get("capacity") else []),
+        ("summary", "Summary", _summary(document)),
         ("latency", "Latency", _key(document) + _figures(figures.latencies(document))),
         ("rate", "Goodput against rate", _figures(figures.goodput(document))),
         ("cores", "Core split over time", _cores(document)),
@@ -110,7 +110,19 @@ def _headline(document: Document) -> str:
     )
     if len(runs) > 1:
         text += f"; next is {escape(runs[1]['policy'])} with {percent(runs[1]['attainment'])}"
-    return text + "."
+    return f"{text}.{_capacities(document)}"
+
+
+def _capacities(document: Document) -> str:
+    """Who serves the highest rate, where that has been searched for."""
+    capacity = document.get("capacity")
+    if not capacity:
+        return ""
+    part = capacity["attainments"][0]
+    rates = [(each["at"][f"{part:g}"]["rate"] or 0.0, each["policy"]) for each in capacity["policies"]]
+    rate, policy = max(rates, key=lambda each: each[0])
+    found = f" The highest rate at {percent(part)} is {plain(rate)} requests/s, by {escape(policy)}."
+    return found if rate else f" No policy keeps {percent(part)} at any rate."
 
 
 def _rate(rate: float | None) -> str:

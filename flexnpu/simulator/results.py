@@ -7,16 +7,18 @@ dropped and unfinished requests are misses. (What never finished is in no latenc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from flexnpu.forecast.batch import Floats
 from flexnpu.planner import Plan
 from flexnpu.simulator.arrival import Finished, Sample
 from flexnpu.simulator.series import Series
 from flexnpu.simulator.sketch import Sketch
 from flexnpu.simulator.slo import Slo
 
-LATENCIES = ("ttft", "tpot", "itl_p99", "itl_max", "e2e")
+LATENCIES = ("ttft", "tpot", "itl", "itl_p99", "itl_max", "e2e")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 COLUMNS = Sample._fields[1:]
 
@@ -91,6 +93,11 @@ class Collector:
             self.misses["both" if late and slow else "ttft" if late else "itl"] += 1
         else:
             self.good += 1
+
+    def gaps(self, gaps: Sequence[Floats]) -> None:
+        """The gaps between the tokens of a request that finished."""
+        for each in gaps:
+            self.latencies["itl"].add_all(each)
 
     def sample(self, sample: Sample) -> None:
         """The pool from that moment on."""

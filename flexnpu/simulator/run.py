@@ -50,10 +50,11 @@ def run(  # noqa: PLR0913 - what is asked, and three ways to ask less
     """Simulates the trace to its end. `each` is called with every request that is over.
 
     hopeless: asked after each miss; True ends the run there, so that a search need not see a lost case through.
-    watched: whether to keep what held over time and some of the plans, which an attainment does not need.
+    watched: whether to keep what held over time, every token's gap and some of the plans, which an attainment does not
+    need.
     """
     collector = Collector(setup.slo)
-    watch = Watch(collector.sample, collector.plan) if watched else Watch()
+    watch = Watch(collector.sample, collector.plan, collector.gaps) if watched else Watch()
     for request in Simulation(trace, setup.forecaster, policy, setup.for_policy(policy), watch):
         collector.request(request)
         if each is not None:

@@ -11,6 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+
 ERROR = 0.005  # relative
 SMALLEST, LARGEST = 1e-6, 1e6  # seconds; smaller values count as 0, larger ones as LARGEST, min and max stay exact
 _GROWTH = (1 + ERROR) / (1 - ERROR)
@@ -43,6 +47,23 @@ class Sketch:
         self.count += count
         self.least = min(self.least, value)
         self.greatest = max(self.greatest, value)
+
+    def add_all(self, values: Floats) -> None:
+        """Every value of an array, none under 0 or NaN; the counts are those that `add` would give."""
+        if not values.size:
+            return
+        least, greatest = float(values.min()), float(values.max())
+        if not least >= 0.0:
+            raise ValueError(f"a latency of {least} s cannot be counted; it must be 0 or more")
+        logs = np.log(np.maximum(values, SMALLEST)) * _SCALE
+        indices = np.minimum(np.ceil(logs).astype(np.int64) - _FIRST + 1, _BUCKETS - 1)
+        indices[values <= SMALLEST] = 0
+        first = int(indices.min())
+        for index, count in enumerate(np.bincount(indices - first).tolist(), start=first):
+            self._counts[index] += count
+        self._sum += float(values.sum())
+        self.count += values.size
+        self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
 
     @property
     def mean(self) -> float | None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from flexnpu.forecast.calibration_profile import calibrate, device_of
 
 from flexnpu.forecast import Forecaster
+from flexnpu.forecast.calibration_profile import calibrate, device_of
 from flexnpu.forecast.tables import read_table
 from flexnpu.llm import ModelShape
 from flexnpu.planner import POLICIES

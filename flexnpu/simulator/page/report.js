@@ -7,6 +7,13 @@ function short(value) {
   return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
 
+function seconds(value) {
+  if (value >= 1) return short(value) + " s";
+  return value >= 0.001 ? short(value * 1e3) + " ms" : short(value * 1e6) + " µs";
+}
+
+const formats = { plain: short, percent: value => short(value * 100) + " %", show_seconds: seconds };
+
 function valueAt(line, x) {
   const points = line.points;
   if (!points.length || x < points[0][0]) return null;
@@ -37,7 +44,7 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
     const x = log ? low * Math.pow(high / low, part) : low + (high - low) * part;
     tip.replaceChildren();
     const head = document.createElement("div");
-    head.textContent = frame.xTitle + ": " + short(x);
+    head.textContent = frame.xTitle.replace(" (log scale)", "") + ": " + formats[frame.shown[0]](x);
     tip.append(head);
     for (const line of frame.lines) {
       const value = valueAt(line, x);
@@ -46,7 +53,7 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
       const dot = document.createElement("i");
       dot.className = "swatch";
       dot.style.background = "var(--" + (typeof line.colour === "number" ? "c" + line.colour : line.colour) + ")";
-      row.append(dot, line.name + "  " + short(value));
+      row.append(dot, line.name + "  " + formats[frame.shown[1]](value));
       tip.append(row);
     }
     cross.setAttribute("d", "M" + at + " " + top + "V" + frame.box[3]);

@@ -83,5 +83,10 @@ def test_a_pool_that_a_policy_cannot_use_is_refused(forecaster, load):
 def test_an_unwatched_run_gives_the_same_figures(forecaster):
     trace, setup = make_trace([LOAD], ["synthetic"]), Setup(forecaster, SLO, config_for(SLO))
     watched, unwatched = (run(trace, POLICIES["static"](), setup, watched=each).summary() for each in (True, False))
-    watched.pop("mean"), unwatched.pop("mean")
+    for each in (watched, unwatched):
+        each.pop("mean")
+    gaps = watched["latency_s"].pop("itl"), unwatched["latency_s"].pop("itl")
     assert watched == unwatched
+    assert [each["count"] for each in gaps] == [150 * 19, 0]
+    assert gaps[0]["mean"] == pytest.approx(watched["latency_s"]["tpot"]["mean"])
+    assert gaps[0]["max"] == watched["latency_s"]["itl_max"]["max"]

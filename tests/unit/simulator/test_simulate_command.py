@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -163,3 +164,17 @@ def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, number):
         running.send_signal(number)
         assert running.wait(60) == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_field_of_the_json_is_in_the_docs(tmp_path, console):
+    text = (Path(__file__).parents[3] / "docs/simulate.md").read_text()
+    found = run_capacity(question(policy="chunked"), console=console)
+    run = found["policies"][0]
+    fields = {*found, *run, *run["requests"], *run["requests"]["missed"], *run["throughput"], *run["latency_s"]}
+    fields |= {*found["curves"]["policies"][0]["points"][0], *found["capacity"]["policies"][0]}
+    missing = {
+        name
+        for name in fields - {"schema", "note", "version", "policies"}
+        if f"`{name}`" not in text.replace("`.", "`")
+    }
+    assert missing == set()

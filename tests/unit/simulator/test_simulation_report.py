@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from flexnpu.simulator.arrival import Finished, Sample
@@ -29,6 +30,7 @@ def document(names=("chunked", "ours"), **parts):
             collector.request(
                 Finished(at, at + wait, at + wait + 0.5, 100, 11, 0, 0.1, 0.09, 0.05, 0, dropped=False, number=number)
             )
+            collector.gaps([np.full(10, 0.05)])
             collector.sample(Sample(at, number % 3, 2, 10 + place, 8, 3, 0.4))
         collector.series.advance(25.0)
         collector.plans.keep({"at_s": 1.0, "mode": "split", "split": [10, 14], "steps": 2, "reason": "a & b < c"})
@@ -228,3 +230,32 @@ def test_almost_all_is_not_shown_as_all():
 
 def test_a_curve_has_whole_runs_alone():
     assert curves_entry("n", []) == {"note": "n", "policies": []}
+
+
+def test_the_script_can_show_every_kind_of_value_that_an_axis_has():
+    html = page(document(curves=CURVES))
+    frames = json.loads(re.search(r'id="frames">(.*?)</script>', html, re.DOTALL)[1])
+    used = {name for frame in frames.values() for name in frame["shown"]}
+    known = re.search(r"const formats = \{(.*?)\};", html)[1]
+    assert used <= set(re.findall(r"(\w+):", known))
+
+
+def test_the_headline_says_what_the_search_has_found():
+    found = {"0.9": {"rate": 2.0, "missed_at": 2.1}}
+    nothing = {"0.9": {"rate": None, "missed_at": 0.1}}
+    capacity = {
+        "note": "n",
+        "attainments": [0.9],
+        "policies": [{"policy": "chunked", "at": nothing, "ceiling": 0.5}, {"policy": "ours", "at": found}],
+    }
+    assert "The highest rate at 90 % is 2 requests/s, by ours." in page(document(capacity=capacity))
+    capacity["policies"].pop()
+    assert "No policy keeps 90 % at any rate." in page(document(capacity=capacity))
+
+
+@pytest.mark.parametrize(("by", "plot"), [("mean", None), ("p99", "cdf-itl_p99"), ("max", "cdf-itl_max")])
+def test_what_is_held_against_the_itl_target_has_a_plot(by, plot):
+    found = document()
+    found["slo"] = slo_entry(Slo(1.0, 0.1, by))
+    charts = re.findall(r'data-chart="(cdf-.*?)"', page(found))
+    assert charts == ["cdf-ttft", "cdf-tpot", "cdf-itl", "cdf-e2e", *([plot] if plot else [])]

@@ -225,3 +225,18 @@ def test_targets_are_read_and_shown():
 )
 def test_durations_are_shown_in_the_unit_that_reads_best(seconds, shown):
     assert show_seconds(seconds) == shown
+
+
+def test_an_array_counts_as_its_values_one_by_one():
+    numbers = random.Random(9)
+    values = [0.0, 1e-7, 1e-6, 5e5, 2e6, *(numbers.lognormvariate(-4, 3) for _ in range(3000))]
+    one, many = Sketch(), Sketch()
+    for value in values:
+        one.add(value)
+    many.add_all(np.array(values))
+    assert many._counts == one._counts
+    assert (many.count, many.least, many.greatest) == (one.count, one.least, one.greatest)
+    assert many.mean == pytest.approx(one.mean)
+    many.add_all(np.array([]))
+    with pytest.raises(ValueError, match="cannot be counted"):
+        many.add_all(np.array([0.1, math.nan]))
