@@ -63,9 +63,6 @@ class Cost(NamedTuple):
         return Cost(self.compute * count, self.memory * count, self.fixed * count, self.traffic * count)
 
 
-NOTHING = Cost(0.0, 0.0, 0.0, 0.0)
-
-
 class OperatorModel:
     """Costs of operators on one device, from its data sheet and a profile."""
 

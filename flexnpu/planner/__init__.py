@@ -19,7 +19,6 @@ from flexnpu.planner.snapshot import (
     SnapshotError,
     Split,
     Targets,
-    Upcoming,
 )
 from flexnpu.planner.static import Static
 from flexnpu.planner.weights import Weights
@@ -60,7 +59,6 @@ __all__ = [
     "Split",
     "Static",
     "Targets",
-    "Upcoming",
     "Weights",
     "decode_goes_to",
     "prompt_goes_to",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flexnpu.planner.chunks import chunk, together, tokens_of
-from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
+from flexnpu.planner.plan import Explanation, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 
@@ -35,8 +35,7 @@ def _explain(snapshot: Snapshot, forecaster: PhaseForecaster, budget: int) -> Ex
     tokens = snapshot.running + tokens_of(prompts)
     seconds = float(forecaster.alone(together(snapshot.decode, prompts))[cores]) if tokens else 0.0
     holds = not snapshot.running or seconds <= snapshot.targets.itl
-    verdict = f"{'meets' if holds else 'misses'} the ITL target"
-    chosen = Alternative("aggregated", Split(cores, cores), 1, seconds, seconds, rate(tokens, seconds), verdict, budget)
+    chosen = mixed(cores, seconds, tokens, verdict(holds), budget)
     reason = (
         f"decode's {snapshot.running:.0f} tokens first, then {tokens_of(prompts)} of prompts, up to the budget of "
         f"{budget}: {ms(seconds)} on all {cores} cores"

@@ -11,11 +11,8 @@ import heapq
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from flexnpu.forecast.batch import Floats
-
-Places = npt.NDArray[np.intp]
 
 
 class Queue(NamedTuple):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from flexnpu.forecast import Request
 from flexnpu.planner.chunks import chunk, together, tokens_of
-from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
+from flexnpu.planner.plan import Alternative, Explanation, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 STEP = 2  # cores; partitions are tried in steps of two
@@ -34,17 +34,17 @@ class DuetServe:
         """Mixed or split, for the next iteration."""
         budget = self.budget or snapshot.budget
         prompts = chunk(snapshot, budget - snapshot.running)
-        mixed = _mixed(snapshot, forecaster, prompts)
+        whole = _mixed(snapshot, forecaster, prompts)
         target = snapshot.targets.itl
-        if not snapshot.running or not prompts or mixed.decode_seconds <= target:
-            return Plan("aggregated", mixed.split, budget, once(lambda: _stays_mixed(snapshot, mixed)))
+        if not snapshot.running or not prompts or whole.decode_seconds <= target:
+            return Plan("aggregated", whole.split, budget, once(lambda: _stays_mixed(snapshot, whole)))
         splits = self._splits(snapshot, forecaster, prompts)
         feasible = [candidate for candidate in splits if candidate.decode_seconds <= target]
         if feasible:
             best = max(feasible, key=lambda candidate: (candidate.tokens_per_second, -candidate.split.decode))
         else:
             best = min(splits, key=lambda candidate: candidate.decode_seconds)
-        explain = once(lambda: _is_split(snapshot, mixed, best, splits))
+        explain = once(lambda: _is_split(snapshot, whole, best, splits))
         return Plan("split", best.split, tokens_of(prompts), explain, best.steps)
 
     def _splits(self, snapshot: Snapshot, forecaster: PhaseForecaster, prompts: Sequence[Request]) -> list[Alternative]:
@@ -56,9 +56,8 @@ class DuetServe:
         for cores in snapshot.decode_cores[:: 1 if snapshot.graphs else self.step]:
             split = Split(snapshot.device_cores - cores, cores)
             seconds = prefill_seconds[split.prefill], decode_seconds[cores]
-            verdict = "meets the ITL target" if seconds[1] <= target else "misses the ITL target"
             steps, best = best_steps(tokens, seconds)
-            found.append(Alternative("split", split, steps, *seconds, best, verdict))
+            found.append(Alternative("split", split, steps, *seconds, best, verdict(seconds[1] <= target)))
         return found
 
 
@@ -66,21 +65,20 @@ def _mixed(snapshot: Snapshot, forecaster: PhaseForecaster, prompts: Sequence[Re
     cores = snapshot.device_cores
     tokens = snapshot.running + tokens_of(prompts)
     seconds = float(forecaster.alone(together(snapshot.decode, prompts))[cores]) if tokens else 0.0
-    verdict = "meets the ITL target" if seconds <= snapshot.targets.itl else "misses the ITL target"
-    return Alternative("aggregated", Split(cores, cores), 1, seconds, seconds, rate(tokens, seconds), verdict)
+    return mixed(cores, seconds, tokens, verdict(seconds <= snapshot.targets.itl))
 
 
-def _stays_mixed(snapshot: Snapshot, mixed: Alternative) -> Explanation:
-    reason = f"the iteration takes {ms(mixed.decode_seconds)} on all {snapshot.device_cores} cores"
+def _stays_mixed(snapshot: Snapshot, whole: Alternative) -> Explanation:
+    reason = f"the iteration takes {ms(whole.decode_seconds)} on all {snapshot.device_cores} cores"
     if snapshot.running:
         reason += f"; the ITL target is {ms(snapshot.targets.itl)}"
-    holds = not snapshot.running or mixed.decode_seconds <= snapshot.targets.itl
-    return Explanation(reason, mixed, (), holds)
+    holds = not snapshot.running or whole.decode_seconds <= snapshot.targets.itl
+    return Explanation(reason, whole, (), holds)
 
 
-def _is_split(snapshot: Snapshot, mixed: Alternative, best: Alternative, splits: list[Alternative]) -> Explanation:
+def _is_split(snapshot: Snapshot, whole: Alternative, best: Alternative, splits: list[Alternative]) -> Explanation:
     target = snapshot.targets.itl
-    beaten = (mixed, *(split for split in splits if split is not best))
+    beaten = (whole, *(split for split in splits if split is not best))
     if best.decode_seconds > target:
         reason = (
             f"no split keeps the ITL target of {ms(target)}: decode takes {ms(best.decode_seconds)} "
@@ -88,7 +86,7 @@ def _is_split(snapshot: Snapshot, mixed: Alternative, best: Alternative, splits:
         )
         return Explanation(reason, best, beaten, meets_itl=False)
     reason = (
-        f"mixed, the iteration would take {ms(mixed.decode_seconds)}, over the ITL target of {ms(target)}; "
+        f"mixed, the iteration would take {ms(whole.decode_seconds)}, over the ITL target of {ms(target)}; "
         f"{best.split.decode} cores for {best.steps} decode steps of {ms(best.decode_seconds)} beside a prefill of "
         f"{ms(best.prefill_seconds)} have the best token rate ({best.tokens_per_second:.0f}/s)"
     )

@@ -17,7 +17,7 @@ import numpy as np
 from flexnpu.forecast.batch import Batch, Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner import deadlines
-from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
+from flexnpu.planner.plan import Alternative, Explanation, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 _NEAR = 0.98  # of the limit: near enough to stop searching
@@ -92,11 +92,12 @@ class Goodput:
         best, best_seconds = 0, 0.0
         tokens = (limit - now.alone) / now.cost.token
         for _ in range(_TRIES):
-            load, took = now.take(places, int(min(max(tokens, floor), room)))
+            wanted = int(min(max(tokens, floor), room))
+            load, took = now.take(places, wanted)
             seconds = now.seconds(load)
             if seconds <= limit and took > best:
                 best, best_seconds = took, seconds
-                if took < int(min(max(tokens, floor), room)) or took >= room or seconds > limit * _NEAR:
+                if took < wanted or took >= room or seconds > limit * _NEAR:
                     break
             step = (limit - seconds) / now.cost.token
             tokens = took + (step if abs(step) >= _LEAST_STEP else _LEAST_STEP * (1 if step > 0 else -1))
@@ -182,13 +183,12 @@ class _Choice(NamedTuple):
 
 
 def _explain(snapshot: Snapshot, now: _Now, choice: _Choice) -> Explanation:
-    whole = Split(now.cores, now.cores)
     running = int(now.decode.decode_sequences)
     holds = not running or choice.seconds <= choice.limit
-    verdict = f"{'keeps' if holds else 'misses'} the limit of {ms(choice.limit)}"
-    budget = running + choice.tokens
-    seconds = choice.seconds
-    chosen = Alternative("aggregated", whole, 1, seconds, seconds, rate(budget, seconds), verdict, budget)
+    budget, seconds = running + choice.tokens, choice.seconds
+    chosen = mixed(
+        now.cores, seconds, budget, f"{'keeps' if holds else 'misses'} the limit of {ms(choice.limit)}", budget
+    )
     queue = "all prompts can be on time" if choice.on_time else f"by deadline, {choice.late} of the prompts come last"
     reason = (
         f"{choice.tokens} tokens of prompts beside {running} running take {ms(seconds)} of {ms(choice.limit)}; {queue}"
@@ -201,9 +201,7 @@ def _full(snapshot: Snapshot, now: _Now) -> Alternative:
     running = int(now.decode.decode_sequences)
     load, took = now.take(range(len(now.new)), max(snapshot.budget - running, 1))
     seconds = now.seconds(load)
-    verdict = f"{'meets' if seconds <= snapshot.targets.itl else 'misses'} the ITL target"
-    whole = Split(now.cores, now.cores)
-    return Alternative("aggregated", whole, 1, seconds, seconds, rate(running + took, seconds), verdict, running + took)
+    return mixed(now.cores, seconds, running + took, verdict(seconds <= snapshot.targets.itl), running + took)
 
 
 def _decode_alone(snapshot: Snapshot, forecaster: PhaseForecaster) -> Callable[[], Explanation]:
@@ -212,11 +210,8 @@ def _decode_alone(snapshot: Snapshot, forecaster: PhaseForecaster) -> Callable[[
         decode = forecaster.load(snapshot.decode)
         seconds = float(forecaster.seconds(cores, decode)) if decode.decode_sequences else 0.0
         holds = seconds <= snapshot.targets.itl
-        verdict = f"{'meets' if holds else 'misses'} the ITL target"
         tokens = int(decode.decode_sequences)
-        chosen = Alternative(
-            "aggregated", Split(cores, cores), 1, seconds, seconds, rate(tokens, seconds), verdict, tokens
-        )
+        chosen = mixed(cores, seconds, tokens, verdict(holds), tokens)
         return Explanation(f"no prompt waits: decode has all {cores} cores", chosen, meets_itl=holds)
 
     return explain

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flexnpu.planner.chunks import chunk, tokens_of
-from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
+from flexnpu.planner.plan import Alternative, Explanation, Plan, mixed, ms, once, rate, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, SnapshotError, Split
 
 
@@ -22,8 +22,7 @@ def whole_device(snapshot: Snapshot, forecaster: PhaseForecaster, budget: int) -
         tokens = snapshot.running + tokens_of(prompts)
         seconds = float(forecaster.alone(requests)[cores]) if tokens else 0.0
         holds = not snapshot.running or seconds <= snapshot.targets.itl
-        verdict = f"{'meets' if holds else 'misses'} the ITL target"
-        chosen = Alternative("aggregated", split, 1, seconds, seconds, rate(tokens, seconds), verdict, budget)
+        chosen = mixed(cores, seconds, tokens, verdict(holds), budget)
         return Explanation(f"{who} runs alone, on all {cores} cores: {ms(seconds)}", chosen, (), holds)
 
     return Plan("aggregated", split, budget, once(explain))
@@ -48,8 +47,7 @@ def explain_lanes(snapshot: Snapshot, forecaster: PhaseForecaster, split: Split,
         decode = float(forecaster.alone(snapshot.decode)[split.decode])
     total = rate(tokens_of(prompts), prefill) + rate(snapshot.running, decode)
     holds = decode <= snapshot.targets.itl
-    verdict = f"{'meets' if holds else 'misses'} the ITL target"
-    chosen = Alternative("split", split, 0, prefill, decode, total, verdict, budget)
+    chosen = Alternative("split", split, 0, prefill, decode, total, verdict(holds), budget)
     reason = f"{why}: {split.prefill} cores for prefill ({ms(prefill)}), {split.decode} for decode ({ms(decode)})"
     return Explanation(reason, chosen, (), holds)
 

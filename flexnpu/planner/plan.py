@@ -116,6 +116,16 @@ def once(explain: Callable[[], Explanation]) -> Callable[[], Explanation]:
     return cache(explain)
 
 
+def verdict(holds: bool) -> str:
+    """How a candidate does by the ITL target."""
+    return f"{'meets' if holds else 'misses'} the ITL target"
+
+
+def mixed(cores: int, seconds: float, tokens: float, said: str, budget: int = 0) -> Alternative:
+    """One iteration of both phases on all cores, as a candidate; `said` is its verdict."""
+    return Alternative("aggregated", Split(cores, cores), 1, seconds, seconds, rate(tokens, seconds), said, budget)
+
+
 def rate(tokens: float, seconds: float) -> float:
     """Tokens per second; nothing to do is no rate."""
     return tokens / seconds if tokens and seconds > 0 else 0.0

@@ -26,13 +26,6 @@ class Split(NamedTuple):
     decode: int
 
 
-class Upcoming(NamedTuple):
-    """Arrivals that are seen coming, over the next TTFT target or so: prompts per second, and their mean new tokens."""
-
-    rate_per_second: float
-    mean_new_tokens: float
-
-
 class Feedback(NamedTuple):
     """The target percentile of TTFT and of ITL over the window that has just closed, in seconds; None: none seen.
 
@@ -75,8 +68,8 @@ class Snapshot:
     waits: seconds since each prompt of `prefill` arrived (or was last preempted, if it has its first token); parallel.
     credits: seconds by which each running request is ahead of its ITL target on average, (tokens after the first) x
         target - time since the first; +inf for one that has missed a target for good and need not be paced.
-    upcoming: arrivals that are seen coming. feedback: see Feedback.
-    current, current_mode, current_weight: the plan now in force (None: none yet).
+    feedback: see Feedback.
+    current, current_mode: the plan now in force (None: none yet).
     minima: guaranteed cores of each phase. idle_reserve: cores that an idle prefill keeps beyond its minimum, because
         an engine launches ahead, and the operators launched at an arrival run on the cores it had until then.
     graphs: core counts that decode's graphs were captured at, ascending; empty: any.
@@ -93,11 +86,9 @@ class Snapshot:
     decode: Requests = ()
     waits: Floats | Sequence[float] | None = None
     credits: Floats | Sequence[float] | None = None
-    upcoming: Upcoming | None = None
     feedback: Feedback | None = None
     current: Split | None = None
     current_mode: str | None = None
-    current_weight: float | None = None
     minima: Split = _LEAST
     idle_reserve: int = 0
     graphs: tuple[int, ...] = ()

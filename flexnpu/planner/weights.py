@@ -18,7 +18,7 @@ import numpy as np
 
 from flexnpu.planner.chunks import chunk, tokens_of
 from flexnpu.planner.lanes import need, whole_device
-from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
+from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 
@@ -55,11 +55,12 @@ class Weights:
             seconds = prefill_seconds / (1.0 - weight), decode_seconds / weight
             total = rate(tokens_of(prompts), seconds[0]) + rate(snapshot.running, seconds[1])
             holds = seconds[1] <= snapshot.targets.itl
-            verdict = f"{'meets' if holds else 'misses'} the ITL target"
             reason = (
                 f"decode saturates bandwidth at {most:.0%} of the time; prompts have waited {ms(wait)}, so it gets "
                 f"{weight:.0%}: {ms(seconds[1])}, beside a prefill of {ms(seconds[0])}"
             )
-            return Explanation(reason, Alternative("shared", split, 0, *seconds, total, verdict, budget), (), holds)
+            return Explanation(
+                reason, Alternative("shared", split, 0, *seconds, total, verdict(holds), budget), (), holds
+            )
 
         return Plan("shared", split, budget, once(explain), steps=0, weight=weight)

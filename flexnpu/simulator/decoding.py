@@ -153,14 +153,6 @@ class Decoding:
         self.step += count
         self.seen += count * self.sequences
 
-    def advance_one(self, end: float) -> None:
-        place = self.step - self._base
-        if place >= len(self._ends):
-            place = self._make_room(1)
-        self._ends[place] = end
-        self.step += 1
-        self.seen += self.sequences
-
     def _make_room(self, count: int) -> int:
         """Drop the ends that nobody needs any more; grow only when that frees less than half."""
         oldest = min((request.join_step for request in self.members.values()), default=self.step)

@@ -61,7 +61,6 @@ class Device:
 
     def put(self, request: Request, now: float) -> None:
         """A request that has arrived."""
-        self.planning.view.arrived(request)
         self.prompts.put(request)
         self._woken(now)
 

@@ -28,14 +28,13 @@ NOTHING = Chunks([], Load())
 class Prompts:
     """First come, first served, unless a policy orders otherwise; half-run prompts go before those who wait."""
 
-    __slots__ = ("_ahead", "_refused", "changes", "fresh_share", "half_run", "tokens", "waiting")
+    __slots__ = ("_ahead", "_refused", "changes", "half_run", "tokens", "waiting")
 
     def __init__(self) -> None:
         self.waiting = Waiting()
         self.half_run: list[Request] = []
         self.tokens = 0  # still to be computed, prefix reuse not foreseen
         self.changes = 0  # of the queue: a request came, was admitted or was put back
-        self.fresh_share = 1.0  # part of a prompt that prefix reuse leaves to compute, lately
         self._ahead = 0  # of those who wait, how many a policy wants before the half-run ones
         self._refused = (-1, -1, -1)  # who was refused blocks, with how many free and what cached
 
@@ -113,7 +112,6 @@ class Prompts:
         self.changes += 1
         if request.cached < 0:
             request.cached = request.computed
-            self.fresh_share += 0.05 * (1.0 - request.computed / request.target - self.fresh_share)
         admitted[request.index] = request
         return True
 

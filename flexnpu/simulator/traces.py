@@ -22,7 +22,6 @@ from flexnpu.simulator.arrival import Arrival
 MOST_TOKENS = 1 << 24  # of a prompt or an output: beyond any context window
 MOST_SECONDS = 1e9  # 31 years
 LONGEST_LINE = 1 << 22  # bytes; a file of zeros must not be read into memory as one line
-MOONCAKE_BLOCK = 512  # tokens that one hash id of a Mooncake trace stands for
 _OTHER_FILE = 64  # bits: hash ids of different files are kept apart above these
 
 

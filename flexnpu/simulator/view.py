@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,11 @@ import numpy as np
 
 from flexnpu.forecast.batch import Batch, Floats
 from flexnpu.forecast.load import Load
-from flexnpu.planner import Feedback, Plan, Snapshot, Upcoming
+from flexnpu.planner import Feedback, Plan, Snapshot
 from flexnpu.simulator.request import Request
 
 if TYPE_CHECKING:
     from flexnpu.simulator.device import Device
-
-_RECENT = 64  # arrivals that the rate is estimated from
 
 
 class View:
@@ -25,16 +22,7 @@ class View:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
-        self._recent_tokens = 0
         self.window = Window(device)
-
-    def arrived(self, request: Request) -> None:
-        recent = self._recent
-        if len(recent) == _RECENT:
-            self._recent_tokens -= recent[0][1]
-        recent.append((request.arrival, request.prompt))
-        self._recent_tokens += request.prompt
 
     def snapshot(self, now: float, plan: Plan | None, feedback: Feedback | None) -> tuple[Snapshot, list[Request]]:
         """The state, and the requests behind its prompts. `plan` is the one in force."""
@@ -48,11 +36,9 @@ class View:
             decode=Load.decode(decoding.sequences, decoding.seen) if decoding.sequences else (),
             waits=waits,
             credits=decoding.credits(now) if decoding.sequences else None,
-            upcoming=self._upcoming(now),
             feedback=feedback,
             current=plan.split if plan else None,
             current_mode=plan.mode if plan else None,
-            current_weight=plan.weight if plan else None,
             minima=config.minima,
             graphs=config.graphs,
             budget=config.token_budget,
@@ -95,14 +81,6 @@ class View:
             done = request.computed + flying.get(request.index, 0)
             new[place], cached[place], waits[place] = request.target - done, done, now - request.since
         return Batch(new, cached, np.ones(len(new))), waits, half + prompts.waiting.first(look)
-
-    def _upcoming(self, now: float) -> Upcoming | None:
-        """What the last arrivals let expect; the future of the trace is not looked at."""
-        recent = self._recent
-        if len(recent) < 2 or now <= recent[0][0]:
-            return None
-        mean = self._recent_tokens / len(recent)
-        return Upcoming(len(recent) / (now - recent[0][0]), mean * self._device.prompts.fresh_share)
 
 
 class Window:
