@@ -58,7 +58,7 @@ def read_columns(file: Path) -> Columns:
 
 def _parquet(file: Path) -> Columns:
     try:
-        import pyarrow  # type: ignore[import-not-found]  # noqa: PLC0415 - only where a parquet is read
+        import pyarrow  # noqa: PLC0415 - only where a parquet is read
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise TableError(f"{file}: reading parquet needs pyarrow; run: pip install 'flexnpu[tables]'") from error
