@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import foreground
 import pytest
 
 DEMO = [sys.executable, "-m", "flexnpu.cli.main", "demo", "--minutes", "0.05"]
@@ -39,16 +40,8 @@ def demo(tmp_path):
 
     def start(*arguments):
         environment = {**os.environ, "TMPDIR": str(folder)}
-        # A shell starts what runs in its background with SIGINT ignored, and the demo would inherit that.
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-        try:
-            started.append(
-                subprocess.Popen(
-                    [*DEMO, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-                )
-            )
-        finally:
-            signal.signal(signal.SIGINT, before)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(foreground.start([*DEMO, *arguments], env=environment, **pipes))
         return started[-1], folder
 
     yield start

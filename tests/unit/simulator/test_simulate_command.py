@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import foreground
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -157,7 +158,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, number):
     options = ["--trace", endless, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
     files = ["--json", str(tmp_path / "a.json"), "--requests", str(tmp_path / "a.csv")]
     program = [sys.executable, "-m", "flexnpu.cli.main", "simulate", *options, *files]
-    with subprocess.Popen(program, stderr=subprocess.PIPE) as running:
+    with foreground.start(program, stderr=subprocess.PIPE) as running:
         while not any(tmp_path.glob(".a.csv.*")):
             assert running.poll() is None, running.stderr.read()
             time.sleep(0.01)
