@@ -203,8 +203,9 @@ void Arbiter::run() {
     prctl(PR_SET_TIMERSLACK, 1);
     std::vector<FutexWord> words;
     int woken = -1;
-    while (!stopping_) {
+    for (;;) {
         words.assign(1, {reinterpret_cast<const uint32_t*>(wake_.get()), *wake_});
+        if (stopping_) return;  // looked at after the word, so that the wake-up that comes with it is not slept over
         int64_t look_again_ns = 0;
         {
             std::lock_guard lock(mutex_);

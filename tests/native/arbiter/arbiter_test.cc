@@ -53,6 +53,16 @@ class ArbiterTest : public testing::Test {
     uint32_t granted(VNpuId id) { return arbiter_.state(id).granted_cores; }
 };
 
+// Its thread may be anywhere then; a wake-up that it sleeps over would hang the test.
+TEST(ArbiterEnds, whenever_it_is_told_to) {
+    for (int64_t round = 0; round < 20'000; ++round) {
+        Arbiter arbiter{24, 48};
+        const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(round * 977 % 60'000);
+        while (std::chrono::steady_clock::now() < until) {
+        }
+    }
+}
+
 TEST_F(ArbiterTest, a_new_vnpu_on_a_free_device_is_granted_at_once) {
     add(1, 12);
     EXPECT_EQ(granted(1), 12u);

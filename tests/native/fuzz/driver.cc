@@ -73,13 +73,15 @@ class Mutator {
     std::mt19937_64 random_;
 };
 
-// Of a failure, also one that a sanitizer makes: which input it was.
-void tell(int) {
+constexpr unsigned kLongestSeconds = 30;  // of one input: milliseconds are usual
+
+// Of a failure, also one that a sanitizer makes or one that does not end: which input it was.
+void tell(int signal_number) {
     char line[160];
     const int length =
-        std::snprintf(line, sizeof line, "input %llu failed: --seed %llu --from %llu --runs 1\n",
-                      static_cast<unsigned long long>(running), static_cast<unsigned long long>(settings.seed),
-                      static_cast<unsigned long long>(running));
+        std::snprintf(line, sizeof line, "input %llu %s: --seed %llu --from %llu --runs 1\n",
+                      static_cast<unsigned long long>(running), signal_number == SIGALRM ? "did not end" : "failed",
+                      static_cast<unsigned long long>(settings.seed), static_cast<unsigned long long>(running));
     if (write(STDERR_FILENO, line, static_cast<size_t>(length)) < 0) _exit(2);
     signal(SIGABRT, SIG_DFL);
     raise(SIGABRT);
@@ -115,11 +117,13 @@ int main(int argc, char** argv) {
         return 2;
     }
     signal(SIGABRT, tell);
+    signal(SIGALRM, tell);
     const std::vector<std::string> seeds = fuzz_seeds();
     const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(settings.seconds);
     uint64_t done = 0;
     for (; done < settings.runs && std::chrono::steady_clock::now() < end; ++done) {
         running = settings.from + done;
+        alarm(kLongestSeconds);
         const std::string input = Mutator(settings.seed, running).input(seeds);
         // A copy of just its size, so that a read beyond it is seen.
         const std::vector<uint8_t> bytes(input.begin(), input.end());
