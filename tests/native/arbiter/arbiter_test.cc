@@ -142,7 +142,7 @@ TEST_F(ArbiterTest, it_uses_no_time_when_nothing_is_pending) {
     FakeTenant tenant(101);
     arbiter_.attach(1, tenant.page, 1, true);
     std::this_thread::sleep_for(20ms);
-    EXPECT_LT(process_time_ns(300ms), 2'000'000);
+    EXPECT_LT(naps(300ms), 5);
 }
 
 TEST_F(ArbiterTest, two_threads_of_changes_end_in_what_was_wanted_last) {

@@ -2,8 +2,9 @@
 // What tests with threads wait for, and what waiting costs.
 #pragma once
 
+#include <sys/resource.h>
+
 #include <chrono>
-#include <ctime>
 #include <thread>
 
 namespace flexnpu {
@@ -18,13 +19,13 @@ bool comes_true(Condition condition) {
     return false;
 }
 
-// Processor time of the whole process while this thread sleeps.
-inline int64_t process_time_ns(std::chrono::milliseconds asleep) {
-    timespec before{}, after{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+// How often a thread of this process, other than this one, went to sleep meanwhile: what polls does so again and again.
+inline long naps(std::chrono::milliseconds asleep) {
+    rusage before{}, after{};
+    getrusage(RUSAGE_SELF, &before);
     std::this_thread::sleep_for(asleep);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-    return (after.tv_sec - before.tv_sec) * 1'000'000'000 + after.tv_nsec - before.tv_nsec;
+    getrusage(RUSAGE_SELF, &after);
+    return after.ru_nvcsw - before.ru_nvcsw - 1;
 }
 
 }  // namespace flexnpu
