@@ -382,8 +382,13 @@ void Gate::settle_debts() {
     }
 }
 
-bool Gate::is_idle(uint64_t turn, uint64_t lull_ns) {
+bool Gate::is_idle(uint64_t turn, uint64_t least_ns, uint64_t most_ns) {
     const uint64_t before = windows_->started();
+    uint64_t lull_ns = least_ns;
+    {
+        const Held held(lock_);
+        lull_ns = std::clamp(windows_->left_ns() / 2, least_ns, most_ns);
+    }
     const timespec lull = as_timespec(lull_ns);
     if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &lull)) nap(lull_ns);
     if (this->turn() != turn) return false;
@@ -391,7 +396,7 @@ bool Gate::is_idle(uint64_t turn, uint64_t lull_ns) {
     const Held held(lock_);
     windows_->close_all();
     windows_->reap();
-    return !windows_->wait_for_oldest() && windows_->started() == before;
+    return windows_->is_empty() && windows_->started() == before;
 }
 
 void Gate::end_turn() {

@@ -113,8 +113,9 @@ class Gate {
     bool is_orphaned() const { return orphaned_.load(std::memory_order_seq_cst); }
     void look_for_daemon();
     void settle_debts();
-    // True: this process has had nothing to launch for `lull_ns`, and nothing of it is on the device.
-    bool is_idle(uint64_t turn, uint64_t lull_ns);
+    // Sleeps for a lull, longer while the device has work, and no longer than the turn's word stands. True: this
+    // process has launched nothing meanwhile, and nothing of it is on the device.
+    bool is_idle(uint64_t turn, uint64_t least_ns, uint64_t most_ns);
     void end_turn();
     void sleep_in_turn(uint64_t turn) const;
     std::atomic<uint32_t> meter_bell{0};

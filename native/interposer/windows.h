@@ -81,6 +81,8 @@ class Windows {
     // Estimated: how long the device still works for what is in flight. A window whose length is not known is not over
     // before it is.
     uint64_t left_ns() const;
+    // Nothing that it follows is on the device.
+    bool is_empty() const { return oldest() == next_; }
     // What others launched in the turn before may not be over.
     void enter_turn() { behind_ = true; }
 
