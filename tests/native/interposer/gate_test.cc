@@ -59,6 +59,15 @@ TEST_F(Turns, a_turn_of_known_length_is_given_up_a_moment_before_the_device_is_d
     EXPECT_TRUE(eventually([&] { return daemon.report().busy_ns >= 58u * kMs; })) << "all of it is measured";
 }
 
+TEST_F(Turns, a_contended_holder_does_not_sleep_over_the_end_of_its_turn_while_its_operator_runs) {
+    Kernel kernel(300 * kMs);
+    daemon.turn(open_turn(3, FLEXNPU_TURN_CONTENDED));
+    kernel.launch();
+    const int64_t end = null_end_ns();
+    while (null_now_ns() < end - 200 * kMs) a_while();
+    EXPECT_EQ(null_record()->waits, 0u) << "a wait for the operator's event ends with the operator";
+}
+
 TEST_F(Turns, all_streams_are_drained) {
     Kernel kernel(10 * kMs);
     aclrtStream streams[] = {make_stream(), make_stream(), make_stream()};

@@ -37,6 +37,7 @@ struct NullRecord {
     uint64_t captured;       // events put on a stream while it was capturing
     uint64_t misused;        // calls about events and streams without a context, or with a stream that was destroyed
     uint64_t busy_ns;        // sum of what launches took
+    uint64_t waits;          // for an event
 };
 
 struct NullPlaces {

@@ -82,6 +82,7 @@ aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus* statu
 }
 aclError aclrtSynchronizeEvent(aclrtEvent event) {
     if (!usable(nullptr)) return ACL_ERROR_RT_CONTEXT_NULL;
+    __atomic_add_fetch(&null_record()->waits, 1, __ATOMIC_RELAXED);
     sleep_until(static_cast<NullEvent*>(event)->end_ns);
     return ACL_SUCCESS;
 }
