@@ -87,12 +87,17 @@ def test_lent_cores_are_back_when_the_borrower_is_told_no_more_than_its_own():
     assert reassign.returns_ms(asked, 0.1, told, own=12) == [3.0]  # nothing was lent at the third
 
 
-def test_a_decode_loop_is_slower_by_the_median_of_its_pairs():
-    pairs = [(decode.Turn(1.0, 1.0), decode.Turn(1.0 + extra, 1.0)) for extra in (0.001, 0.004, 0.5)]
-    wall, cpu = decode.rows(pairs)
-    assert wall.value == pytest.approx(0.4)
+def test_a_decode_loop_is_slower_by_the_median_against_two_that_run_without():
+    def turns(direct: float, again: float, governed: float) -> decode.Turns:
+        return decode.Turns(*(decode.Turn(wall, 1.0) for wall in (direct, again, governed)))
+
+    rounds = [[turns(1.0, 1.002, 1.002), turns(1.0, 1.002, 1.005)], [turns(1.0, 1.002, 1.5)]]
+    wall, cpu, apart = decode.rows(rounds)
+    assert wall.value == pytest.approx(100 * (1.005 / 1.001 - 1))
     assert wall.passed is True
+    assert (wall.more["pairs"], wall.more["rounds"]) == (3, 2)
     assert (cpu.value, cpu.passed) == (0.0, None)
+    assert (apart.value, apart.passed) == (pytest.approx(0.2), None)
 
 
 def test_shares_are_held_against_the_quota_of_those_that_always_want_the_device():
