@@ -10,7 +10,8 @@ from flexnpu.bench import attach, decode, fairness, latency, overhead, reassign
 from flexnpu.bench.figures import Busy
 from flexnpu.bench.result import NULL, Result, Row
 from flexnpu.bench.stand import BenchError
-from flexnpu.bench.tenants import Run, Tenant, Trace
+from flexnpu.bench.tenants import Run, Tenant, Trace, split
+from flexnpu.tenancy.vnpu import share_of
 
 
 def trace(*intervals: tuple[float, float], asked: tuple[float, ...] = ()) -> Trace:
@@ -160,3 +161,17 @@ def test_tenants_say_their_terms_in_the_words_of_the_interface():
         *("--ops", "50000,20000000", "--cores", "24"),
         *("--busy", "100000000", "--idle", "200000000"),
     ]
+
+
+@pytest.mark.parametrize("tenants", range(1, 17))
+@pytest.mark.parametrize("percent", [100, 80, 33.33])
+def test_shares_are_split_evenly_and_all_fit(tenants: int, percent: float):
+    shares = [share_of(each) for each in split(percent, tenants)]
+    assert sum(shares) == round(percent * 100)
+    assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.parametrize("mix", latency.MIXES, ids=lambda mix: mix.name)
+def test_the_tenants_of_a_mix_fit_a_device_together(mix: latency.Mix):
+    tenants = latency.tenants_of(mix)
+    assert sum(share_of(each.share or 0) for each in tenants) == 10_000
