@@ -56,6 +56,13 @@ VARIABLES = (
     Variable("FLEXNPU_SOCKET", TENANT, "a path", "set by flexnpu run", "the daemon's attach socket"),
     Variable("FLEXNPU_VNPU", TENANT, "a name", "set by flexnpu run", "the vNPU to attach to"),
     Variable(
+        "FLEXNPU_DAEMON_WAIT",
+        TENANT,
+        "0 to 60",
+        "0; flexnpu run sets 5",
+        "seconds that a program's first device call waits for a daemon that is not there; it may be starting anew",
+    ),
+    Variable(
         "FLEXNPU_NODE_VISIBLE_DEVICES",
         TENANT,
         "a list of devices",
@@ -105,6 +112,7 @@ VARIABLES = (
     ),
 )
 
+_DAEMON_WAIT = "5"
 _LISTS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PATH")
 
 
@@ -125,6 +133,7 @@ def for_tenant(
         "LD_PRELOAD": str(preload),
         "FLEXNPU_SOCKET": str(socket),
         "FLEXNPU_VNPU": vnpu,
+        "FLEXNPU_DAEMON_WAIT": base.get("FLEXNPU_DAEMON_WAIT", _DAEMON_WAIT),
         # What the list says from here on counts the vNPU's devices; the runtime is given this one back.
         "FLEXNPU_NODE_VISIBLE_DEVICES": base.get(
             "FLEXNPU_NODE_VISIBLE_DEVICES", base.get("ASCEND_RT_VISIBLE_DEVICES", "")

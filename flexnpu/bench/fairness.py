@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexnpu.bench.result import MODELLED, Result, Row
-from flexnpu.bench.tenants import Run, Tenant, run_together
+from flexnpu.bench.tenants import Run, Tenant, run_together, split
 
 _US, _MS = 1e-6, 1e-3
 _WINDOW_S, _STEP_S = 1.0, 0.05
@@ -30,7 +30,7 @@ class Scenario:
 
 
 def _equal(count: int) -> Scenario:
-    tenants = (Tenant(f"t{number}", (200 * _US,), 100 / count) for number in range(count))
+    tenants = (Tenant(f"t{number}", (200 * _US,), share) for number, share in enumerate(split(100, count)))
     return Scenario(f"{count} equal", tuple(tenants))
 
 

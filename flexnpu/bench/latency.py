@@ -11,12 +11,13 @@ import numpy as np
 
 from flexnpu.bench.figures import Array, Spread, histogram
 from flexnpu.bench.result import MODELLED, Result, Row
-from flexnpu.bench.tenants import Run, Tenant, run_together
+from flexnpu.bench.tenants import Run, Tenant, run_together, split
 
 _US, _MS = 1e-6, 1e-3
 TARGET_US = 100.0
 EDGES_US = (0, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)
 CRITICAL = "critical"
+_CRITICAL_SHARE = 20
 _PERIOD_S = 0.0073  # no multiple of what the others do
 _OPERATOR_S = 200 * _US
 
@@ -45,14 +46,15 @@ def run(seconds: float = 10.0, only: str | None = None, *, governed: bool = True
     """So long per mix; not governed: what the device itself makes of the same tenants."""
     found: list[Row] = []
     for mix in (each for each in MIXES if only is None or only in each.name):
-        found += rows(mix, run_together(_tenants(mix), seconds, governed=governed))
+        found += rows(mix, run_together(tenants_of(mix), seconds, governed=governed))
     return Result("latency", MODELLED, seconds, tuple(found), {"governed": governed})
 
 
-def _tenants(mix: Mix) -> list[Tenant]:
-    share = 80 / len(mix.operators)
-    others = [Tenant(f"effort{i}", operators, share) for i, operators in enumerate(mix.operators)]
-    return [Tenant(CRITICAL, (_OPERATOR_S,), 20, priority=1, every=_PERIOD_S), *others]
+def tenants_of(mix: Mix) -> list[Tenant]:
+    shares = split(100 - _CRITICAL_SHARE, len(mix.operators))
+    efforts = enumerate(zip(mix.operators, shares, strict=True))
+    others = [Tenant(f"effort{i}", operators, share) for i, (operators, share) in efforts]
+    return [Tenant(CRITICAL, (_OPERATOR_S,), _CRITICAL_SHARE, priority=1, every=_PERIOD_S), *others]
 
 
 def rows(mix: Mix, ran: Run) -> list[Row]:

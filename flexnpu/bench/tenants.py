@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,13 @@ class Run:
     traces: Mapping[str, Trace]
     start: float
     end: float
+
+
+def split(percent: float, parts: int) -> list[float]:
+    """As evenly as shares go, which are hundredths of a per cent, and no more than the whole together."""
+    hundredths = round(percent * 100)
+    cuts = [hundredths * i // parts for i in range(parts + 1)]
+    return [(after - before) / 100 for before, after in pairwise(cuts)]
 
 
 def run_together(tenants: Sequence[Tenant], seconds: float, *, governed: bool) -> Run:

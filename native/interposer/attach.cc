@@ -2,11 +2,15 @@
 // Attaching, and what a fork means for it. A tenant attaches at its first call that needs the device; until then a
 // preloaded process is untouched. A failed attach is closed: the call fails, and the next one tries again.
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "blocks.h"
+#include "clock.h"
 #include "communicators.h"
 #include "entries/observe.h"
 #include "handshake.h"
@@ -27,6 +31,11 @@ namespace {
 constinit Pages pages;
 pthread_mutex_t attaching = PTHREAD_MUTEX_INITIALIZER;
 bool fork_is_handled = false;
+uint64_t waited_s = 0;  // for a daemon, in vain
+
+constexpr uint64_t kPatienceAtMostS = 60;
+constexpr uint64_t kFirstPauseNs = 5'000'000;
+constexpr uint64_t kPauseNs = 200'000'000;
 char last_told[512];
 
 // Where the daemon is, as the environment had it when this process attached.
@@ -86,6 +95,40 @@ bool bind_parts(char (&why)[512]) {
     return tenant.device_count != 0;
 }
 
+// Seconds that a program waits for a daemon that is not there. Who starts it for a vNPU says that one is meant to be.
+bool read_patience(uint64_t* seconds, char (&why)[512]) {
+    const char* text = getenv("FLEXNPU_DAEMON_WAIT");
+    *seconds = 0;
+    if (text == nullptr || *text == '\0') return true;
+    char* end = nullptr;
+    *seconds = strtoul(text, &end, 10);
+    if (*text >= '0' && *text <= '9' && *end == '\0' && *seconds <= kPatienceAtMostS) return true;
+    snprintf(why, sizeof why, "FLEXNPU_DAEMON_WAIT is '%.32s', 0 to %llu seconds are possible", text,
+             static_cast<unsigned long long>(kPatienceAtMostS));
+    return false;
+}
+
+// It may be starting anew: looked for ever less often. A program whose wait was in vain does not wait at its next call.
+bool meet_daemon(const char* socket_path, const char* vnpu, char (&why)[512]) {
+    uint64_t patience_s = 0;
+    if (!read_patience(&patience_s, why)) return false;
+    const uint64_t end = now_ns() + (waited_s == 0 ? patience_s : 0) * 1'000'000'000;
+    Hands found = shake_hands(socket_path, vnpu, &pages, why);
+    for (uint64_t pause = kFirstPauseNs; found == Hands::nobody && now_ns() < end;
+         pause = std::min(2 * pause, kPauseNs)) {
+        if (is_news(why)) log(Level::info, "%s It is waited for, up to %s s", why, getenv("FLEXNPU_DAEMON_WAIT"));
+        nap(pause);
+        found = shake_hands(socket_path, vnpu, &pages, why);
+    }
+    waited_s = found == Hands::nobody ? patience_s : 0;
+    const size_t length = strlen(why);
+    if (waited_s != 0) {
+        snprintf(why + length, sizeof why - length, " It was waited for, for %llu s",
+                 static_cast<unsigned long long>(waited_s));
+    }
+    return found == Hands::shaken;
+}
+
 bool connect_tenant() {
     const char* socket_path = getenv("FLEXNPU_SOCKET");
     const char* vnpu = getenv("FLEXNPU_VNPU");
@@ -94,7 +137,7 @@ bool connect_tenant() {
         return false;
     }
     char why[512] = "";
-    if (!shake_hands(socket_path, vnpu, &pages, why)) {
+    if (!meet_daemon(socket_path, vnpu, why)) {
         tell(why);
         return false;
     }
@@ -130,9 +173,10 @@ void forget_applied() {
 bool try_again() {
     char why[512] = "";
     forget_applied();
-    if (!shake_hands_again(socket_path_kept, vnpu_kept, &pages, &connecting, why)) {
-        // A socket that nobody listens at is a daemon that is not up yet, and no news.
-        const bool nobody = strncmp(why, "no daemon answers", strlen("no daemon answers")) == 0;
+    const Hands found = shake_hands_again(socket_path_kept, vnpu_kept, &pages, &connecting, why);
+    if (found != Hands::shaken) {
+        // A daemon that is not up yet is no news.
+        const bool nobody = found == Hands::nobody;
         if (!nobody && is_news(why)) {
             log(Level::error, "the daemon does not take this program back, its last quota holds: %s", why);
         }

@@ -77,7 +77,7 @@ class Gate {
     }
 
     [[nodiscard]] Pass pass(const Launch& launch) {
-        const uint64_t word = quota_->word();
+        const uint64_t word = load_word(section_->quota, std::memory_order_relaxed);
         report_->launch(launch.kind);
         if (__builtin_expect(turn(std::memory_order_relaxed) == free_.load(std::memory_order_relaxed) &&
                                  word == last_.load(std::memory_order_relaxed) && launch.cores <= granted(word, launch),

@@ -29,34 +29,36 @@ void close_all(Fds& fds) {
     }
 }
 
-int reach(const char* path, Why& why) {
+// Of a daemon that is not up yet, or that dies just now.
+bool is_nobody(int error) { return error == ENOENT || error == ECONNREFUSED || error == ECONNRESET || error == EPIPE; }
+
+Hands reach(const char* path, int* connection, Why& why) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (strlen(path) >= sizeof address.sun_path) {
         snprintf(why, sizeof why,
                  "FLEXNPU_SOCKET is %zu bytes long, at most %zu fit a socket's name: use a shorter one", strlen(path),
                  sizeof address.sun_path - 1);
-        return -1;
+        return Hands::refused;
     }
     memcpy(address.sun_path, path, strlen(path));
     const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         snprintf(why, sizeof why, "no socket can be made: %s", strerror(errno));
-        return -1;
+        return Hands::refused;
     }
     const timeval patience{kPatienceS, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-        snprintf(why, sizeof why, "no daemon answers at %s (%s): is flexnpud running?", path, strerror(errno));
-        close(fd);
-        return -1;
-    }
-    return fd;
+    *connection = fd;
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return Hands::shaken;
+    const int error = errno;
+    snprintf(why, sizeof why, "no daemon answers at %s (%s): is flexnpud running?", path, strerror(error));
+    return is_nobody(error) ? Hands::nobody : Hands::refused;
 }
 
 // Of one that returns, with its report page and its ledger: `kept` and `slot`; of a new one neither.
-bool say_hello(int fd, const char* vnpu, const Pages* kept, Why& why) {
+Hands say_hello(int fd, const char* vnpu, const Pages* kept, Why& why) {
     flexnpu_hello hello{};
     hello.magic = FLEXNPU_PAGE_MAGIC;
     hello.version = FLEXNPU_PAGE_VERSION;
@@ -64,7 +66,7 @@ bool say_hello(int fd, const char* vnpu, const Pages* kept, Why& why) {
     if (strlen(vnpu) >= sizeof hello.vnpu) {
         snprintf(why, sizeof why, "FLEXNPU_VNPU is %zu bytes long, at most %zu are a name", strlen(vnpu),
                  sizeof hello.vnpu - 1);
-        return false;
+        return Hands::refused;
     }
     memcpy(hello.vnpu, vnpu, strlen(vnpu));
     iovec body{&hello, sizeof hello};
@@ -84,9 +86,10 @@ bool say_hello(int fd, const char* vnpu, const Pages* kept, Why& why) {
         part->cmsg_len = CMSG_LEN(sizeof fds);
         memcpy(CMSG_DATA(part), fds, sizeof fds);
     }
-    if (sendmsg(fd, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof hello)) return true;
-    snprintf(why, sizeof why, "the daemon took no hello: %s", strerror(errno));
-    return false;
+    if (sendmsg(fd, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof hello)) return Hands::shaken;
+    const int error = errno;
+    snprintf(why, sizeof why, "the daemon took no hello: %s", strerror(error));
+    return is_nobody(error) ? Hands::nobody : Hands::refused;
 }
 
 void collect_fds(msghdr& message, Fds& fds) {
@@ -107,10 +110,12 @@ void collect_fds(msghdr& message, Fds& fds) {
 }
 
 // Every refusal of the daemon's, and every answer that is not a whole welcome of our version, ends here.
-bool judge(const flexnpu_welcome& welcome, ssize_t got, const Fds& fds, Why& why) {
+Hands judge(const flexnpu_welcome& welcome, ssize_t got, const Fds& fds, Why& why) {
     if (got == 0 || (got < 0 && errno == ECONNRESET)) {
         snprintf(why, sizeof why, "the daemon hung up before its welcome: see its log");
-    } else if (got < 0) {
+        return Hands::nobody;
+    }
+    if (got < 0) {
         snprintf(why, sizeof why, "the daemon sent no welcome within %lld s: %s", static_cast<long long>(kPatienceS),
                  strerror(errno));
     } else if (got >= 8 && welcome.magic == FLEXNPU_PAGE_MAGIC && welcome.version != FLEXNPU_PAGE_VERSION) {
@@ -126,12 +131,12 @@ bool judge(const flexnpu_welcome& welcome, ssize_t got, const Fds& fds, Why& why
     } else if (fds[ledger_part] < 0) {
         snprintf(why, sizeof why, "the welcome carried no three pages");
     } else {
-        return true;
+        return Hands::shaken;
     }
-    return false;
+    return Hands::refused;
 }
 
-bool hear_welcome(int fd, Fds& fds, uint32_t* slot, Why& why) {
+Hands hear_welcome(int fd, Fds& fds, uint32_t* slot, Why& why) {
     flexnpu_welcome welcome{};
     iovec body{&welcome, sizeof welcome};
     alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
@@ -272,34 +277,38 @@ bool replace_control(int fd, const Pages& pages, Why& why) {
 
 }  // namespace
 
-bool shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]) {
+Hands shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]) {
     Fds fds = {-1, -1, -1};
-    pages->socket = reach(socket_path, why);
-    const bool done = pages->socket >= 0 && say_hello(pages->socket, vnpu, nullptr, why) &&
-                      hear_welcome(pages->socket, fds, &pages->slot, why) && map_all(fds, pages, why);
-    if (done) {
+    Hands found = reach(socket_path, &pages->socket, why);
+    if (found == Hands::shaken) found = say_hello(pages->socket, vnpu, nullptr, why);
+    if (found == Hands::shaken) found = hear_welcome(pages->socket, fds, &pages->slot, why);
+    if (found == Hands::shaken && !map_all(fds, pages, why)) found = Hands::refused;
+    if (found == Hands::shaken) {
         pages->report_fd = fds[report_part];
         pages->ledger_fd = fds[ledger_part];
         fds[report_part] = fds[ledger_part] = -1;
         pages->socket_inode = inode_of(pages->socket);
     }
     close_all(fds);
-    if (!done) let_go(pages);
-    return done;
+    if (found != Hands::shaken) let_go(pages);
+    return found;
 }
 
-bool shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, int* connecting, char (&why)[512]) {
+Hands shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, int* connecting, char (&why)[512]) {
     Fds fds = {-1, -1, -1};
     uint32_t slot = FLEXNPU_NO_SLOT;
-    *connecting = reach(socket_path, why);
-    const bool done = *connecting >= 0 && say_hello(*connecting, vnpu, pages, why) &&
-                      hear_welcome(*connecting, fds, &slot, why) && is_ours_again(fds, slot, *pages, why) &&
-                      replace_control(fds[control_part], *pages, why);
-    if (done) keep_connection(connecting, pages);
+    Hands found = reach(socket_path, connecting, why);
+    if (found == Hands::shaken) found = say_hello(*connecting, vnpu, pages, why);
+    if (found == Hands::shaken) found = hear_welcome(*connecting, fds, &slot, why);
+    if (found == Hands::shaken) {
+        const bool ours = is_ours_again(fds, slot, *pages, why) && replace_control(fds[control_part], *pages, why);
+        found = ours ? Hands::shaken : Hands::refused;
+    }
+    if (found == Hands::shaken) keep_connection(connecting, pages);
     close_all(fds);
     if (*connecting >= 0) close(*connecting);
     *connecting = -1;
-    return done;
+    return found;
 }
 
 bool is_hung_up(const Pages& pages) {

@@ -17,13 +17,17 @@ struct Pages {
     int ledger_fd = -1;
 };
 
-// May block for some seconds. False: `why` holds one line for a person, and nothing is left open or mapped.
-bool shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]);
+// nobody: no daemon listens, or one that ends before its welcome. refused: what asking again would not change soon.
+enum class Hands { shaken, nobody, refused };
+
+// May block for some seconds. Where hands are not shaken, `why` holds one line for a person, and nothing is left open
+// or mapped.
+Hands shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]);
 
 // Goes back to a daemon that has started anew, with the pages that this process has counted on. On success the new
 // control page stands where the old one did and the new connection has the old one's number; on failure everything is
 // as before. `connecting` holds the descriptor under way, so that a fork's child can close it.
-bool shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, int* connecting, char (&why)[512]);
+Hands shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, int* connecting, char (&why)[512]);
 
 // Whether the connection has ended, or is not the process's any more. Never blocks.
 bool is_hung_up(const Pages& pages);

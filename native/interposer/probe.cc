@@ -30,9 +30,13 @@ bool older(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
 
 }  // namespace
 
-void Probe::tiled(uint64_t executor, uint32_t generation) {
+// Counted before anybody can take it: a launch that came between the two would count for nothing.
+void Probe::put_aside(uint64_t executor, uint32_t generation) {
+    const Held held(aside_lock_);
+    aside_.fetch_add(1, std::memory_order_relaxed);
     bool kept = true;
     const uint64_t before = executors_.update(executor, one_more, generation, &kept);
+    if (!kept) aside_.fetch_sub(1, std::memory_order_relaxed);
     if (!kept) return;  // open: no host memory to follow this executor
     const uint32_t counted = before != 0 ? generation_of(before) : generation;
     std::atomic<uint64_t>& pending = slot(counted);
@@ -44,9 +48,15 @@ void Probe::tiled(uint64_t executor, uint32_t generation) {
     } while (!pending.compare_exchange_weak(now, next, std::memory_order_seq_cst));
 }
 
-uint32_t Probe::launching(uint64_t executor) { return generation_of(executors_.update(executor, one_less, 0)); }
+Ticket Probe::take_aside(uint64_t executor) {
+    const Held held(aside_lock_);
+    const uint64_t found = executors_.update(executor, one_less, 0);
+    if (found == 0) return {};
+    aside_.fetch_sub(1, std::memory_order_relaxed);
+    return {generation_of(found)};
+}
 
-void Probe::launched(uint32_t generation) {
+void Probe::launched_aside(uint32_t generation) {
     std::atomic<uint64_t>& pending = slot(generation);
     uint64_t now = pending.load(std::memory_order_relaxed);
     do {
@@ -55,13 +65,17 @@ void Probe::launched(uint32_t generation) {
     if (count_of(now) == 1) ring();
 }
 
+// Somebody waits: the last one of a generation that is over tells.
+void Probe::ended(uint32_t generation) {
+    if (generation != current(std::memory_order_relaxed) && tilings_.count(generation) == 0) wake();
+}
+
 void Probe::destroyed(uint64_t executor) {
-    const uint64_t found = executors_.take(executor);
-    for (uint32_t left = count_of(found); left > 0; --left) launched(generation_of(found));
+    while (const Ticket left = launching(executor)) launched(left);
 }
 
 uint32_t Probe::turn() {
-    const uint32_t old = generation_.fetch_add(1, std::memory_order_seq_cst);
+    const uint32_t old = turns_.fetch_add(1, std::memory_order_seq_cst) + 1;
     std::atomic_thread_fence(std::memory_order_seq_cst);
     waiting_.store(true, std::memory_order_seq_cst);
     wait_for_inside(old);
@@ -79,26 +93,38 @@ void Probe::wait_for_inside(uint32_t generation) {
 }
 
 uint32_t Probe::wait_for_launches(uint32_t generation) {
-    std::atomic<uint64_t>& pending = slot(generation);
-    uint64_t last = 0;
+    uint32_t last = 0;
     uint64_t quiet = 0;
     uint64_t waited = 0;
     for (uint64_t then = now_ns();;) {
         const uint32_t bell = bell_.load(std::memory_order_seq_cst);
-        uint64_t now = pending.load(std::memory_order_seq_cst);
-        if (generation_of(now) != generation || count_of(now) == 0) return 0;
+        const uint32_t now = left(generation);
+        if (now == 0) return 0;
         const uint64_t moment = now_ns();
         const uint64_t step = std::min(moment - then, 2 * kRoundNs);
         then = moment;
         waited += step;
         quiet = now == last ? quiet + step : 0;
         last = now;
-        if ((quiet >= kQuietNs || waited >= kLongNs) &&
-            pending.compare_exchange_strong(now, pack(generation + 4, 0), std::memory_order_seq_cst)) {
-            return count_of(now);
-        }
+        if (quiet >= kQuietNs || waited >= kLongNs) return give_up(generation);
         sleep(bell);
     }
+}
+
+uint32_t Probe::left(uint32_t generation) const {
+    const uint64_t aside = pending_[generation % 4].load(std::memory_order_seq_cst);
+    return tilings_.count(generation) + (generation_of(aside) == generation ? count_of(aside) : 0);
+}
+
+uint32_t Probe::give_up(uint32_t generation) {
+    uint32_t given_up = tilings_.forget(generation);
+    uint64_t aside = slot(generation).load(std::memory_order_seq_cst);
+    while (generation_of(aside) == generation && count_of(aside) != 0) {
+        const uint64_t over = pack(generation + 4, 0);
+        if (!slot(generation).compare_exchange_weak(aside, over, std::memory_order_seq_cst)) continue;
+        return given_up + count_of(aside);
+    }
+    return given_up;
 }
 
 void Probe::wake() {
@@ -114,7 +140,10 @@ void Probe::sleep(uint32_t bell) {
 void Probe::reset_in_child() {
     for (auto& inside : inside_) inside.store(0, std::memory_order_relaxed);
     for (auto& pending : pending_) pending.store(0, std::memory_order_relaxed);
+    tilings_.clear();
     executors_.forget();
+    aside_lock_.release();
+    aside_.store(0, std::memory_order_relaxed);
     waiting_.store(false, std::memory_order_relaxed);
 }
 

@@ -10,6 +10,7 @@
 #include <atomic>
 
 #include "pointer_map.h"
+#include "tilings.h"
 
 namespace flexnpu {
 
@@ -18,11 +19,11 @@ class Probe {
     // Around everything that tiles. The generation that enter() gives goes to the calls after it.
     uint32_t enter() {
         for (;;) {
-            const uint32_t generation = generation_.load(std::memory_order_relaxed);
+            const uint32_t generation = current(std::memory_order_relaxed);
             inside_[generation & 1].fetch_add(1, std::memory_order_seq_cst);
-            std::atomic_thread_fence(std::memory_order_seq_cst);
+            before_reads();
             // A turn in between may have looked before we were counted: nobody would wait for us there.
-            if (generation_.load(std::memory_order_seq_cst) == generation) return generation;
+            if (current(std::memory_order_seq_cst) == generation) return generation;
             leave(generation);
         }
     }
@@ -31,10 +32,26 @@ class Probe {
     }
 
     // An executor (any non-zero key) was tiled and waits to be launched; one executor may wait several times.
-    void tiled(uint64_t executor, uint32_t generation);
-    // Takes one waiting launch of the executor; 0 when none is known. To be closed by launched() once it is submitted.
-    uint32_t launching(uint64_t executor);
-    void launched(uint32_t generation);
+    // The number rises with each, by about one. The note comes back with its ticket; false where it does not: so many
+    // wait that this one was put aside, under a lock.
+    bool tiled(uint64_t executor, uint32_t generation, uint64_t number, uint64_t note = 0) {
+        const auto place = static_cast<uint32_t>(number);
+        if (__builtin_expect(tilings_.put(executor, generation, place, note), true)) return true;
+        put_aside(executor, generation);
+        return false;
+    }
+    // Takes one waiting launch of the executor, if one is known. To be closed by launched() once it is submitted.
+    Ticket launching(uint64_t executor) {
+        if (__builtin_expect(aside_.load(std::memory_order_relaxed) > 0, false)) {
+            if (const Ticket found = take_aside(executor)) return found;
+        }
+        return tilings_.take(executor, current(std::memory_order_relaxed));
+    }
+    void launched(Ticket ticket) {
+        if (__builtin_expect(ticket.place == 0, false)) return launched_aside(ticket.generation);
+        tilings_.end(ticket);
+        if (__builtin_expect(waiting_.load(std::memory_order_seq_cst), false)) ended(ticket.generation);
+    }
     // The executor is gone: none of its launches will come.
     void destroyed(uint64_t executor);
 
@@ -45,24 +62,46 @@ class Probe {
     void reset_in_child();
 
   private:
+    // Counts from 1, and all is zero at first, so that it takes no room in the library's file.
+    uint32_t current(std::memory_order order) const { return turns_.load(order) + 1; }
+    // What was added with an atomic operation is seen before what is read after this.
+    static void before_reads() {
+#if defined(__x86_64__)
+        std::atomic_signal_fence(std::memory_order_seq_cst);  // the addition is a barrier by itself
+#else
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+    }
     void ring() {
-        if (waiting_.load(std::memory_order_seq_cst)) wake();
+        if (__builtin_expect(waiting_.load(std::memory_order_seq_cst), false)) wake();
     }
     void wake();
     void sleep(uint32_t bell);
+    void ended(uint32_t generation);
     void wait_for_inside(uint32_t generation);
     uint32_t wait_for_launches(uint32_t generation);
+    uint32_t left(uint32_t generation) const;
+    uint32_t give_up(uint32_t generation);
+
+    void put_aside(uint64_t executor, uint32_t generation);
+    Ticket take_aside(uint64_t executor);
+    void launched_aside(uint32_t generation);
     std::atomic<uint64_t>& slot(uint32_t generation) { return pending_[generation % 4]; }
 
-    std::atomic<uint32_t> generation_{1};
-    std::atomic<int32_t> inside_[2]{};
-    // Launches to come: generation in the high half, count in the low one. A generation that was given up keeps no
-    // slot, so a launch that comes after all finds another generation there and changes nothing.
+    // In lines by who writes them: the herald; whoever tiles; whoever launches, in the tilings.
+    alignas(64) std::atomic<uint32_t> turns_{0};
+    std::atomic<bool> waiting_{false};
+    std::atomic<uint32_t> bell_{0};
+    std::atomic<int32_t> aside_{0};  // executors that found no place among the tilings
+    alignas(64) std::atomic<int32_t> inside_[2]{};
+    Tilings tilings_{};
+
+    Lock aside_lock_;
+    // Those aside. Launches to come: generation in the high half, count in the low one. A generation that was given up
+    // keeps no slot, so a launch that comes after all finds another generation there and changes nothing.
     std::atomic<uint64_t> pending_[4]{};
     // Executor to generation (high half) and launches to come (low half).
     PointerMap executors_{};
-    std::atomic<bool> waiting_{false};
-    std::atomic<uint32_t> bell_{0};
 };
 
 }  // namespace flexnpu

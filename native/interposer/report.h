@@ -13,7 +13,8 @@ class Report {
   public:
     void bind(flexnpu_report_page* page) { page_ = page; }
 
-    void tiled() { count(page_->tiled); }
+    // Gives its number: how many were tiled before.
+    uint64_t tiled() { return __atomic_fetch_add(&page_->tiled, 1, __ATOMIC_RELAXED); }
     void launched() { count(page_->launched); }
     void ungoverned() { count(page_->ungoverned); }
     // One step more; its sequence is set here. One caller at a time.

@@ -13,7 +13,8 @@
 
 namespace flexnpu {
 
-struct DeviceTenant {
+// In the order of use: a launch finds what it reads in the first line.
+struct alignas(64) DeviceTenant {
     Quota quota;
     DeviceReport report;
     Gate gate;
@@ -21,14 +22,14 @@ struct DeviceTenant {
     Probe probe;
 };
 
-struct Tenant {
-    DeviceTenant devices[FLEXNPU_DEVICES];  // by the ordinal that the program knows; behind them those it has hidden
-    uint32_t device_count = 0;              // that the program sees
-    uint32_t section_count = 0;             // that the vNPU has
-    Report report;
-    Graphs graphs;
+struct alignas(64) Tenant {
     std::atomic<bool> attached{false};
     std::atomic<bool> away{false};
+    uint32_t device_count = 0;   // that the program sees
+    uint32_t section_count = 0;  // that the vNPU has
+    Report report;
+    DeviceTenant devices[FLEXNPU_DEVICES];  // by the ordinal that the program knows; behind them those it has hidden
+    Graphs graphs;
 
     // The connection has ended and no daemon has taken this process back yet. The herald looks about five times a
     // second; last quota and limits hold meanwhile.

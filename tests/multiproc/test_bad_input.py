@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from fake_tenant import VERSION
 from local_node import GIB, Node, eventually
 
 from flexnpu.demo import stack as demo_stack
@@ -154,7 +155,7 @@ def test_a_tenant_of_another_page_version_names_both(node: Node):
     code, errors = program.end()
     assert code == 1
     assert "page version 9" in errors
-    assert "page version 2" in errors
+    assert f"page version {VERSION}" in errors
     eventually(lambda: node.client().vnpus() == [])
 
 

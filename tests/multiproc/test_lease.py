@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_tenant import HELLO, MAGIC, FakeTenant, RefusedError
+from fake_tenant import HELLO, MAGIC, VERSION, FakeTenant, RefusedError
 from local_node import FAKE_TENANT, GIB, Node, eventually
 
 
@@ -103,11 +103,11 @@ def test_nonsense_in_a_report_page_does_no_harm(node: Node):
 @pytest.mark.parametrize(
     ("hello", "status", "words"),
     [
-        (HELLO.pack(MAGIC, 9, HELLO.size, 0, b"a", 0, 0), 2, ("page version 9", "page version 2")),
-        (HELLO.pack(MAGIC, 7, 12, 0, b"a", 0, 0)[:12], 2, ("page version 7", "page version 2")),
-        (HELLO.pack(MAGIC, 2, HELLO.size, 0, b"nobody", 0, 0), 3, ("'nobody'", "flexnpu create")),
-        (HELLO.pack(MAGIC, 2, HELLO.size, 0, b"x" * 64, 0, 0), 1, ("hello",)),
-        (HELLO.pack(MAGIC, 2, HELLO.size, 0, b"a", 0, 0) + b"more", 1, ("hello",)),
+        (HELLO.pack(MAGIC, 9, HELLO.size, 0, b"a", 0, 0), 2, ("page version 9", f"page version {VERSION}")),
+        (HELLO.pack(MAGIC, 7, 12, 0, b"a", 0, 0)[:12], 2, ("page version 7", f"page version {VERSION}")),
+        (HELLO.pack(MAGIC, VERSION, HELLO.size, 0, b"nobody", 0, 0), 3, ("'nobody'", "flexnpu create")),
+        (HELLO.pack(MAGIC, VERSION, HELLO.size, 0, b"x" * 64, 0, 0), 1, ("hello",)),
+        (HELLO.pack(MAGIC, VERSION, HELLO.size, 0, b"a", 0, 0) + b"more", 1, ("hello",)),
         (b"GET / HTTP/1.1\r\n\r\n", 1, ("hello",)),
         (b"x", 1, ("hello",)),
     ],
@@ -116,7 +116,7 @@ def test_a_wrong_hello_is_answered_in_one_clear_line(node: Node, hello: bytes, s
     node.client().create_vnpu("a", cores=4, memory_bytes=GIB)
     with pytest.raises(RefusedError) as refused:
         attach(node, "a", payload=hello)
-    assert refused.value.args[:2] == (status, 2)
+    assert refused.value.args[:2] == (status, VERSION)
     message = refused.value.args[2]
     assert all(word in message for word in words), message
     assert "\n" not in message

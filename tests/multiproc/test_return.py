@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from fake_tenant import FakeTenant, RefusedError
 from local_node import GIB, Node, Program, eventually
+
+from flexnpu.paths import library_dir
 
 
 @pytest.fixture
@@ -151,3 +154,47 @@ def test_a_tenant_that_dies_within_a_call_is_settled_when_no_other_is_in_one(nod
     lives.leave_in_flight(0)
     eventually(lambda: used(node) == GIB)
     lives.close()
+
+
+# It asks for its device when it is told to.
+ASKS = """
+import ctypes
+runtime = ctypes.CDLL("libascendcl.so")
+print("{}", flush=True)
+input()
+status = runtime.aclInit(None)
+print('{"status": %d}' % status, flush=True)
+"""
+
+
+@pytest.mark.parametrize("starts_first", [True, False])
+def test_a_program_that_asks_while_the_daemon_starts_anew_waits_for_it(quiet_node: Node, starts_first: bool):
+    quiet_node.env["FLEXNPU_LIB_DIR"] = str(library_dir())
+    quiet_node.env["FLEXNPU_DAEMON_WAIT"] = "60"
+    quiet_node.start()
+    options = ["--name", "a", "--cores", "4", "--memory", "1GiB"]
+    program = quiet_node.program("run", *options, "--", sys.executable, "-c", ASKS)
+    program.line()
+    quiet_node.kill()
+    if starts_first:
+        quiet_node.launch()
+    program.say("now")
+    if not starts_first:
+        quiet_node.start()
+    assert program.line() == {"status": 0}
+    assert program.end() == (0, "")
+
+
+def test_a_program_without_a_daemon_fails_in_one_line_once_it_has_waited(quiet_node: Node):
+    quiet_node.env["FLEXNPU_LIB_DIR"] = str(library_dir())
+    quiet_node.env["FLEXNPU_DAEMON_WAIT"] = "1"
+    quiet_node.start()
+    options = ["--name", "a", "--cores", "4", "--memory", "1GiB"]
+    program = quiet_node.program("run", *options, "--", sys.executable, "-c", ASKS)
+    program.line()
+    quiet_node.kill()
+    program.say("now")
+    assert program.line() != {"status": 0}
+    _, errors = program.end()
+    assert errors.count("\n") == 1
+    assert "is flexnpud running? It was waited for, for 1 s" in errors

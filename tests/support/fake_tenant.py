@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 
 MAGIC = 0x4E584C46
-VERSION = 2
+VERSION = 3
 RETURNING = 1
 HELLO = struct.Struct("<4I64s2I")
 WELCOME = struct.Struct("<4I256s2I")

@@ -54,9 +54,15 @@ def test_a_programs_own_libraries_stay_behind_ours():
         "FLEXNPU_SOFTNPU_SOC": "s",
         "FLEXNPU_SOCKET": "/run/attach.sock",
         "FLEXNPU_VNPU": "a",
+        "FLEXNPU_DAEMON_WAIT": "5",
         "FLEXNPU_NODE_VISIBLE_DEVICES": "",
     }
     assert merged({}, device)["LD_LIBRARY_PATH"] == "/npu"
+
+
+def test_how_long_a_daemon_is_waited_for_may_be_said_outside():
+    found = for_tenant({"FLEXNPU_DAEMON_WAIT": "0"}, {}, Path("/libflexnpu.so"), Path("/run/attach.sock"), "a")
+    assert found["FLEXNPU_DAEMON_WAIT"] == "0"
 
 
 def test_a_list_of_devices_is_told_apart_outside_and_inside():

@@ -3,13 +3,14 @@
 // torch_npu's executor cache, which has no phase one, tells as much. Products are looked at only while the program has
 // shown no fused attention.
 //
-// Lock order: guard, then nothing; arguments are read before it is taken.
+// Lock order: guard, then that of a set of hits; arguments are read before.
 #include "entries/observe.h"
 
 #include <string.h>
 
 #include "clock.h"
 #include "entries/arguments.h"
+#include "entries/hits.h"
 #include "entries/wrap.h"
 #include "lock.h"
 #include "phase.h"
@@ -215,6 +216,7 @@ class Keys {
 struct Observer {
     Lock guard;
     Executors executors;
+    Hits hits;
     Keys keys;
     PhaseDetector detector;
     Recorder recorder;
@@ -222,6 +224,7 @@ struct Observer {
     uint64_t launched_ns = 0;  // the newest launch that told something
     std::atomic<bool> wants_products{true};
     std::atomic<bool> has_graphs{false};
+    std::atomic<bool> has_hits{false};
     std::atomic<int> captures{0};  // under way
     std::atomic<int> updates{0};   // streams that change a graph's tasks
     PointerMap groups;             // task group to its graph
@@ -257,14 +260,19 @@ uint64_t same(uint64_t found, uint64_t) { return found; }
 
 uint64_t changed_by(aclrtStream stream) { return observer.updated.update(reinterpret_cast<uint64_t>(stream), same, 0); }
 
+// Others read it all the time.
+void set(std::atomic<bool>& flag, bool value) {
+    if (flag.load(std::memory_order_relaxed) != value) flag.store(value, std::memory_order_relaxed);
+}
+
 // Runs the change of the detector under the lock.
 template <typename Change>
 void feed(Change change) {
     const Held held(observer.guard);
     change(observer.detector);
     if (observer.detector.may_be_late()) observer.launched_ns = now_ns();
-    observer.wants_products.store(observer.detector.wants_products(), std::memory_order_relaxed);
-    observer.has_graphs.store(observer.detector.has_graphs(), std::memory_order_relaxed);
+    set(observer.wants_products, observer.detector.wants_products());
+    set(observer.has_graphs, observer.detector.has_graphs());
 }
 
 void feed_eager(PhaseDetector& detector, const Tiled& tiled) {
@@ -288,14 +296,14 @@ void record_tiled(const flexnpu_phase_one& call, const Row& row, const Tiled& ti
     }
 }
 
-void record_launch(const Tiled& tiled, uint64_t graph, uint64_t changed) {
+void record_launch(uint64_t executor, uint64_t graph, uint64_t changed) {
     const Recorder& to = observer.recorder;
     if (changed != 0) {
-        to.line("update %lx %lx", changed, tiled.executor);
+        to.line("update %lx %lx", changed, executor);
     } else if (graph != 0) {
-        to.line("captured %lx launch %lx", graph, tiled.executor);
+        to.line("captured %lx launch %lx", graph, executor);
     } else {
-        to.line("launch %lx", tiled.executor);
+        to.line("launch %lx", executor);
     }
 }
 
@@ -326,6 +334,7 @@ void start_observing(const uint32_t* declared) {
 
 void stop_observing_in_child() {
     observer.guard.release();
+    observer.hits.release();
     observer.captures.store(0, std::memory_order_relaxed);
     observer.updates.store(0, std::memory_order_relaxed);
     observer.groups.forget();
@@ -350,6 +359,7 @@ void observe_tiled(const flexnpu_phase_one& call, uint64_t executor) {
     if (observer.recorder.on()) record_tiled(call, row, tiled);
     const Held held(observer.guard);
     observer.executors.put(executor, tiled);
+    if (observer.has_hits.load(std::memory_order_relaxed)) observer.hits.forget(executor);
     if (next_key == 0) return;
     observer.executors.put(next_key, tiled);
     observer.keys.put(next_key >> 1);
@@ -359,29 +369,45 @@ void observe_tiled(const flexnpu_phase_one& call, uint64_t executor) {
 
 void observe_key(uint64_t key) { next_key = as_key(key); }
 
-void observe_hit(uint64_t key, aclOpExecutor* executor) {
+uint64_t observed_hit(uint64_t key, aclOpExecutor* executor) {
     key = as_key(key);
-    if (!observer.keys.may_have(key >> 1)) return;
-    const Held held(observer.guard);
-    const Tiled* kept = observer.executors.find(key);
-    if (kept == nullptr) return;
-    Tiled tiled = *kept;
-    tiled.executor = reinterpret_cast<uint64_t>(executor);
-    observer.executors.put(tiled.executor, tiled);
+    if (__builtin_expect(!observer.keys.may_have(key >> 1), true)) return 0;
     if (observer.recorder.on()) observer.recorder.line("hit %lx %lx", key, reinterpret_cast<uint64_t>(executor));
+    return key;
 }
 
-void observe_launch(uint32_t op, uint64_t executor, uint64_t name, aclrtStream stream) {
+void keep_hit(uint64_t executor, uint64_t hit) {
+    observer.hits.put(executor, hit);
+    set(observer.has_hits, true);
+}
+
+namespace {
+
+// Under the guard: what one of the names is known to do, and by which of them.
+const Tiled* find_tiled(const Launched& launched, Tells tells, uint64_t* known) {
+    uint64_t hit = launched.hit;
+    if (hit == 0 && observer.has_hits.load(std::memory_order_relaxed)) hit = observer.hits.find(launched.executor);
+    *known = launched.executor;
+    const Tiled* found = observer.executors.find(hit != 0 ? hit : launched.executor);
+    if (found != nullptr && found->tells == tells) return found;
+    *known = launched.name;
+    found = observer.executors.find(launched.name);
+    return found != nullptr && found->tells == tells ? found : nullptr;
+}
+
+}  // namespace
+
+void observe_launch(uint32_t op, const Launched& launched, aclrtStream stream) {
     const Tells tells = operator_tells[op];
     if (tells == Tells::product && !observer.wants_products.load(std::memory_order_relaxed)) return;
     const uint64_t graph = observer.captures.load(std::memory_order_relaxed) > 0 ? captured_into(stream) : 0;
     if (tells == Tells::begin) return begin(graph);
     const uint64_t changed = observer.updates.load(std::memory_order_relaxed) > 0 ? changed_by(stream) : 0;
     feed([&](PhaseDetector& detector) {
-        const Tiled* tiled = observer.executors.find(executor);
-        if (tiled == nullptr || tiled->tells != tells) tiled = observer.executors.find(name);
-        if (tiled == nullptr || tiled->tells != tells) return;
-        if (observer.recorder.on()) record_launch(*tiled, graph, changed);
+        uint64_t known = 0;
+        const Tiled* tiled = find_tiled(launched, tells, &known);
+        if (tiled == nullptr) return;
+        if (observer.recorder.on()) record_launch(known, graph, changed);
         if (changed != 0) return tells == Tells::attention ? detector.update(changed, tiled->call) : void();
         if (graph != 0) return tells == Tells::attention ? detector.captured_attention(graph, tiled->call) : void();
         feed_eager(detector, *tiled);

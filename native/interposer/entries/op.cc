@@ -38,10 +38,11 @@ uint64_t stack_words(uint32_t op) {
     return words > flexnpu_phase_one::registers ? words - flexnpu_phase_one::registers : 0;
 }
 
-// One operator more that has a tiling and waits for its launch.
-void note_tiled(uint64_t executor, uint32_t generation) {
-    tenant.report.tiled();
-    if (executor != 0) here().probe.tiled(executor, generation);
+// One operator more that has a tiling and waits for its launch. `hit`: what observed_hit() gave for it.
+void note_tiled(uint64_t executor, uint32_t generation, uint64_t hit) {
+    const uint64_t number = tenant.report.tiled();
+    if (executor == 0) return;
+    if (!here().probe.tiled(executor, generation, number, hit) && hit != 0) keep_hit(executor, hit);
 }
 
 // The core counts go into the key of torch_npu's executor cache: an executor that was tiled under other counts is not
@@ -98,11 +99,13 @@ uint64_t hash_of(const uint8_t* key, size_t length) {
 }
 
 // A hit is a tiled operator without a phase one.
-template <typename Find>
-aclOpExecutor* find_tiled(Find find) {
+template <typename Find, typename Hash>
+aclOpExecutor* find_tiled(Find find, Hash hash) {
     const uint32_t generation = here().probe.enter();
     aclOpExecutor* executor = find();
-    if (executor != nullptr) note_tiled(reinterpret_cast<uint64_t>(executor), generation);
+    if (executor != nullptr) {
+        note_tiled(reinterpret_cast<uint64_t>(executor), generation, observed_hit(hash(), executor));
+    }
     here().probe.leave(generation);
     return executor;
 }
@@ -119,19 +122,16 @@ void on_SetPTACacheHashKey(decltype(&::SetPTACacheHashKey) real, uint8_t* key, s
 }
 
 aclOpExecutor* on_PTAGetExecCache(decltype(&::PTAGetExecCache) real, uint64_t hash, uint64_t* workspaceSize) {
-    aclOpExecutor* executor = find_tiled([&] { return real(mix_counts(hash), workspaceSize); });
-    if (executor != nullptr) observe_hit(hash, executor);
-    return executor;
+    return find_tiled([&] { return real(mix_counts(hash), workspaceSize); }, [&] { return hash; });
 }
 
 aclOpExecutor* on_PTAFindExecCache(decltype(&::PTAFindExecCache) real, uint8_t* key, size_t length,
                                    uint64_t* workspaceSize) {
-    aclOpExecutor* executor = find_tiled([&]() -> aclOpExecutor* {
+    const auto find = [&]() -> aclOpExecutor* {
         const Key mixed = mix_counts(key, length);
         return mixed.bytes != nullptr ? real(mixed.bytes, mixed.length, workspaceSize) : nullptr;
-    });
-    if (executor != nullptr) observe_hit(hash_of(key, length), executor);
-    return executor;
+    };
+    return find_tiled(find, [&] { return hash_of(key, length); });
 }
 
 aclnnStatus on_aclDestroyAclOpExecutor(decltype(&::aclDestroyAclOpExecutor) real, aclOpExecutor* executor) {
@@ -189,7 +189,7 @@ void flexnpu_phase_one_end(flexnpu_phase_one* call, int status) {
     const uint32_t generation = static_cast<uint32_t>(call->generation);
     if (status == ACL_SUCCESS) {
         const uint64_t executor = executor_of(*call);
-        note_tiled(executor, generation);
+        note_tiled(executor, generation, 0);
         if (operator_tells[call->index] != Tells::nothing) observe_tiled(*call, executor);
     }
     here().probe.leave(generation);
@@ -201,15 +201,16 @@ __attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* worksp
     auto real = reinterpret_cast<aclnnLaunch>(real_function(first_phase_two + op));
     if (real == nullptr) return ACL_ERROR_API_NOT_SUPPORT;
     if (!attached()) return kRefused;
+    // An operator of unknown signature is known by its executor all the same where that came from the cache.
+    Probe& probe = here().probe;
+    Ticket ticket = executor != nullptr ? probe.launching(reinterpret_cast<uint64_t>(executor)) : Ticket{};
+    if (!ticket && operator_words(op) == 0) ticket = probe.launching(key_of_operator(op));
     // Before the launch, after which the executor's address may be another's.
     if (operator_tells[op] != Tells::nothing) {
-        observe_launch(op, reinterpret_cast<uint64_t>(executor), key_of_operator(op), stream);
+        observe_launch(op, {reinterpret_cast<uint64_t>(executor), ticket.note, key_of_operator(op)}, stream);
     }
-    // An operator of unknown signature is known by its executor all the same where that came from the cache.
-    uint32_t generation = executor != nullptr ? here().probe.launching(reinterpret_cast<uint64_t>(executor)) : 0;
-    if (generation == 0 && operator_words(op) == 0) generation = here().probe.launching(key_of_operator(op));
     const aclnnStatus status = real(workspace, workspaceSize, executor, stream);
-    if (generation != 0) here().probe.launched(generation);
+    if (ticket) probe.launched(ticket);
     tenant.report.launched();
     return status;
 }

@@ -47,9 +47,8 @@ struct Arrival {
     bool note;
 };
 
-void arrive(void* argument) {
+void arrive(void* argument, int64_t now) {
     const std::unique_ptr<Arrival> arrival(static_cast<Arrival*>(argument));
-    const int64_t now = softnpu::raw_now_ns();
     if (!arrival->note) {
         arrival->started_ns->store(now);
         return;
@@ -70,8 +69,8 @@ void put(aclrtStream stream, const MarkRecord& host, std::shared_ptr<std::atomic
     auto arrival = std::make_unique<Arrival>(Arrival{host, std::move(started_ns), note});
     arrival->device.row = queue->id();
     arrival->device.device = static_cast<int32_t>(queue->device().index());
-    Task task{TaskKind::host};
-    task.host = arrive;
+    Task task{TaskKind::mark};
+    task.mark = arrive;
     task.destination = arrival.get();
     if (queue->enqueue(task) == ACL_SUCCESS) {
         static_cast<void>(arrival.release());  // arrive() has it

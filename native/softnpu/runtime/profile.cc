@@ -9,6 +9,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "device/state.h"
 #include "runtime/status.h"
 
 namespace softnpu {
@@ -46,6 +47,37 @@ bool make_directory(const std::string& path) { return mkdir(path.c_str(), 0750) 
 }  // namespace
 
 int64_t raw_now_ns() { return clock_ns(CLOCK_MONOTONIC_RAW); }
+
+namespace {
+
+struct Reading {
+    int64_t before = wall_now_ns();
+    int64_t raw = raw_now_ns();
+    int64_t after = wall_now_ns();
+};
+
+// By the closest of some readings.
+int64_t first_ahead_ns() {
+    Reading best;
+    for (int i = 0; i < 20; ++i) {
+        const Reading other;
+        best = other.after - other.before < best.after - best.before ? other : best;
+    }
+    return best.raw - (best.before + best.after) / 2;
+}
+
+}  // namespace
+
+int64_t raw_ahead_ns() {
+    static std::atomic<int64_t> ahead{first_ahead_ns()};
+    const Reading now;
+    const int64_t before = ahead.load(std::memory_order_relaxed);
+    const int64_t next = follow_clocks(before, now.before, now.raw, now.after);
+    if (next != before) {
+        ahead.store(next, std::memory_order_relaxed);
+    }
+    return next;
+}
 
 uint32_t thread_number() {
     thread_local const auto number = static_cast<uint32_t>(gettid());

@@ -6,6 +6,7 @@
 
 #include <flexnpu_abi/acl_types.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -42,6 +43,13 @@ struct MarkRecord {
 };
 
 int64_t raw_now_ns();
+// What that clock is ahead of the one that device time is tied to.
+int64_t raw_ahead_ns();
+// Told anew by a reading of the one between two of the other: as before, where that is possible, since a thread may be
+// put off between any two.
+constexpr int64_t follow_clocks(int64_t ahead, int64_t wall_before, int64_t raw, int64_t wall_after) {
+    return std::clamp(ahead, raw - wall_after, raw - wall_before);
+}
 uint32_t thread_number();  // the kernel's number of the calling thread
 
 class Profile {

@@ -39,11 +39,11 @@ aclError Stream::enqueue(Task task) {
         graph->append(task);
         return ACL_SUCCESS;
     }
-    task.enqueued_ns = device_.device().now_ns();
     if (Profile::on()) {
-        task.launched_ns = raw_now_ns();
+        task.launched_ns = raw_now_ns();  // first: no task begins before it is launched
         task.thread = thread_number();
     }
+    task.enqueued_ns = device_.device().now_ns();
     const std::lock_guard lock(mutex_);
     if (stopping_) {
         return fail(ACL_ERROR_RT_STREAM_CONTEXT, "stream %u of device %u was destroyed", id_, device_.index());
@@ -273,6 +273,7 @@ const char* type_of(const Task& task) {
         case TaskKind::reset:
             return "EVENT_RESET";
         case TaskKind::host:
+        case TaskKind::mark:
             return "HOST_FUNC";
         case TaskKind::graph:
             break;  // its nodes are noted
@@ -288,12 +289,17 @@ void Stream::carry_out_observed(const Task& task, Lane& lane) {
     if (task.launched_ns == 0) {
         return;
     }
-    const Device& device = device_.device();
     const char* const type = type_of(task);
-    const int64_t raw = raw_now_ns() - wall_now_ns();
+    const int64_t started = raw_ns(span.start_ns);
     Profile::get().note({task.kind == TaskKind::kernel ? task.kernel->name : type, type, device_.index(), id_,
-                         task.blocks, task.thread, task.launched_ns, device.wall_ns(span.start_ns) + raw,
-                         device.wall_ns(span.end_ns) + raw, span.end_ns - span.start_ns});
+                         task.blocks, task.thread, task.launched_ns, started, raw_ns(span.end_ns),
+                         span.end_ns - span.start_ns});
+}
+
+// Of a profile. What comes later on the device is never told to be earlier, though the two clocks drift.
+int64_t Stream::raw_ns(int64_t device_ns) {
+    told_ns_ = std::max(told_ns_, device_.device().wall_ns(device_ns) + raw_ahead_ns());
+    return told_ns_;
 }
 
 Interval Stream::carry_out(const Task& task, Lane& lane) {
@@ -333,6 +339,9 @@ Interval Stream::carry_out(const Task& task, Lane& lane) {
         case TaskKind::host:
             device_.wait_until(lane.horizon_ns());  // a host function sees the work before it as done
             task.host(task.destination);
+            break;
+        case TaskKind::mark:
+            task.mark(task.destination, raw_ns(ready));
             break;
         case TaskKind::graph:
             break;  // a graph holds no graphs

@@ -27,7 +27,7 @@ class Graph;
 struct TaskGroup;
 
 // await, take and reset: of an external event, which is a flag that records set.
-enum class TaskKind : uint8_t { kernel, copy, fill, prefetch, record, wait, host, await, take, reset, graph };
+enum class TaskKind : uint8_t { kernel, copy, fill, prefetch, record, wait, host, await, take, reset, mark, graph };
 
 // One entry of the queue. Plain data, so that enqueuing allocates nothing once the queue has grown.
 struct Task {
@@ -46,6 +46,7 @@ struct Task {
     uint64_t number = 0;
     int32_t timeout_ms = -1;  // of a wait; < 0: none
     void (*host)(void*) = nullptr;
+    void (*mark)(void*, int64_t raw_ns) = nullptr;  // of a profile: when the device came to it
     Graph* graph = nullptr;
 };
 
@@ -107,11 +108,13 @@ class Stream {
     Interval run_kernel(const Task& task, Lane& lane);
     Interval run_copy(const Task& task, Lane& lane);
     void note_error(aclError code, const std::string& text);
+    int64_t raw_ns(int64_t device_ns);
     int64_t waited(const Task& task, std::optional<int64_t> until);
 
     DeviceState& device_;
     const uint32_t id_;
     int64_t floor_ns_ = 0;  // device time of the last event waited for; worker only
+    int64_t told_ns_ = 0;   // to a profile, last; worker only
 
     mutable std::mutex mutex_;
     std::condition_variable work_;

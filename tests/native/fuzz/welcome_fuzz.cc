@@ -155,7 +155,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         char why[512] = "";
         int peers[2] = {-1, -1};
         std::thread daemon([&] { peers[0] = answerer.answer(first.bytes, first.fds); });
-        const bool done = shake_hands(answerer.path(), kVNpu, &pages, why);
+        const bool done = shake_hands(answerer.path(), kVNpu, &pages, why) == Hands::shaken;
         daemon.join();
         if (!done) check_line(why);
         if (done) {
@@ -167,7 +167,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             int connecting = -1;
             char again[512] = "";
             daemon = std::thread([&] { peers[1] = answerer.answer(second.bytes, second.fds); });
-            if (!shake_hands_again(answerer.path(), kVNpu, &pages, &connecting, again)) check_line(again);
+            if (shake_hands_again(answerer.path(), kVNpu, &pages, &connecting, again) != Hands::shaken)
+                check_line(again);
             daemon.join();
             FUZZ_CHECK(connecting == -1);
             read_pages(pages);

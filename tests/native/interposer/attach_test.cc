@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <chrono>
+#include <thread>
 
 #include "daemon.h"
 #include "nullacl.h"
@@ -81,7 +86,7 @@ TEST(Attach, without_a_vnpu_it_fails_closed) {
 
 TEST(Attach, a_daemon_of_another_page_version_fails_closed) {
     Daemon daemon({.welcome_version = FLEXNPU_PAGE_VERSION + 1, .status = FLEXNPU_BAD_VERSION});
-    expect_closed("the daemon speaks page version 3, libflexnpu.so 2");
+    expect_closed("the daemon speaks page version 4, libflexnpu.so 3");
 }
 
 TEST(Attach, a_page_of_another_version_fails_closed) {
@@ -142,6 +147,64 @@ TEST(Attach, a_daemon_that_comes_later_is_found) {
     EXPECT_EQ(aclInit(nullptr), ACL_ERROR_RT_INTERNAL_ERROR);
     Daemon daemon;
     EXPECT_EQ(aclInit(nullptr), ACL_SUCCESS);
+}
+
+// Ends with the test: the process goes on to others.
+class Patience {
+  public:
+    explicit Patience(const char* seconds) { setenv("FLEXNPU_DAEMON_WAIT", seconds, 1); }
+    ~Patience() { unsetenv("FLEXNPU_DAEMON_WAIT"); }
+};
+
+TEST(Attach, a_daemon_that_is_meant_to_be_there_is_waited_for) {
+    const Patience patience("60");
+    Daemon daemon;
+    daemon.die();
+    std::thread starts([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        daemon.come_back({.cube = 3});
+    });
+    EXPECT_EQ(aclInit(nullptr), ACL_SUCCESS);
+    EXPECT_EQ(cube_cores(), 3u);
+    starts.join();
+}
+
+TEST(Attach, a_daemon_that_dies_while_it_is_asked_is_waited_for) {
+    const Patience patience("60");
+    Daemon daemon;
+    daemon.die();
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    strncpy(address.sun_path, getenv("FLEXNPU_SOCKET"), sizeof address.sun_path - 1);
+    unlink(address.sun_path);
+    const int listener = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(listen(listener, 1), 0);
+    std::thread dies([&] {
+        const int asked = accept(listener, nullptr, nullptr);
+        unlink(address.sun_path);
+        close(listener);
+        close(asked);
+        daemon.come_back({.cube = 3});
+    });
+    EXPECT_EQ(aclInit(nullptr), ACL_SUCCESS);
+    EXPECT_EQ(cube_cores(), 3u);
+    dies.join();
+}
+
+TEST(Attach, a_daemon_that_does_not_come_is_waited_for_once_and_then_it_fails_closed) {
+    const Patience patience("1");
+    setenv("FLEXNPU_SOCKET", "/tmp/flexnpu-nobody-listens.sock", 1);
+    setenv("FLEXNPU_VNPU", "test", 1);
+    expect_closed("is flexnpud running? It was waited for, for 1 s");
+}
+
+TEST(Attach, a_wait_that_is_no_number_of_seconds_fails_closed) {
+    Daemon daemon;
+    for (const char* bad : {"soon", "-1", "61", "5s"}) {
+        const Patience patience(bad);
+        expect_closed("FLEXNPU_DAEMON_WAIT is '" + std::string(bad) + "', 0 to 60 seconds are possible");
+    }
 }
 
 TEST(Attach, the_last_quota_outlives_the_daemon) {

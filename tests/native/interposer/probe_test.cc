@@ -5,10 +5,133 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <memory>
 #include <thread>
+#include <vector>
 
 namespace flexnpu {
 namespace {
+
+// More than find a place in the order of their tilings.
+constexpr uint64_t kMany = 1500;
+
+uint64_t executor(uint64_t number) { return 0x10000 + number * 16; }
+
+void tile(Probe& probe, uint64_t executor, uint64_t number, uint64_t note = 0) {
+    const uint32_t generation = probe.enter();
+    probe.tiled(executor, generation, number, note);
+    probe.leave(generation);
+}
+
+bool launch(Probe& probe, uint64_t executor) {
+    const Ticket ticket = probe.launching(executor);
+    if (ticket) probe.launched(ticket);
+    return static_cast<bool>(ticket);
+}
+
+// A change of quota under way on a thread of its own.
+class Change {
+  public:
+    explicit Change(Probe& probe)
+        : thread_([this, &probe] {
+              given_up_ = probe.turn();
+              over_ = true;
+          }) {}
+    bool is_over() const { return over_; }
+    uint32_t given_up() {
+        thread_.join();
+        return given_up_;
+    }
+
+  private:
+    std::atomic<bool> over_{false};
+    uint32_t given_up_ = 0;
+    std::thread thread_;
+};
+
+TEST(Probe, a_launch_finds_its_tiling_in_any_order_and_once) {
+    const auto probe = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < 100; ++i) tile(*probe, executor(i), i);
+    for (uint64_t i = 0; i < 100; ++i) EXPECT_TRUE(launch(*probe, executor(i * 37 % 100)));
+    for (uint64_t i = 0; i < 100; ++i) EXPECT_FALSE(launch(*probe, executor(i)));
+    EXPECT_EQ(probe->turn(), 0u);
+}
+
+TEST(Probe, an_executor_that_waits_twice_is_launched_twice) {
+    const auto probe = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < 2; ++i) tile(*probe, executor(1), i);
+    EXPECT_TRUE(launch(*probe, executor(1)));
+    EXPECT_TRUE(launch(*probe, executor(1)));
+    EXPECT_FALSE(launch(*probe, executor(1)));
+}
+
+TEST(Probe, a_note_comes_back_with_the_launch_of_its_tiling) {
+    const auto probe = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < 10; ++i) tile(*probe, executor(i), i, 100 + i);
+    for (uint64_t i = 0; i < 10; ++i) EXPECT_EQ(probe->launching(executor(9 - i)).note, 109 - i);
+}
+
+TEST(Probe, who_finds_no_place_is_waited_for_all_the_same) {
+    const auto probe = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i), i);
+    Change change(*probe);
+    for (uint64_t i = 0; i < kMany; ++i) {
+        ASSERT_FALSE(change.is_over()) << kMany - i << " were still to be launched";
+        ASSERT_TRUE(launch(*probe, executor(i)));
+    }
+    EXPECT_EQ(change.given_up(), 0u);
+}
+
+TEST(Probe, an_executor_that_is_destroyed_is_waited_for_no_longer) {
+    const auto probe = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i % 2), i);
+    probe->destroyed(executor(0));
+    probe->destroyed(executor(1));
+    EXPECT_EQ(probe->turn(), 0u);
+}
+
+TEST(Probe, a_launch_that_comes_after_it_was_given_up_changes_nothing) {
+    const auto probe = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i), i);
+    EXPECT_EQ(probe->turn(), kMany);
+    tile(*probe, executor(kMany), kMany);
+    launch(*probe, executor(0));
+    launch(*probe, executor(kMany - 1));
+    Change change(*probe);
+    EXPECT_FALSE(change.is_over());
+    EXPECT_TRUE(launch(*probe, executor(kMany)));
+    EXPECT_EQ(change.given_up(), 0u);
+}
+
+// Two that tile, each with one that launches behind it, and changes all the while.
+TEST(Probe, threads_that_tile_and_threads_that_launch_lose_none) {
+    constexpr uint64_t kEach = 100'000;
+    const auto probe = std::make_unique<Probe>();
+    std::atomic<uint64_t> number{0}, tiled[2]{}, launched[2]{};
+    std::atomic<int> lost{0};
+    std::vector<std::thread> threads;
+    for (uint64_t pair = 0; pair < 2; ++pair) {
+        const auto name = [pair](uint64_t i) { return executor(i % 7 * 2 + pair); };
+        threads.emplace_back([&, pair, name] {
+            for (uint64_t i = 0; i < kEach; ++i) {
+                while (i - launched[pair] > 600) std::this_thread::yield();
+                tile(*probe, name(i), number++);
+                tiled[pair] = i + 1;
+            }
+        });
+        threads.emplace_back([&, pair, name] {
+            for (uint64_t i = 0; i < kEach; launched[pair] = ++i) {
+                while (tiled[pair] == i) std::this_thread::yield();
+                if (!launch(*probe, name(i))) ++lost;
+            }
+        });
+    }
+    uint32_t given_up = 0;
+    while (launched[0] < kEach || launched[1] < kEach) given_up += probe->turn();
+    for (std::thread& each : threads) each.join();
+    EXPECT_EQ(lost, 0);
+    EXPECT_EQ(given_up, 0u);
+}
 
 constinit Probe probe;
 
@@ -19,15 +142,15 @@ TEST(Probe, a_turn_waits_for_whoever_entered_while_the_one_before_was_over) {
     std::atomic<uint64_t> granted = 1, applied = 1;
     std::atomic<int> too_early = 0;
     std::thread program([&] {
-        while (!stop) {
+        for (uint64_t number = 0; !stop; ++number) {
             const uint32_t generation = probe.enter();
             const uint64_t under = granted;
-            probe.tiled(kExecutor, generation);
+            probe.tiled(kExecutor, generation, number);
             probe.leave(generation);
             for (int i = 0; i < 50; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
             if (applied > under) ++too_early;
-            const uint32_t launching = probe.launching(kExecutor);
-            if (launching != 0) probe.launched(launching);
+            const Ticket launching = probe.launching(kExecutor);
+            if (launching) probe.launched(launching);
         }
     });
     for (int i = 0; i < kTurns; ++i) {

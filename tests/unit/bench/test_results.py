@@ -10,7 +10,8 @@ from flexnpu.bench import attach, decode, fairness, latency, overhead, reassign
 from flexnpu.bench.figures import Busy
 from flexnpu.bench.result import NULL, Result, Row
 from flexnpu.bench.stand import BenchError
-from flexnpu.bench.tenants import Run, Tenant, Trace
+from flexnpu.bench.tenants import Run, Tenant, Trace, split
+from flexnpu.tenancy.vnpu import share_of
 
 
 def trace(*intervals: tuple[float, float], asked: tuple[float, ...] = ()) -> Trace:
@@ -87,12 +88,17 @@ def test_lent_cores_are_back_when_the_borrower_is_told_no_more_than_its_own():
     assert reassign.returns_ms(asked, 0.1, told, own=12) == [3.0]  # nothing was lent at the third
 
 
-def test_a_decode_loop_is_slower_by_the_median_of_its_pairs():
-    pairs = [(decode.Turn(1.0, 1.0), decode.Turn(1.0 + extra, 1.0)) for extra in (0.001, 0.004, 0.5)]
-    wall, cpu = decode.rows(pairs)
-    assert wall.value == pytest.approx(0.4)
+def test_a_decode_loop_is_slower_by_the_median_against_two_that_run_without():
+    def turns(direct: float, again: float, governed: float) -> decode.Turns:
+        return decode.Turns(*(decode.Turn(wall, 1.0) for wall in (direct, again, governed)))
+
+    rounds = [[turns(1.0, 1.002, 1.002), turns(1.0, 1.002, 1.005)], [turns(1.0, 1.002, 1.5)]]
+    wall, cpu, apart = decode.rows(rounds)
+    assert wall.value == pytest.approx(100 * (1.005 / 1.001 - 1))
     assert wall.passed is True
+    assert (wall.more["pairs"], wall.more["rounds"]) == (3, 2)
     assert (cpu.value, cpu.passed) == (0.0, None)
+    assert (apart.value, apart.passed) == (pytest.approx(0.2), None)
 
 
 def test_shares_are_held_against_the_quota_of_those_that_always_want_the_device():
@@ -155,3 +161,17 @@ def test_tenants_say_their_terms_in_the_words_of_the_interface():
         *("--ops", "50000,20000000", "--cores", "24"),
         *("--busy", "100000000", "--idle", "200000000"),
     ]
+
+
+@pytest.mark.parametrize("tenants", range(1, 17))
+@pytest.mark.parametrize("percent", [100, 80, 33.33])
+def test_shares_are_split_evenly_and_all_fit(tenants: int, percent: float):
+    shares = [share_of(each) for each in split(percent, tenants)]
+    assert sum(shares) == round(percent * 100)
+    assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.parametrize("mix", latency.MIXES, ids=lambda mix: mix.name)
+def test_the_tenants_of_a_mix_fit_a_device_together(mix: latency.Mix):
+    tenants = latency.tenants_of(mix)
+    assert sum(share_of(each.share or 0) for each in tenants) == 10_000

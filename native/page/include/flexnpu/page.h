@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define FLEXNPU_PAGE_MAGIC 0x4e584c46u /* "FLXN", little endian */
-#define FLEXNPU_PAGE_VERSION 2u
+#define FLEXNPU_PAGE_VERSION 3u
 #define FLEXNPU_PAGE_SIZE 4096u
 #define FLEXNPU_LEDGER_SIZE (9u * 4096u)
 #define FLEXNPU_NAME_SIZE 64u /* with the terminating zero */
@@ -118,17 +118,18 @@ typedef struct flexnpu_graph {
 } flexnpu_graph;
 
 typedef struct flexnpu_report_page {
-    uint32_t magic;      /* daemon, once */
-    uint32_t version;    /* daemon, once */
-    uint32_t size;       /* daemon, once */
-    uint32_t pid;        /* daemon, once: as seen by SO_PEERCRED */
-    uint64_t tiled;      /* tenant, relaxed: operators that finished phase one (or hit the executor cache) */
-    uint64_t launched;   /* tenant, relaxed: operators that finished phase two */
+    uint32_t magic;   /* daemon, once */
+    uint32_t version; /* daemon, once */
+    uint32_t size;    /* daemon, once */
+    uint32_t pid;     /* daemon, once: as seen by SO_PEERCRED */
+    uint64_t tiled;   /* tenant, relaxed: operators that finished phase one (or hit the executor cache) */
+    uint64_t reserved1;
     uint64_t ungoverned; /* tenant, relaxed: calls passed through because a hook could not govern them */
     uint64_t totals[3];  /* tenant, relaxed: steps of phase prefill, decode, mixed */
     flexnpu_iteration iteration;
     flexnpu_graph graphs[FLEXNPU_GRAPHS];
-    uint8_t reserved0[384];
+    uint64_t launched; /* tenant, relaxed: operators that finished phase two, by another thread than `tiled` */
+    uint8_t reserved0[376];
     flexnpu_report_device devices[FLEXNPU_DEVICES];
     uint8_t reserved[FLEXNPU_PAGE_SIZE - 1024 - FLEXNPU_DEVICES * 192];
 } flexnpu_report_page;
@@ -221,6 +222,7 @@ FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_control_device, quota) == 8, "quota offse
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_control_device, turn) == 24, "turn offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, iteration) == 64, "iteration offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, graphs) == 128, "graphs offset");
+FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, launched) == 640, "launched offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, devices) == 1024, "report sections");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_device, launches) == 72, "launches offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_ledger_page, devices) == 64, "ledger sections");

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tilings.h"
+
+namespace flexnpu {
+
+__thread uint32_t Tilings::newest_taken;
+
+// From where this thread looked last: of two tilings of one executor the older one comes first.
+Ticket Tilings::search(uint64_t executor, uint32_t expected) {
+    if (executor > kExecutor) return {};
+    const uint32_t from = newest_taken + 1;
+    for (uint32_t at = from; at != from + kPlaces; ++at) {
+        Place& mine = place(at);
+        uint64_t found = mine.word.load(std::memory_order_relaxed);
+        if ((found & kExecutor) != executor) continue;
+        // Sixteen bits of it tell: nobody is more than one generation apart, the ones before are over or given up.
+        const auto apart = static_cast<int16_t>(static_cast<uint16_t>(found >> 48) - static_cast<uint16_t>(expected));
+        const uint32_t generation = expected + static_cast<uint32_t>(int32_t{apart});
+        if (!mine.word.compare_exchange_strong(found, word(kLaunching, generation), std::memory_order_seq_cst))
+            continue;
+        newest_taken = at;
+        return {generation, at % kPlaces + 1, mine.note.load(std::memory_order_relaxed)};
+    }
+    return {};
+}
+
+uint32_t Tilings::count(uint32_t generation) const {
+    uint32_t found = 0;
+    for (const Place& each : places_) {
+        const uint64_t now = each.word.load(std::memory_order_seq_cst);
+        found += now != 0 && now >> 48 == static_cast<uint16_t>(generation);
+    }
+    return found;
+}
+
+uint32_t Tilings::forget(uint32_t generation) {
+    uint32_t forgotten = 0;
+    for (Place& each : places_) {
+        uint64_t now = each.word.load(std::memory_order_seq_cst);
+        if (now == 0 || now >> 48 != static_cast<uint16_t>(generation)) continue;
+        forgotten += each.word.compare_exchange_strong(now, 0, std::memory_order_seq_cst);
+    }
+    return forgotten;
+}
+
+void Tilings::clear() {
+    for (Place& each : places_) each.word.store(0, std::memory_order_relaxed);
+}
+
+}  // namespace flexnpu
