@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +19,10 @@ from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import Amount, Cores, Cost, OperatorModel
 from flexnpu.forecast.profile import Profile
-from flexnpu.forecast.rows import Row, Rows
+from flexnpu.forecast.rows import Filled, Row, Rows
 from flexnpu.forecast.workload import Operator, Workload
 from flexnpu.hardware import Soc
-from flexnpu.llm import ModelShape
+from flexnpu.llm import ModelShape, Parallel
 
 Requests = Iterable[Request] | Batch | Load
 HALF = 0.5  # of the device's bandwidth: the least that a neighbour leaves
@@ -33,7 +34,7 @@ class Part(NamedTuple):
 
     name: str
     seconds: float
-    bound: str  # compute, bandwidth or launch: what most of its time goes to
+    bound: str  # compute, bandwidth, links or launch: what most of its time goes to
 
 
 class Quote(NamedTuple):
@@ -45,6 +46,7 @@ class Quote(NamedTuple):
     held: float
     traffic: float  # seconds of the whole device's bandwidth
     bound: str
+    links: float  # seconds of its links to other devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Forecast:
     tokens: int
     demand: float  # mean part of the device's bandwidth that it draws when alone
     uncertainty: float = 0.0  # relative standard deviation of seconds
+    link_demand: float = 0.0  # mean part of its links to other devices that it draws when alone
 
     @property
     def by_operator(self) -> Mapping[str, float]:
@@ -72,20 +75,32 @@ class Forecast:
 
 
 class Forecaster:
-    """Forecasts for one model on one device.
+    """Forecasts for one model on one device, or on several alike: then of each, and `part` is what each has of it.
 
-    Whatever is named requests, prefill or decode is a Load, a Batch or an iterable of Request.
+    Whatever is named requests, prefill or decode is a Load, a Batch or an iterable of Request: where devices form
+    groups that meet in the experts alone, those of one group.
     """
 
-    def __init__(self, model: ModelShape, soc: Soc, profile: Profile | None = None) -> None:
+    def __init__(
+        self, model: ModelShape, soc: Soc, profile: Profile | None = None, parallel: Parallel | None = None
+    ) -> None:
         self.model, self.soc, self.profile = model, soc, profile or Profile.of(soc)
-        self.operators = OperatorModel(soc, self.profile)
-        self.workload = Workload.of(model)
+        self.parallel = parallel or Parallel()
+        self.part = self.parallel.share(model)
+        # What was measured of a whole model's layers says nothing of a part of them.
+        self.operators = OperatorModel(soc, self.profile if self.part is model else self.profile.by_size())
+        self.workload = Workload.of(model, soc, self.parallel, self.profile.link_efficiency)
         self.cores = soc.cube_cores
+        self._output = next(place for place, one in enumerate(self.workload.by_tokens) if one.name == "o")
         self._all = np.arange(1, self.cores + 1)
-        self._remembered: dict[tuple[bool, float, int], tuple[Quote, ...]] = {}
+        self._remembered: dict[tuple[str, float, int], tuple[Quote, ...]] = {}
         self._by_tokens = Rows(lambda tokens: self._fill(self.workload.by_tokens, tokens), self.cores)
         self._by_logits = Rows(lambda tokens: self._fill(self.workload.by_logits, tokens), self.cores)
+        # Places in a Load, and the operators that have so many rows.
+        others = {4: self.workload.by_decodes, 3: self.workload.by_seen}
+        self._others = [
+            (place, work, Rows(partial(self._fill, work), self.cores)) for place, work in others.items() if work
+        ]
 
     def load(self, requests: Requests) -> Load:
         """The sums of those requests; the model's sliding window is applied here."""
@@ -96,6 +111,8 @@ class Forecaster:
         total = self._by_tokens.row(load.prefill_tokens + load.decode_sequences).alone.item(cores)
         if load.logits:
             total += self._by_logits.row(load.logits).alone.item(cores)
+        for place, _, rows in self._others:
+            total += rows.row(load[place]).alone.item(cores)
         return total + self._attention(load, cores)[0]  # type: ignore[return-value]
 
     def alone(self, requests: Requests) -> Floats:
@@ -110,8 +127,8 @@ class Forecaster:
         total = self.cores if cores is None else cores
         first, second = self._summary(self.load(prefill)), self._summary(self.load(decode))
         # Row i: decode on i cores, prefill on the rest.
-        first = Row(first.alone[total::-1], first.held[total::-1], first.traffic)
-        second = Row(second.alone[: total + 1], second.held[: total + 1], second.traffic)
+        first = first._replace(alone=first.alone[total::-1], held=first.held[total::-1])
+        second = second._replace(alone=second.alone[: total + 1], held=second.held[: total + 1])
         return _contended(first, second), _contended(second, first)
 
     def beside(self, prefill_cores: int, prefill: Requests, decode_cores: int, decode: Requests) -> tuple[float, float]:
@@ -141,11 +158,20 @@ class Forecaster:
         quotes = self._quotes(cores, load)
         alone = sum(quote.alone for quote in quotes)
         traffic = sum(quote.traffic for quote in quotes)
+        links = sum(quote.links for quote in quotes)
         parts = tuple(Part(quote.name, quote.alone, quote.bound) for quote in quotes)
         seconds = alone
-        if beside is not None and beside.demand > 0:
-            seconds, parts = _beside(quotes, alone, min(1.0, beside.demand / HALF))
-        return Forecast(seconds, parts, cores, int(load.tokens), min(1.0, traffic / alone), self._uncertainty(quotes))
+        if beside is not None and (beside.demand > 0 or beside.link_demand > 0):
+            seconds, parts = _beside(quotes, alone, min(1.0, beside.demand / HALF), beside.link_demand)
+        return Forecast(
+            seconds,
+            parts,
+            cores,
+            int(load.tokens),
+            min(1.0, traffic / alone),
+            self._uncertainty(quotes),
+            min(1.0, links / alone),
+        )
 
     def _uncertainty(self, quotes: Sequence[Quote]) -> float:
         """Errors of one kind of operator go together, those of different kinds do not."""
@@ -157,35 +183,37 @@ class Forecaster:
         return math.sqrt(square) / sum(kinds.values())
 
     def _rows(self, load: Load) -> Row:
-        """Token-level operators and logits together."""
+        """All operators but attention together."""
         row = self._by_tokens.row(load.prefill_tokens + load.decode_sequences)
-        if not load.logits:
-            return row
-        logits = self._by_logits.row(load.logits)
-        return Row(row.alone + logits.alone, row.held + logits.held, row.traffic + logits.traffic)
+        if load.logits:
+            row = row.plus(self._by_logits.row(load.logits))
+        for place, _, rows in self._others:
+            row = row.plus(rows.row(load[place]))
+        return row
 
     def _summary(self, load: Load) -> Row:
         """The whole iteration by cores."""
         if not load.tokens:
-            return Row(np.append(np.inf, np.zeros(self.cores)), np.zeros(self.cores + 1), 0.0)
+            return Row(np.append(np.inf, np.zeros(self.cores)), np.zeros(self.cores + 1), 0.0, 0.0)
         row = self._rows(load)
         seconds, slower, traffic = self._attention(load, self._all, held=True)
         alone, held = row.alone.copy(), row.held.copy()
         alone[1:] += seconds
         held[1:] += slower
-        return Row(alone, held, row.traffic + float(np.max(traffic)))
+        return Row(alone, held, row.traffic + float(np.max(traffic)), row.links)
 
-    def _single(self, cores: int, load: Load) -> tuple[float, float, float]:
-        """The whole iteration on so many cores: alone, held, traffic."""
+    def _single(self, cores: int, load: Load) -> _Single:
+        """The whole iteration on so many cores."""
         if not load.tokens:
-            return 0.0, 0.0, 0.0
+            return _Single(0.0, 0.0, 0.0, 0.0)
         row = self._by_tokens.row(load.prefill_tokens + load.decode_sequences)
-        alone, held, traffic = row.alone.item(cores), row.held.item(cores), row.traffic
-        if load.logits:
-            row = self._by_logits.row(load.logits)
-            alone, held, traffic = alone + row.alone.item(cores), held + row.held.item(cores), traffic + row.traffic
+        alone, held, traffic, links = row.alone.item(cores), row.held.item(cores), row.traffic, row.links
+        more = [self._by_logits.row(load.logits)] if load.logits else []
+        for row in [*more, *(rows.row(load[place]) for place, _, rows in self._others)]:
+            alone, held = alone + row.alone.item(cores), held + row.held.item(cores)
+            traffic, links = traffic + row.traffic, links + row.links
         seconds, slower, moved = self._attention(load, cores, held=True)
-        return alone + seconds, held + slower, traffic + moved  # type: ignore[return-value]
+        return _Single(alone + seconds, held + slower, traffic + moved, links)  # type: ignore[arg-type]
 
     def _attention(
         self, load: Load, cores: Cores, *, seen: Amount | None = None, held: bool = False
@@ -208,20 +236,26 @@ class Forecaster:
                 return seconds, slower, context.traffic + cost.traffic
         return operators.seconds(cost), operators.seconds(cost, HALF) if held else 0.0, cost.traffic
 
-    def _fill(self, work: Sequence[Operator], tokens: Floats) -> tuple[Floats, Floats, Floats]:
+    def _fill(self, work: Sequence[Operator], tokens: Floats) -> Filled:
         alone, held = np.zeros((len(tokens), self.cores + 1)), np.zeros((len(tokens), self.cores + 1))
         alone[:, 0] = held[:, 0] = np.inf
-        traffic = np.zeros(len(tokens))
+        traffic, links = np.zeros(len(tokens)), np.zeros(len(tokens))
         for operator in work:
             cost = operator.cost(self.operators, tokens[:, None], self._all)
             alone[:, 1:] += self.operators.seconds(cost)
             held[:, 1:] += self.operators.seconds(cost, HALF)
             traffic += np.broadcast_to(cost.traffic, (len(tokens), self.cores))[:, -1]
-        return alone, held, traffic
+            links += np.broadcast_to(cost.links, (len(tokens), self.cores))[:, -1]
+        return Filled(alone, held, traffic, links)
 
     def _quotes(self, cores: int, load: Load) -> list[Quote]:
         quotes = list(self._known(self.workload.by_tokens, load.tokens, cores))
-        quotes[1:1] = self._attention_quotes(cores, load)
+        within = self._attention_quotes(cores, load)
+        for place, work, _ in self._others:
+            if load[place]:
+                within = [*self._known(work, load[place], cores), *within]
+        # In the order of a layer, as far as the breakdown can have one.
+        quotes[self._output : self._output] = within
         if load.logits:
             quotes += self._known(self.workload.by_logits, load.logits, cores)
         return quotes
@@ -246,7 +280,7 @@ class Forecaster:
 
     def _known(self, work: tuple[Operator, ...], tokens: float, cores: int) -> tuple[Quote, ...]:
         """Quotes of token-level operators, remembered: the next iteration has as many tokens more often than not."""
-        key = (work is self.workload.by_logits, tokens, cores)
+        key = (work[0].name, tokens, cores)
         found = self._remembered.get(key)
         if found is None:
             if len(self._remembered) >= _REMEMBERED:
@@ -261,36 +295,52 @@ class Forecaster:
         alone, held = float(seconds(cost)), float(seconds(cost, HALF))
         bound = "compute" if cost.compute >= cost.memory else "bandwidth"
         if cost.fixed > alone - cost.fixed:
-            bound = "launch"
-        return Quote(name, kind, alone, held, float(cost.traffic), bound)
+            bound = "launch" if cost.links < HALF * cost.fixed else "links"
+        return Quote(name, kind, alone, held, float(cost.traffic), bound, float(cost.links))
+
+
+class _Single(NamedTuple):
+    """An iteration on one number of cores, as Row has it for all."""
+
+    alone: float
+    held: float
+    traffic: float
+    links: float
 
 
 def _contended(mine: Row, other: Row) -> Floats:
     """Seconds by split of a phase beside another; row i of both is the same split."""
-    if not mine.traffic or not other.traffic:
-        return mine.alone
-    met = np.minimum(1.0, other.traffic / HALF / other.alone)
-    pace = np.divide(mine.alone, mine.held, out=np.ones_like(met), where=mine.held < np.inf)
-    return mine.alone / (1.0 - met * (1.0 - pace))
+    seconds = mine.alone
+    if mine.traffic and other.traffic:
+        met = np.minimum(1.0, other.traffic / HALF / other.alone)
+        pace = np.divide(mine.alone, mine.held, out=np.ones_like(met), where=mine.held < np.inf)
+        seconds = mine.alone / (1.0 - met * (1.0 - pace))
+    if mine.links and other.links:
+        seconds = seconds + mine.links * np.minimum(1.0, other.links / other.alone)
+    return seconds
 
 
-def _slowed(mine: tuple[float, float, float], other: tuple[float, float, float]) -> float:
+def _slowed(mine: _Single, other: _Single) -> float:
     """The same for one split."""
-    alone, held, _ = mine
-    if not alone or not other[0]:
-        return alone
-    met = min(1.0, other[2] / HALF / other[0])
-    return alone / (1.0 - met * (1.0 - alone / held))
+    if not mine.alone or not other.alone:
+        return mine.alone
+    met = min(1.0, other.traffic / HALF / other.alone)
+    seconds = mine.alone / (1.0 - met * (1.0 - mine.alone / mine.held))
+    return seconds + mine.links * min(1.0, other.links / other.alone)
 
 
-def _beside(quotes: list[Quote], alone: float, met: float) -> tuple[float, tuple[Part, ...]]:
-    """The iteration when a neighbour takes half of the bandwidth in the part `met` of the time."""
+def _beside(quotes: list[Quote], alone: float, met: float, links: float) -> tuple[float, tuple[Part, ...]]:
+    """The iteration when a neighbour takes half of the bandwidth in the part `met` of the time, and of links in
+    `links`."""
     held = sum(quote.held for quote in quotes)
     seconds = alone / (1.0 - met * (1.0 - alone / held))
     # So much of the iteration is done beside the neighbour's bursts, and so much between them.
     between, within = (1.0 - met) * seconds / alone, met * seconds / held
-    parts = tuple(Part(quote.name, quote.alone * between + quote.held * within, quote.bound) for quote in quotes)
-    return seconds, parts
+    parts = tuple(
+        Part(quote.name, quote.alone * between + quote.held * within + quote.links * links, quote.bound)
+        for quote in quotes
+    )
+    return seconds + links * sum(quote.links for quote in quotes), parts
 
 
 def forecast(model: ModelShape, soc: Soc, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:

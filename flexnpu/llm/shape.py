@@ -46,10 +46,6 @@ class Experts(NamedTuple):
     groups: int  # a token's experts come from at most `chosen_groups` of so many groups
     chosen_groups: int
 
-    def touched(self, tokens: float) -> float:
-        """Expected number of distinct experts kept here that so many tokens choose, evenly and each on its own."""
-        return self.kept * (1.0 - float((1.0 - self.chosen / self.routed) ** tokens))
-
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:

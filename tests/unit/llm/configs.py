@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields of config.json on each model's page (huggingface.co), as far as shapes need them, and what it says of sizes."""
+"""Fields of config.json on models' pages (huggingface.co), as far as shapes need them, and what a page says of size."""
 
 QWEN2 = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "torch_dtype": "bfloat16"}
 QWEN3 = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "torch_dtype": "bfloat16"}

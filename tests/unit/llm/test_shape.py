@@ -42,13 +42,6 @@ def test_layers_of_a_mixture_are_dense_where_its_config_says_so():
     assert ModelShape.from_config(CONFIGS["Qwen3-30B-A3B"] | {"mlp_only_layers": list(range(48))}).experts is None
 
 
-def test_a_batch_touches_few_experts_when_small_and_all_when_large():
-    experts = ModelShape.from_config(CONFIGS["Qwen3-30B-A3B"]).experts
-    assert experts.touched(1) == pytest.approx(8)
-    assert experts.touched(16) == pytest.approx(128 * (1 - (1 - 8 / 128) ** 16))
-    assert experts.touched(10_000) == pytest.approx(128)
-
-
 def test_the_operations_of_a_mixture_are_those_of_its_active_weights():
     shape = ModelShape.from_config(CONFIGS["Mixtral-8x7B-v0.1"])
     assert shape.flops(1) == pytest.approx(2 * (12.88e9 - shape.vocab * shape.hidden), rel=1e-3)
