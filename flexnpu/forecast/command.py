@@ -13,7 +13,8 @@ from rich.table import Table
 
 from flexnpu.forecast import calibration_file
 from flexnpu.forecast.batch import ForecastError, Request
-from flexnpu.forecast.forecaster import Forecast, Forecaster
+from flexnpu.forecast.breakdown import Forecast
+from flexnpu.forecast.forecaster import Forecaster
 from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape, Parallel
 from flexnpu.llm.presets import find_config

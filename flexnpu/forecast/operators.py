@@ -61,7 +61,8 @@ class Cost(NamedTuple):
 
     def times(self, count: Amount) -> Cost:
         """That many of it, one after another."""
-        return Cost(*(each * count for each in self))
+        compute, memory, fixed, traffic, links = self
+        return Cost(compute * count, memory * count, fixed * count, traffic * count, links * count)
 
 
 class Cache(NamedTuple):
@@ -83,7 +84,11 @@ class OperatorModel:
         self._attention_compute = saturation(share, profile.attention_bend) * (
             profile.attention_efficiency * soc.peak_flops
         )
-        self._all_slowness = 1.0 / self._attention_compute[1:], 1.0 / self._bandwidth[1:]
+        self._all_slowness = (
+            1.0 / self._attention_compute[1:],
+            1.0 / self._bandwidth[1:],
+            1.0 / (share[1:] * soc.cube_cores),
+        )
         # Plain floats beside the arrays: numpy's own scalars are several times slower.
         self._bandwidth_list: list[float] = self._bandwidth.tolist()
         self._attention_list: list[float] = self._attention_compute.tolist()
@@ -94,7 +99,8 @@ class OperatorModel:
         self._elementwise: dict[int, Lattice | None] = {}
         self._lattices: dict[tuple[str, int, int, int, str], Lattice | None] = {}
         self._mixed: Lattice | None = None
-        self._by_new = any(one.kind == "mixed" for one in profile.series)
+        # Whether calls over prompts and running requests together were measured.
+        self.joins = any(one.kind == "mixed" for one in profile.series)
 
     def gemm(  # noqa: PLR0913, PLR0917 - a product's sizes, and where it belongs
         self, m: Amount, n: int, k: int, dtype: str = "bf16", cores: Cores = None, name: str = ""
@@ -133,7 +139,7 @@ class OperatorModel:
         if not self.profile.series:
             return roofline
         measured = self._lattice("context", heads, kv_heads, head_dim)
-        where = (seen if self._by_new else sequences, pairs)
+        where = (seen if self.joins else sequences, pairs)
         return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None))
 
     def generation_attention(  # noqa: PLR0913, PLR0917
@@ -184,7 +190,7 @@ class OperatorModel:
         Two launches; or, where calls over both were measured, one. The costs are of one layer or of all alike.
         """
         apart = self.seconds(context, bandwidth) + self.seconds(generation, bandwidth)
-        if load is None or not self._by_new:
+        if load is None or not self.joins:
             return apart
         return apart * self._joined(load, load.decode_seen if seen is None else seen)
 
@@ -276,8 +282,8 @@ class OperatorModel:
             spread = flops / self._attention_list[cores] + blocks * (profile.block_seconds / cores)
             memory = moved / self._bandwidth_list[cores]
         else:
-            slow_compute, slow_memory = self._slowness(cores)
-            spread = flops * slow_compute + blocks * profile.block_seconds / cores
+            slow_compute, slow_memory, part = self._slowness(cores)
+            spread = flops * slow_compute + (blocks * profile.block_seconds) * part
             memory = moved * slow_memory
         return Cost(_longer(spread, block), memory, profile.attention_seconds, moved * (1.0 / self._full))
 
@@ -301,16 +307,16 @@ class OperatorModel:
             compute = flops / self._attention_list[cores] + profile.block_seconds
             memory = moved * (self._attention_pace / self._bandwidth_list[cores])
         else:
-            slow_compute, slow_memory = self._slowness(cores)
+            slow_compute, slow_memory, _ = self._slowness(cores)
             compute = flops * slow_compute + profile.block_seconds
-            memory = moved * (slow_memory * self._attention_pace)
+            memory = (moved * self._attention_pace) * slow_memory
         return Cost(compute, memory, profile.attention_seconds, moved * (self._attention_pace / self._full))
 
-    def _slowness(self, cores: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Attention's seconds per operation and per byte. Mostly all counts are asked for: those are at hand."""
+    def _slowness(self, cores: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """Attention's seconds per operation and per byte, and a core's part. Mostly all counts are asked for."""
         if len(cores) == self.soc.cube_cores and cores[0] == 1:
             return self._all_slowness
-        return 1.0 / self._attention_compute[cores], 1.0 / self._bandwidth[cores]
+        return 1.0 / self._attention_compute[cores], 1.0 / self._bandwidth[cores], 1.0 / cores
 
     def _format(self, dtype: str) -> tuple[float, float, float]:
         """Bytes of a weight and of an input, rate relative to 16 bits."""
@@ -336,7 +342,7 @@ class OperatorModel:
             if kind == "generation":
                 found = generation_lattice(series, soc, sizes, formats)
             else:
-                found = prompt_lattice(series, soc) if self._by_new else context_lattice(series, soc, sizes, formats)
+                found = prompt_lattice(series, soc) if self.joins else context_lattice(series, soc, sizes, formats)
             self._lattices[key] = found
         return self._lattices[key]
 

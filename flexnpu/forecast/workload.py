@@ -78,7 +78,10 @@ Operator = Linear | PerHead | Grouped | Elementwise | Collective
 
 
 class Attention(NamedTuple):
-    """Attention of all layers. Latent attention runs prompts with expanded keys and decode on the compressed ones."""
+    """One layer's attention, `times` times per iteration.
+
+    Latent attention runs prompts with expanded keys and decode on the compressed ones.
+    """
 
     times: int
     heads: int
@@ -99,16 +102,14 @@ class Attention(NamedTuple):
             self.head_dim,
             cores,
             self.cache,
-        ).times(self.times)
+        )
 
     def generation(self, operators: OperatorModel, sequences: Amount, seen: Amount, cores: Cores = None) -> Cost:
         if self.latent is not None:
-            cost = operators.generation_attention(sequences, seen, self.heads, 1, self.latent_dim, cores, self.latent)
-        else:
-            cost = operators.generation_attention(
-                sequences, seen, self.heads, self.kv_heads, self.head_dim, cores, self.cache
-            )
-        return cost.times(self.times)
+            return operators.generation_attention(sequences, seen, self.heads, 1, self.latent_dim, cores, self.latent)
+        return operators.generation_attention(
+            sequences, seen, self.heads, self.kv_heads, self.head_dim, cores, self.cache
+        )
 
 
 class Workload(NamedTuple):
