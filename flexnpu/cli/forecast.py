@@ -17,13 +17,19 @@ Profile = Annotated[Path | None, typer.Option(help="Measured forecast, as flexnp
 
 def forecast(
     context: typer.Context,
-    model: Annotated[Path | None, typer.Option(help="The model's Hugging Face config.json")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Hugging Face config.json, its folder, or a name that ships")
+    ] = None,
     device: Annotated[str, typer.Option(help="SoC")] = "Ascend910B2",
     cores: Annotated[int | None, typer.Option(help="Cores of the iteration  [default: all]")] = None,
     prefill: Annotated[list[str] | None, typer.Option(help="Prompts: TOKENS, COUNTxTOKENS or TOKENS+CACHED")] = None,
     decode: Annotated[list[str] | None, typer.Option(help="Running requests: CONTEXT or COUNTxCONTEXT")] = None,
     beside_cores: Annotated[int | None, typer.Option(help="Prefill runs beside decode, on so many cores")] = None,
     profile: Profile = None,
+    tensor_parallel: options.TensorParallel = 1,
+    expert_parallel: options.ExpertParallel = 1,
+    weight_dtype: options.WeightDtype = None,
+    kv_dtype: options.KvDtype = None,
     as_json: options.Json = False,
 ) -> None:
     """Forecast one iteration, operator by operator (modelled, not measured)."""
@@ -34,6 +40,7 @@ def forecast(
             "--model is missing", next_step="give the model's config.json, or a table to flexnpu forecast table"
         )
     from flexnpu.forecast.command import run_forecast  # noqa: PLC0415 - heavy, and only needed here
+    from flexnpu.llm import Parallel  # noqa: PLC0415
 
     run_forecast(
         model,
@@ -43,6 +50,9 @@ def forecast(
         decode=decode or (),
         beside_cores=beside_cores,
         profile=profile,
+        parallel=Parallel(tensor_parallel, expert_parallel),
+        weight_dtype=weight_dtype,
+        kv_dtype=kv_dtype,
         as_json=as_json,
     )
 

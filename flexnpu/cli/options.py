@@ -27,4 +27,10 @@ FixedShare = Annotated[
     typer.Option("--fixed-share/--elastic-share", help="Whether idle time of others is left idle, or taken too"),
 ]
 Priority = Annotated[int | None, typer.Option(help="0 to 7: the higher goes first")]
+TensorParallel = Annotated[int, typer.Option(help="Devices that share every matrix of the model")]
+ExpertParallel = Annotated[int, typer.Option(help="Devices that routed experts are spread over; 1: cut as others are")]
+WeightDtype = Annotated[
+    str | None, typer.Option(help="Format of linear layers: fp8, int8 (W8A8), int8_wo, int4…  [default: config.json's]")
+]
+KvDtype = Annotated[str | None, typer.Option(help="Format of the KV cache: bf16, fp8, int8…  [default: config.json's]")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]

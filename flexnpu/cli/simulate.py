@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flexnpu.cli import options
 from flexnpu.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ Profile = Annotated[Path | None, typer.Option(help="Calibrated forecast, as flex
 Policies = Annotated[str | None, typer.Option("--policy", metavar="NAME,…", help="Policies to compare, or all")]
 SloText = Annotated[str, typer.Option("--slo", help="Targets of a request, such as ttft=2s,itl=100ms")]
 ItlBy = Annotated[str, typer.Option(help="What is held against the ITL target: mean, p99 or max of a request's gaps")]
-Pool = Annotated[str, typer.Option(help="Devices: N alike, or N:M for prefill and decode")]
+Pool = Annotated[
+    str, typer.Option(help="Devices (or groups that share the model): N alike, or N:M for prefill and decode")
+]
 Budget = Annotated[int | None, typer.Option(help="Tokens of one iteration  [default: 8192]")]
 Running = Annotated[int | None, typer.Option(help="Requests that run at once on a device  [default: 256]")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")]
@@ -57,6 +60,10 @@ def simulate(
     pool: Pool = "1",
     token_budget: Budget = None,
     max_running: Running = None,
+    tensor_parallel: options.TensorParallel = 1,
+    expert_parallel: options.ExpertParallel = 1,
+    weight_dtype: options.WeightDtype = None,
+    kv_dtype: options.KvDtype = None,
     json_file: JsonFile = None,
     report: Report = None,
     requests: Requests = None,
@@ -67,8 +74,9 @@ def simulate(
     from flexnpu.simulator.command import run_simulate  # noqa: PLC0415 - heavy, and only needed here
 
     asked = _question(
-        trace, formats, limit, rate_scale, model, device, profile, policy, slo, itl_by, pool, token_budget, max_running
-    )
+        trace, formats, limit, rate_scale, model, device, profile, policy, slo, itl_by, pool, token_budget, max_running,
+        (tensor_parallel, expert_parallel), weight_dtype, kv_dtype,
+    )  # fmt: skip
     run_simulate(asked, json_file=json_file, report_file=report, requests_file=requests)
 
 
@@ -86,6 +94,10 @@ def capacity(
     pool: Pool = "1",
     token_budget: Budget = None,
     max_running: Running = None,
+    tensor_parallel: options.TensorParallel = 1,
+    expert_parallel: options.ExpertParallel = 1,
+    weight_dtype: options.WeightDtype = None,
+    kv_dtype: options.KvDtype = None,
     attainment: Annotated[
         list[float] | None, typer.Option(help="Part of the requests to be within targets  [default: 0.9 and 0.99]")
     ] = None,
@@ -96,8 +108,9 @@ def capacity(
     from flexnpu.simulator.command import ATTAINMENTS, run_capacity  # noqa: PLC0415 - heavy, and only needed here
 
     asked = _question(
-        trace, formats, limit, rate_scale, model, device, profile, policy, slo, itl_by, pool, token_budget, max_running
-    )
+        trace, formats, limit, rate_scale, model, device, profile, policy, slo, itl_by, pool, token_budget, max_running,
+        (tensor_parallel, expert_parallel), weight_dtype, kv_dtype,
+    )  # fmt: skip
     run_capacity(asked, attainments=attainment or ATTAINMENTS, json_file=json_file, report_file=report)
 
 
@@ -115,7 +128,11 @@ def _question(
     pool: str,
     token_budget: int | None,
     max_running: int | None,
+    degrees: tuple[int, int],
+    weight_dtype: str | None,
+    kv_dtype: str | None,
 ) -> Question:
+    from flexnpu.llm import Parallel  # noqa: PLC0415
     from flexnpu.simulator.command import Question  # noqa: PLC0415 - heavy, and only needed here
 
     for name, value in (("--trace", trace), ("--format", formats), ("--model", model), ("--policy", policy)):
@@ -135,4 +152,7 @@ def _question(
         pool=pool,
         token_budget=token_budget,
         max_running=max_running,
+        parallel=Parallel(*degrees),
+        weight_dtype=weight_dtype,
+        kv_dtype=kv_dtype,
     )

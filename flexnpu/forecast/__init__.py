@@ -2,7 +2,8 @@
 """Latency of one engine iteration on some of a device's cores, alone or beside another phase."""
 
 from flexnpu.forecast.batch import Batch, ForecastError, Request
-from flexnpu.forecast.forecaster import Forecast, Forecaster, forecast
+from flexnpu.forecast.breakdown import Forecast
+from flexnpu.forecast.forecaster import Forecaster, forecast
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.profile import Profile, saturation
 

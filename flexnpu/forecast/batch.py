@@ -50,7 +50,7 @@ class Batch:
                 f"request with new={row[0]:g}, cached={row[1]:g}, copies={row[2]:g}; "
                 "new and copies must be 1 or more and cached 0 or more"
             )
-        return cls(table[:, 0], table[:, 1], table[:, 2])
+        return cls(*np.ascontiguousarray(table.T))
 
     @property
     def tokens(self) -> float:

@@ -200,6 +200,7 @@ _MOST = {
     "bandwidth_efficiency": 1.0,
     "attention_efficiency": 1.0,
     "attention_bandwidth": 1.0,
+    "link_efficiency": 1.0,
 }
 _MAY_BE_ZERO = {"iteration_seconds", "compute_bend", "bandwidth_bend", "attention_bend", "softmax_part"}
 

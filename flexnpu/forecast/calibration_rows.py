@@ -55,7 +55,8 @@ def _from_sheet(rows: Rows, model: OperatorModel) -> Floats:
             cost = model.gemm(sizes["m"], int(key[0]), int(key[1]), str(kinds[int(key[2])]))
         elif rows.kind == "generation":
             assert seen is not None
-            cost = model.generation_attention(sizes["batch"], sizes["batch"] * seen[chosen], *map(int, key[:3]))
+            heads, kv_heads, width = (int(value) for value in key[:3])
+            cost = model.generation_attention(sizes["batch"], sizes["batch"] * seen[chosen], heads, kv_heads, width)
         else:
             assert seen is not None and pairs is not None
             batch, each = sizes["batch"], seen[chosen]

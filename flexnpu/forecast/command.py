@@ -13,9 +13,11 @@ from rich.table import Table
 
 from flexnpu.forecast import calibration_file
 from flexnpu.forecast.batch import ForecastError, Request
-from flexnpu.forecast.forecaster import Forecast, Forecaster
+from flexnpu.forecast.breakdown import Forecast
+from flexnpu.forecast.forecaster import Forecaster
 from flexnpu.hardware import load_soc
-from flexnpu.llm import ModelShape
+from flexnpu.llm import ModelShape, Parallel
+from flexnpu.llm.presets import find_config
 
 
 def run_forecast(  # noqa: PLR0913 - one parameter per option of the command
@@ -27,20 +29,25 @@ def run_forecast(  # noqa: PLR0913 - one parameter per option of the command
     decode: Sequence[str] = (),
     beside_cores: int | None = None,
     profile: str | Path | None = None,
+    parallel: Parallel | None = None,
+    weight_dtype: str | None = None,
+    kv_dtype: str | None = None,
     as_json: bool = False,
     console: Console | None = None,
 ) -> Forecast:
     """Forecast prefill and decode as one iteration on `cores`, or decode beside prefill when `beside_cores` is given.
 
     prefill: prompts, each TOKENS or COUNTxTOKENS, with +CACHED where part is cached ("2048", "4x2048", "512+1536").
-    decode: running requests, each CONTEXT or COUNTxCONTEXT ("64x4096").
+    decode: running requests, each CONTEXT or COUNTxCONTEXT ("64x4096"). weight_dtype, kv_dtype: formats in place of
+    those in the model's config.json.
     """
     prompts = [parse_prefill(text) for text in prefill]
     running = [parse_decode(text) for text in decode]
     if not prompts and not running:
         raise ForecastError("nothing to forecast; give --prefill TOKENS, --decode COUNTxCONTEXT or both")
     known = calibration_file.load(profile) if profile is not None else None
-    forecaster = Forecaster(ModelShape.from_config(model), load_soc(device), known)
+    shape = ModelShape.from_config(find_config(model)[1], weights=weight_dtype, kv=kv_dtype)
+    forecaster = Forecaster(shape, load_soc(device), known, parallel)
     cores = forecaster.cores if cores is None else cores
     if beside_cores is None:
         result = forecaster.forecast(cores, [*prompts, *running])
@@ -83,9 +90,16 @@ def as_dict(result: Forecast, forecaster: Forecaster) -> dict[str, object]:
     return {
         "soc": forecaster.soc.name,
         "model": forecaster.model.architecture,
+        "tensor_parallel": forecaster.parallel.tensor,
+        "expert_parallel": forecaster.parallel.expert,
+        "weight_dtype": forecaster.model.weights,
+        "kv_dtype": forecaster.model.kv_dtype,
+        "weight_bytes": forecaster.part.weight_bytes,
+        "kv_bytes_per_token": forecaster.part.kv_bytes_per_token,
         "cores": result.cores,
         "tokens": result.tokens,
         "seconds": result.seconds,
+        "uncertainty": result.uncertainty,
         "tokens_per_second": result.tokens_per_second,
         "operators": {
             name: {"seconds": seconds, "bound_by": result.bound_by[name]}
@@ -96,8 +110,12 @@ def as_dict(result: Forecast, forecaster: Forecaster) -> dict[str, object]:
 
 
 def _show(result: Forecast, forecaster: Forecaster, console: Console) -> None:
+    devices = forecaster.parallel.devices
     title = f"{forecaster.model.architecture} on {result.cores} of {forecaster.cores} cores of {forecaster.soc.name}"
-    table = Table(title=title, caption="modelled, not a measurement")
+    if devices > 1:
+        title += f", each of {devices}"
+    caption = f"modelled, not a measurement; iteration ± {result.uncertainty:.0%} (one standard deviation)"
+    table = Table(title=title, caption=caption)
     table.add_column("operator")
     table.add_column("ms", justify="right")
     table.add_column("share", justify="right")

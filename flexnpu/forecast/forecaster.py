@@ -7,85 +7,51 @@ equations.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
 from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
+from flexnpu.forecast.breakdown import Forecast, Known, Quote
+from flexnpu.forecast.contention import HALF, Single, contended, slowed
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import Amount, Cores, Cost, OperatorModel
 from flexnpu.forecast.profile import Profile
-from flexnpu.forecast.rows import Row, Rows
+from flexnpu.forecast.rows import Filled, Row, Rows
 from flexnpu.forecast.workload import Operator, Workload
 from flexnpu.hardware import Soc
-from flexnpu.llm import ModelShape
+from flexnpu.llm import ModelShape, Parallel
 
 Requests = Iterable[Request] | Batch | Load
-HALF = 0.5  # of the device's bandwidth: the least that a neighbour leaves
-_REMEMBERED = 4096  # token counts and core counts whose operators are remembered
-
-
-class Part(NamedTuple):
-    """One operator of an iteration."""
-
-    name: str
-    seconds: float
-    bound: str  # compute, bandwidth or launch: what most of its time goes to
-
-
-class Quote(NamedTuple):
-    """One operator on some cores: seconds alone, and when half of the device's bandwidth is left."""
-
-    name: str
-    kind: str
-    alone: float
-    held: float
-    traffic: float  # seconds of the whole device's bandwidth
-    bound: str
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """One iteration on a number of cores. demand says how it draws on bandwidth, for what runs beside it."""
-
-    seconds: float
-    parts: tuple[Part, ...]
-    cores: int
-    tokens: int
-    demand: float  # mean part of the device's bandwidth that it draws when alone
-    uncertainty: float = 0.0  # relative standard deviation of seconds
-
-    @property
-    def by_operator(self) -> Mapping[str, float]:
-        return {part.name: part.seconds for part in self.parts}
-
-    @property
-    def bound_by(self) -> Mapping[str, str]:
-        return {part.name: part.bound for part in self.parts}
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds if self.seconds else 0.0
+_REMEMBERED = 4096  # of what was asked for, how much is remembered
+_DECODES, _SEEN = Load._fields.index("decode_sequences"), Load._fields.index("prefill_seen")
 
 
 class Forecaster:
-    """Forecasts for one model on one device.
+    """Forecasts for one model on one device, or on several alike: then of each, and `part` is what each has of it.
 
-    Whatever is named requests, prefill or decode is a Load, a Batch or an iterable of Request.
+    Whatever is named requests, prefill or decode is a Load, a Batch or an iterable of Request: where devices form
+    groups that meet in the experts alone, those of one group.
     """
 
-    def __init__(self, model: ModelShape, soc: Soc, profile: Profile | None = None) -> None:
+    def __init__(
+        self, model: ModelShape, soc: Soc, profile: Profile | None = None, parallel: Parallel | None = None
+    ) -> None:
         self.model, self.soc, self.profile = model, soc, profile or Profile.of(soc)
-        self.operators = OperatorModel(soc, self.profile)
-        self.workload = Workload.of(model)
+        self.parallel = parallel or Parallel()
+        self.part = self.parallel.share(model)
+        # What was measured of a whole model's layers says nothing of a part of them.
+        self.operators = OperatorModel(soc, self.profile if self.part is model else self.profile.by_size())
+        self.workload = work = Workload.of(model, soc, self.parallel, self.profile.link_efficiency)
         self.cores = soc.cube_cores
         self._all = np.arange(1, self.cores + 1)
-        self._remembered: dict[tuple[bool, float, int], tuple[Quote, ...]] = {}
-        self._by_tokens = Rows(lambda tokens: self._fill(self.workload.by_tokens, tokens), self.cores)
-        self._by_logits = Rows(lambda tokens: self._fill(self.workload.by_logits, tokens), self.cores)
+        self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)
+        # Places in a Load, and the operators that have so many rows.
+        others = ((_DECODES, work.by_decodes), (_SEEN, work.by_seen))
+        self._others = [(place, self._table(some)) for place, some in others if some]
+        self._sums: dict[tuple[float, float], Row] = {}
+        self._known: dict[tuple[float, ...], Known] = {}
 
     def load(self, requests: Requests) -> Load:
         """The sums of those requests; the model's sliding window is applied here."""
@@ -96,11 +62,18 @@ class Forecaster:
         total = self._by_tokens.row(load.prefill_tokens + load.decode_sequences).alone.item(cores)
         if load.logits:
             total += self._by_logits.row(load.logits).alone.item(cores)
-        return total + self._attention(load, cores)[0]  # type: ignore[return-value]
+        for place, rows in self._others:
+            total += rows.row(load[place]).alone.item(cores)
+        return total + self._attention(load, cores)  # type: ignore[return-value]
 
     def alone(self, requests: Requests) -> Floats:
         """Seconds of the iteration by cores; index 0 is no cores and infinite."""
-        return self._summary(self.load(requests))[0]
+        load = self.load(requests)
+        if not load.tokens:
+            return self._nothing().alone
+        seconds = self._rows(load).alone.copy()
+        seconds[1:] += self._attention(load, self._all)
+        return seconds
 
     def split(self, prefill: Requests, decode: Requests, cores: int | None = None) -> tuple[Floats, Floats]:
         """Seconds of both phases side by side, by decode's cores; prefill has the rest of `cores` (default: all).
@@ -110,15 +83,15 @@ class Forecaster:
         total = self.cores if cores is None else cores
         first, second = self._summary(self.load(prefill)), self._summary(self.load(decode))
         # Row i: decode on i cores, prefill on the rest.
-        first = Row(first.alone[total::-1], first.held[total::-1], first.traffic)
-        second = Row(second.alone[: total + 1], second.held[: total + 1], second.traffic)
-        return _contended(first, second), _contended(second, first)
+        first = Row(first.alone[total::-1], first.held[total::-1], first.traffic, first.links)
+        second = Row(second.alone[: total + 1], second.held[: total + 1], second.traffic, second.links)
+        return contended(first, second), contended(second, first)
 
     def beside(self, prefill_cores: int, prefill: Requests, decode_cores: int, decode: Requests) -> tuple[float, float]:
         """Seconds of prefill and of decode side by side on so many cores each."""
         one = self._single(prefill_cores, self.load(prefill))
         two = self._single(decode_cores, self.load(decode))
-        return _slowed(one, two), _slowed(two, one)
+        return slowed(one, two), slowed(two, one)
 
     def steps(self, cores: int, load: Requests, count: int) -> Floats:
         """Seconds of each of the next `count` iterations on `cores`; every running request grows by a token in each."""
@@ -126,8 +99,8 @@ class Forecaster:
         seen: Floats = start.decode_seen + start.decode_sequences * np.arange(count, dtype=np.float64)
         if self.model.window is not None:
             seen = np.minimum(seen, start.decode_sequences * self.model.window)
-        steady = self._rows(start)[0].item(cores) if start.tokens else 0.0
-        return np.full(count, steady) + self._attention(start, cores, seen=seen)[0]
+        steady = self._rows(start).alone.item(cores) if start.tokens else 0.0
+        return np.full(count, steady) + self._attention(start, cores, seen)
 
     def forecast(self, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:
         """One iteration of `requests` on `cores`, while the iteration `beside` (forecast alone) runs on other cores."""
@@ -138,159 +111,152 @@ class Forecaster:
         load = self.load(requests)
         if not load.tokens:
             return Forecast(0.0, (), cores, 0, 0.0)
-        quotes = self._quotes(cores, load)
-        alone = sum(quote.alone for quote in quotes)
-        traffic = sum(quote.traffic for quote in quotes)
-        parts = tuple(Part(quote.name, quote.alone, quote.bound) for quote in quotes)
-        seconds = alone
-        if beside is not None and beside.demand > 0:
-            seconds, parts = _beside(quotes, alone, min(1.0, beside.demand / HALF))
-        return Forecast(seconds, parts, cores, int(load.tokens), min(1.0, traffic / alone), self._uncertainty(quotes))
+        known = self._by_rows(cores, load).around(self._attention_quotes(cores, load), self.profile.uncertainty)
+        return Forecast.of(known, cores, int(load.tokens), beside)
 
-    def _uncertainty(self, quotes: Sequence[Quote]) -> float:
-        """Errors of one kind of operator go together, those of different kinds do not."""
-        kinds: dict[str, float] = {}
-        for quote in quotes:
-            kinds[quote.kind] = kinds.get(quote.kind, 0.0) + quote.alone
-        known = self.profile.uncertainty
-        square = sum((seconds * known.get(kind, 0.5)) ** 2 for kind, seconds in kinds.items())
-        return math.sqrt(square) / sum(kinds.values())
+    def _table(self, work: tuple[Operator, ...]) -> Rows:
+        return Rows(partial(self._fill, work), self.cores)
 
-    def _rows(self, load: Load) -> Row:
-        """Token-level operators and logits together."""
-        row = self._by_tokens.row(load.prefill_tokens + load.decode_sequences)
-        if not load.logits:
-            return row
-        logits = self._by_logits.row(load.logits)
-        return Row(row.alone + logits.alone, row.held + logits.held, row.traffic + logits.traffic)
-
-    def _summary(self, load: Load) -> Row:
-        """The whole iteration by cores."""
-        if not load.tokens:
-            return Row(np.append(np.inf, np.zeros(self.cores)), np.zeros(self.cores + 1), 0.0)
-        row = self._rows(load)
-        seconds, slower, traffic = self._attention(load, self._all, held=True)
-        alone, held = row.alone.copy(), row.held.copy()
-        alone[1:] += seconds
-        held[1:] += slower
-        return Row(alone, held, row.traffic + float(np.max(traffic)))
-
-    def _single(self, cores: int, load: Load) -> tuple[float, float, float]:
-        """The whole iteration on so many cores: alone, held, traffic."""
-        if not load.tokens:
-            return 0.0, 0.0, 0.0
-        row = self._by_tokens.row(load.prefill_tokens + load.decode_sequences)
-        alone, held, traffic = row.alone.item(cores), row.held.item(cores), row.traffic
-        if load.logits:
-            row = self._by_logits.row(load.logits)
-            alone, held, traffic = alone + row.alone.item(cores), held + row.held.item(cores), traffic + row.traffic
-        seconds, slower, moved = self._attention(load, cores, held=True)
-        return alone + seconds, held + slower, traffic + moved  # type: ignore[return-value]
-
-    def _attention(
-        self, load: Load, cores: Cores, *, seen: Amount | None = None, held: bool = False
-    ) -> tuple[Amount, Amount, Amount]:
-        """Attention of all layers: seconds alone, seconds with half of the bandwidth (if `held`), traffic.
-
-        `seen` stands in for the load's keys of running requests.
-        """
-        operators, work = self.operators, self.workload.attention
-        if not load.decode_sequences:
-            if not load.prefill_sequences:
-                return 0.0, 0.0, 0.0
-            cost = work.context(operators, load, cores)
-        else:
-            cost = work.generation(operators, load.decode_sequences, load.decode_seen if seen is None else seen, cores)
-            if load.prefill_sequences:
-                context = work.context(operators, load, cores)
-                seconds = operators.together(context, cost, 1.0, load, seen)
-                slower = operators.together(context, cost, HALF, load, seen) if held else 0.0
-                return seconds, slower, context.traffic + cost.traffic
-        return operators.seconds(cost), operators.seconds(cost, HALF) if held else 0.0, cost.traffic
-
-    def _fill(self, work: Sequence[Operator], tokens: Floats) -> tuple[Floats, Floats, Floats]:
+    def _fill(self, work: Sequence[Operator], tokens: Floats) -> Filled:
         alone, held = np.zeros((len(tokens), self.cores + 1)), np.zeros((len(tokens), self.cores + 1))
         alone[:, 0] = held[:, 0] = np.inf
-        traffic = np.zeros(len(tokens))
+        traffic, links = np.zeros(len(tokens)), np.zeros(len(tokens))
         for operator in work:
             cost = operator.cost(self.operators, tokens[:, None], self._all)
             alone[:, 1:] += self.operators.seconds(cost)
             held[:, 1:] += self.operators.seconds(cost, HALF)
             traffic += np.broadcast_to(cost.traffic, (len(tokens), self.cores))[:, -1]
-        return alone, held, traffic
+            links += np.broadcast_to(cost.links, (len(tokens), self.cores))[:, -1]
+        return Filled(alone, held, traffic, links)
 
-    def _quotes(self, cores: int, load: Load) -> list[Quote]:
-        quotes = list(self._known(self.workload.by_tokens, load.tokens, cores))
-        quotes[1:1] = self._attention_quotes(cores, load)
+    # --- all core counts at once ---------------------------------------------------------------------------------
+
+    def _nothing(self) -> Row:
+        return Row(np.append(np.inf, np.zeros(self.cores)), np.zeros(self.cores + 1), 0.0, 0.0)
+
+    def _rows(self, load: Load) -> Row:
+        """All operators but attention together."""
+        key = load.prefill_tokens + load.decode_sequences, load.logits
+        row = self._sums.get(key)
+        if row is None:
+            if len(self._sums) >= _REMEMBERED:
+                self._sums.clear()
+            row = self._by_tokens.row(key[0])
+            if key[1]:
+                row = row.plus(self._by_logits.row(key[1]))
+            self._sums[key] = row
+        for place, rows in self._others:
+            row = row.plus(rows.row(load[place]))
+        return row
+
+    def _summary(self, load: Load) -> Row:
+        """The whole iteration by cores."""
+        if not load.tokens:
+            return self._nothing()
+        row = self._rows(load)
+        costs = self._costs(load, self._all)
+        alone, held = row.alone.copy(), row.held.copy()
+        alone[1:] += self._together(costs, load)
+        held[1:] += self._together(costs, load, HALF)
+        return Row(alone, held, row.traffic + self._traffic(costs), row.links)
+
+    def _single(self, cores: int, load: Load) -> Single:
+        """The whole iteration on so many cores."""
+        if not load.tokens:
+            return Single(0.0, 0.0, 0.0, 0.0)
+        rows = [self._by_tokens.row(load.prefill_tokens + load.decode_sequences)]
         if load.logits:
-            quotes += self._known(self.workload.by_logits, load.logits, cores)
-        return quotes
+            rows.append(self._by_logits.row(load.logits))
+        rows += [table.row(load[place]) for place, table in self._others]
+        costs = self._costs(load, cores)
+        return Single(
+            self._together(costs, load) + sum([row.alone.item(cores) for row in rows]),  # type: ignore[arg-type]
+            self._together(costs, load, HALF) + sum([row.held.item(cores) for row in rows]),  # type: ignore[arg-type]
+            self._traffic(costs) + sum([row.traffic for row in rows]),
+            sum([row.links for row in rows]),
+        )
 
-    def _attention_quotes(self, cores: int, load: Load) -> list[Quote]:
-        operators, work = self.operators, self.workload.attention
-        quotes = []
-        if load.prefill_sequences:
-            cost = work.context(operators, load, cores)
-            quotes.append(self._quote("prefill_attention", "context_attention", cost))
-        if load.decode_sequences:
-            cost = work.generation(operators, load.decode_sequences, load.decode_seen, cores)
-            quotes.append(self._quote("decode_attention", "generation_attention", cost))
-        if len(quotes) > 1:
-            # What both take together is theirs in proportion to what each would take.
-            alone, held, _ = self._attention(load, cores, held=True)
-            part, slow = float(alone) / sum(quote.alone for quote in quotes), sum(quote.held for quote in quotes)
-            quotes = [
-                quote._replace(alone=quote.alone * part, held=quote.held * float(held) / slow) for quote in quotes
-            ]
-        return quotes
+    # --- attention -----------------------------------------------------------------------------------------------
 
-    def _known(self, work: tuple[Operator, ...], tokens: float, cores: int) -> tuple[Quote, ...]:
-        """Quotes of token-level operators, remembered: the next iteration has as many tokens more often than not."""
-        key = (work is self.workload.by_logits, tokens, cores)
-        found = self._remembered.get(key)
+    def _attention(self, load: Load, cores: Cores, seen: Amount | None = None) -> Amount:
+        """Seconds of all layers, alone. `seen` stands in for the load's keys of running requests."""
+        return self._together(self._costs(load, cores, seen), load, seen=seen)
+
+    def _costs(self, load: Load, cores: Cores, seen: Amount | None = None) -> tuple[Cost | None, Cost | None]:
+        """One layer's attention over prompts and over running requests."""
+        work, operators = self.workload.attention, self.operators
+        context = work.context(operators, load, cores) if load.prefill_sequences else None
+        if not load.decode_sequences:
+            return context, None
+        keys = load.decode_seen if seen is None else seen
+        return context, work.generation(operators, load.decode_sequences, keys, cores)
+
+    def _together(
+        self, costs: tuple[Cost | None, Cost | None], load: Load, bandwidth: float = 1.0, seen: Amount | None = None
+    ) -> Amount:
+        context, generation = costs
+        if context is not None and generation is not None:
+            seconds = self.operators.together(context, generation, bandwidth, load, seen)
+        else:
+            only = context or generation
+            seconds = 0.0 if only is None else self.operators.seconds(only, bandwidth)
+        return seconds * self.workload.attention.times
+
+    def _traffic(self, costs: tuple[Cost | None, Cost | None]) -> float:
+        """What is moved does not depend on cores; where it was measured, it is as long as the slowest."""
+        each = [cost.traffic for cost in costs if cost is not None]
+        return self.workload.attention.times * sum(
+            [one if isinstance(one, float) else float(np.max(one)) for one in each]
+        )
+
+    # --- one number of cores, operator by operator -----------------------------------------------------------------
+
+    def _by_rows(self, cores: int, load: Load) -> Known:
+        """All operators but attention, remembered: the next iteration has as many tokens more often than not."""
+        tokens = load.prefill_tokens + load.decode_sequences
+        key = (cores, tokens, load.logits, *[load[place] for place, _ in self._others])
+        found = self._known.get(key)
         if found is None:
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            costs = [(operator, operator.cost(self.operators, tokens, cores)) for operator in work]
-            found = tuple(self._quote(operator.name, operator.kind, cost) for operator, cost in costs)
-            self._remembered[key] = found
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            work = self.workload
+            layer = self._quotes(work.by_tokens, cores, tokens)
+            output = next(place for place, quote in enumerate(layer) if quote.name == "o")
+            before = [*layer[:output], *self._quotes(work.by_seen, cores, load.prefill_seen)]
+            before += self._quotes(work.by_decodes, cores, load.decode_sequences)
+            after = [*layer[output:], *self._quotes(work.by_logits, cores, load.logits)]
+            found = self._known[key] = Known.of(before, after, self.profile.uncertainty)
         return found
 
-    def _quote(self, name: str, kind: str, cost: Cost) -> Quote:
-        seconds = self.operators.seconds
-        alone, held = float(seconds(cost)), float(seconds(cost, HALF))
-        bound = "compute" if cost.compute >= cost.memory else "bandwidth"
-        if cost.fixed > alone - cost.fixed:
-            bound = "launch"
-        return Quote(name, kind, alone, held, float(cost.traffic), bound)
+    def _quotes(self, work: Sequence[Operator], cores: int, rows: float) -> list[Quote]:
+        if not rows:
+            return []
+        return [self._quote(one.name, one.kind, one.cost(self.operators, rows, cores)) for one in work]
 
+    def _attention_quotes(self, cores: int, load: Load) -> list[Quote]:
+        times, costs = self.workload.attention.times, self._costs(load, cores)
+        context, generation = costs
+        quotes = []
+        if context is not None:
+            quotes.append(self._quote("prefill_attention", "context_attention", context, times))
+        if generation is not None:
+            quotes.append(self._quote("decode_attention", "generation_attention", generation, times))
+        if self.operators.joins and len(quotes) > 1:
+            # What both take together is theirs in proportion to what each would take.
+            first, second = quotes
+            part = float(self._together(costs, load)) / (first.alone + second.alone)
+            slow = float(self._together(costs, load, HALF)) / (first.held + second.held)
+            quotes = [quote._replace(alone=quote.alone * part, held=quote.held * slow) for quote in quotes]
+        return quotes
 
-def _contended(mine: Row, other: Row) -> Floats:
-    """Seconds by split of a phase beside another; row i of both is the same split."""
-    if not mine.traffic or not other.traffic:
-        return mine.alone
-    met = np.minimum(1.0, other.traffic / HALF / other.alone)
-    pace = np.divide(mine.alone, mine.held, out=np.ones_like(met), where=mine.held < np.inf)
-    return mine.alone / (1.0 - met * (1.0 - pace))
-
-
-def _slowed(mine: tuple[float, float, float], other: tuple[float, float, float]) -> float:
-    """The same for one split."""
-    alone, held, _ = mine
-    if not alone or not other[0]:
-        return alone
-    met = min(1.0, other[2] / HALF / other[0])
-    return alone / (1.0 - met * (1.0 - alone / held))
-
-
-def _beside(quotes: list[Quote], alone: float, met: float) -> tuple[float, tuple[Part, ...]]:
-    """The iteration when a neighbour takes half of the bandwidth in the part `met` of the time."""
-    held = sum(quote.held for quote in quotes)
-    seconds = alone / (1.0 - met * (1.0 - alone / held))
-    # So much of the iteration is done beside the neighbour's bursts, and so much between them.
-    between, within = (1.0 - met) * seconds / alone, met * seconds / held
-    parts = tuple(Part(quote.name, quote.alone * between + quote.held * within, quote.bound) for quote in quotes)
-    return seconds, parts
+    def _quote(self, name: str, kind: str, cost: Cost, times: int = 1) -> Quote:
+        compute, memory, fixed, traffic, links = cost
+        alone, held = self.operators.seconds(cost), self.operators.seconds(cost, HALF)
+        bound = "compute" if compute >= memory else "bandwidth"
+        if fixed > alone - fixed:
+            bound = "launch" if links < HALF * fixed else "links"
+        alone, held = times * float(alone), times * float(held)
+        return Quote(name, kind, alone, held, times * float(traffic), times * float(links), bound)
 
 
 def forecast(model: ModelShape, soc: Soc, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from flexnpu.forecast.batch import Batch, Request
 
 
@@ -71,23 +73,46 @@ class Load(NamedTuple):
 
 def _summed(batch: Batch, window: int | None) -> Load:
     new, cached, copies = batch.new, batch.cached, batch.copies
-    decoding = copies * (new == 1.0)
-    sequences, decodes, tokens = float(copies.sum()), float(decoding.sum()), float(new @ copies)
-    pairs_of, seen_of = new * (cached + 0.5 * (new + 1.0)), new + cached
+    tokens, sequences = float(new.dot(copies)), float(np.add.reduce(copies))
     if window is not None:
-        # The last `beyond` tokens see fewer keys than all; the very last lacks `outside`, each before it one less.
-        outside = seen_of - window
-        beyond = outside.clip(0.0, new)
-        pairs_of = pairs_of - (beyond * outside - 0.5 * beyond * (beyond - 1.0))
-        seen_of = seen_of.clip(None, window - 1.0 + new)
-    pairs, seen = float(pairs_of @ copies), float(seen_of @ copies)
+        return _windowed(batch, tokens, sequences, window)
+    before = float(cached.dot(copies))
+    if tokens == sequences:  # all of them decode: a key and a pair for each token before, and for the new one
+        return Load(0.0, 0.0, 0.0, 0.0, sequences, before + sequences, sequences)
+    decoding = copies * (new == 1.0)
+    decodes = float(np.add.reduce(decoding))
+    decode_seen = float(cached.dot(decoding)) + decodes
+    weighted = new * copies
     # A decoding request has as many pairs as keys, so one pass over the columns serves both phases.
-    decode_seen = float(seen_of @ decoding)
+    pairs = float(cached.dot(weighted)) + 0.5 * (float(new.dot(weighted)) + tokens)
     return Load(
         tokens - decodes,
         sequences - decodes,
         pairs - decode_seen,
-        seen - decode_seen,
+        before + tokens - decode_seen,
+        decodes,
+        decode_seen,
+        sequences,
+    )
+
+
+def _windowed(batch: Batch, tokens: float, sequences: float, window: int) -> Load:
+    """The same where attention looks back so far and no further."""
+    new, cached, copies = batch.new, batch.cached, batch.copies
+    decoding = copies * (new == 1.0)
+    decodes = float(decoding.sum())
+    seen = new + cached
+    # The last `beyond` tokens see fewer keys than all; the very last lacks `outside`, each before it one less.
+    outside = seen - window
+    beyond = outside.clip(0.0, new)
+    pairs = new * (cached + 0.5 * (new + 1.0)) - (beyond * outside - 0.5 * beyond * (beyond - 1.0))
+    seen = seen.clip(None, window - 1.0 + new)
+    decode_seen = float(seen.dot(decoding))
+    return Load(
+        tokens - decodes,
+        sequences - decodes,
+        float(pairs.dot(copies)) - decode_seen,
+        float(seen.dot(copies)) - decode_seen,
         decodes,
         decode_seen,
         sequences,

@@ -19,7 +19,8 @@ import numpy as np
 
 from flexnpu.errors import InvalidValue
 from flexnpu.forecast.batch import Floats
-from flexnpu.forecast.forecaster import Forecast, Requests
+from flexnpu.forecast.breakdown import Forecast
+from flexnpu.forecast.forecaster import Requests
 from flexnpu.forecast.load import Load
 
 # What has a factor of its own: products by what bounds them, attention by phase, everything else.
@@ -202,8 +203,7 @@ class Recalibrated:
             part._replace(seconds=part.seconds * factors[_part(part.name, part.bound)]) for part in found.parts
         )
         doubt = self.learner.deviation(shares) if self.learner.observed else found.uncertainty
-        return replace(
-            found,
+        return found._replace(
             seconds=found.seconds * self.learner.factor(shares),
             parts=parts,
             uncertainty=min(found.uncertainty, doubt) if found.uncertainty else doubt,

@@ -57,10 +57,20 @@ class Cost(NamedTuple):
     memory: Amount  # of moving its bytes at the rate that its cores draw
     fixed: Amount  # that no core count shortens
     traffic: Amount  # of the whole device's bandwidth that its bytes take; at most `memory`
+    links: Amount = 0.0  # of `fixed`, that other devices are sent to
 
     def times(self, count: Amount) -> Cost:
         """That many of it, one after another."""
-        return Cost(self.compute * count, self.memory * count, self.fixed * count, self.traffic * count)
+        compute, memory, fixed, traffic, links = self
+        return Cost(compute * count, memory * count, fixed * count, traffic * count, links * count)
+
+
+class Cache(NamedTuple):
+    """Cached keys and values where they are not in 16 bits, or not one per head."""
+
+    dtype: str
+    bytes_per_token: float  # of one layer, on this device
+    measured: bool = True  # tables of plain attention hold for it
 
 
 class OperatorModel:
@@ -74,7 +84,11 @@ class OperatorModel:
         self._attention_compute = saturation(share, profile.attention_bend) * (
             profile.attention_efficiency * soc.peak_flops
         )
-        self._all_slowness = 1.0 / self._attention_compute[1:], 1.0 / self._bandwidth[1:]
+        self._all_slowness = (
+            1.0 / self._attention_compute[1:],
+            1.0 / self._bandwidth[1:],
+            1.0 / (share[1:] * soc.cube_cores),
+        )
         # Plain floats beside the arrays: numpy's own scalars are several times slower.
         self._bandwidth_list: list[float] = self._bandwidth.tolist()
         self._attention_list: list[float] = self._attention_compute.tolist()
@@ -83,9 +97,10 @@ class OperatorModel:
         self._attention_pace = profile.bandwidth_efficiency / profile.attention_bandwidth
         self._gemms: dict[tuple[int, int, str, str], Lattice | None] = {}
         self._elementwise: dict[int, Lattice | None] = {}
-        self._lattices: dict[tuple[str, int, int, int], Lattice | None] = {}
+        self._lattices: dict[tuple[str, int, int, int, str], Lattice | None] = {}
         self._mixed: Lattice | None = None
-        self._by_new = any(one.kind == "mixed" for one in profile.series)
+        # Whether calls over prompts and running requests together were measured.
+        self.joins = any(one.kind == "mixed" for one in profile.series)
 
     def gemm(  # noqa: PLR0913, PLR0917 - a product's sizes, and where it belongs
         self, m: Amount, n: int, k: int, dtype: str = "bf16", cores: Cores = None, name: str = ""
@@ -111,26 +126,40 @@ class OperatorModel:
         kv_heads: int,
         head_dim: int,
         cores: Cores = None,
+        cache: Cache | None = None,
     ) -> Cost:
-        """Prompts of `sequences` requests: `tokens` queries, `pairs` of a query and a key, `seen` keys and values."""
+        """Prompts of `sequences` requests: `tokens` queries, `pairs` of a query and a key, `seen` keys and values.
+
+        cache: keys that were cached come from there, a prompt's own in 16 bits. None: all of them in 16 bits.
+        """
         sizes = (sequences, pairs, tokens, seen, heads, kv_heads, head_dim)
+        if cache is not None:
+            return self.context_of(*sizes, cores, cached=cache.bytes_per_token)
         roofline = self.context_of(*sizes, cores)
         if not self.profile.series:
             return roofline
         measured = self._lattice("context", heads, kv_heads, head_dim)
-        where = (seen if self._by_new else sequences, pairs)
+        where = (seen if self.joins else sequences, pairs)
         return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None))
 
     def generation_attention(  # noqa: PLR0913, PLR0917
-        self, sequences: Amount, seen: Amount, heads: int, kv_heads: int, head_dim: int, cores: Cores = None
+        self,
+        sequences: Amount,
+        seen: Amount,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        cores: Cores = None,
+        cache: Cache | None = None,
     ) -> Cost:
         """One new token of each of `sequences` requests, over `seen` keys and values in all."""
-        roofline = self._generation(sequences, seen, heads, kv_heads, head_dim, cores)
-        if not self.profile.series:
-            return roofline
-        measured = self._lattice("generation", heads, kv_heads, head_dim)
         sizes = (sequences, seen, heads, kv_heads, head_dim)
-        return self._scaled(roofline, measured, cores, (sequences, seen), lambda: self._generation(*sizes, None))
+        each = 4.0 * kv_heads * head_dim if cache is None else cache.bytes_per_token
+        roofline = self._generation(*sizes, cores, each)
+        if not self.profile.series or (cache is not None and not cache.measured):
+            return roofline
+        measured = self._lattice("generation", heads, kv_heads, head_dim, "bf16" if cache is None else cache.dtype)
+        return self._scaled(roofline, measured, cores, (sequences, seen), lambda: self._generation(*sizes, None, each))
 
     def elementwise(
         self, bytes: Amount, launches: float, cores: Cores = None, tokens: Amount | None = None, layers: int = 0
@@ -161,7 +190,7 @@ class OperatorModel:
         Two launches; or, where calls over both were measured, one. The costs are of one layer or of all alike.
         """
         apart = self.seconds(context, bandwidth) + self.seconds(generation, bandwidth)
-        if load is None or not self._by_new:
+        if load is None or not self.joins:
             return apart
         return apart * self._joined(load, load.decode_seen if seen is None else seen)
 
@@ -179,8 +208,8 @@ class OperatorModel:
         return Cost(moved * 0.0, memory, launches * self.profile.vector_seconds, moved * (1.0 / self._full))
 
     def _gemm(self, m: Amount, n: int, k: int, dtype: str, cores: Cores) -> Cost:
-        size, rate = ELEMENT_BYTES.get(dtype, 2.0), self._rate(dtype)
-        moved = (m * k + n * k) * size + m * (n * 2.0)
+        size, inputs, rate = self._format(dtype)
+        moved = m * (k * inputs + n * 2.0) + n * k * size
         cores = self.soc.cube_cores if cores is None else cores
         if self.profile.tile > 1:
             compute: Amount = self._cut(m, n, cores) * (2.0 * k / rate)
@@ -188,6 +217,23 @@ class OperatorModel:
             compute = m * (2.0 * n * k / rate) / self._compute[cores]
         memory = moved / self._bandwidth[cores]
         if isinstance(cores, int) and not isinstance(m, np.ndarray):
+            compute, memory = float(compute), float(memory)
+        return Cost(compute, memory, self.profile.matmul_seconds, moved * (1.0 / self._full))
+
+    def grouped_gemm(  # noqa: PLR0913, PLR0917
+        self, rows: Amount, groups: Amount, n: int, k: int, dtype: str = "bf16", cores: Cores = None
+    ) -> Cost:
+        """Products of `rows` rows in all with a (k, n) matrix of each of `groups` groups, in one launch.
+
+        Groups are cut over all cores, each up to whole tiles of rows.
+        """
+        size, inputs, rate = self._format(dtype)
+        cores = self.soc.cube_cores if cores is None else cores
+        tiled = rows + groups * (self.profile.tile - 1.0)
+        compute = tiled * (2.0 * n * k / rate) / self._compute[cores]
+        moved = rows * (k * inputs + n * 2.0) + groups * (n * k * size)
+        memory = moved / self._bandwidth[cores]
+        if isinstance(cores, int) and not isinstance(rows, np.ndarray):
             compute, memory = float(compute), float(memory)
         return Cost(compute, memory, self.profile.matmul_seconds, moved * (1.0 / self._full))
 
@@ -211,9 +257,11 @@ class OperatorModel:
         cores: Cores,
         longest: Amount | None = None,
         diagonal: Amount = QUERIES / 2.0,
+        cached: float | None = None,
     ) -> Cost:
         """longest: keys of the longest sequence, where that is known; of sums it is estimated so that it never falls
-        when a sequence comes. diagonal: keys that a causal block computes and throws away, per query."""
+        when a sequence comes. diagonal: keys that a causal block computes and throws away, per query. cached: bytes of
+        a cached key and value, where they differ from a new one's."""
         profile = self.profile
         cores = self.soc.cube_cores if cores is None else cores
         width = profile.softmax_part * 128.0 + (1.0 - profile.softmax_part) * head_dim
@@ -225,39 +273,57 @@ class OperatorModel:
         share = _smaller(blocks * (1.0 / self.soc.cube_cores), 1.0)
         rate = (1.0 + profile.attention_bend * (1.0 - share)) * (self._attention_list[-1] / self.soc.cube_cores)
         block = longest * (QUERIES * 4.0 * width) / rate + profile.block_seconds
-        moved = tokens * (4.0 * heads * head_dim) + seen * (4.0 * kv_heads * head_dim)
+        own = 4.0 * kv_heads * head_dim
+        if cached is None or cached == own:
+            moved = tokens * (4.0 * heads * head_dim) + seen * own
+        else:
+            moved = tokens * (4.0 * heads * head_dim + own - cached) + seen * cached
         if isinstance(cores, int):
             spread = flops / self._attention_list[cores] + blocks * (profile.block_seconds / cores)
             memory = moved / self._bandwidth_list[cores]
         else:
-            slow_compute, slow_memory = self._slowness(cores)
-            spread = flops * slow_compute + blocks * profile.block_seconds / cores
+            slow_compute, slow_memory, part = self._slowness(cores)
+            spread = flops * slow_compute + (blocks * profile.block_seconds) * part
             memory = moved * slow_memory
         return Cost(_longer(spread, block), memory, profile.attention_seconds, moved * (1.0 / self._full))
 
     def _generation(  # noqa: PLR0913, PLR0917
-        self, sequences: Amount, seen: Amount, heads: int, kv_heads: int, head_dim: int, cores: Cores
+        self,
+        sequences: Amount,
+        seen: Amount,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        cores: Cores,
+        each: float,  # bytes of a key and its value
     ) -> Cost:
         profile = self.profile
         cores = self.soc.cube_cores if cores is None else cores
         # A group of heads shares its keys; the cube takes 16 rows whether there are as many heads or not.
         rows = 16.0 * -(-heads // kv_heads // 16) if profile.tile > 1 else heads / kv_heads
         flops = seen * (kv_heads * 4.0 * head_dim * rows)
-        moved = sequences * (4.0 * heads * head_dim) + seen * (4.0 * kv_heads * head_dim)
+        moved = sequences * (4.0 * heads * head_dim) + seen * each
         if isinstance(cores, int):
             compute = flops / self._attention_list[cores] + profile.block_seconds
             memory = moved * (self._attention_pace / self._bandwidth_list[cores])
         else:
-            slow_compute, slow_memory = self._slowness(cores)
+            slow_compute, slow_memory, _ = self._slowness(cores)
             compute = flops * slow_compute + profile.block_seconds
-            memory = moved * (slow_memory * self._attention_pace)
+            memory = (moved * self._attention_pace) * slow_memory
         return Cost(compute, memory, profile.attention_seconds, moved * (self._attention_pace / self._full))
 
-    def _slowness(self, cores: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Attention's seconds per operation and per byte. Mostly all counts are asked for: those are at hand."""
+    def _slowness(self, cores: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """Attention's seconds per operation and per byte, and a core's part. Mostly all counts are asked for."""
         if len(cores) == self.soc.cube_cores and cores[0] == 1:
             return self._all_slowness
-        return 1.0 / self._attention_compute[cores], 1.0 / self._bandwidth[cores]
+        return 1.0 / self._attention_compute[cores], 1.0 / self._bandwidth[cores], 1.0 / cores
+
+    def _format(self, dtype: str) -> tuple[float, float, float]:
+        """Bytes of a weight and of an input, rate relative to 16 bits."""
+        if dtype == "int8_wo":  # tables have no name for it
+            return 1.0, 2.0, 1.0
+        size = ELEMENT_BYTES.get(dtype, 2.0)
+        return size, 2.0 if dtype == "int4" else size, self._rate(dtype)
 
     def _rate(self, dtype: str) -> float:
         known = known_dtype(dtype)
@@ -267,16 +333,16 @@ class OperatorModel:
             return self.soc.matrix_rate(known)
         return MATRIX_RATE.get(known, 1.0)
 
-    def _lattice(self, kind: str, heads: int, kv_heads: int, head_dim: int) -> Lattice | None:
-        key = (kind, heads, kv_heads, head_dim)
+    def _lattice(self, kind: str, heads: int, kv_heads: int, head_dim: int, kv_dtype: str = "bf16") -> Lattice | None:
+        key = (kind, heads, kv_heads, head_dim, kv_dtype)
         if key not in self._lattices:
             series, soc = self.profile.series, self.soc
             sizes = {"heads": float(heads), "kv_heads": float(kv_heads), "head_dim": float(head_dim)}
-            formats = {"dtype": "bf16", "kv_dtype": "bf16"}
+            formats = {"dtype": "bf16", "kv_dtype": kv_dtype}
             if kind == "generation":
                 found = generation_lattice(series, soc, sizes, formats)
             else:
-                found = prompt_lattice(series, soc) if self._by_new else context_lattice(series, soc, sizes, formats)
+                found = prompt_lattice(series, soc) if self.joins else context_lattice(series, soc, sizes, formats)
             self._lattices[key] = found
         return self._lattices[key]
 

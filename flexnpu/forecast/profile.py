@@ -21,7 +21,14 @@ if TYPE_CHECKING:  # calibration builds on operators, and operators on this
 Fraction = TypeVar("Fraction", float, Floats)
 # Relative standard deviation of a data sheet's forecast, by kind of operator: what the vendor's roofline was off by on
 # measured 910B2 operators, until a calibration says better.
-UNCALIBRATED = {"gemm": 0.2, "context_attention": 0.3, "generation_attention": 0.25, "elementwise": 0.5}
+UNCALIBRATED = {
+    "gemm": 0.2,
+    "grouped_gemm": 0.3,
+    "context_attention": 0.3,
+    "generation_attention": 0.25,
+    "elementwise": 0.5,
+    "collective": 0.5,
+}
 
 
 def saturation(share: Fraction, bend: float) -> Fraction:
@@ -60,6 +67,9 @@ class Profile:
     softmax_part: float = 0.5
     # Matrices are cut into multiples of this on the cores; 1 where that is not modelled.
     tile: int = 16
+    # Part of a link's rate that a collective reaches: two H100 through NCCL reach 0.5 to 0.67 in all-reduces of 16 to
+    # 256 MiB, as this project measured, and eight 0.8. Of HCCL on Ascend nothing is known.
+    link_efficiency: float = 0.65
     # Of the engine per iteration, beside the device's operators: scheduling, launching, sampling.
     iteration_seconds: float = 0.0
     uncertainty: Mapping[str, float] = field(default_factory=lambda: dict(UNCALIBRATED))
@@ -83,6 +93,11 @@ class Profile:
                 tile=1,
             )
         return cls()
+
+    def by_size(self) -> Profile:
+        """Without what was measured of one model's layers and calls, whatever their sizes."""
+        sized = {"gemm", "context", "generation"}
+        return replace(self, series=tuple(one for one in self.series if one.kind in sized))
 
     def without_series(self) -> Profile:
         """The constants alone."""

@@ -26,14 +26,30 @@ class Row(NamedTuple):
     alone: Floats  # seconds
     held: Floats  # seconds when half of the device's bandwidth is left
     traffic: float  # seconds of the whole device's bandwidth
+    links: float  # seconds of its links to other devices
+
+    def plus(self, other: Row) -> Row:
+        """One after the other."""
+        return Row(
+            self.alone + other.alone, self.held + other.held, self.traffic + other.traffic, self.links + other.links
+        )
+
+
+class Filled(NamedTuple):
+    """Several rows: alone and held by (tokens, cores), the others by tokens."""
+
+    alone: Floats
+    held: Floats
+    traffic: Floats
+    links: Floats
 
 
 class Rows:
-    """Rows by number of tokens. `fill` gives those of several numbers: alone and held (tokens, cores), traffic."""
+    """Rows by number of tokens. `fill` gives those of several numbers."""
 
-    def __init__(self, fill: Callable[[Floats], tuple[Floats, Floats, Floats]], cores: int) -> None:
+    def __init__(self, fill: Callable[[Floats], Filled], cores: int) -> None:
         self._fill = fill
-        self._rows = {0.0: Row(np.zeros(cores + 1), np.zeros(cores + 1), 0.0)}
+        self._rows = {0.0: Row(np.zeros(cores + 1), np.zeros(cores + 1), 0.0, 0.0)}
         self._between: dict[float, Row] = {}
 
     def row(self, tokens: float) -> Row:
@@ -51,6 +67,7 @@ class Rows:
             below.alone * (1.0 - part) + above.alone * part,
             below.held * (1.0 - part) + above.held * part,
             below.traffic * (1.0 - part) + above.traffic * part,
+            below.links * (1.0 - part) + above.links * part,
         )
         if len(self._between) >= _KEPT:
             self._between.clear()
@@ -62,8 +79,8 @@ class Rows:
         if found is None:
             start = math.floor(tokens / step / _BLOCK) * _BLOCK
             wanted = (start + np.arange(_BLOCK)) * step
-            alone, held, traffic = self._fill(np.maximum(wanted, 1.0))
-            for each, *row in zip(wanted.tolist(), alone, held, traffic.tolist(), strict=True):
+            alone, held, traffic, links = self._fill(np.maximum(wanted, 1.0))
+            for each, *row in zip(wanted.tolist(), alone, held, traffic.tolist(), links.tolist(), strict=True):
                 self._rows.setdefault(each, Row(*row))
             found = self._rows[tokens]
         return found

@@ -20,7 +20,7 @@ from flexnpu.errors import InvalidValue
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.calibration_file import load as load_profile
 from flexnpu.hardware import load_soc
-from flexnpu.llm import ModelShape
+from flexnpu.llm import ModelShape, Parallel
 from flexnpu.llm.presets import find_config
 from flexnpu.simulator import document as documents
 from flexnpu.simulator.arrival import Finished
@@ -42,6 +42,9 @@ SWEPT = 2000  # requests at each rate of a sweep
 _REQUEST_FIELDS = ("policy", *Finished._fields)
 
 
+_ONE = Parallel()
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What the command was asked, as it was written."""
@@ -59,6 +62,9 @@ class Question:
     pool: str = "1"
     token_budget: int | None = None
     max_running: int | None = None
+    parallel: Parallel = _ONE
+    weight_dtype: str | None = None
+    kv_dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,8 @@ class Case:
         trace = make_trace(question.traces, question.formats, question.limits, question.rate_scales)
         name, config_file = find_config(question.model)
         profile = load_profile(question.profile) if question.profile else None
-        forecaster = Forecaster(ModelShape.from_config(config_file), load_soc(question.device), profile)
+        shape = ModelShape.from_config(config_file, weights=question.weight_dtype, kv=question.kv_dtype)
+        forecaster = Forecaster(shape, load_soc(question.device), profile, question.parallel)
         given = {"token_budget": question.token_budget, "max_running": question.max_running}
         changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         setup = Setup(forecaster, slo, config_for(slo, devices=parse_pool(question.pool), **changes))
@@ -97,14 +104,22 @@ class Case:
 
     def entries(self, trace: Trace, counted: Totals) -> dict[str, Any]:
         """The parts of the document that say what was asked."""
-        soc, config = self.forecaster.soc, self.setup.config
+        soc, config, parallel = self.forecaster.soc, self.setup.config, self.forecaster.parallel
         blocks = config.blocks(*machine(self.forecaster))
         return {
-            "model": {"name": self.model, "architecture": self.forecaster.model.architecture},
+            "model": {
+                "name": self.model,
+                "architecture": self.forecaster.model.architecture,
+                "weight_dtype": self.forecaster.model.weights,
+                "kv_dtype": self.forecaster.model.kv_dtype,
+            },
             "device": {
                 "name": soc.name,
                 "cores": soc.cube_cores,
                 "pool": list(config.devices),
+                # Each of the pool is as many devices that share the model.
+                "tensor_parallel": parallel.tensor,
+                "expert_parallel": parallel.expert,
                 "pool_cores": soc.cube_cores * sum(config.devices),
             },
             "forecast": self.forecast,

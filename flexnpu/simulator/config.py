@@ -128,8 +128,8 @@ class EngineConfig:
 
 
 def machine(forecaster: object) -> tuple[ModelShape | None, Soc | None]:
-    """The model and the device that a forecast is for, where it says so."""
-    return getattr(forecaster, "model", None), getattr(forecaster, "soc", None)
+    """The model and the device that a forecast is for, where it says so; of several devices, what each has of it."""
+    return getattr(forecaster, "part", None), getattr(forecaster, "soc", None)
 
 
 def kv_capacity(model: ModelShape, soc: Soc, memory_fraction: float = 0.9) -> int:

@@ -93,25 +93,32 @@ def recording(folder: Path, table: Table, soc: Soc) -> Row:
 
 
 def speed(forecaster: Forecaster) -> Row:
-    """Microseconds, the best of many turns; of 256 running requests."""
-    batch = Batch.of([Request(1, 1000 + 7 * i) for i in range(256)])
+    """Microseconds; of 256 requests."""
+    running = [Request(1, 1000 + 7 * i) for i in range(255)]
+    batch, mixed = Batch.of([*running, Request(1, 9000)]), Batch.of([*running, Request(1024, 9000)])
     load, prompt = forecaster.load(batch), Load.prefill(1024)
+    half = forecaster.cores // 2
+    neighbour = forecaster.forecast(half, prompt)
     return {
-        "forecast of a batch of 256": _best(lambda: forecaster.alone(batch)),
+        "forecast of a batch of 256 beside a prompt": _best(lambda: forecaster.forecast(half, batch, neighbour)),
+        "the same, a prompt among the 256": _best(lambda: forecaster.forecast(half, mixed, neighbour)),
+        "a batch of 256, by all core counts": _best(lambda: forecaster.alone(batch)),
         "alone, by all core counts, of sums": _best(lambda: forecaster.alone(load)),
         "seconds, of sums": _best(lambda: forecaster.seconds(forecaster.cores // 2, load)),
         "split of prefill and decode": _best(lambda: forecaster.split(prompt, load)),
     }
 
 
-def _best(call: Callable[[], object], turns: int = 300) -> float:
+def _best(call: Callable[[], object], turns: int = 30, each: int = 50) -> float:
+    """Microseconds of this process' time per call: the best of so many turns of so many calls."""
     call()
     best = float("inf")
     for _ in range(turns):
-        start = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - start)
-    return 1e6 * best
+        start = time.process_time()
+        for _ in range(each):
+            call()
+        best = min(best, time.process_time() - start)
+    return 1e6 * best / each
 
 
 def show(result: dict[str, object], console: Console) -> None:

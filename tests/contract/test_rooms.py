@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
         "controller",
         "forecast",
         "simulator",
+        "llm",
         "demo",
         "client",
         "backend",

@@ -63,5 +63,5 @@ def test_a_question_without_an_answer_is_refused(qwen_config, options, error, co
 
 
 def test_a_missing_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="No such file"):
+    with pytest.raises(ModelError, match="is no file, and no model that ships"):
         shown(tmp_path / "config.json", prefill=["1"])

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from flexnpu.cli.main import app
 from flexnpu.errors import FlexNpuError
+from flexnpu.llm import Parallel
 from flexnpu.simulator.command import Question, parse_pool, run_capacity, run_simulate
 from flexnpu.simulator.policies import parse_policies
 
@@ -55,6 +56,23 @@ def test_the_json_has_every_policy_and_no_time_or_place_of_the_run(tmp_path, con
     assert kept["engine"]["kv_tokens"] > 100_000
     assert found["slo"] == kept["slo"]
     assert str(tmp_path) not in file.read_text()
+
+
+def test_a_device_of_the_pool_has_the_cache_that_its_part_of_the_model_leaves(console):
+    def tokens(**changes):
+        changes = {"model": "DeepSeek-R1", "device": "Ascend910_9391", "policy": "chunked", **changes}
+        return run_simulate(question(**changes), console=console)["engine"]["kv_tokens"]
+
+    kept = 0.9 * 64 * 2**30
+    # W8A8 over 32 devices: 8 experts of 58 layers each, and the rest, whole.
+    rest = 671e9 - 58 * 256 * 3 * 7168 * 2048 + 2 * 129280 * 7168
+    weights = rest + 58 * 8 * 3 * 7168 * 2048
+    told = tokens(parallel=Parallel(1, 32), weight_dtype="int8")
+    assert told == pytest.approx((kept - weights) / 70_272, rel=0.01)
+    halved = tokens(parallel=Parallel(1, 32), weight_dtype="int8", kv_dtype="int8")
+    assert halved == pytest.approx(2 * told, rel=0.001)
+    with pytest.raises(FlexNpuError, match="64 GiB and the weights take 626.8"):
+        tokens(weight_dtype="int8")
 
 
 def test_every_request_is_written_as_it_ends(tmp_path, console):

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What two phases that run side by side make of what they share: memory's bandwidth, and links to other devices.
+
+A neighbour takes half of the bandwidth in the part f = min(1, 2 D) of the time, D being the mean part that it draws
+when alone: seconds A alone and H with half of the bandwidth become 1 / ((1 - f) / A + f / H). While both send to other
+devices, each has half of the links.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.rows import Row
+
+HALF = 0.5  # of the device's bandwidth: the least that a neighbour leaves
+
+
+class Single(NamedTuple):
+    """An iteration on one number of cores, as Row has it for all."""
+
+    alone: float
+    held: float
+    traffic: float
+    links: float
+
+
+def contended(mine: Row, other: Row) -> Floats:
+    """Seconds by split of a phase beside another; row i of both is the same split."""
+    seconds = mine.alone
+    if mine.traffic and other.traffic:
+        met = np.minimum(1.0, (other.traffic / HALF) / other.alone)
+        pace = np.divide(mine.alone, mine.held, out=np.ones_like(met), where=mine.held < np.inf)
+        seconds = mine.alone / (1.0 - met * (1.0 - pace))
+    if mine.links and other.links:
+        seconds = seconds + mine.links * np.minimum(1.0, other.links / other.alone)
+    return seconds
+
+
+def slowed(mine: Single, other: Single) -> float:
+    """The same for one split."""
+    if not mine.alone or not other.alone:
+        return mine.alone
+    met = min(1.0, other.traffic / HALF / other.alone)
+    seconds = mine.alone / (1.0 - met * (1.0 - mine.alone / mine.held))
+    return seconds + mine.links * min(1.0, other.links / other.alone)
