@@ -20,8 +20,9 @@ constexpr int64_t kPassedLaterNs = 100'000'000;
 constexpr int64_t kDrainPatienceNs = 2'000'000'000;
 constexpr int64_t kLeastDrainPatienceNs = 50'000'000;
 
-constexpr int64_t kLeastInFlightNs = 100'000;
+constexpr int64_t kLeastInFlightNs = 150'000;  // so that a turn's end is covered while the next holder wakes
 constexpr int64_t kMostInFlightNs = 2'000'000;
+static_assert(kLeastInFlightNs > FLEXNPU_TIGHT_NS);
 
 // Whoever launches again after it was passed over can run.
 void look_at_passed(Tenant& tenant, int64_t now_ns) {
@@ -95,7 +96,7 @@ void level_if_changed(std::vector<TurnView>& views, size_t at, const VNpu& vnpu,
 
 uint64_t in_flight(const std::vector<TurnView>& views, const std::vector<VNpu*>& vnpus, size_t at) {
     for (size_t i = 0; i < views.size(); ++i) {
-        if (views[i].priority > views[at].priority && !vnpus[i]->tenants.empty()) return kLeastInFlightNs;
+        if (views[i].priority > views[at].priority && !vnpus[i]->tenants.empty()) return FLEXNPU_TIGHT_NS;
     }
     const int64_t half = slice_ns(views, at, true) / 2;
     return static_cast<uint64_t>(std::clamp(half, kLeastInFlightNs, kMostInFlightNs));

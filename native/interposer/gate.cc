@@ -313,7 +313,7 @@ bool Gate::take(const Launch& launch, Pass& pass) {
 // operator more before it.
 uint64_t Gate::lead_ns() const {
     const uint64_t bound = load_word(section_->in_flight_ns, std::memory_order_relaxed);
-    return bound == 0 ? kLeadNs : std::min(kLeadNs, bound / 4);
+    return bound == FLEXNPU_TIGHT_NS ? FLEXNPU_TIGHT_NS / 4 : kLeadNs;
 }
 
 // The first launch on a stream while the windows of others have credit left.

@@ -37,6 +37,7 @@
     2u                       /* others wait for the device: a tenant that has nothing to launch gives up its turn */
 #define FLEXNPU_TURN_RING 4u /* let through, but ring the bell once: the vNPU was thought idle, its cores are lent */
 #define FLEXNPU_TURN_FREE ((uint64_t)FLEXNPU_TURN_OPEN)
+#define FLEXNPU_TIGHT_NS 100000u /* what may be in flight beside a higher priority; elsewhere more */
 
 typedef struct flexnpu_control_device {
     uint32_t physical; /* daemon, once: the device's ordinal below */
@@ -48,7 +49,8 @@ typedef struct flexnpu_control_device {
     uint64_t memory_bytes; /* daemon: release; tenant: relaxed. Limit of the vNPU on this device. */
     uint64_t turn;         /* daemon: sequentially consistent, then FUTEX_WAKE; tenant: relaxed on the hot path */
     /* Most device time, as the tenant estimates it, that one tenant may have in flight; 0: no bound. One operator may
-     * always be in flight. daemon: relaxed; tenant: relaxed. */
+     * always be in flight. FLEXNPU_TIGHT_NS means that a higher priority is there. daemon: relaxed; tenant:
+     * relaxed. */
     uint64_t in_flight_ns;
     uint8_t reserved[88];
 } flexnpu_control_device;
