@@ -7,12 +7,15 @@ docs/forecast.md shows this table, and a test holds the two together.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from flexnpu.forecast.batch import Request
 from flexnpu.forecast.forecaster import Forecaster
+from flexnpu.forecast.load import Load
 from flexnpu.forecast.profile import Profile
 from flexnpu.hardware import load_soc
-from flexnpu.llm import ModelShape
+from flexnpu.llm import ModelShape, Parallel
+from flexnpu.llm.presets import find_config
 
 # Sizes of Qwen2.5-7B, the model that the published co-location results use.
 QWEN = {
@@ -50,6 +53,21 @@ def rows() -> Iterator[tuple[str, str, str]]:
         beside = forecaster.split([Request(2048)], decode)[1]
         yield f"decode {batch} x {context} on half the cores", "1.23 to 1.57", f"{alone[12] / alone[24]:.2f}"
         yield "the same beside a prefill of 2048", "1.23 to 1.57", f"{beside[12] / alone[24]:.2f}"
+    yield from _supernode()
+
+
+def _supernode() -> Iterator[tuple[str, str, str]]:
+    """DeepSeek-R1 in W8A8 on CloudMatrix384 (arXiv 2506.12708), whose 768 dies are one node."""
+    soc = replace(load_soc("Ascend910_9391"), node_devices=768)
+    shape = ModelShape.from_config(find_config("DeepSeek-R1")[1], weights="int8")
+    dies = 2
+    prompts = Forecaster(shape, soc, None, Parallel(1, 32)).forecast(24, [Request(4096, 0, 2)])
+    told = f"{dies * prompts.tokens_per_second:,.0f} tokens/s"
+    yield "DeepSeek-R1 W8A8 on CloudMatrix384, prompts of 4096 over 32 dies, per 910C", "6,688 tokens/s", told
+    decode = Forecaster(shape, soc, None, Parallel(1, 256))
+    running = max(range(1, 97), key=lambda count: (decode.seconds(24, Load.decode(count, count * 4097)) <= 0.05, count))
+    told = f"{dies * running / 0.05:,.0f} tokens/s"
+    yield "the same, decode over 256 dies within 50 ms, contexts of 4096, per 910C", "1,943 tokens/s", told
 
 
 def table() -> str:

@@ -43,7 +43,7 @@ class Forecaster:
         self.part = self.parallel.share(model)
         # What was measured of a whole model's layers says nothing of a part of them.
         self.operators = OperatorModel(soc, self.profile if self.part is model else self.profile.by_size())
-        self.workload = work = Workload.of(model, soc, self.parallel, self.profile.link_efficiency)
+        self.workload = work = Workload.of(model, soc, self.parallel, self.profile)
         self.cores = soc.cube_cores
         self._all = np.arange(1, self.cores + 1)
         self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)

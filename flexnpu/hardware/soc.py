@@ -37,14 +37,14 @@ class Soc:
     hbm_bytes: int
     hbm_bandwidth: float
     l2_bytes: int
-    link_bandwidth: float  # to one other device of the node, per direction
+    link_bandwidth: float  # to the other devices of the node, per direction
     kind: str = "npu"
     int8_rate: float = 2.0
     fp8_rate: float = 1.0
     fp32_rate: float = 0.25
     node_devices: int = 8  # that the links join
     network_bandwidth: float = 0.0  # to other nodes, per device and direction; 0 is none
-    collective_seconds: float = 10e-6  # before the first byte of a collective arrives
+    collective_seconds: float = 10e-6  # before the first byte of a collective arrives; forecast/collectives.py reads these
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, object], source: str) -> Soc:
