@@ -44,7 +44,7 @@ class Soc:
     fp32_rate: float = 0.25
     node_devices: int = 8  # that the links join
     network_bandwidth: float = 0.0  # to other nodes, per device and direction; 0 is none
-    collective_seconds: float = 10e-6  # before the first byte of a collective arrives; forecast/collectives.py reads these
+    collective_seconds: float = 10e-6  # before the first byte of a collective arrives
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, object], source: str) -> Soc:
