@@ -7,12 +7,15 @@ docs/forecast.md shows this table, and a test holds the two together.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from flexnpu.forecast.batch import Request
 from flexnpu.forecast.forecaster import Forecaster
+from flexnpu.forecast.load import Load
 from flexnpu.forecast.profile import Profile
 from flexnpu.hardware import load_soc
-from flexnpu.llm import ModelShape
+from flexnpu.llm import ModelShape, Parallel
+from flexnpu.llm.presets import find_config
 
 # Sizes of Qwen2.5-7B, the model that the published co-location results use.
 QWEN = {
@@ -50,6 +53,30 @@ def rows() -> Iterator[tuple[str, str, str]]:
         beside = forecaster.split([Request(2048)], decode)[1]
         yield f"decode {batch} x {context} on half the cores", "1.23 to 1.57", f"{alone[12] / alone[24]:.2f}"
         yield "the same beside a prefill of 2048", "1.23 to 1.57", f"{beside[12] / alone[24]:.2f}"
+    yield from _deepseek()
+
+
+def _deepseek() -> Iterator[tuple[str, str, str]]:
+    """DeepSeek-V3 over many devices: CloudMatrix384 (arXiv 2506.12708), whose 768 dies are one node, two per 910C; and
+    the H800s that serve it (github.com/deepseek-ai/open-infra-index, day 6), H100s with 400 GB/s of NVLink."""
+    config, dies = find_config("DeepSeek-R1")[1], 2
+    supernode = replace(load_soc("Ascend910_9391"), node_devices=768)
+    narrow = ModelShape.from_config(config, weights="int8")
+    prompts = Forecaster(narrow, supernode, None, Parallel(1, 32)).forecast(24, [Request(4096, 0, 2)])
+    told = f"{dies * prompts.tokens_per_second:,.0f} tokens/s"
+    yield "DeepSeek-R1 W8A8 on CloudMatrix384, prompts of 4096 over 32 dies, per 910C", "6,688 tokens/s", told
+    rate = dies * _within(0.05, Forecaster(narrow, supernode, None, Parallel(1, 256)), 4096)
+    yield "the same, decode over 256 dies within 50 ms, per 910C", "1,943 tokens/s", f"{rate:,.0f} tokens/s"
+    h800 = replace(load_soc("H100"), link_bandwidth=200e9)
+    rate = _within(0.05, Forecaster(ModelShape.from_config(config), h800, None, Parallel(1, 128)), 4989)
+    yield "DeepSeek-V3 on H800s, decode over 128 within 50 ms, per device", "1,850 tokens/s", f"{rate:,.0f} tokens/s"
+
+
+def _within(seconds: float, forecaster: Forecaster, context: int) -> float:
+    """Tokens per second of the largest batch whose iteration takes no longer."""
+    loads = [Load.decode(count, count * (context + 1)) for count in range(1, 257)]
+    most = max(load.sequences for load in loads if forecaster.seconds(forecaster.cores, load) <= seconds)
+    return most / seconds
 
 
 def table() -> str:

@@ -43,7 +43,7 @@ def all_gather(soc: Soc, devices: int, efficiency: float = 1.0) -> Route:
     return Route(starts * soc.collective_seconds, within + between)
 
 
-def exchange(soc: Soc, devices: int, experts: Experts, efficiency: float = 1.0) -> Route:
+def exchange(soc: Soc, devices: int, experts: Experts, efficiency: float = 1.0, start: float = 0.0) -> Route:
     """Dispatch of tokens to experts on `devices`, or the way back: per byte of the tokens that one device sends.
 
     A token goes once to every node that has one of its experts, over the network, and there once to every device that
@@ -61,7 +61,7 @@ def exchange(soc: Soc, devices: int, experts: Experts, efficiency: float = 1.0) 
         reached = float(experts.chosen_groups)
     within = copies * (near - 1) / near / link if near > 1 else 0.0
     between = reached * (nodes - 1) / nodes / network if nodes > 1 else 0.0
-    return Route(soc.collective_seconds, max(within, between))
+    return Route(max(start, soc.collective_seconds), max(within, between))
 
 
 def _reached(places: int, chosen: int) -> float:

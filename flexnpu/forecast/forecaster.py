@@ -43,14 +43,14 @@ class Forecaster:
         self.part = self.parallel.share(model)
         # What was measured of a whole model's layers says nothing of a part of them.
         self.operators = OperatorModel(soc, self.profile if self.part is model else self.profile.by_size())
-        self.workload = work = Workload.of(model, soc, self.parallel, self.profile.link_efficiency)
+        self.workload = work = Workload.of(model, soc, self.parallel, self.profile)
         self.cores = soc.cube_cores
         self._all = np.arange(1, self.cores + 1)
         self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)
         # Places in a Load, and the operators that have so many rows.
         others = ((_DECODES, work.by_decodes), (_SEEN, work.by_seen))
         self._others = [(place, self._table(some)) for place, some in others if some]
-        self._sums: dict[tuple[float, float], Row] = {}
+        self._sums: dict[tuple[float, ...], Row] = {}
         self._known: dict[tuple[float, ...], Known] = {}
 
     def load(self, requests: Requests) -> Load:
@@ -135,18 +135,19 @@ class Forecaster:
         return Row(np.append(np.inf, np.zeros(self.cores)), np.zeros(self.cores + 1), 0.0, 0.0)
 
     def _rows(self, load: Load) -> Row:
-        """All operators but attention together."""
-        key = load.prefill_tokens + load.decode_sequences, load.logits
+        """All operators but attention together, remembered."""
+        tokens = load.prefill_tokens + load.decode_sequences
+        key = (tokens, load.logits, *[load[place] for place, _ in self._others])
         row = self._sums.get(key)
         if row is None:
             if len(self._sums) >= _REMEMBERED:
                 self._sums.clear()
-            row = self._by_tokens.row(key[0])
-            if key[1]:
-                row = row.plus(self._by_logits.row(key[1]))
+            row = self._by_tokens.row(tokens)
+            if load.logits:
+                row = row.plus(self._by_logits.row(load.logits))
+            for place, rows in self._others:
+                row = row.plus(rows.row(load[place]))
             self._sums[key] = row
-        for place, rows in self._others:
-            row = row.plus(rows.row(load[place]))
         return row
 
     def _summary(self, load: Load) -> Row:

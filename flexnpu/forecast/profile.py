@@ -70,6 +70,9 @@ class Profile:
     # Part of a link's rate that a collective reaches: two H100 through NCCL reach 0.5 to 0.67 in all-reduces of 16 to
     # 256 MiB, as this project measured, and eight 0.8. Of HCCL on Ascend nothing is known.
     link_efficiency: float = 0.65
+    # Before the first token is with its expert, or back: what is left of DeepEP-Ascend's 126 to 153 us for 128 tokens
+    # over 8 to 32 dies of Atlas A3 (github.com/sgl-project/sgl-kernel-npu) once the bytes are taken off.
+    exchange_seconds: float = 80e-6
     # Of the engine per iteration, beside the device's operators: scheduling, launching, sampling.
     iteration_seconds: float = 0.0
     uncertainty: Mapping[str, float] = field(default_factory=lambda: dict(UNCALIBRATED))
@@ -91,6 +94,7 @@ class Profile:
                 attention_bend=0.185,
                 softmax_part=0.3,
                 tile=1,
+                exchange_seconds=45e-6,  # the same of DeepEP's 77 and 114 us on 8 H800 (github.com/deepseek-ai/DeepEP)
             )
         return cls()
 

@@ -13,6 +13,7 @@ from flexnpu.forecast.collectives import Route, all_gather, all_reduce, exchange
 from flexnpu.forecast.experts import Grouped, expert_layers
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import Amount, Cache, Cores, Cost, OperatorModel
+from flexnpu.forecast.profile import Profile
 from flexnpu.hardware import Soc
 from flexnpu.llm import ELEMENT_BYTES, FORMATS, ModelShape, Parallel
 
@@ -122,9 +123,9 @@ class Workload(NamedTuple):
     by_seen: tuple[Operator, ...] = ()  # keys of prompts
 
     @classmethod
-    def of(cls, model: ModelShape, soc: Soc, parallel: Parallel, efficiency: float = 1.0) -> Workload:
-        """The part of `model` (all of it) that one of the devices runs; links reach a part of their rate."""
-        part = parallel.share(model)
+    def of(cls, model: ModelShape, soc: Soc, parallel: Parallel, profile: Profile) -> Workload:
+        """The part of `model` (all of it) that one of the devices runs."""
+        part, efficiency = parallel.share(model), profile.link_efficiency
         hidden = part.hidden
         reduce = all_reduce(soc, parallel.tensor, efficiency)
         before, decodes, seen = _projections(part)
@@ -140,7 +141,7 @@ class Workload(NamedTuple):
             layers += expert_layers(part, weights_of(part), parallel)
         layers.append(_elementwise(part, parallel))
         if part.experts and parallel.groups > 1:
-            layers += _exchanges(part, soc, parallel, efficiency)
+            layers += _exchanges(part, soc, parallel, profile)
             # The way back from the experts is what would be summed: what is left is a scatter and a gather.
             sums -= part.experts.layers
         logits: list[Operator] = [Linear("lm_head", 1, hidden, part.vocab, part.lm_head_weights)]
@@ -216,11 +217,11 @@ def _shared(model: ModelShape) -> list[tuple[str, int, int, int, str]]:
     return found
 
 
-def _exchanges(model: ModelShape, soc: Soc, parallel: Parallel, efficiency: float) -> list[Operator]:
+def _exchanges(model: ModelShape, soc: Soc, parallel: Parallel, profile: Profile) -> list[Operator]:
     """Tokens to the devices of their experts and back; devices that share matrices send a part of them each."""
     assert model.experts is not None
     times = model.experts.layers
-    route = exchange(soc, parallel.expert, model.experts, efficiency)
+    route = exchange(soc, parallel.expert, model.experts, profile.link_efficiency, profile.exchange_seconds)
     there = model.hidden * FORMATS[model.weights].input_bytes / parallel.tensor
     back = model.hidden * model.dtype_bytes / parallel.tensor
     return [Collective("dispatch", times, route, there), Collective("combine", times, route, float(back))]

@@ -37,7 +37,7 @@ class Soc:
     hbm_bytes: int
     hbm_bandwidth: float
     l2_bytes: int
-    link_bandwidth: float  # to one other device of the node, per direction
+    link_bandwidth: float  # to the other devices of the node, per direction
     kind: str = "npu"
     int8_rate: float = 2.0
     fp8_rate: float = 1.0

@@ -4,11 +4,13 @@ import json
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from flexnpu.cli.main import app
 from flexnpu.forecast import ForecastError, Request
 from flexnpu.forecast.command import parse_decode, parse_prefill, run_forecast
 from flexnpu.hardware import SpecError
-from flexnpu.llm import ModelError
+from flexnpu.llm import ModelError, Parallel
 
 
 def shown(model, **options):
@@ -27,6 +29,27 @@ def test_the_json_has_the_same_numbers(qwen_config):
     told = json.loads(shown(qwen_config, cores=12, decode=["64x4096"], as_json=True))
     assert told["soc"] == "Ascend910B2"
     assert told["seconds"] == pytest.approx(sum(row["seconds"] for row in told["operators"].values()))
+
+
+def test_the_json_says_what_each_of_several_devices_has_and_how_sure_it_is():
+    options = {"device": "Ascend910_9391", "decode": ["64x2048"], "as_json": True, "weight_dtype": "int8"}
+    told = json.loads(shown("DeepSeek-R1", parallel=Parallel(1, 64), kv_dtype="int8", **options))
+    assert (told["expert_parallel"], told["weight_dtype"], told["kv_dtype"]) == (64, "int8", "int8")
+    assert told["kv_bytes_per_token"] == 61 * 576
+    assert 25e9 < told["weight_bytes"] < 31e9
+    assert 0 < told["uncertainty"] < 1
+    assert {"experts_gate_up", "q_absorb", "dispatch", "combine"} <= set(told["operators"])
+    assert told["operators"]["combine"]["bound_by"] == "links"
+
+
+def test_the_command_takes_degrees_and_formats():
+    asked = ["forecast", "--model", "Qwen3-14B", "--decode", "8x100", "--json"]
+    one = json.loads(CliRunner().invoke(app, asked).stdout)
+    four = json.loads(CliRunner().invoke(app, [*asked, "--tensor-parallel", "4", "--weight-dtype", "int8"]).stdout)
+    assert four["weight_bytes"] < one["weight_bytes"] / 7
+    assert "all_reduce" in four["operators"]
+    refused = CliRunner().invoke(app, [*asked, "--tensor-parallel", "3"])
+    assert isinstance(refused.exception, ModelError)
 
 
 def test_decode_beside_prefill_is_slower_than_alone(qwen_config):

@@ -51,6 +51,8 @@ def test_more_tokens_are_never_faster(forecaster, batch, extra):
     for neighbour in (None, other):
         before = forecaster.forecast(on, batch, neighbour).seconds
         assert forecaster.forecast(on, [*batch, extra], neighbour).seconds >= before * (1 - 1e-12)
+    before = forecaster.alone(batch)
+    assert (forecaster.alone([*batch, extra]) >= before * (1 - 1e-12)).all()
 
 
 @settings(deadline=None)

@@ -26,6 +26,11 @@ CONFIGS: dict[str, dict[str, object]] = {
         "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 128256,
         "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
     },
+    "Llama-3.1-405B": LLAMA | {
+        "hidden_size": 16384, "intermediate_size": 53248,
+        "num_hidden_layers": 126, "num_attention_heads": 128, "num_key_value_heads": 8, "vocab_size": 128256,
+        "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
+    },
     "Llama-3.2-1B": LLAMA | {
         "hidden_size": 2048, "intermediate_size": 8192, "head_dim": 64,
         "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
@@ -111,6 +116,7 @@ PUBLISHED = {
     "Qwen2.5-0.5B": (494_032_768, 12_288),
     "Llama-3.1-8B": (8_030_261_248, 131_072),
     "Llama-3.1-70B": (70_553_706_496, 327_680),
+    "Llama-3.1-405B": (405_853_388_800, 516_096),
     "Llama-3.2-1B": (1_235_814_400, 32_768),
     "Qwen3-8B": (8_190_735_360, 147_456),
     "Qwen3-14B": (14_768_307_200, 163_840),
@@ -131,3 +137,5 @@ BILLIONS = {
     "DeepSeek-V2": (236, 21),  # arXiv 2405.04434
     "DeepSeek-V3": (671, 37),  # arXiv 2412.19437; its page counts 685 with the layer that predicts further tokens
 }
+# GFLOP to train a token in sequences of 4096, attention causal: arXiv 2505.09343, table 2.
+TRAINING = {"DeepSeek-V3": 250, "DeepSeek-V2": 155, "Llama-3.1-405B": 2448}
