@@ -15,6 +15,7 @@ import numpy as np
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner import Plan
+from flexnpu.simulator.planning import ALIKE
 from flexnpu.simulator.prompts import NOTHING, Chunks
 from flexnpu.simulator.runner import INFINITE
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flexnpu.simulator.device import Device
 
 _NONE: Floats = np.empty(0)
+_PLACES: Floats = np.arange(float(ALIKE))
 
 
 class Mixed:
@@ -59,8 +61,15 @@ class Mixed:
         if count == 1:
             return np.array([now + max(first, config.dispatch_seconds) + config.launch_seconds])
         # Both contexts grow evenly, and the time with them: between first and last it is taken as a straight line.
-        seconds = np.linspace(first, self._seconds(count - 1), count)
-        return now + np.cumsum(np.maximum(seconds, config.dispatch_seconds) + config.launch_seconds)
+        last = self._seconds(count - 1)
+        seconds = _PLACES[:count] * ((last - first) / (count - 1))
+        seconds += first
+        seconds[-1] = last
+        np.maximum(seconds, config.dispatch_seconds, out=seconds)
+        seconds += config.launch_seconds
+        ends = seconds.cumsum()
+        ends += now
+        return ends
 
     def _seconds(self, later: int) -> float:
         """Of the iteration that is so many after the next."""

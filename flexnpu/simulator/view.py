@@ -23,12 +23,14 @@ class View:
     def __init__(self, device: Device) -> None:
         self._device = device
         self.window = Window(device)
+        self._zeros: Floats = np.zeros(device.config.look_ahead)
+        self._ones_kept: Floats = np.ones(1)
 
     def snapshot(self, now: float, plan: Plan | None, feedback: Feedback | None) -> tuple[Snapshot, list[Request]]:
-        """The state, and the requests behind its prompts. `plan` is the one in force."""
+        """The state, and the half-run ones of its prompts, which are its first. `plan` is the one in force."""
         device, config = self._device, self._device.config
         decoding = device.decoding
-        prefill, waits, shown = self._prompts(now)
+        prefill, waits, half = self._prompts(now)
         snapshot = Snapshot(
             device_cores=device.forecaster.cores,
             targets=config.targets,
@@ -47,7 +49,12 @@ class View:
             margin=config.margin,
             switch_seconds=config.switch_seconds,
         )
-        return snapshot, shown
+        return snapshot, half
+
+    def _ones(self, count: int) -> Floats:
+        if count > len(self._ones_kept):
+            self._ones_kept = np.ones(2 * count)
+        return self._ones_kept[:count]
 
     def next_prompts(self) -> tuple[int, float, Request | None]:
         """Tokens of the next iteration's prompts, their pairs of query and key, and the first of them."""
@@ -72,15 +79,17 @@ class View:
         look = 0 if not prompts.waiting or self._device.blocked else self._device.config.look_ahead
         if not half and not look:
             return (), None, []
-        tokens, since = prompts.waiting.columns(look)
-        count = len(half)
-        new, cached, waits = np.empty((3, count + len(tokens)))
-        new[count:], cached[count:] = tokens, 0.0
-        np.subtract(now, since, out=waits[count:])
-        for place, request in enumerate(half):
-            done = request.computed + flying.get(request.index, 0)
-            new[place], cached[place], waits[place] = request.target - done, done, now - request.since
-        return Batch(new, cached, np.ones(len(new))), waits, half + prompts.waiting.first(look)
+        new, since = prompts.waiting.columns(look)
+        cached = self._zeros[: len(new)]
+        if half:
+            done = [request.computed + flying.get(request.index, 0) for request in half]
+            left = [request.target - computed for request, computed in zip(half, done, strict=True)]
+            new = np.concatenate((left, new))
+            cached = np.concatenate((done, cached))
+            since = np.concatenate(([request.since for request in half], since))
+        else:
+            new = new.copy()  # a plan explains itself later, when the queue is another
+        return Batch(new, cached, self._ones(len(new))), now - since, half
 
 
 class Window:

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from flexnpu.forecast.batch import Floats
 from flexnpu.simulator.request import Request
 
 _ROOM = 64  # places kept free before the first, for who is put back
+_AS_IT_IS = tuple(range(4096))
 
 
 class Waiting:
@@ -54,18 +54,19 @@ class Waiting:
         self._first += 1
         return self._queue.popleft()
 
-    def reorder(self, order: Sequence[int], among: int) -> None:
+    def reorder(self, order: tuple[int, ...], among: int) -> None:
         """Put the first `among` in that order; who is not named follows as before."""
+        if order == _AS_IT_IS[: len(order)]:
+            return
         queue = self._queue
-        some = [queue.popleft() for _ in range(min(among, len(queue)))]
-        named = set(order)
-        some = [some[place] for place in (*order, *(place for place in range(len(some)) if place not in named))]
-        queue.extendleft(reversed(some))
-        for place, request in enumerate(some, self._first):
-            self._write(place, request)
-
-    def first(self, count: int) -> list[Request]:
-        return list(islice(self._queue, count))
+        among = min(among, len(queue))
+        if len(order) < among:
+            named = set(order)
+            order = (*order, *(place for place in range(among) if place not in named))
+        some = [queue.popleft() for _ in range(among)]
+        queue.extendleft([some[place] for place in reversed(order)])
+        window = self._columns[:, self._first : self._first + among]
+        window[:] = window[:, order]
 
     def columns(self, count: int) -> tuple[Floats, Floats]:
         """Tokens to compute, and since when they wait, of the first `count`. Views: valid until the queue changes."""
