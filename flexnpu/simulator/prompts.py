@@ -62,15 +62,17 @@ class Prompts:
     def reorder(self, half: list[Request], among: int, order: tuple[int, ...]) -> None:
         """Who goes first, as places in what was shown: those half-run prompts, then the first `among` who wait."""
         count = len(half)
-        self._ahead = 0
-        if count:
-            named = [place for place in order if place < count]
-            self._ahead = order.index(named[0]) if named else 0
+        named = [place for place in order if place < count] if count else []
+        self._ahead = order.index(named[0]) if named else 0
+        if named != list(range(len(self.half_run))):
             wanted = [half[place] for place in named]
             chosen = {request.index for request in wanted}
             self.half_run = wanted + [request for request in self.half_run if request.index not in chosen]
-            order = tuple([place - count for place in order if place >= count])
-        self.waiting.reorder(order, among)
+        if count == 1 and named:
+            order = order[: self._ahead] + order[self._ahead + 1 :]
+        elif count:
+            order = tuple([place for place in order if place >= count])
+        self.waiting.reorder(order, among, count)
 
     def fill(self, budget: int, room: int, kv: KvCache, admitted: dict[int, Request]) -> Chunks:
         """Chunks of at most `budget` tokens; at most `room` requests are admitted, as long as their blocks are free."""

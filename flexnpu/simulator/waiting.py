@@ -54,19 +54,20 @@ class Waiting:
         self._first += 1
         return self._queue.popleft()
 
-    def reorder(self, order: tuple[int, ...], among: int) -> None:
-        """Put the first `among` in that order; who is not named follows as before."""
-        if order == _AS_IT_IS[: len(order)]:
+    def reorder(self, order: tuple[int, ...], among: int, start: int = 0) -> None:
+        """Put the first `among` in that order, of places from `start`; who is not named follows as before."""
+        if order == _AS_IT_IS[start : start + len(order)]:
             return
         queue = self._queue
         among = min(among, len(queue))
         if len(order) < among:
             named = set(order)
-            order = (*order, *(place for place in range(among) if place not in named))
+            order = (*order, *(place for place in range(start, start + among) if place not in named))
         some = [queue.popleft() for _ in range(among)]
-        queue.extendleft([some[place] for place in reversed(order)])
+        places = np.array(order) - start
+        queue.extendleft([some[place] for place in places[::-1].tolist()])
         window = self._columns[:, self._first : self._first + among]
-        window[:] = window[:, order]
+        window[:] = window[:, places]
 
     def columns(self, count: int) -> tuple[Floats, Floats]:
         """Tokens to compute, and since when they wait, of the first `count`. Views: valid until the queue changes."""

@@ -18,7 +18,8 @@ def test_an_order_moves_who_is_named_and_columns_go_with_the_queue(data):
     among = data.draw(st.integers(0, count + 2))
     shown = min(among, count)
     order = tuple(data.draw(st.permutations(range(shown)))[: data.draw(st.integers(0, shown))])
-    waiting.reorder(order, among)
+    start = data.draw(st.integers(0, 3))
+    waiting.reorder(tuple(start + place for place in order), among, start)
     unnamed = [place for place in range(count) if place not in order]
     assert [request.index for request in waiting] == [*order, *unnamed]
     tokens, since = waiting.columns(count)
