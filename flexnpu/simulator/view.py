@@ -23,8 +23,7 @@ class View:
     def __init__(self, device: Device) -> None:
         self._device = device
         self.window = Window(device)
-        self._zeros: Floats = np.zeros(device.config.look_ahead)
-        self._ones_kept: Floats = np.ones(1)
+        self._columns: dict[float, Floats] = {0.0: np.zeros(64), 1.0: np.ones(64)}
 
     def snapshot(self, now: float, plan: Plan | None, feedback: Feedback | None) -> tuple[Snapshot, list[Request]]:
         """The state, and the half-run ones of its prompts, which are its first. `plan` is the one in force."""
@@ -51,10 +50,11 @@ class View:
         )
         return snapshot, half
 
-    def _ones(self, count: int) -> Floats:
-        if count > len(self._ones_kept):
-            self._ones_kept = np.ones(2 * count)
-        return self._ones_kept[:count]
+    def _constant(self, value: float, count: int) -> Floats:
+        """A column of the same value, made once for all."""
+        if count > len(self._columns[value]):
+            self._columns[value] = np.full(2 * count, value)
+        return self._columns[value][:count]
 
     def next_prompts(self) -> tuple[int, float, Request | None]:
         """Tokens of the next iteration's prompts, their pairs of query and key, and the first of them."""
@@ -79,17 +79,15 @@ class View:
         look = 0 if not prompts.waiting or self._device.blocked else self._device.config.look_ahead
         if not half and not look:
             return (), None, []
-        new, since = prompts.waiting.columns(look)
-        cached = self._zeros[: len(new)]
+        done = [request.computed + flying.get(request.index, 0) for request in half]
+        before = [(one.target - computed, one.since) for one, computed in zip(half, done, strict=True)]
+        new, since = prompts.waiting.columns(look, before)
+        cached = self._constant(0.0, len(new))
         if half:
-            done = [request.computed + flying.get(request.index, 0) for request in half]
-            left = [request.target - computed for request, computed in zip(half, done, strict=True)]
-            new = np.concatenate((left, new))
-            cached = np.concatenate((done, cached))
-            since = np.concatenate(([request.since for request in half], since))
-        else:
-            new = new.copy()  # a plan explains itself later, when the queue is another
-        return Batch(new, cached, self._ones(len(new))), now - since, half
+            cached = cached.copy()
+            cached[: len(done)] = done
+        # A copy, since a plan explains itself later, when the queue is another.
+        return Batch(new.copy(), cached, self._constant(1.0, len(new))), now - since, half
 
 
 class Window:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -69,18 +69,26 @@ class Waiting:
         window = self._columns[:, self._first : self._first + among]
         window[:] = window[:, places]
 
-    def columns(self, count: int) -> tuple[Floats, Floats]:
-        """Tokens to compute, and since when they wait, of the first `count`. Views: valid until the queue changes."""
-        window = slice(self._first, self._first + min(count, len(self._queue)))
-        return self._columns[0, window], self._columns[1, window]
+    def columns(self, count: int, before: Sequence[tuple[float, float]] = ()) -> tuple[Floats, Floats]:
+        """Tokens to compute, and since when they wait, of others `before` and of the first `count`.
+
+        Views: valid until the queue changes or they are asked for again.
+        """
+        if len(before) > self._first:
+            self._make_room(len(before))
+        start, end = self._first - len(before), self._first + min(count, len(self._queue))
+        if before:
+            self._columns[:, start : self._first] = np.transpose(before)
+        return self._columns[0, start:end], self._columns[1, start:end]
 
     def _write(self, place: int, request: Request) -> None:
         self._columns[0, place] = request.target
         self._columns[1, place] = request.since
 
-    def _make_room(self) -> None:
-        count = len(self._queue)
+    def _make_room(self, first: int = 0) -> None:
+        """Free places on both sides, at least `first` before."""
+        count, first = len(self._queue), max(first, _ROOM)
         kept = self._columns[:, self._first : self._first + count]
-        columns = np.empty((2, 2 * count + 4 * _ROOM))
-        columns[:, _ROOM : _ROOM + count] = kept
-        self._columns, self._first = columns, _ROOM
+        columns = np.empty((2, first + 2 * count + 3 * _ROOM))
+        columns[:, first : first + count] = kept
+        self._columns, self._first = columns, first
