@@ -117,6 +117,7 @@ bench-simulator: $(STAMPS)/native
 bench-policies: $(STAMPS)/native
 	mkdir -p out
 	$(BIN)/python -m flexnpu.simulator.study $(if $(QUICK),--quick) $(BENCH_POLICIES_ARGS) \
+	  --keep out/bench-policies.kept \
 	  --json out/bench-policies.json --markdown out/bench-policies.md
 
 clean:
