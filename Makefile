@@ -8,6 +8,7 @@
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
 #   make bench-forecast   how far off the forecast is on measured tables (TABLES=FOLDER), and its speed
+#   make bench-simulator  how quickly a trace is simulated, by policy (TRACE=FILE FORMAT=mooncake)
 #   make bench-policies   every policy's capacity on public traces (modelled): FLEXNPU_TRACES=DIR, QUICK=1 for minutes
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
@@ -21,7 +22,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-chaos check-aarch64 bench bench-forecast bench-policies clean
+.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-chaos check-aarch64 bench bench-forecast bench-simulator bench-policies clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -105,11 +106,18 @@ bench-forecast: $(STAMPS)/native
 	mkdir -p out
 	$(BIN)/python tests/bench/forecast.py --tables $(TABLES) --json out/bench-forecast.json
 
+# A trace as it is published, or without one a synthetic load of that size. Results: out/bench-simulator.json.
+FORMAT ?= mooncake
+bench-simulator: $(STAMPS)/native
+	mkdir -p out
+	$(BIN)/python tests/bench/simulator.py $(if $(TRACE),--trace $(TRACE) --format $(FORMAT)) --json out/bench-simulator.json
+
 # Every policy's capacity on public traces, and what of published gains comes out here (docs/policies.md). All of it is
 # simulated, so any machine gives the same figures.
 bench-policies: $(STAMPS)/native
 	mkdir -p out
 	$(BIN)/python -m flexnpu.simulator.study $(if $(QUICK),--quick) $(BENCH_POLICIES_ARGS) \
+	  --keep out/bench-policies.kept \
 	  --json out/bench-policies.json --markdown out/bench-policies.md
 
 clean:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +16,10 @@ from flexnpu.errors import InvalidValue
 
 if TYPE_CHECKING:
     from flexnpu.simulator.command import Question
+else:
+    Question = object  # options are read from signatures, whose names must all be known
+
+Ask = Callable[[], "Question"]
 
 TraceFile = Annotated[
     list[str] | None, typer.Option("--trace", metavar="FILE", help="Trace; several are played one after another")
@@ -45,93 +51,26 @@ Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="W
 Requests = Annotated[Path | None, typer.Option("--requests", metavar="FILE", help="Write every request there, as CSV")]
 
 
-def simulate(
-    context: typer.Context,
-    trace: TraceFile = None,
-    formats: Formats = None,
-    limit: Limits = None,
-    rate_scale: Scales = None,
-    model: Model = None,
-    device: Device = "Ascend910B2",
-    profile: Profile = None,
-    policy: Policies = None,
-    slo: SloText = "ttft=2s,itl=100ms",
-    itl_by: ItlBy = "mean",
-    pool: Pool = "1",
-    token_budget: Budget = None,
-    max_running: Running = None,
-    tensor_parallel: options.TensorParallel = 1,
-    expert_parallel: options.ExpertParallel = 1,
-    weight_dtype: options.WeightDtype = None,
-    kv_dtype: options.KvDtype = None,
-    json_file: JsonFile = None,
-    report: Report = None,
-    requests: Requests = None,
-) -> None:
-    """Simulate a trace under each policy and compare latency and goodput (modelled, not measured)."""
-    if context.invoked_subcommand is not None:
-        return
-    from flexnpu.simulator.command import run_simulate  # noqa: PLC0415 - heavy, and only needed here
-
-    asked = _question(
-        trace, formats, limit, rate_scale, model, device, profile, policy, slo, itl_by, pool, token_budget, max_running,
-        (tensor_parallel, expert_parallel), weight_dtype, kv_dtype,
-    )  # fmt: skip
-    run_simulate(asked, json_file=json_file, report_file=report, requests_file=requests)
-
-
-def capacity(
-    trace: TraceFile = None,
-    formats: Formats = None,
-    limit: Limits = None,
-    rate_scale: Scales = None,
-    model: Model = None,
-    device: Device = "Ascend910B2",
-    profile: Profile = None,
-    policy: Policies = None,
-    slo: SloText = "ttft=2s,itl=100ms",
-    itl_by: ItlBy = "mean",
-    pool: Pool = "1",
-    token_budget: Budget = None,
-    max_running: Running = None,
-    tensor_parallel: options.TensorParallel = 1,
-    expert_parallel: options.ExpertParallel = 1,
-    weight_dtype: options.WeightDtype = None,
-    kv_dtype: options.KvDtype = None,
-    attainment: Annotated[
-        list[float] | None, typer.Option(help="Part of the requests to be within targets  [default: 0.9 and 0.99]")
-    ] = None,
-    json_file: JsonFile = None,
-    report: Report = None,
-) -> None:
-    """Find the highest rate of the trace at which each policy keeps 90 % and 99 % of the requests within targets."""
-    from flexnpu.simulator.command import ATTAINMENTS, run_capacity  # noqa: PLC0415 - heavy, and only needed here
-
-    asked = _question(
-        trace, formats, limit, rate_scale, model, device, profile, policy, slo, itl_by, pool, token_budget, max_running,
-        (tensor_parallel, expert_parallel), weight_dtype, kv_dtype,
-    )  # fmt: skip
-    run_capacity(asked, attainments=attainment or ATTAINMENTS, json_file=json_file, report_file=report)
-
-
 def _question(
-    trace: list[str] | None,
-    formats: list[str] | None,
-    limit: list[int] | None,
-    rate_scale: list[float] | None,
-    model: str | None,
-    device: str,
-    profile: Path | None,
-    policy: str | None,
-    slo: str,
-    itl_by: str,
-    pool: str,
-    token_budget: int | None,
-    max_running: int | None,
-    degrees: tuple[int, int],
-    weight_dtype: str | None,
-    kv_dtype: str | None,
+    trace: TraceFile = None,
+    formats: Formats = None,
+    limit: Limits = None,
+    rate_scale: Scales = None,
+    model: Model = None,
+    device: Device = "Ascend910B2",
+    profile: Profile = None,
+    policy: Policies = None,
+    slo: SloText = "ttft=2s,itl=100ms",
+    itl_by: ItlBy = "mean",
+    pool: Pool = "1",
+    token_budget: Budget = None,
+    max_running: Running = None,
+    tensor_parallel: options.TensorParallel = 1,
+    expert_parallel: options.ExpertParallel = 1,
+    weight_dtype: options.WeightDtype = None,
+    kv_dtype: options.KvDtype = None,
 ) -> Question:
+    """What both commands ask; these are their options."""
     from flexnpu.llm import Parallel  # noqa: PLC0415
     from flexnpu.simulator.command import Question  # noqa: PLC0415 - heavy, and only needed here
 
@@ -152,7 +91,70 @@ def _question(
         pool=pool,
         token_budget=token_budget,
         max_running=max_running,
-        parallel=Parallel(*degrees),
+        parallel=Parallel(tensor_parallel, expert_parallel),
         weight_dtype=weight_dtype,
         kv_dtype=kv_dtype,
     )
+
+
+def _asks(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that has the options of `_question` before its own, and is given a way to make the question of them."""
+    shared, own = (inspect.signature(each, eval_str=True).parameters for each in (_question, command))
+    parameters = sorted([*shared.values(), *list(own.values())[1:]], key=_has_default)
+
+    def run(**given: Any) -> None:  # noqa: ANN401 - each as its option says
+        options = {name: given.pop(name) for name in shared}
+        command(lambda: _question(**options), **given)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    # What typer reads a command's options from.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _has_default(parameter: inspect.Parameter) -> bool:
+    return parameter.default is not inspect.Parameter.empty
+
+
+@_asks
+def simulate(
+    ask: Ask,
+    context: typer.Context,
+    json_file: JsonFile = None,
+    report: Report = None,
+    requests: Requests = None,
+) -> None:
+    """Simulate a trace under each policy and compare latency and goodput (modelled, not measured)."""
+    if context.invoked_subcommand is not None:
+        _nothing_given(context)
+        return
+    from flexnpu.simulator.command import run_simulate  # noqa: PLC0415 - heavy, and only needed here
+
+    run_simulate(ask(), json_file=json_file, report_file=report, requests_file=requests)
+
+
+def _nothing_given(context: typer.Context) -> None:
+    """Options before a subcommand would be lost."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            command = f"flexnpu simulate {context.invoked_subcommand}"
+            raise InvalidValue(
+                f"options stand before {context.invoked_subcommand}", next_step=f"write them behind it: {command} …"
+            )
+
+
+@_asks
+def capacity(
+    ask: Ask,
+    attainment: Annotated[
+        list[float] | None, typer.Option(help="Part of the requests to be within targets  [default: 0.9 and 0.99]")
+    ] = None,
+    json_file: JsonFile = None,
+    report: Report = None,
+) -> None:
+    """Find the highest rate of the trace at which each policy keeps 90 % and 99 % of the requests within targets."""
+    from flexnpu.simulator.command import ATTAINMENTS, run_capacity  # noqa: PLC0415 - heavy, and only needed here
+
+    run_capacity(ask(), attainments=attainment or ATTAINMENTS, json_file=json_file, report_file=report)

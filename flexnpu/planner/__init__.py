@@ -10,7 +10,7 @@ from flexnpu.planner.duetserve import DuetServe
 from flexnpu.planner.goodput import Goodput
 from flexnpu.planner.instances import Instances
 from flexnpu.planner.pdmux import PdMux
-from flexnpu.planner.plan import Alternative, Explanation, Plan, Policy
+from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, Policy
 from flexnpu.planner.semipd import SemiPd
 from flexnpu.planner.snapshot import (
     Feedback,
@@ -49,6 +49,7 @@ __all__ = [
     "Feedback",
     "Goodput",
     "Instances",
+    "Looks",
     "PdMux",
     "PhaseForecaster",
     "Plan",

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flexnpu.planner.chunks import chunk, together, tokens_of
-from flexnpu.planner.plan import Explanation, Plan, mixed, ms, once, verdict
+from flexnpu.planner.plan import Explanation, Looks, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 
@@ -17,6 +18,7 @@ class Chunked:
     budget: int | None = None
     name: str = "chunked"
     layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.NOTHING
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         budget = self.budget or snapshot.budget

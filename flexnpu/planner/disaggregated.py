@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from flexnpu.planner.lanes import need, whole_device
-from flexnpu.planner.plan import Plan
+from flexnpu.planner.plan import Looks, Plan
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot
 
 
@@ -32,6 +32,7 @@ class Disaggregated:
     decode: int = 1
     budget: int | None = None
     name: str = "disaggregated"
+    looks: ClassVar[Looks] = Looks.NOTHING
 
     def __post_init__(self) -> None:
         need("disaggregated prefill devices", self.prefill, 1, 4096)

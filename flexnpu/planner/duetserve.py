@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flexnpu.forecast import Request
 from flexnpu.planner.chunks import chunk, together, tokens_of
-from flexnpu.planner.plan import Alternative, Explanation, Plan, mixed, ms, once, verdict
+from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 STEP = 2  # cores; partitions are tried in steps of two
@@ -29,6 +30,7 @@ class DuetServe:
     step: int = STEP
     name: str = "duetserve"
     layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.LOAD
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         """Mixed or split, for the next iteration."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from flexnpu.forecast.batch import Batch, Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner import deadlines
-from flexnpu.planner.plan import Alternative, Explanation, Plan, mixed, ms, once, verdict
+from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 _NEAR = 0.98  # of the limit: near enough to stop searching
@@ -41,6 +41,7 @@ class Goodput:
     look: int = 64
     name: str = "flexnpu"
     layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.ALL
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         cores = snapshot.device_cores

@@ -9,10 +9,10 @@ The answer is monotone: for the same rest, a bigger decode batch never gets fewe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from flexnpu.forecast.batch import Floats
-from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate
+from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, ms, once, rate
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 
@@ -28,6 +28,7 @@ class Instances:
 
     name: str = "instances"
     layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.ALL
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         seconds = _forecasts(snapshot, forecaster)

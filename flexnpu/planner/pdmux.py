@@ -8,10 +8,10 @@ nearest count that it may have. Only while both phases have work; else the one t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from flexnpu.planner.lanes import lanes, nearest, whole_device
-from flexnpu.planner.plan import Plan
+from flexnpu.planner.plan import Looks, Plan
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, SnapshotError
 
 
@@ -41,6 +41,7 @@ class PdMux:
     budget: int | None = None
     name: str = "pdmux"
     layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.BATCH
 
     def __post_init__(self) -> None:
         batches = [row.batch for row in self.table]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache
 from typing import Literal, NamedTuple, Protocol
 
@@ -95,8 +96,21 @@ class Plan:
         return sum(self.split) if self.mode == "split" else max(self.split)
 
 
+class Looks(Enum):
+    """How much of a snapshot decides a policy's answer, so that it need not be asked what it has answered already."""
+
+    NOTHING = "nothing that changes: the first answer holds"
+    WINDOW = "the feedback of a window: an answer holds until the next one closes"
+    BATCH = "which phases have work, and decode's requests in number: each case is asked for once"
+    LOAD = "the next iterations of both phases: each cell of them is asked for once"
+    WAIT = "those, and how long prompts have waited: each cell is asked for once"
+    ALL = "anything: the last answer holds while the state stays in its cell"
+
+
 class Policy(Protocol):
     """A rule that plans. What it is set up with are its fields; it keeps nothing between two plans.
+
+    It may say what it `looks` at; one that does not is taken to look at ALL.
 
     layout: "one device", or "N:M": N devices that run prompts, which hand their keys and values to M that decode.
     """

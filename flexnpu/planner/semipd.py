@@ -9,9 +9,10 @@ window late and one step at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flexnpu.planner.lanes import lanes, nearest, need
-from flexnpu.planner.plan import Plan
+from flexnpu.planner.plan import Looks, Plan
 from flexnpu.planner.snapshot import Feedback, PhaseForecaster, Snapshot, Targets
 
 
@@ -24,6 +25,7 @@ class SemiPd:
     budget: int | None = None
     name: str = "semi-pd"
     layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.WINDOW
 
     def __post_init__(self) -> None:
         need("semi-PD start (decode's part of the device)", self.start, 0.0, 1.0)

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flexnpu.planner.lanes import lanes, nearest, need
-from flexnpu.planner.plan import Plan
+from flexnpu.planner.plan import Looks, Plan
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot
 
 
@@ -18,6 +19,7 @@ class Static:
     budget: int | None = None
     name: str = "static"
     layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.NOTHING
 
     def __post_init__(self) -> None:
         need("static decode (cores, or a part below 1)", self.decode, 0.01, 4096)

@@ -13,12 +13,13 @@ b: least share of the cores on which decode reaches `saturated` of its speed on 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from flexnpu.planner.chunks import chunk, tokens_of
 from flexnpu.planner.lanes import need, whole_device
-from flexnpu.planner.plan import Alternative, Explanation, Plan, ms, once, rate, verdict
+from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, ms, once, rate, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 
@@ -31,6 +32,7 @@ class Weights:
     budget: int | None = None
     name: str = "weights"
     layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.WAIT
 
     def __post_init__(self) -> None:
         need("weights floor (decode's least part of the time)", self.floor, 0.01, 0.99)

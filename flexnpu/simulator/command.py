@@ -16,7 +16,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from flexnpu.errors import InvalidValue
+from flexnpu.errors import InvalidValue, Refused
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.calibration_file import load as load_profile
 from flexnpu.hardware import load_soc
@@ -27,7 +27,7 @@ from flexnpu.simulator.arrival import Finished
 from flexnpu.simulator.capacity import STEPS, Answer, Search
 from flexnpu.simulator.config import machine
 from flexnpu.simulator.outputs import Outputs
-from flexnpu.simulator.policies import Named, parse_policies
+from flexnpu.simulator.policies import ALL, Named, parse_policies
 from flexnpu.simulator.report import page
 from flexnpu.simulator.results import Collector
 from flexnpu.simulator.run import Setup, config_for, run
@@ -77,6 +77,7 @@ class Case:
     model: str
     forecaster: Forecaster
     forecast: str  # where its constants come from
+    left_out: Sequence[str] = ()  # of "all", policies that the pool cannot run
 
     @classmethod
     def of(cls, question: Question) -> Case:
@@ -93,9 +94,8 @@ class Case:
         setup = Setup(forecaster, slo, config_for(slo, devices=parse_pool(question.pool), **changes))
         possible(slo, forecaster)
         setup.config.blocks(*machine(forecaster))  # refuses a model that leaves no room for a cache
-        for each in policies:
-            setup.for_policy(each.policy)
-        return cls(trace, policies, setup, name, forecaster, forecast_of(question.profile))
+        fit, left_out = _fitting(policies, setup, all_of_them=question.policy.strip() == ALL)
+        return cls(trace, fit, setup, name, forecaster, forecast_of(question.profile), left_out)
 
     def sampled(self, seconds: float) -> Setup:
         """The setup with samples that fill the buckets of a series of that length, at most 100 a second."""
@@ -126,7 +126,33 @@ class Case:
             "slo": documents.slo_entry(self.setup.slo),
             "trace": documents.trace_entry(trace, counted),
             "engine": documents.engine_entry(config, blocks),
+            "left_out": list(self.left_out),
         }
+
+    def say_left_out(self, console: Console) -> None:
+        """What "all" did not run, and why, in a line."""
+        if self.left_out:
+            devices = ":".join(str(count) for count in self.setup.config.devices if count)
+            names = ", ".join(self.left_out)
+            console.print(
+                f"left out: {names}, with separate devices for prefill and decode; --pool {devices} has none "
+                "(give 1:1 or more)",
+                soft_wrap=True, markup=False, highlight=False,
+            )  # fmt: skip
+
+
+def _fitting(policies: Sequence[Named], setup: Setup, *, all_of_them: bool) -> tuple[list[Named], list[str]]:
+    """The policies that the pool can run, and the names of the others; one that was asked for by name must."""
+    fit, left_out = [], []
+    for each in policies:
+        try:
+            setup.for_policy(each.policy)
+            fit.append(each)
+        except Refused:
+            if not all_of_them:
+                raise
+            left_out.append(each.name)
+    return fit, left_out
 
 
 def forecast_of(profile: Path | None) -> str:
@@ -169,6 +195,7 @@ def run_simulate(
         if report_file is not None:
             found["curves"] = _sweep(case, question)
         console.print(result_table(found))
+        case.say_left_out(console)
         _write(outputs, found, json_file, report_file)
     _say(console, [json_file, report_file, requests_file])
     return found
@@ -262,6 +289,7 @@ def run_capacity(
             curves=documents.curves_entry("Every rate that the search has run.", [each[:2] for each in searches]),
         )
         console.print(capacity_table(found))
+        case.say_left_out(console)
         _write(outputs, found, json_file, report_file)
     _say(console, [json_file, report_file])
     return found

@@ -35,7 +35,7 @@ class EngineConfig:
     graph_seconds: host time to launch one decode graph; a round of k steps launches k before its prompt.
     switch_seconds: what a lane waits when its core count changes.
     graphs: core counts that decode graphs were captured at; empty: any. Elsewhere decode is launched kernel by kernel.
-    reuse_plans: keep a plan while nothing relevant has changed (docs/simulator.md); off: plan at each decision point.
+    reuse_plans: keep a plan while nothing that its policy looks at has changed (planning.py); off: at each decision.
     look_ahead: waiting prompts that a policy is shown.
     feedback_seconds: windows after which a policy is shown the latencies that were seen; feedback_part: which quantile.
     end_seconds: the simulation stops there; who has not finished is a miss.

@@ -29,6 +29,7 @@ class Decoding:
         "_opens",
         "_slots",
         "_targets",
+        "changes",
         "members",
         "seen",
         "sequences",
@@ -39,6 +40,7 @@ class Decoding:
         self.sequences = 0
         self.seen = 0
         self.step = 0
+        self.changes = 0  # how often a request came or left
         self.members: dict[int, Request] = {}  # by index
         self._block = block_tokens
         self._opens = [0] * block_tokens  # requests by the remainder of the steps at which they open a block
@@ -58,6 +60,7 @@ class Decoding:
         request.residue = (self.step - request.length) % self._block
         self._opens[request.residue] += 1
         self.sequences += 1
+        self.changes += 1
         self.seen += request.length + 1
         self.members[request.index] = request
         self._seat(request)
@@ -81,6 +84,7 @@ class Decoding:
         request.length = request.computed = length
         self._opens[request.residue] -= 1
         self.sequences -= 1
+        self.changes += 1
         self.seen -= length + 1
         del self.members[request.index]
         last = self._slots.pop()
@@ -130,7 +134,9 @@ class Decoding:
             return opens[self.step % block]
         rounds, rest = divmod(steps, block)
         first = self.step % block
-        return rounds * self.sequences + sum(opens[(first + step) % block] for step in range(rest))
+        beyond = first + rest - block  # what the last round has of the block's start
+        more = sum(opens[first : first + rest]) + (sum(opens[:beyond]) if beyond > 0 else 0)
+        return rounds * self.sequences + more
 
     def affordable(self, free: int, most: int) -> int:
         """How many of the next `most` steps `free` blocks suffice for."""

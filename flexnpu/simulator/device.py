@@ -6,6 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.load import Load
 from flexnpu.planner import Plan, Policy
 from flexnpu.simulator.config import EngineConfig, machine
 from flexnpu.simulator.decoding import Decoding
@@ -18,6 +22,8 @@ from flexnpu.simulator.prompts import NOTHING, Chunks, Prompts
 from flexnpu.simulator.request import Request
 from flexnpu.simulator.rounds import Rounds
 from flexnpu.simulator.runner import INFINITE, Runner
+
+_AHEAD = 64  # decode steps
 
 
 @dataclass(slots=True)
@@ -56,6 +62,8 @@ class Device:
         self.runner: Runner | None = None
         self.next_seconds = INFINITE
         self._makers: dict[str, Runner] = {}
+        # Which batch on which cores, from which of its steps on, and their seconds.
+        self._steps: tuple[tuple[int, int], int, Floats] = (-1, -1), 0, np.empty(0)
 
     # -- from the pool
 
@@ -200,6 +208,19 @@ class Device:
         for request in list(self.decoding.members.values()):
             self.decoding.leave(request)
         return [*self.prompts.waiting, *self.admitted.values()]
+
+    def decode_steps(self, cores: int, count: int) -> Floats:
+        """Seconds of each of decode's next steps, alone on so many cores. A copy, for the caller to change."""
+        decoding = self.decoding
+        batch, start, steps = self._steps
+        first = decoding.step - start
+        if batch != (decoding.changes, cores) or first + count > len(steps):
+            # A neighbour that starts or ends changes their pace alone, so some more will be wanted.
+            ahead = max(count, min(_AHEAD, decoding.until_finish()))
+            steps = self.forecaster.steps(cores, Load.decode(decoding.sequences, decoding.seen), ahead)
+            self._steps = (decoding.changes, cores), decoding.step, steps
+            first = 0
+        return steps[first : first + count].copy()
 
     def decode_floor(self, cores: int) -> float:
         """The least that a decode step takes: the launch of its graph, or of its kernels where there is none."""

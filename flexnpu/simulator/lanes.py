@@ -31,19 +31,16 @@ _LEAST_WEIGHT, _MOST_WEIGHT = 0.01, 0.99
 class _Prefill:
     """The prefill lane: the iteration in flight, if any."""
 
-    __slots__ = ("chunks", "cores", "end", "extra", "full", "left")
+    __slots__ = ("chunks", "cores", "end", "extra", "full", "left", "running")
 
     def __init__(self) -> None:
+        self.running = False
         self.chunks: Chunks = NOTHING
         self.cores = 0
         self.left = 1.0  # part of the iteration
         self.full = 0.0  # seconds that all of it takes at the present rate
         self.extra = 0.0  # seconds of them that a change of cores costs
         self.end = INFINITE
-
-    @property
-    def running(self) -> bool:
-        return bool(self.chunks.parts)
 
 
 class _Decode:
@@ -148,7 +145,7 @@ class Lanes:
         if lane.end <= now:
             device.counters.prefills += 1
             chunks, lane.chunks = lane.chunks, NOTHING
-            lane.end = INFINITE
+            lane.running, lane.end = False, INFINITE
             device.flying = {}
             device.prompts_ran(chunks, now)
         else:
@@ -188,6 +185,7 @@ class Lanes:
         if cores < 1:
             return
         lane.chunks = device.chunks(self._plan.budget, admit=admit)
+        lane.running = bool(lane.chunks.parts)
         if lane.running:
             device.flying = {request.index: new for request, new in lane.chunks.parts}
             lane.left = 1.0
@@ -213,15 +211,18 @@ class Lanes:
             self.next_seconds = prefill.end
             return
         count = 1 if drain else self._count(now, step)
-        steps = device.forecaster.steps(decode.cores, load, count)
+        full = device.decode_steps(decode.cores, count)
         if step:
-            steps = steps * (step / steps.item(0))
-        full = np.maximum(steps, device.decode_floor(decode.cores)) + device.config.launch_seconds
-        full[0] += decode.extra
-        ends = full.copy()
-        ends[0] *= decode.left
-        decode.full, decode.ends = full, now + ends.cumsum()
-        self.next_seconds = min(prefill.end, decode.ends.item(-1))
+            full *= step / full.item(0)
+        np.maximum(full, device.decode_floor(decode.cores), out=full)
+        full += device.config.launch_seconds
+        first = full.item(0) + decode.extra
+        full[0] = first * decode.left
+        ends = full.cumsum()
+        ends += now
+        full[0] = first
+        decode.full, decode.ends = full, ends
+        self.next_seconds = min(prefill.end, ends.item(-1))
 
     def _count(self, now: float, step: float) -> int:
         """Steps to project: up to what cuts them for certain. `step`: seconds of one, 0 when nothing runs beside."""

@@ -15,6 +15,7 @@ import numpy as np
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner import Plan
+from flexnpu.simulator.planning import ALIKE
 from flexnpu.simulator.prompts import NOTHING, Chunks
 from flexnpu.simulator.runner import INFINITE
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flexnpu.simulator.device import Device
 
 _NONE: Floats = np.empty(0)
+_PLACES: Floats = np.arange(float(ALIKE))
 
 
 class Mixed:
@@ -59,8 +61,11 @@ class Mixed:
         if count == 1:
             return np.array([now + max(first, config.dispatch_seconds) + config.launch_seconds])
         # Both contexts grow evenly, and the time with them: between first and last it is taken as a straight line.
-        seconds = np.linspace(first, self._seconds(count - 1), count)
-        return now + np.cumsum(np.maximum(seconds, config.dispatch_seconds) + config.launch_seconds)
+        last = self._seconds(count - 1)
+        seconds = _PLACES[:count] * ((last - first) / (count - 1))
+        seconds += first
+        seconds[-1] = last
+        return _ends(now, seconds, config.dispatch_seconds, config.launch_seconds)
 
     def _seconds(self, later: int) -> float:
         """Of the iteration that is so many after the next."""
@@ -95,9 +100,8 @@ class Mixed:
         # A policy that holds prompts back is asked again after each step.
         alone = not device.prompted
         count = decoding.affordable(device.kv.free + self._taken, decoding.until_finish()) if alone else 1
-        load = Load.decode(decoding.sequences, decoding.seen)
-        seconds = device.forecaster.steps(self._cores, load, count)
-        return now + np.cumsum(np.maximum(seconds, device.decode_floor(self._cores)) + config.launch_seconds)
+        seconds = device.decode_steps(self._cores, count)
+        return _ends(now, seconds, device.decode_floor(self._cores), config.launch_seconds)
 
     def turn(self, now: float) -> bool:
         device, decoding, count = self.device, self.device.decoding, len(self._ends)
@@ -145,3 +149,12 @@ class Mixed:
         if not self._chunks.parts:
             return 0, self._cores, 0
         return (0, 0, self._cores) if self.device.decoding.sequences else (self._cores, 0, 0)
+
+
+def _ends(now: float, seconds: Floats, least: float, launch: float) -> Floats:
+    """Of iterations one after another; `seconds` is used up."""
+    np.maximum(seconds, least, out=seconds)
+    seconds += launch
+    ends = seconds.cumsum()
+    ends += now
+    return ends

@@ -2,7 +2,7 @@
 """When a policy is asked, and for how long its answer holds.
 
 It may be asked when nothing is in flight and, where lanes run freely, when either has ended an iteration. With
-`reuse_plans` it is not asked again for what it has answered; how much of the state counts for that is in `looks`. Where
+`reuse_plans` it is not asked again for what it has answered; how much of the state counts it says (`Looks`). Where
 the load counts, two states are taken for the same when they lie in one cell: the same phases have work, the next
 iteration's token budget is full or not, and these are in the same step of a logarithmic scale: a linear
 estimate of a decode step (16 steps per octave, 4.4 % each), that of the next prefill iteration and decode's requests
@@ -18,9 +18,9 @@ from dataclasses import replace
 from math import floor, log2
 from typing import TYPE_CHECKING
 
-from flexnpu.planner import Feedback, Plan, Policy, Split
+from flexnpu.planner import Feedback, Looks, Plan, Policy, Split
+from flexnpu.simulator.forecast import Remembering
 from flexnpu.simulator.gauge import Gauge
-from flexnpu.simulator.looks import Looks, looks_of
 from flexnpu.simulator.view import View
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _FINE, _COARSE = 16, 4  # steps per octave
 _NOTHING = -(1 << 20)
 _PARTS = 16.0  # of the TTFT target
-_ALIKE = 16  # iterations that are taken at once
+ALIKE = 16  # iterations that are taken at once
 _REMEMBERED = 1024  # answers
 _BY_CELL = frozenset({Looks.BATCH, Looks.LOAD, Looks.WAIT})
 
@@ -46,8 +46,9 @@ class Planning:
         self.plan: Plan | None = None
         self.watch: Callable[[float, Plan], None] | None = None
         self.orders = False  # the policy has reordered the queue before, so it may for any arrival
+        self._forecaster = Remembering(device.forecaster)
         self._gauge = Gauge.of(device.forecaster, device.config.token_budget)
-        self._looks = looks_of(policy) if device.config.reuse_plans else None
+        self._looks = getattr(policy, "looks", Looks.ALL) if device.config.reuse_plans else None
         # Who looks at no feedback collects none.
         self.view.window.open = self._looks in (None, Looks.WINDOW, Looks.ALL)
         self._answers = answers  # of all devices of a pool
@@ -78,8 +79,8 @@ class Planning:
         if self._looks in (Looks.ALL, Looks.WAIT) and self.device.prompts.half_run:
             target = self.device.config.targets.ttft
             if now - self.device.prompts.half_run[0].since < target:
-                return max(1, min(_ALIKE, int(target / _PARTS / seconds)))
-        return _ALIKE
+                return max(1, min(ALIKE, int(target / _PARTS / seconds)))
+        return ALIKE
 
     @property
     def minds_arrivals(self) -> bool:
@@ -128,10 +129,10 @@ class Planning:
         return (*iterations, wait, queue, _step(prompts.tokens, _COARSE))
 
     def _fresh(self, now: float, feedback: Feedback | None) -> Plan:
-        snapshot, shown = self.view.snapshot(now, self.plan, feedback)
-        plan = self.policy.plan(snapshot, self.device.forecaster)
+        snapshot, half = self.view.snapshot(now, self.plan, feedback)
+        plan = self.policy.plan(snapshot, self._forecaster)
         if plan.order:
-            self.device.prompts.reorder(shown, plan.order)
+            self.device.prompts.reorder(half, snapshot.prompts - len(half), plan.order)
             self.orders = True
         self.device.counters.plans += 1
         self.plan = plan

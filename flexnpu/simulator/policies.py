@@ -9,6 +9,8 @@ from typing import NamedTuple
 from flexnpu.errors import InvalidValue
 from flexnpu.planner import POLICIES, Policy
 
+ALL = "all"
+
 
 class Named(NamedTuple):
     """A policy under the name that it was asked for by."""
@@ -19,7 +21,7 @@ class Named(NamedTuple):
 
 def parse_policies(text: str) -> list[Named]:
     """NAME[:FIELD=NUMBER…][,…], or "all". Raises InvalidValue with the names or fields that there are."""
-    names = list(POLICIES) if text.strip() == "all" else [each.strip() for each in text.split(",")]
+    names = list(POLICIES) if text.strip() == ALL else [each.strip() for each in text.split(",")]
     if len(set(names)) < len(names):
         raise InvalidValue(f"--policy {text!r} names a policy twice", next_step="name each once")
     return [Named(name, _policy(name)) for name in names]

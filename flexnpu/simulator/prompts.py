@@ -59,18 +59,20 @@ class Prompts:
         self.waiting.put_first(request)
         self.changes += 1
 
-    def reorder(self, shown: list[Request], order: tuple[int, ...]) -> None:
-        """Who goes first, as places in `shown`: half-run prompts and then those who wait, as they stand."""
-        half = {request.index for request in self.half_run}
-        count = sum(1 for request in shown if request.index in half)
-        named = [place for place in order if shown[place].index in half]
+    def reorder(self, half: list[Request], among: int, order: tuple[int, ...]) -> None:
+        """Who goes first, as places in what was shown: those half-run prompts, then the first `among` who wait."""
+        count = len(half)
+        named = [place for place in order if place < count] if count else []
         self._ahead = order.index(named[0]) if named else 0
-        wanted = [shown[place] for place in named]
-        chosen = {request.index for request in wanted}
-        self.half_run = wanted + [request for request in self.half_run if request.index not in chosen]
-        places = [place - count for place in order if place >= count]
-        if places != list(range(len(places))):
-            self.waiting.reorder(places, len(shown) - count)
+        if named != list(range(len(self.half_run))):
+            wanted = [half[place] for place in named]
+            chosen = {request.index for request in wanted}
+            self.half_run = wanted + [request for request in self.half_run if request.index not in chosen]
+        if count == 1 and named:
+            order = order[: self._ahead] + order[self._ahead + 1 :]
+        elif count:
+            order = tuple([place for place in order if place >= count])
+        self.waiting.reorder(order, among, count)
 
     def fill(self, budget: int, room: int, kv: KvCache, admitted: dict[int, Request]) -> Chunks:
         """Chunks of at most `budget` tokens; at most `room` requests are admitted, as long as their blocks are free."""
@@ -96,7 +98,9 @@ class Prompts:
             seen += new + cached
         if not parts:
             return NOTHING
-        return Chunks(parts, Load(tokens, len(parts), pairs, seen, 0, 0, len(parts)))
+        # Floats: a forecast takes whole numbers for arrays, and is twice as slow at them.
+        count = float(len(parts))
+        return Chunks(parts, Load(float(tokens), count, float(pairs), float(seen), 0.0, 0.0, count))
 
     def _admit(self, kv: KvCache, admitted: dict[int, Request], place: int) -> bool:
         request = self.waiting.head

@@ -76,16 +76,25 @@ class Request:
 
     def itl_p99(self) -> float:
         """The nearest rank of the gaps between its tokens; 0 for a single token."""
+        return self._slowest()[0]
+
+    def _slowest(self) -> tuple[float, float]:
+        """99th percentile and maximum of the gaps."""
         if not self.gaps:
-            return 0.0
+            return 0.0, 0.0
         gaps = self._gaps()
         rank = -(-99 * gaps.size // 100) - 1
-        return float(gaps.max() if rank == gaps.size - 1 else np.partition(gaps, rank)[rank])
+        if rank == gaps.size - 1:
+            return (longest := _greatest(gaps)), longest
+        gaps = gaps.copy()
+        gaps.partition(rank)
+        return gaps.item(rank), _greatest(gaps[rank:])
 
     def finished(self) -> Finished:
         """The record; `last_token` is its finish when all tokens are there."""
         complete = self.generated >= self.output
         between = self.generated - 1
+        p99, longest = self._slowest()
         return Finished(
             arrival=self.arrival,
             first_token=self.first_token,
@@ -93,13 +102,17 @@ class Request:
             prompt=self.prompt,
             output=self.output,
             cached=max(self.cached, 0),
-            itl_max=float(self._gaps().max()) if self.gaps else 0.0,
-            itl_p99=self.itl_p99(),
+            itl_max=longest,
+            itl_p99=p99,
             mean_tpot=(self.last_token - self.first_token) / between if between > 0 else 0.0,
             preemptions=self.preemptions,
             dropped=False,
             number=self.index,
         )
+
+
+def _greatest(values: Floats) -> float:
+    return values.item(values.argmax())
 
 
 def dropped(index: int, arrival: Arrival) -> Finished:

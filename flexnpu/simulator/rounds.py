@@ -48,7 +48,7 @@ class Rounds:
             self.next_seconds = INFINITE
             return
         self._time(now, count)
-        over = max(self._prompt_end, float(self._ends[-1]) if count else 0.0)
+        over = max(self._prompt_end, self._ends.item(-1) if count else 0.0)
         self.next_seconds = over + device.config.launch_seconds
 
     def _time(self, now: float, count: int) -> None:
@@ -57,27 +57,27 @@ class Rounds:
         prefill_cores, decode_cores = self._cores
         prompts = self._chunks.load
         decodes = Load.decode(device.decoding.sequences, device.decoding.seen)
-        steps: Floats = forecaster.steps(decode_cores, decodes, count) if count else np.empty(0)
+        steps: Floats = device.decode_steps(decode_cores, count) if count else np.empty(0)
         floor = device.decode_floor(decode_cores)
         if not self._chunks.parts:
             self._prompt_end = now
-            self._ends = now + np.cumsum(np.maximum(steps, floor))
+            self._ends = now + np.maximum(steps, floor).cumsum()
             return
         # The host launches the graphs first, then the prompt's kernels, which the device works off meanwhile.
         begins = now + count * config.graph_seconds
-        alone = forecaster.seconds(prefill_cores, prompts)
         if not count:
-            self._prompt_end = begins + max(alone, config.dispatch_seconds)
+            self._prompt_end = begins + max(forecaster.seconds(prefill_cores, prompts), config.dispatch_seconds)
             self._ends = steps
             return
         contended = forecaster.beside(prefill_cores, prompts, decode_cores, decodes)
-        slower = contended[1] / float(steps[0])
-        ends = now + np.cumsum(np.maximum(steps * slower, floor))
-        prompt_end = begins + contended[0]
-        if prompt_end < ends[-1]:
+        slower = contended[1] / steps.item(0)
+        ends = now + np.maximum(steps * slower, floor).cumsum()
+        prompt_end, last = begins + contended[0], ends.item(-1)
+        if prompt_end < last:
             ends = np.where(ends > prompt_end, prompt_end + (ends - prompt_end) / slower, ends)
         else:
-            prompt_end = float(ends[-1]) + (prompt_end - float(ends[-1])) * alone / contended[0]
+            alone = forecaster.seconds(prefill_cores, prompts)
+            prompt_end = last + (prompt_end - last) * alone / contended[0]
         self._ends = ends
         self._prompt_end = max(prompt_end, begins + config.dispatch_seconds)
 

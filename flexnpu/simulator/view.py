@@ -23,12 +23,13 @@ class View:
     def __init__(self, device: Device) -> None:
         self._device = device
         self.window = Window(device)
+        self._columns: dict[float, Floats] = {0.0: np.zeros(64), 1.0: np.ones(64)}
 
     def snapshot(self, now: float, plan: Plan | None, feedback: Feedback | None) -> tuple[Snapshot, list[Request]]:
-        """The state, and the requests behind its prompts. `plan` is the one in force."""
+        """The state, and the half-run ones of its prompts, which are its first. `plan` is the one in force."""
         device, config = self._device, self._device.config
         decoding = device.decoding
-        prefill, waits, shown = self._prompts(now)
+        prefill, waits, half = self._prompts(now)
         snapshot = Snapshot(
             device_cores=device.forecaster.cores,
             targets=config.targets,
@@ -47,7 +48,13 @@ class View:
             margin=config.margin,
             switch_seconds=config.switch_seconds,
         )
-        return snapshot, shown
+        return snapshot, half
+
+    def _constant(self, value: float, count: int) -> Floats:
+        """A column of the same value, made once for all."""
+        if count > len(self._columns[value]):
+            self._columns[value] = np.full(2 * count, value)
+        return self._columns[value][:count]
 
     def next_prompts(self) -> tuple[int, float, Request | None]:
         """Tokens of the next iteration's prompts, their pairs of query and key, and the first of them."""
@@ -72,15 +79,15 @@ class View:
         look = 0 if not prompts.waiting or self._device.blocked else self._device.config.look_ahead
         if not half and not look:
             return (), None, []
-        tokens, since = prompts.waiting.columns(look)
-        count = len(half)
-        new, cached, waits = np.empty((3, count + len(tokens)))
-        new[count:], cached[count:] = tokens, 0.0
-        np.subtract(now, since, out=waits[count:])
-        for place, request in enumerate(half):
-            done = request.computed + flying.get(request.index, 0)
-            new[place], cached[place], waits[place] = request.target - done, done, now - request.since
-        return Batch(new, cached, np.ones(len(new))), waits, half + prompts.waiting.first(look)
+        done = [request.computed + flying.get(request.index, 0) for request in half]
+        before = [(one.target - computed, one.since) for one, computed in zip(half, done, strict=True)]
+        new, since = prompts.waiting.columns(look, before)
+        cached = self._constant(0.0, len(new))
+        if half:
+            cached = cached.copy()
+            cached[: len(done)] = done
+        # A copy, since a plan explains itself later, when the queue is another.
+        return Batch(new.copy(), cached, self._constant(1.0, len(new))), now - since, half
 
 
 class Window:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from flexnpu.forecast.batch import Floats
 from flexnpu.simulator.request import Request
 
 _ROOM = 64  # places kept free before the first, for who is put back
+_AS_IT_IS = tuple(range(4096))
 
 
 class Waiting:
@@ -54,31 +54,41 @@ class Waiting:
         self._first += 1
         return self._queue.popleft()
 
-    def reorder(self, order: Sequence[int], among: int) -> None:
-        """Put the first `among` in that order; who is not named follows as before."""
+    def reorder(self, order: tuple[int, ...], among: int, start: int = 0) -> None:
+        """Put the first `among` in that order, of places from `start`; who is not named follows as before."""
+        if order == _AS_IT_IS[start : start + len(order)]:
+            return
         queue = self._queue
-        some = [queue.popleft() for _ in range(min(among, len(queue)))]
-        named = set(order)
-        some = [some[place] for place in (*order, *(place for place in range(len(some)) if place not in named))]
-        queue.extendleft(reversed(some))
-        for place, request in enumerate(some, self._first):
-            self._write(place, request)
+        among = min(among, len(queue))
+        if len(order) < among:
+            named = set(order)
+            order = (*order, *(place for place in range(start, start + among) if place not in named))
+        some = [queue.popleft() for _ in range(among)]
+        places = np.array(order) - start
+        queue.extendleft([some[place] for place in places[::-1].tolist()])
+        window = self._columns[:, self._first : self._first + among]
+        window[:] = window[:, places]
 
-    def first(self, count: int) -> list[Request]:
-        return list(islice(self._queue, count))
+    def columns(self, count: int, before: Sequence[tuple[float, float]] = ()) -> tuple[Floats, Floats]:
+        """Tokens to compute, and since when they wait, of others `before` and of the first `count`.
 
-    def columns(self, count: int) -> tuple[Floats, Floats]:
-        """Tokens to compute, and since when they wait, of the first `count`. Views: valid until the queue changes."""
-        window = slice(self._first, self._first + min(count, len(self._queue)))
-        return self._columns[0, window], self._columns[1, window]
+        Views: valid until the queue changes or they are asked for again.
+        """
+        if len(before) > self._first:
+            self._make_room(len(before))
+        start, end = self._first - len(before), self._first + min(count, len(self._queue))
+        if before:
+            self._columns[:, start : self._first] = np.transpose(before)
+        return self._columns[0, start:end], self._columns[1, start:end]
 
     def _write(self, place: int, request: Request) -> None:
         self._columns[0, place] = request.target
         self._columns[1, place] = request.since
 
-    def _make_room(self) -> None:
-        count = len(self._queue)
+    def _make_room(self, first: int = 0) -> None:
+        """Free places on both sides, at least `first` before."""
+        count, first = len(self._queue), max(first, _ROOM)
         kept = self._columns[:, self._first : self._first + count]
-        columns = np.empty((2, 2 * count + 4 * _ROOM))
-        columns[:, _ROOM : _ROOM + count] = kept
-        self._columns, self._first = columns, _ROOM
+        columns = np.empty((2, first + 2 * count + 3 * _ROOM))
+        columns[:, first : first + count] = kept
+        self._columns, self._first = columns, first

@@ -2,6 +2,7 @@
 """make bench-policies: python -m flexnpu.simulator.study [--quick] [--traces DIR] [--json FILE] [--markdown FILE]
 
 Everything is simulated, so the figures are the same on any machine; only how long it takes is not.
+Ended half-way, it goes on where it was with the same --keep FILE.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from flexnpu.simulator.outputs import Outputs
 from flexnpu.simulator.slo import Slo
 from flexnpu.simulator.study import duetserve, flexnpu
 from flexnpu.simulator.study.capacities import Cell, Load, Place, as_json, place_cells, tally
+from flexnpu.simulator.study.kept import Kept, digest_of
 from flexnpu.simulator.study.pages import page
 from flexnpu.simulator.study.runs import Finding
 from flexnpu.simulator.traces import Trace, make_trace
@@ -72,13 +74,15 @@ def _run(options: argparse.Namespace) -> int:
     traces = _folder(options.traces)
     profiles = dict(_profile(text) for text in options.profile)
     started = time.monotonic()
+    inputs = [traces / AZURE, traces / MOONCAKE, *profiles.values()]
+    kept = Kept(options.keep, digest_of(inputs)) if options.keep else Kept()
     with Outputs([options.json, options.markdown]) as outputs:
+        study = _Study(size, traces, profiles, kept, started)
         cells: list[Cell] = []
-        for group in _all_cells(size, traces, profiles, options.workers):
+        for group in _all_cells(study, options.workers):
             cells += group
-            _tell(f"{group[0].place.model} on {group[0].place.device}, {group[0].place.slo}: done", started)
         findings: list[Finding] = []
-        for finding in _findings(size, traces, profiles):
+        for finding in _findings(study):
             findings.append(finding)
             _tell(f"{finding.title}: done", started)
         text = page(cells, findings, _setting(size), _command(options))
@@ -142,13 +146,19 @@ def _place(model: str, device: str, slo: Slo, profiles: Mapping[str, Path]) -> P
     return Place(model, device, slo, forecaster, forecast_of(file))
 
 
-def _all_cells(size: Size, traces: Path, profiles: Mapping[str, Path], workers: int) -> Iterator[list[Cell]]:
-    asked = [
-        (model, device, slo, profiles, traces, size.requests)
-        for device in DEVICES
-        for model in size.models
-        for slo in SLOS
-    ]
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """What is run, and what is known of it."""
+
+    size: Size
+    traces: Path
+    profiles: Mapping[str, Path]
+    kept: Kept
+    started: float
+
+
+def _all_cells(study: _Study, workers: int) -> Iterator[list[Cell]]:
+    asked = [(study, model, device, slo) for device in DEVICES for model in study.size.models for slo in SLOS]
     if workers == 1:
         yield from map(_cells_of, asked)
         return
@@ -156,19 +166,29 @@ def _all_cells(size: Size, traces: Path, profiles: Mapping[str, Path], workers: 
         yield from pool.map(_cells_of, asked)
 
 
-def _cells_of(asked: tuple[str, str, Slo, Mapping[str, Path], Path, int]) -> list[Cell]:
-    model, device, slo, profiles, traces, requests = asked
-    place = _place(model, device, slo, profiles)
-    return list(place_cells(place, loads(traces, requests), list(POLICIES)))
+def _cells_of(asked: tuple[_Study, str, str, Slo]) -> list[Cell]:
+    study, model, device, slo = asked
+    place = _place(model, device, slo, study.profiles)
+    cells = []
+    for cell in place_cells(place, loads(study.traces, study.size.requests), list(POLICIES), study.kept):
+        cells.append(cell)
+        _tell(f"{model} on {device}, {slo}, {cell.load}: done", study.started)
+    return cells
 
 
-def _findings(size: Size, traces: Path, profiles: Mapping[str, Path]) -> Iterator[Finding]:
-    mooncake = list(_single(str(traces / MOONCAKE), "mooncake", size.duetserve))
+def _findings(study: _Study) -> Iterator[Finding]:
+    size = study.size
+    mooncake = list(_single(str(study.traces / MOONCAKE), "mooncake", size.duetserve))
+
+    def found(name: str, size: int, make: Callable[[], Finding]) -> Finding:
+        return Finding(*study.kept.get(f"{name} {size}", make))
+
     for model in size.models:
-        yield duetserve.finding(_place(model, "H100", SLOS[1], profiles), mooncake)
-    place = _place("Qwen2.5-7B", "Ascend910B2", FLEXNPU_SLO, profiles)
-    yield flexnpu.co_location(place, size.flexnpu)
-    yield flexnpu.disaggregation(place, size.disaggregation)
+        place = _place(model, "H100", SLOS[1], study.profiles)
+        yield found(f"duetserve {model}", size.duetserve, lambda: duetserve.finding(place, mooncake))  # noqa: B023 - called at once
+    small = _place("Qwen2.5-7B", "Ascend910B2", FLEXNPU_SLO, study.profiles)
+    yield found("co-location", size.flexnpu, lambda: flexnpu.co_location(small, size.flexnpu))
+    yield found("disaggregation", size.disaggregation, lambda: flexnpu.disaggregation(small, size.disaggregation))
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -183,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--traces", type=Path, help=f"folder of {AZURE} and {MOONCAKE} [$FLEXNPU_TRACES]")
     parser.add_argument("--profile", action="append", default=[], metavar="DEVICE=FILE", help="calibrated forecast")
     parser.add_argument("--workers", type=int, choices=(1, 2), default=1, help="processes")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="go on with what is there; add what is worked out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     return parser
@@ -213,7 +234,7 @@ def _profile(text: str) -> tuple[str, Path]:
 
 
 def _tell(what: str, started: float) -> None:
-    print(f"{time.monotonic() - started:6.0f} s  {what}", file=sys.stderr)
+    print(f"{time.monotonic() - started:6.0f} s  {what}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

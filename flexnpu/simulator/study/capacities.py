@@ -22,6 +22,7 @@ from flexnpu.simulator.arrival import Arrival, Finished
 from flexnpu.simulator.capacity import LOWEST, STEPS, Answer, Point, Search
 from flexnpu.simulator.run import Setup, config_for, run
 from flexnpu.simulator.slo import Slo
+from flexnpu.simulator.study.kept import Kept
 from flexnpu.simulator.traces import Trace
 
 ATTAINMENTS = (0.9, 0.99)
@@ -29,6 +30,7 @@ OURS = "flexnpu"
 BASE = "chunked"  # sets the rates of a phase change's parts, and what can be reached at all
 _ROOM = 0.9  # of a target; who needs more alone has none left for anybody beside it
 _FEWEST = 20  # requests that make a load
+NOTHING = Kept()
 _TIE = 2 ** (1.5 / STEPS)  # rates this near cannot be told apart: the grid's step is smaller, and traces are bursty
 
 
@@ -94,15 +96,34 @@ def cells(study: Study) -> Iterator[Cell]:
         yield from place_cells(place, study.loads, study.policies)
 
 
-def place_cells(place: Place, loads: Sequence[Load], policies: Sequence[str]) -> Iterator[Cell]:
-    """The cells of one place, in the order of `loads`."""
+def place_cells(place: Place, loads: Sequence[Load], policies: Sequence[str], kept: Kept = NOTHING) -> Iterator[Cell]:
+    """The cells of one place, in the order of `loads`; those that are `kept` are not worked out again."""
     served: dict[str, float] = {}
     for load in loads:
         trace = _balanced(load, served) if load.parts else load.trace
-        cell = _cell(load.name, place, trace, policies)
+        key = f"{place.model} {place.device} {place.slo} {load.name} {trace.parts} {policies}"
+        cell = _unpacked(load.name, place, kept.get(key, lambda: _packed(_cell(load.name, place, trace, policies))))  # noqa: B023 - called at once
         step = cell.rates[BASE][0].step if BASE in cell.rates else None
         served[load.name] = 1.0 if step is None else 2 ** (step / STEPS)
         yield cell
+
+
+def _packed(cell: Cell) -> dict[str, Any]:
+    """What is kept of a cell."""
+    return {"kept": cell.kept, "left_out": cell.left_out, "rates": cell.rates, "lost": cell.lost}
+
+
+def _unpacked(load: str, place: Place, packed: dict[str, Any]) -> Cell:
+    rates = {policy: tuple(Answer(*each) for each in answers) for policy, answers in packed["rates"].items()}
+    lost = {policy: tuple(map(_point, points)) for policy, points in packed["lost"].items()}
+    return Cell(load, place, packed["kept"], packed["left_out"], rates, lost)
+
+
+def _point(fields: Sequence[Any] | None) -> Point | None:
+    if fields is None:
+        return None
+    *others, missed = fields
+    return Point._make([*others, tuple((why, count) for why, count in missed)])
 
 
 def _balanced(load: Load, served: Mapping[str, float]) -> Trace:

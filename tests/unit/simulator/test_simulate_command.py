@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from flexnpu.cli.main import app
 from flexnpu.errors import FlexNpuError
 from flexnpu.llm import Parallel
+from flexnpu.planner import POLICIES
 from flexnpu.simulator.command import Question, parse_pool, run_capacity, run_simulate
 from flexnpu.simulator.policies import parse_policies
 
@@ -163,6 +164,26 @@ def test_the_command_line_has_both_forms(tmp_path):
     result = CliRunner().invoke(app, ["simulate", "capacity", *common, "--attainment", "0.9"])
     assert result.exit_code == 0, result.output
     assert "at 90 %" in result.output
+
+
+def test_options_before_capacity_are_not_lost_without_a_word():
+    result = CliRunner().invoke(app, ["simulate", "--trace", LOAD, "capacity", "--policy", "chunked"])
+    assert "options stand before capacity" in str(result.exception)
+
+
+def test_all_runs_what_the_pool_can_and_names_what_it_left_out(tmp_path, console):
+    found = run_simulate(question(policy="all"), console=console)
+    assert found["left_out"] == ["disaggregated"]
+    assert {run["policy"] for run in found["policies"]} == {*POLICIES} - {"disaggregated"}
+    console.file.flush()
+    lines = (tmp_path.parent / "shown").read_text().splitlines()
+    assert [line for line in lines if line.startswith("left out: disaggregated, ")]
+    assert run_simulate(question(policy="all", pool="1:1"), console=console)["left_out"] == []
+
+
+def test_a_policy_that_is_named_and_does_not_fit_is_refused(console):
+    with pytest.raises(FlexNpuError, match="disaggregated runs prefill and decode on separate devices"):
+        run_simulate(question(policy="chunked,disaggregated"), console=console)
 
 
 def test_a_missing_option_is_named():

@@ -6,7 +6,7 @@ import pytest
 from fixed_plans import Fixed
 from plain_forecast import PlainForecast
 
-from flexnpu.planner import POLICIES, Targets
+from flexnpu.planner import POLICIES, Looks, Targets
 from flexnpu.simulator import Arrival, EngineConfig, Simulation, SimulationError
 
 MS = 1e-3
@@ -225,3 +225,19 @@ def test_feedback_reaches_the_policy_once_per_window():
     run(trace, Watching(), feedback_seconds=1.0, targets=Targets(1.0, 0.1))
     assert [round(one.ttft / MS, 3) for one in shown] == [2.0, 2.0, 2.0]
     assert [round(one.itl / MS, 3) for one in shown] == [1.1, 1.1, 1.1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reuse", "asked"),
+    [
+        ({"looks": Looks.NOTHING}, True, 1),
+        ({"looks": Looks.BATCH}, True, 2),  # decode alone, and prompts alone
+        ({}, True, 4),  # who says nothing is asked whenever the state is another
+        ({"looks": Looks.NOTHING}, False, 4),
+    ],
+)
+def test_a_policy_is_asked_as_often_as_what_it_looks_at_changes(changes, reuse, asked):
+    policy = type("Says", (Fixed,), changes)
+    trace = [Arrival(0.0, 10, 2), Arrival(1.0, 10, 2)]
+    _, simulation = run(trace, policy(), reuse_plans=reuse)
+    assert simulation.devices[0].counters.plans == asked

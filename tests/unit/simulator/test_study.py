@@ -11,7 +11,7 @@ from flexnpu.simulator.arrival import Arrival
 from flexnpu.simulator.capacity import STEPS, Answer, Point
 from flexnpu.simulator.slo import Slo
 from flexnpu.simulator.study import __main__ as bench
-from flexnpu.simulator.study import duetserve, flexnpu
+from flexnpu.simulator.study import capacities, duetserve, flexnpu
 from flexnpu.simulator.study.capacities import (
     OURS,
     Cell,
@@ -23,6 +23,7 @@ from flexnpu.simulator.study.capacities import (
     tally,
     why,
 )
+from flexnpu.simulator.study.kept import Kept, digest_of
 from flexnpu.simulator.study.pages import page
 from flexnpu.simulator.traces import make_trace
 
@@ -173,11 +174,16 @@ def traces(tmp_path):
     return tmp_path
 
 
-def test_the_bench_writes_the_same_bytes_twice(traces, monkeypatch, capsys):
+@pytest.fixture
+def small(monkeypatch):
+    """A bench of seconds."""
     monkeypatch.setattr(bench, "DEVICES", ("H100",))
     monkeypatch.setattr(bench, "POLICIES", ("flexnpu", "chunked"))
     monkeypatch.setattr(bench, "SLOS", (Slo(1.0, 0.05), Slo(2.0, 0.1)))
     monkeypatch.setattr(bench, "QUICK", bench.Size(30, 20, 8, 4, ("Qwen3-8B",)))
+
+
+def test_the_bench_writes_the_same_bytes_twice(traces, small, capsys):
     kept = []
     for name in "ab":
         files = [traces / f"{name}.json", traces / f"{name}.md"]
@@ -190,6 +196,34 @@ def test_the_bench_writes_the_same_bytes_twice(traces, monkeypatch, capsys):
     assert {each["load"] for each in found["cells"]} == {"azure code", "mooncake", "azure, then mooncake"}
     assert str(traces) not in files[1].read_text()
     assert "modelled, not measured" in capsys.readouterr().out
+
+
+def test_a_bench_that_was_ended_goes_on_where_it_was(traces, small, monkeypatch):
+    options = ["--quick", "--traces", str(traces), "--keep", str(traces / "kept"), "--json", str(traces / "kept.json")]
+
+    def ended(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flexnpu, "co_location", ended)
+        assert bench.main(options) == 130
+    assert not (traces / "kept.json").exists()
+    text = (traces / "kept").read_text()
+    (traces / "kept").write_text(text + text.splitlines()[1][:-20])  # cut off while it was written
+    with monkeypatch.context() as patch:
+        patch.setattr(capacities, "_cell", ended)  # nothing is worked out again
+        patch.setattr(duetserve, "finding", ended)
+        assert bench.main(options) == 0
+    assert bench.main(["--quick", "--traces", str(traces), "--json", str(traces / "anew.json")]) == 0
+    assert (traces / "kept.json").read_bytes() == (traces / "anew.json").read_bytes()
+
+
+def test_what_was_kept_of_another_trace_is_not_taken(tmp_path):
+    (tmp_path / "trace").write_text("1")
+    before = Kept(tmp_path / "kept", digest_of([tmp_path / "trace"]))
+    assert before.get("answer", lambda: 1) == before.get("answer", lambda: 2) == 1
+    (tmp_path / "trace").write_text("2")
+    assert Kept(tmp_path / "kept", digest_of([tmp_path / "trace"])).get("answer", lambda: 2) == 2
 
 
 def test_the_bench_says_what_it_lacks(tmp_path, monkeypatch, capsys):
