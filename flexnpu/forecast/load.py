@@ -80,7 +80,7 @@ def _summed(batch: Batch, window: int | None) -> Load:
     if tokens == sequences:  # all of them decode: a key and a pair for each token before, and for the new one
         return Load(0.0, 0.0, 0.0, 0.0, sequences, before + sequences, sequences)
     decoding = copies * (new == 1.0)
-    decodes = float(np.add.reduce(decoding))
+    decodes = float(new.dot(decoding))  # their sum, which dot has in a third of the time
     decode_seen = float(cached.dot(decoding)) + decodes
     weighted = new * copies
     # A decoding request has as many pairs as keys, so one pass over the columns serves both phases.

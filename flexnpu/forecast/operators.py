@@ -133,12 +133,14 @@ class OperatorModel:
         cache: keys that were cached come from there, a prompt's own in 16 bits. None: all of them in 16 bits.
         """
         sizes = (sequences, pairs, tokens, seen, heads, kv_heads, head_dim)
-        if cache is not None:
-            return self.context_of(*sizes, cores, cached=cache.bytes_per_token)
-        roofline = self.context_of(*sizes, cores)
-        if not self.profile.series:
-            return roofline
+        cached = None if cache is None else cache.bytes_per_token
+        if not self.profile.series or (cache is not None and not cache.measured):
+            return self.context_of(*sizes, cores, cached=cached)
         measured = self._lattice("context", heads, kv_heads, head_dim)
+        if measured is not None:
+            # It was measured with a cache in 16 bits. Prompts compute more than they read, so it stands for others too.
+            cached = None
+        roofline = self.context_of(*sizes, cores, cached=cached)
         where = (seen if self.joins else sequences, pairs)
         return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None))
 

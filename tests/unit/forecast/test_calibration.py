@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flexnpu.forecast import Forecaster, Load
+from flexnpu.forecast import Forecaster, Load, Request
 from flexnpu.forecast.calibration import evaluate, fit_rows, predict, score, split
 from flexnpu.forecast.calibration_profile import calibrate, device_of
 from flexnpu.forecast.calibration_rows import seconds_of
@@ -202,6 +202,18 @@ def test_a_format_that_was_not_measured_is_forecast_from_the_data_sheet(a100, a1
     assert seconds_of(wide, soc, profile).tolist() == pytest.approx(
         seconds_of(wide, soc, profile.without_series()).tolist()
     )
+
+
+def test_a_cache_in_another_format_is_read_in_less_time_and_changes_no_prompt(a100, qwen_config):
+    soc, profile = a100
+    wide, narrow = (
+        Forecaster(ModelShape.from_config(qwen_config, kv=kv), soc, profile).forecast(
+            soc.cores, [Request(2048), Request(1, 8192, 64)]
+        )
+        for kv in ("bf16", "int8")
+    )
+    assert narrow.by_operator["prefill_attention"] == wide.by_operator["prefill_attention"]
+    assert 0.4 < narrow.by_operator["decode_attention"] / wide.by_operator["decode_attention"] < 0.8
 
 
 def test_kernels_of_one_format_make_a_series_each_and_one_together():
