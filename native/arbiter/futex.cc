@@ -56,7 +56,9 @@ int futex_wait_any(std::span<const FutexWord> words, int64_t timeout_ns) {
     const timespec until = deadline(timeout_ns);
     const timespec* limit = timeout_ns > 0 ? &until : nullptr;
     const long rc = syscall(kFutexWaitvCall, waiters.data(), count, 0, limit, CLOCK_MONOTONIC);
-    if (rc < 0 && errno == ENOSYS) wait_one(words.front(), timeout_ns > 0 ? timeout_ns : kPollNs);
+    // Unknown to the kernel, or to what filters a container's calls: the other words are looked at now and then.
+    const bool missing = rc < 0 && (errno == ENOSYS || errno == EPERM);
+    if (missing) wait_one(words.front(), timeout_ns > 0 ? std::min(timeout_ns, kPollNs) : kPollNs);
     return static_cast<int>(rc);
 }
 
