@@ -13,7 +13,7 @@ from flexnpu.forecast.load import Load
 from flexnpu.planner import Plan, Policy
 from flexnpu.simulator.config import EngineConfig, machine
 from flexnpu.simulator.decoding import Decoding
-from flexnpu.simulator.forecast import EngineForecaster
+from flexnpu.simulator.forecast import EngineForecaster, Remembering
 from flexnpu.simulator.kv import KvCache
 from flexnpu.simulator.lanes import Lanes
 from flexnpu.simulator.mixed import Mixed
@@ -45,6 +45,7 @@ class Device:
 
     def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig, answers: Answers) -> None:
         self.forecaster, self.config = forecaster, config
+        self.remembering = Remembering(forecaster)  # for what is asked again and again
         self.kv = KvCache(
             config.blocks(*machine(forecaster)), config.block_tokens, config.hash_tokens, caching=config.prefix_caching
         )
@@ -239,7 +240,8 @@ class Device:
     def prompted(self) -> bool:
         """There are prompts to run, beyond what a lane has in flight."""
         prompts, flying = self.prompts, self.flying
-        if any(one.target - one.computed > flying.get(one.index, 0) for one in prompts.half_run):
+        half = prompts.half_run
+        if half and (not flying or any(one.target - one.computed > flying.get(one.index, 0) for one in half)):
             return True
         return bool(prompts.waiting) and not self.blocked
 

@@ -38,7 +38,7 @@ class EngineForecaster(Protocol):
 
 
 class Remembering:
-    """A forecast for policies, which ask some questions again with every plan. Answers are those of the forecast.
+    """A forecast for those who ask some questions again and again. Answers are those of the forecast.
 
     Sums are asked for as floats: of whole numbers, which may be arrays, a forecast makes twice the work.
     """

@@ -239,9 +239,9 @@ class Lanes:
         """Seconds of the prefill iteration, and of decode's next step beside it."""
         forecaster, prefill, decode = self.device.forecaster, self._prefill, self._decode
         if load is None:
-            return forecaster.seconds(prefill.cores, prefill.chunks.load), 0.0
+            return self.device.remembering.seconds(prefill.cores, prefill.chunks.load), 0.0
         if self._plan.mode == "shared":
             weight = min(max(self._plan.weight, _LEAST_WEIGHT), _MOST_WEIGHT)
-            alone = forecaster.seconds(prefill.cores, prefill.chunks.load), forecaster.seconds(decode.cores, load)
-            return alone[0] / (1.0 - weight), alone[1] / weight
+            alone = self.device.remembering.seconds(prefill.cores, prefill.chunks.load)
+            return alone / (1.0 - weight), forecaster.seconds(decode.cores, load) / weight
         return forecaster.beside(prefill.cores, prefill.chunks.load, decode.cores, load)

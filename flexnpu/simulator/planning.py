@@ -19,7 +19,6 @@ from math import floor, log2
 from typing import TYPE_CHECKING
 
 from flexnpu.planner import Feedback, Looks, Plan, Policy, Split
-from flexnpu.simulator.forecast import Remembering
 from flexnpu.simulator.gauge import Gauge
 from flexnpu.simulator.view import View
 
@@ -46,7 +45,6 @@ class Planning:
         self.plan: Plan | None = None
         self.watch: Callable[[float, Plan], None] | None = None
         self.orders = False  # the policy has reordered the queue before, so it may for any arrival
-        self._forecaster = Remembering(device.forecaster)
         self._gauge = Gauge.of(device.forecaster, device.config.token_budget)
         self._looks = getattr(policy, "looks", Looks.ALL) if device.config.reuse_plans else None
         # Who looks at no feedback collects none.
@@ -130,7 +128,7 @@ class Planning:
 
     def _fresh(self, now: float, feedback: Feedback | None) -> Plan:
         snapshot, half = self.view.snapshot(now, self.plan, feedback)
-        plan = self.policy.plan(snapshot, self._forecaster)
+        plan = self.policy.plan(snapshot, self.device.remembering)
         if plan.order:
             self.device.prompts.reorder(half, snapshot.prompts - len(half), plan.order)
             self.orders = True

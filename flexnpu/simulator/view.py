@@ -75,13 +75,15 @@ class View:
     def _prompts(self, now: float) -> tuple[Batch | tuple[()], Floats | None, list[Request]]:
         """What runs, and what waits and can be admitted; what a lane has in flight counts as done."""
         prompts, flying = self._device.prompts, self._device.flying
-        half = [one for one in prompts.half_run if one.target - one.computed > flying.get(one.index, 0)]
+        half = prompts.half_run
+        if flying:
+            half = [one for one in half if one.target - one.computed > flying.get(one.index, 0)]
         look = 0 if not prompts.waiting or self._device.blocked else self._device.config.look_ahead
         if not half and not look:
             return (), None, []
         done = [request.computed + flying.get(request.index, 0) for request in half]
-        before = [(one.target - computed, one.since) for one, computed in zip(half, done, strict=True)]
-        new, since = prompts.waiting.columns(look, before)
+        left = [request.target - computed for request, computed in zip(half, done, strict=True)]
+        new, since = prompts.waiting.columns(look, left, [request.since for request in half])
         cached = self._constant(0.0, len(new))
         if half:
             cached = cached.copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -63,22 +64,26 @@ class Waiting:
         if len(order) < among:
             named = set(order)
             order = (*order, *(place for place in range(start, start + among) if place not in named))
-        some = [queue.popleft() for _ in range(among)]
-        places = np.array(order) - start
-        queue.extendleft([some[place] for place in places[::-1].tolist()])
-        window = self._columns[:, self._first : self._first + among]
+        # Mostly an order is as before but for its last, who came since.
+        same = _agrees(order, start)
+        moved = list(islice(queue, same, among))
+        places = [place - start - same for place in order[same:]]
+        for at, place in enumerate(places, same):
+            queue[at] = moved[place]
+        window = self._columns[:, self._first + same : self._first + among]
         window[:] = window[:, places]
 
-    def columns(self, count: int, before: Sequence[tuple[float, float]] = ()) -> tuple[Floats, Floats]:
-        """Tokens to compute, and since when they wait, of others `before` and of the first `count`.
+    def columns(self, count: int, tokens: Sequence[float] = (), since: Sequence[float] = ()) -> tuple[Floats, Floats]:
+        """Tokens to compute, and since when they wait, of others (`tokens`, `since`) and of the first `count`.
 
         Views: valid until the queue changes or they are asked for again.
         """
-        if len(before) > self._first:
-            self._make_room(len(before))
-        start, end = self._first - len(before), self._first + min(count, len(self._queue))
-        if before:
-            self._columns[:, start : self._first] = np.transpose(before)
+        if len(tokens) > self._first:
+            self._make_room(len(tokens))
+        start, end = self._first - len(tokens), self._first + min(count, len(self._queue))
+        if tokens:
+            self._columns[0, start : self._first] = tokens
+            self._columns[1, start : self._first] = since
         return self._columns[0, start:end], self._columns[1, start:end]
 
     def _write(self, place: int, request: Request) -> None:
@@ -92,3 +97,15 @@ class Waiting:
         columns = np.empty((2, first + 2 * count + 3 * _ROOM))
         columns[:, first : first + count] = kept
         self._columns, self._first = columns, first
+
+
+def _agrees(order: tuple[int, ...], start: int) -> int:
+    """How many of the first are where they are, by halves: to compare tuples takes less than to count."""
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if order[low:middle] == _AS_IT_IS[start + low : start + middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
