@@ -28,7 +28,7 @@ class Instances:
 
     name: str = "instances"
     layout: str = "one device"
-    looks: ClassVar[Looks] = Looks.ALL
+    looks: ClassVar[Looks] = Looks.SPLIT
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         seconds = _forecasts(snapshot, forecaster)

@@ -104,6 +104,7 @@ class Looks(Enum):
     BATCH = "which phases have work, and decode's requests in number: each case is asked for once"
     LOAD = "the next iterations of both phases: each cell of them is asked for once"
     WAIT = "those, and how long prompts have waited: each cell is asked for once"
+    SPLIT = "decode's next step, what waits in tokens, and the split in force: each cell of them is asked for once"
     ALL = "anything: the last answer holds while the state stays in its cell"
 
 

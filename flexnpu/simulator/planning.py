@@ -7,7 +7,7 @@ the load counts, two states are taken for the same when they lie in one cell: th
 iteration's token budget is full or not, and these are in the same step of a logarithmic scale: a linear
 estimate of a decode step (16 steps per octave, 4.4 % each), that of the next prefill iteration and decode's requests
 (4 steps per octave, 19 % each); and, for who looks at them, the wait of the first prompt (likewise; below the TTFT
-target in sixteenths of it), and what waits in requests and in tokens. A policy that orders the queue is asked again
+target in sixteenths of it), and what waits in requests and in tokens (or this, decode's step and the split alone). A policy that orders the queue is asked again
 whenever the queue has changed. The rule looks at the simulated state alone, so results stay reproducible.
 """
 
@@ -30,7 +30,7 @@ _NOTHING = -(1 << 20)
 _PARTS = 16.0  # of the TTFT target
 ALIKE = 16  # iterations that are taken at once
 _REMEMBERED = 1024  # answers
-_BY_CELL = frozenset({Looks.BATCH, Looks.LOAD, Looks.WAIT})
+_BY_CELL = frozenset({Looks.BATCH, Looks.LOAD, Looks.WAIT, Looks.SPLIT})
 
 Answers = dict[tuple[int, ...], Plan]
 Cell = tuple[int, ...]
@@ -86,7 +86,10 @@ class Planning:
         return self.orders or self._looks is None
 
     def _from_cell(self, now: float, looks: Looks | None) -> Plan:
-        cell = self._batch_cell() if looks is Looks.BATCH else self._load_cell(now)
+        if looks is Looks.BATCH:
+            cell = self._batch_cell()
+        else:
+            cell = self._split_cell() if looks is Looks.SPLIT else self._load_cell(now)
         known = self._answers.get(cell)
         if known is None:
             if len(self._answers) >= _REMEMBERED:
@@ -104,6 +107,13 @@ class Planning:
 
     def _batch_cell(self) -> Cell:
         return self.device.decoding.sequences, int(self.device.prompted)
+
+    def _split_cell(self) -> Cell:
+        device, decoding = self.device, self.device.decoding
+        step = self._gauge.decode(decoding.sequences, decoding.seen) if decoding.sequences else 0.0
+        waiting = device.prompts.tokens if device.prompted else 0
+        cores = self.plan.split.decode if self.plan else 0
+        return _step(step, _FINE), _step(decoding.sequences, _COARSE), _step(waiting, _COARSE), cores
 
     def _load_cell(self, now: float) -> Cell:
         device, decoding, prompts = self.device, self.device.decoding, self.device.prompts
