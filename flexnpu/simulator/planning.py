@@ -7,8 +7,9 @@ the load counts, two states are taken for the same when they lie in one cell: th
 iteration's token budget is full or not, and these are in the same step of a logarithmic scale: a linear
 estimate of a decode step (16 steps per octave, 4.4 % each), that of the next prefill iteration and decode's requests
 (4 steps per octave, 19 % each); and, for who looks at them, the wait of the first prompt (likewise; below the TTFT
-target in sixteenths of it), and what waits in requests and in tokens (or this, decode's step and the split alone). A policy that orders the queue is asked again
-whenever the queue has changed. The rule looks at the simulated state alone, so results stay reproducible.
+target in sixteenths of it), and what waits in requests and in tokens (or this, decode's step and the split alone). A
+policy that orders the queue is asked again whenever the queue has changed. The rule looks at the simulated state
+alone, so results stay reproducible.
 """
 
 from __future__ import annotations
