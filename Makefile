@@ -9,6 +9,7 @@
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
 #   make bench-forecast   how far off the forecast is on measured tables (TABLES=FOLDER), and its speed
 #   make bench-simulator  how quickly a trace is simulated, by policy (TRACE=FILE FORMAT=mooncake)
+#   make bench-planner    how long every policy takes to plan, microseconds of this machine
 #   make bench-policies   every policy's capacity on public traces (modelled): FLEXNPU_TRACES=DIR, QUICK=1 for minutes
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
@@ -22,7 +23,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-chaos check-aarch64 bench bench-forecast bench-simulator bench-policies clean
+.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-chaos check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -112,6 +113,11 @@ FORMAT ?= mooncake
 bench-simulator: $(STAMPS)/native
 	mkdir -p out
 	$(BIN)/python tests/bench/simulator.py $(if $(TRACE),--trace $(TRACE) --format $(FORMAT)) --json out/bench-simulator.json
+
+# Plans for 256 running and 256 waiting requests; the target is 100 us at the 99th percentile. Results: out/bench-planner.json.
+bench-planner: $(STAMPS)/native
+	mkdir -p out
+	$(BIN)/python tests/bench/planner.py --json out/bench-planner.json
 
 # Every policy's capacity on public traces, and what of published gains comes out here (docs/policies.md). All of it is
 # simulated, so any machine gives the same figures.

@@ -24,18 +24,24 @@ class Corrected:
     forecaster: Forecaster
     decode: float = 1.0
 
-    def load(self, requests: Batch | Sequence[Request]) -> Load:
+    def load(self, requests: Batch | Sequence[Request] | Load) -> Load:
         return self.forecaster.load(requests)
 
     def seconds(self, cores: int, load: Load) -> float:
         return self.forecaster.seconds(cores, load) * (1.0 if load.prefill_tokens else self.decode)
 
-    def alone(self, requests: Sequence[Request]) -> Floats:
-        decoding = bool(requests) and all(request.new == 1 for request in requests)
-        return self.forecaster.alone(requests) * (self.decode if decoding else 1.0)
+    def alone(self, requests: Sequence[Request] | Load) -> Floats:
+        load = self.forecaster.load(requests)
+        return self.forecaster.alone(load) * (1.0 if load.prefill_tokens else self.decode)
 
-    def split(self, prefill: Sequence[Request], decode: Sequence[Request], cores: int) -> tuple[Floats, Floats]:
+    def split(
+        self, prefill: Sequence[Request] | Load, decode: Sequence[Request] | Load, cores: int
+    ) -> tuple[Floats, Floats]:
         prefill_seconds, decode_seconds = self.forecaster.split(prefill, decode, cores)
+        return prefill_seconds, decode_seconds * self.decode
+
+    def beside(self, prefill_cores: int, prefill: Load, decode_cores: int, decode: Load) -> tuple[float, float]:
+        prefill_seconds, decode_seconds = self.forecaster.beside(prefill_cores, prefill, decode_cores, decode)
         return prefill_seconds, decode_seconds * self.decode
 
     def learn(self, observed: float, forecast: float) -> None:

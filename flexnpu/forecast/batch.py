@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ class ForecastError(InvalidValue):
 class Request(NamedTuple):
     """`copies` requests that each run `new` tokens after `cached` ones.
 
-    A named tuple, not a dataclass: numpy turns a list of tuples into a table at once, and plans are made of hundreds.
+    A named tuple, not a dataclass: a list of tuples becomes a table at once, and plans are made of hundreds.
     """
 
     new: int
@@ -42,7 +43,8 @@ class Batch:
     def of(cls, requests: Iterable[Request] | Batch) -> Batch:
         if isinstance(requests, Batch):
             return requests
-        table = np.array(list(requests), dtype=np.float64).reshape(-1, 3)
+        # From one flat run of numbers; numpy takes four times as long to read rows.
+        table = np.fromiter(chain.from_iterable(requests), np.float64).reshape(-1, 3)
         # min() of a small table is cheaper than comparing it; NaN fails both.
         if table.size and not (table[:, 0].min() >= 1 and table[:, 1].min() >= 0 and table[:, 2].min() >= 1):
             row = next(row for row in table if not (row[0] >= 1 and row[1] >= 0 and row[2] >= 1))

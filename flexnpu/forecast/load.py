@@ -8,6 +8,7 @@ thousand. Batch and Request are the forms with one entry per request.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import add, sub
 from typing import NamedTuple
 
 import numpy as np
@@ -45,15 +46,20 @@ class Load(NamedTuple):
         """The sums of those requests, attention looking back at most `window` tokens. A Load passes as it is."""
         if isinstance(requests, Load):
             return requests
+        if window is None and not isinstance(requests, Batch):
+            requests = tuple(requests)
+            running = _running(requests)
+            if running is not None:
+                return running
         return _summed(Batch.of(requests), window)
 
     def plus(self, other: Load) -> Load:
         """Both in one iteration."""
-        return Load(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Load(*map(add, self, other))
 
     def minus(self, other: Load) -> Load:
         """Without what `other` is: a request that leaves."""
-        return Load(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+        return Load(*map(sub, self, other))
 
     def __add__(self, other: object) -> Load:  # sums, not a longer tuple
         return self.plus(other) if isinstance(other, Load) else NotImplemented
@@ -69,6 +75,17 @@ class Load(NamedTuple):
     @property
     def sequences(self) -> float:
         return self.prefill_sequences + self.decode_sequences
+
+
+def _running(requests: tuple[Request, ...]) -> Load | None:
+    """The sums where every entry is one running request, the usual decode batch, in half the time; else None."""
+    if not requests:
+        return Load()
+    new, cached, copies = zip(*requests, strict=True)
+    count, seen = len(requests), sum(cached)
+    if new.count(1) < count or copies.count(1) < count or not (min(cached) >= 0 and seen >= 0):
+        return None
+    return Load.decode(float(count), float(seen + count))
 
 
 def _summed(batch: Batch, window: int | None) -> Load:

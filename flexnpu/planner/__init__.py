@@ -21,6 +21,7 @@ from flexnpu.planner.snapshot import (
     Targets,
 )
 from flexnpu.planner.static import Static
+from flexnpu.planner.tenants import Rules, Shares, Tenant, share_cores
 from flexnpu.planner.weights import Weights
 
 # What `--policy NAME` may say; each makes a policy with its published settings, or with those it is called with.
@@ -54,13 +55,17 @@ __all__ = [
     "PhaseForecaster",
     "Plan",
     "Policy",
+    "Rules",
     "SemiPd",
+    "Shares",
     "Snapshot",
     "SnapshotError",
     "Split",
     "Static",
     "Targets",
+    "Tenant",
     "Weights",
     "decode_goes_to",
     "prompt_goes_to",
+    "share_cores",
 ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from flexnpu.planner.chunks import chunk, together, tokens_of
+from flexnpu.planner.chunks import chunk_load
 from flexnpu.planner.plan import Explanation, Looks, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
@@ -33,13 +33,13 @@ class Chunked:
 
 def _explain(snapshot: Snapshot, forecaster: PhaseForecaster, budget: int) -> Explanation:
     cores = snapshot.device_cores
-    prompts = chunk(snapshot, budget - snapshot.running)
-    tokens = snapshot.running + tokens_of(prompts)
-    seconds = float(forecaster.alone(together(snapshot.decode, prompts))[cores]) if tokens else 0.0
+    prompts = chunk_load(snapshot, forecaster, budget - snapshot.running)
+    tokens = snapshot.running + prompts.tokens
+    seconds = forecaster.seconds(cores, forecaster.load(snapshot.decode).plus(prompts)) if tokens else 0.0
     holds = not snapshot.running or seconds <= snapshot.targets.itl
     chosen = mixed(cores, seconds, tokens, verdict(holds), budget)
     reason = (
-        f"decode's {snapshot.running:.0f} tokens first, then {tokens_of(prompts)} of prompts, up to the budget of "
+        f"decode's {snapshot.running:.0f} tokens first, then {prompts.tokens:.0f} of prompts, up to the budget of "
         f"{budget}: {ms(seconds)} on all {cores} cores"
     )
     return Explanation(reason, chosen, meets_itl=holds)

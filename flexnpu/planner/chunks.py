@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import numpy as np
-
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch
 from flexnpu.forecast.load import Load
-from flexnpu.planner.snapshot import Requests, Snapshot
+from flexnpu.planner.snapshot import PhaseForecaster, Snapshot
 
 
 def chunk(snapshot: Snapshot, tokens: float, order: tuple[int, ...] | None = None) -> list[Request]:
@@ -30,6 +28,25 @@ def chunk(snapshot: Snapshot, tokens: float, order: tuple[int, ...] | None = Non
     return taken
 
 
+def chunk_load(snapshot: Snapshot, forecaster: PhaseForecaster, tokens: float) -> Load:
+    """The sums of `chunk` in order of arrival; of columns without a loop."""
+    prefill = snapshot.prefill
+    if not isinstance(prefill, Batch) or tokens < 1 or not len(prefill.new) or prefill.copies.max() > 1:
+        return forecaster.load(chunk(snapshot, tokens))
+    ends = prefill.new.cumsum()
+    place = int(ends.searchsorted(tokens))  # the first that does not end before the budget does
+    new = prefill.new[: place + 1]
+    over = int(tokens) - float(ends[place - 1]) if place else int(tokens)
+    if place < len(ends) and new[place] > over:
+        if over < 1:
+            new = new[:place]
+        else:
+            new = new.copy()
+            new[place] = over
+    count = len(new)
+    return forecaster.load(Batch(new, prefill.cached[:count], prefill.copies[:count]))
+
+
 def ordered(snapshot: Snapshot, order: tuple[int, ...] | None = None) -> Iterator[Request]:
     """The prompts as a plan's `order` has them: those named, then the others as they came."""
     at = _reader(snapshot.prefill)
@@ -39,19 +56,6 @@ def ordered(snapshot: Snapshot, order: tuple[int, ...] | None = None) -> Iterato
 
 def tokens_of(requests: Iterable[Request]) -> int:
     return sum(new * copies for new, _, copies in requests)
-
-
-def together(decode: Requests, prompts: Sequence[Request]) -> Requests:
-    """Running requests and prompts as one batch."""
-    if not prompts:
-        return decode
-    if isinstance(decode, Load):
-        return decode.plus(Load.of(prompts))
-    if isinstance(decode, Batch):
-        more = Batch.of(prompts)
-        pairs = ((decode.new, more.new), (decode.cached, more.cached), (decode.copies, more.copies))
-        return Batch(*(np.concatenate(pair) for pair in pairs))
-    return (*decode, *prompts)
 
 
 def _completed(order: tuple[int, ...], count: int) -> Iterator[int]:

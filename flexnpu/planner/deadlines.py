@@ -7,10 +7,11 @@ go by deadline and, whenever one would be late, the longest of those before it i
 
 from __future__ import annotations
 
-import heapq
+from heapq import heapify, heappush, heappushpop
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from flexnpu.forecast.batch import Floats
 
@@ -32,32 +33,50 @@ class Order(NamedTuple):
 
 def on_time(queue: Queue, pace: float) -> bool:
     """Whether everybody is, in the order of the queue; work takes 1 / pace as long as on the device alone."""
-    return bool((np.cumsum(queue.work) <= pace * queue.slack).all())
+    over = queue.work.cumsum() > pace * queue.slack
+    return not over.size or not over[over.argmax()]
 
 
 def order(queue: Queue, pace: float, look: int) -> Order:
     """Moore and Hodgson over the first `look` of those who can be on time at all; the others follow."""
-    by_deadline = np.argsort(queue.slack, kind="stable")
-    allowed = pace * queue.slack[by_deadline]
-    work = queue.work[by_deadline]
+    by_deadline = queue.slack.argsort(kind="stable")
+    work, allowed = queue.work[by_deadline], pace * queue.slack[by_deadline]
     possible = work <= allowed
-    chances, lost = by_deadline[possible], by_deadline[~possible]
-    kept, put_off = _fewest_late(work[possible][:look].tolist(), allowed[possible][:look].tolist())
-    places = chances.tolist()
-    first = [places[index] for index in kept] + places[look:]
-    return Order(first, [places[index] for index in put_off] + lost.tolist(), len(lost))
+    chances = possible.nonzero()[0]
+    seen = chances[:look]
+    kept = fewest_late(work[seen], allowed[seen])
+    lost = len(work) - len(chances)
+    places = by_deadline[chances].tolist()
+    late = by_deadline[~possible].tolist() if lost else []
+    if kept is None:
+        return Order(places, late, lost)
+    first = by_deadline[seen]
+    return Order(first[kept].tolist() + places[look:], first[~kept].tolist() + late, lost)
 
 
-def _fewest_late(work: list[float], allowed: list[float]) -> tuple[list[int], list[int]]:
-    """Who is on time and who is put off, as places in the two lists, which go by deadline."""
-    total = 0.0
-    longest: list[tuple[float, int]] = []  # a heap, the longest first
-    put_off = set()
-    for place, seconds in enumerate(work):
-        heapq.heappush(longest, (-seconds, -place))
-        total += seconds
-        if total > allowed[place]:
-            least, out = heapq.heappop(longest)
-            total += least
-            put_off.add(-out)
-    return [place for place in range(len(work)) if place not in put_off], sorted(put_off)
+def fewest_late(work: Floats, allowed: Floats) -> npt.NDArray[np.bool_] | None:
+    """Who is on time, by deadline; None: everybody."""
+    totals = work.cumsum()
+    over = totals > allowed
+    first = int(over.argmax()) if over.size else 0  # who would be late first
+    if not over.size or not over[first]:
+        return None
+    by_length = work.argsort(kind="stable")
+    # Minus the place by length: a heap of whole numbers with the longest first, the later of two that are alike.
+    length = np.empty(len(work), dtype=np.int64)
+    length[by_length] = np.arange(0, -len(work), -1)
+    places: list[int] = by_length.tolist()
+    seconds: list[float] = work.tolist()
+    longest: list[int] = length[:first].tolist()
+    heapify(longest)
+    total = totals.item(first - 1) if first else 0.0
+    kept = np.ones(len(work), dtype=np.bool_)
+    for each, limit, rank in zip(seconds[first:], allowed[first:].tolist(), length[first:].tolist(), strict=True):
+        total += each
+        if total > limit:
+            out = places[-heappushpop(longest, rank)]
+            total -= seconds[out]
+            kept[out] = False
+        else:
+            heappush(longest, rank)
+    return kept

@@ -9,13 +9,15 @@ As published: no margin, no contention between the phases, no cost of a switch.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from flexnpu.forecast import Request
-from flexnpu.planner.chunks import chunk, together, tokens_of
+import numpy as np
+import numpy.typing as npt
+
+from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.load import Load
+from flexnpu.planner.chunks import chunk_load
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
@@ -34,40 +36,82 @@ class DuetServe:
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         """Mixed or split, for the next iteration."""
-        budget = self.budget or snapshot.budget
-        prompts = chunk(snapshot, budget - snapshot.running)
-        whole = _mixed(snapshot, forecaster, prompts)
-        target = snapshot.targets.itl
-        if not snapshot.running or not prompts or whole.decode_seconds <= target:
-            return Plan("aggregated", whole.split, budget, once(lambda: _stays_mixed(snapshot, whole)))
-        splits = self._splits(snapshot, forecaster, prompts)
-        feasible = [candidate for candidate in splits if candidate.decode_seconds <= target]
-        if feasible:
-            best = max(feasible, key=lambda candidate: (candidate.tokens_per_second, -candidate.split.decode))
+        budget, cores, target = self.budget or snapshot.budget, snapshot.device_cores, snapshot.targets.itl
+        decode = forecaster.load(snapshot.decode)
+        prompts = chunk_load(snapshot, forecaster, budget - decode.tokens)
+        both = decode.plus(prompts)
+        seconds = float(forecaster.seconds(cores, both)) if both.tokens else 0.0
+        if not decode.tokens or not prompts.tokens or seconds <= target:
+            explain = once(lambda: _stays_mixed(snapshot, _whole(snapshot, both, seconds)))
+            return Plan("aggregated", Split(cores, cores), budget, explain)
+        tried = np.array(snapshot.decode_cores[:: 1 if snapshot.graphs else self.step])
+        splits = Splits.of(cores, tried, (prompts, decode), forecaster)
+        feasible = splits.decode_seconds <= target
+        if feasible.any():
+            place = int(np.where(feasible, splits.tokens_per_second, -1.0).argmax())
         else:
-            best = min(splits, key=lambda candidate: candidate.decode_seconds)
-        explain = once(lambda: _is_split(snapshot, whole, best, splits))
-        return Plan("split", best.split, tokens_of(prompts), explain, best.steps)
-
-    def _splits(self, snapshot: Snapshot, forecaster: PhaseForecaster, prompts: Sequence[Request]) -> list[Alternative]:
-        prefill_seconds = forecaster.alone(prompts).tolist()
-        decode_seconds = forecaster.alone(snapshot.decode).tolist()
-        tokens = tokens_of(prompts), snapshot.running
-        target = snapshot.targets.itl
-        found = []
-        for cores in snapshot.decode_cores[:: 1 if snapshot.graphs else self.step]:
-            split = Split(snapshot.device_cores - cores, cores)
-            seconds = prefill_seconds[split.prefill], decode_seconds[cores]
-            steps, best = best_steps(tokens, seconds)
-            found.append(Alternative("split", split, steps, *seconds, best, verdict(seconds[1] <= target)))
-        return found
+            place = int(splits.decode_seconds.argmin())
+        explain = once(lambda: _is_split(snapshot, _whole(snapshot, both, seconds), place, splits.alternatives(target)))
+        count = tried.item(place)
+        steps = snapshot.ahead(int(splits.steps[place]))
+        return Plan("split", Split(cores - count, count), int(prompts.tokens), explain, steps)
 
 
-def _mixed(snapshot: Snapshot, forecaster: PhaseForecaster, prompts: Sequence[Request]) -> Alternative:
-    cores = snapshot.device_cores
-    tokens = snapshot.running + tokens_of(prompts)
-    seconds = float(forecaster.alone(together(snapshot.decode, prompts))[cores]) if tokens else 0.0
-    return mixed(cores, seconds, tokens, verdict(seconds <= snapshot.targets.itl))
+@dataclass(frozen=True, eq=False, slots=True)
+class Splits:
+    """Candidates as columns, by rising decode cores."""
+
+    device_cores: int
+    decode_cores: npt.NDArray[np.int64]
+    prefill_seconds: Floats
+    decode_seconds: Floats
+    steps: Floats
+    tokens_per_second: Floats
+
+    @classmethod
+    def of(
+        cls,
+        device_cores: int,
+        decode_cores: npt.NDArray[np.int64],
+        loads: tuple[Load, Load],
+        forecaster: PhaseForecaster,
+    ) -> Splits:
+        """What each gives when prefill and decode (`loads`) run on it as if alone, k at its best."""
+        prefill, decode = forecaster.alone(loads[0])[device_cores - decode_cores], forecaster.alone(loads[1])
+        decode = decode[decode_cores]
+        steps, rates = best_steps((loads[0].tokens, loads[1].tokens), (prefill, decode))
+        return cls(device_cores, decode_cores, prefill, decode, steps, rates)
+
+    def alternatives(self, target: float) -> list[Alternative]:
+        columns = (self.decode_cores, self.steps, self.prefill_seconds, self.decode_seconds, self.tokens_per_second)
+        return [
+            Alternative(
+                "split",
+                Split(self.device_cores - cores, cores),
+                int(steps),
+                prefill,
+                decode,
+                rate,
+                verdict(decode <= target),
+            )
+            for cores, steps, prefill, decode, rate in zip(*(column.tolist() for column in columns), strict=True)
+        ]
+
+
+def best_steps(tokens: tuple[float, float], seconds: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """k and its token rate: (k n_d + n_p) / max(k t_d, t_p) rises until decode takes as long as prefill, then falls."""
+    prefill, decode = seconds
+    low = np.maximum(1.0, np.floor(prefill / decode))
+    # At the lower of the two prefill is what is waited for, unless decode takes longer even once.
+    first = (low * tokens[1] + tokens[0]) / np.maximum(low * decode, prefill)
+    high = low + 1.0
+    second = (high * tokens[1] + tokens[0]) / np.maximum(high * decode, prefill)
+    more = second > first
+    return np.where(more, high, low), np.where(more, second, first)
+
+
+def _whole(snapshot: Snapshot, both: Load, seconds: float) -> Alternative:
+    return mixed(snapshot.device_cores, seconds, both.tokens, verdict(seconds <= snapshot.targets.itl))
 
 
 def _stays_mixed(snapshot: Snapshot, whole: Alternative) -> Explanation:
@@ -78,9 +122,9 @@ def _stays_mixed(snapshot: Snapshot, whole: Alternative) -> Explanation:
     return Explanation(reason, whole, (), holds)
 
 
-def _is_split(snapshot: Snapshot, whole: Alternative, best: Alternative, splits: list[Alternative]) -> Explanation:
-    target = snapshot.targets.itl
-    beaten = (whole, *(split for split in splits if split is not best))
+def _is_split(snapshot: Snapshot, whole: Alternative, place: int, splits: list[Alternative]) -> Explanation:
+    target, best = snapshot.targets.itl, splits[place]
+    beaten = (whole, *splits[:place], *splits[place + 1 :])
     if best.decode_seconds > target:
         reason = (
             f"no split keeps the ITL target of {ms(target)}: decode takes {ms(best.decode_seconds)} "
@@ -93,12 +137,3 @@ def _is_split(snapshot: Snapshot, whole: Alternative, best: Alternative, splits:
         f"{ms(best.prefill_seconds)} have the best token rate ({best.tokens_per_second:.0f}/s)"
     )
     return Explanation(reason, best, beaten)
-
-
-def best_steps(tokens: tuple[float, float], seconds: tuple[float, float]) -> tuple[int, float]:
-    """k and its token rate: (k n_d + n_p) / max(k t_d, t_p) rises until decode takes as long as prefill, then falls."""
-    prefill, decode = seconds
-    low = max(1, math.floor(prefill / decode))
-    rates = [((k * tokens[1] + tokens[0]) / max(k * decode, prefill), -k) for k in (low, low + 1)]
-    best, steps = max(rates)
-    return -steps, best

@@ -3,7 +3,8 @@
 
 An iteration takes as many prompt tokens as the forecast fits under the ITL target (or what running requests have left
 of it on average). Where the queue cannot all be on time at that pace, prompts go by deadline, those that would make
-others late are put off, and those that are late already come last.
+others late are put off, and those that are late already come last. Where prompts are pressed and decode takes most of
+such an iteration, parted cores may run more of the queue: a longer prefill iteration beside k decode steps.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from flexnpu.forecast.batch import Batch, Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner import deadlines
-from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, verdict
+from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, rate, verdict
+from flexnpu.planner.queue import Now
+from flexnpu.planner.rounds import Bounds, Round, best_round
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
-_NEAR = 0.98  # of the limit: near enough to stop searching
-_LEAST_STEP = 16.0  # tokens
-_TRIES = 4
+_NEAR, _AIM = 0.98, 0.99  # of the limit: near enough to stop searching; what the search aims at
+_LEAST_STEP, _LEAST = 16.0, 1e-9  # tokens; of what is divided by
+_TRIES = 3
+# Bandwidth saturates before all cores use it: of the cores that decode would need if its time went with them, the part
+# that it needs at the least. Prefill's rate is at most what is left.
+_FEWEST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,9 @@ class Goodput:
     bank: in ITL targets, the most that running requests' credit lengthens an iteration when prompts are pressed.
     breath: of the TTFT target, the longest iteration where nothing decodes, so that newcomers are seen in time.
     guard: of an iteration, what a deadline is kept clear of. look: prompts that are put in order.
+    part: of the limit, what decode must take by itself before parted cores are looked into; over 1: never.
+    long: of the TTFT target, the longest prefill iteration beside decode.
+    gain: how much more of the queue a second must run on parted cores; half of it while they are in force.
     """
 
     floor: int = 64
@@ -39,6 +47,9 @@ class Goodput:
     breath: float = 0.25
     guard: float = 0.5
     look: int = 64
+    part: float = 0.6
+    long: float = 0.1
+    gain: float = 0.15
     name: str = "flexnpu"
     layout: str = "one device"
     looks: ClassVar[Looks] = Looks.ALL
@@ -48,21 +59,29 @@ class Goodput:
         whole = Split(cores, cores)
         if not snapshot.prompts:
             return Plan("aggregated", whole, snapshot.budget, once(_decode_alone(snapshot, forecaster)))
-        now = _Now.of(snapshot, forecaster)
+        now = Now.of(snapshot, forecaster)
         limit, saved = self.pace(snapshot)
-        queue = deadlines.Queue(now.work(), now.slack - self.guard * limit)
-        order: tuple[int, ...] | None = None
-        late = 0
-        if not deadlines.on_time(queue, self._share(now, limit)):
-            limit += saved
-            found = deadlines.order(queue, self._share(now, limit), self.look)
-            order, late = (*found.kept, *found.late), len(found.late)
-        tokens, seconds = self._fit(now, limit, range(len(now.new)) if order is None else order)
-
-        def explain() -> Explanation:
-            return _explain(snapshot, now, _Choice(tokens, seconds, limit, late, order is None))
-
-        return Plan("aggregated", whole, int(now.decode.decode_sequences) + tokens, once(explain), order=order)
+        work = now.work()
+        queue = deadlines.Queue(work, now.slack - self.guard * limit)
+        places: Sequence[int] = range(len(work))
+        order, late, side = None, 0, None
+        share, slower = self._share(now, limit)
+        pressed = not deadlines.on_time(queue, share)
+        if pressed:
+            # What decode takes of an iteration stays when it grows.
+            found = deadlines.order(queue, (share * limit + saved) / (limit + saved) if saved else share, self.look)
+            places, late = found.kept + found.late, len(found.late)
+            order = now.named(places)
+        pace = limit + saved * pressed
+        mix = self._fit(now, pace, places, slower)
+        if pressed and self.part * limit < now.alone <= limit:
+            side = self._beside(now, snapshot, places, _Against(mix, limit, float(work.sum())))
+        choice = _Choice(mix, side, pace, late, not pressed)
+        explain = once(lambda: _explain(snapshot, now, choice))
+        if side is not None and side.better:
+            return Plan("split", side.round.split, side.round.tokens, explain, side.round.steps, order=order)
+        running = int(now.decode.decode_sequences)
+        return Plan("aggregated", whole, running + mix.tokens, explain, order=order)
 
     def pace(self, snapshot: Snapshot) -> tuple[float, float]:
         """Seconds that the next iteration may take, and how many more it may when prompts are pressed."""
@@ -73,131 +92,125 @@ class Goodput:
         if targets.each or snapshot.credits is None:
             return limit, 0.0
         credits = np.asarray(snapshot.credits, dtype=np.float64)
-        # Who is a whole target behind is lost, or nearly; to hurry for it would cost the others their prompts.
-        counted = credits[(credits > -targets.itl) & np.isfinite(credits)]
         bank = self.bank * targets.itl
-        least = float(counted.min()) if counted.size else bank
+        # Who is a whole target behind is lost, or nearly; to hurry for it would cost the others their prompts.
+        least = float(np.minimum.reduce(credits, where=credits > -targets.itl, initial=np.inf))
+        if least == np.inf:
+            least = bank
         return max(limit + min(least, 0.0), 0.0), min(max(least, 0.0), bank)
 
-    def _share(self, now: _Now, limit: float) -> float:
-        """Of the device's time, what prompts get in an iteration of this length."""
+    def _share(self, now: Now, limit: float) -> tuple[float, float]:
+        """Of the device's time, what prompts get in an iteration of this length; and by how much longer they make it
+        than they are worth."""
         if not now.decode.decode_sequences:
-            return 1.0
+            return 1.0, 1.0
         tokens = max(self.floor, (limit - now.alone) / now.cost.token)
-        return tokens * now.cost.token / now.seconds(Load.prefill(tokens, 0.0))
+        prompt = Load.prefill(tokens)
+        seconds = now.seconds(prompt)
+        return tokens * now.cost.token / seconds, (seconds - now.alone) / now.worth(prompt)
 
-    def _fit(self, now: _Now, limit: float, places: Sequence[int]) -> tuple[int, float]:
-        """The most prompt tokens whose iteration keeps the limit (`floor` where none does), and its seconds."""
+    def _fit(self, now: Now, limit: float, places: Sequence[int], slower: float) -> _Mix:
+        """The most prompt tokens whose iteration keeps the limit (`floor` where none does)."""
         room = max(now.budget - int(now.decode.decode_sequences), 1)
         floor = min(self.floor, room)
-        best, best_seconds = 0, 0.0
-        tokens = (limit - now.alone) / now.cost.token
+        best: _Mix | None = None
+        aim = limit * _AIM - now.alone
+        tokens = aim / (now.cost.token * max(slower, _LEAST))
+        if tokens > floor:  # a guess that knows nothing of contexts, mended by those that it would take
+            load, took = now.take(places, int(min(tokens, room)))
+            tokens = took * aim / (now.worth(load) * max(slower, _LEAST))
         for _ in range(_TRIES):
             wanted = int(min(max(tokens, floor), room))
             load, took = now.take(places, wanted)
-            seconds = now.seconds(load)
-            if seconds <= limit and took > best:
-                best, best_seconds = took, seconds
-                if took < wanted or took >= room or seconds > limit * _NEAR:
+            found = _Mix(took, now.seconds(load), now.worth(load))
+            if found.seconds <= limit:
+                if best is None or took > best.tokens:
+                    best = found
+                if took < wanted or took >= room or found.seconds > limit * _NEAR:
                     break
-            step = (limit - seconds) / now.cost.token
-            tokens = took + (step if abs(step) >= _LEAST_STEP else _LEAST_STEP * (1 if step > 0 else -1))
-            if tokens <= best:
+            elif took <= floor:
+                return best or found
+            # Along the line from decode alone to this; a little short of the limit, so that the next try keeps it.
+            tokens = took * aim / max(found.seconds - now.alone, _LEAST)
+            if best is not None and tokens < best.tokens + _LEAST_STEP:
                 break
-        if best:
-            return best, best_seconds
+        if best is not None:
+            return best
         load, took = now.take(places, floor)
-        return took, now.seconds(load)
+        return _Mix(took, now.seconds(load), now.worth(load))
+
+    def _beside(self, now: Now, snapshot: Snapshot, places: Sequence[int], against: _Against) -> _Side | None:
+        """Parted cores, weighed against the mixed iteration; None where none comes near."""
+        mix, limit, queue = against
+        mixed_rate = mix.worth / (mix.seconds + snapshot.overhead)
+        in_force = snapshot.current_mode == "split"
+        least = mixed_rate * (1.0 + self.gain * (0.5 if in_force else 1.0))
+        if least > 1.0 - _FEWEST * now.alone / limit:
+            return None
+        found = best_round(now, snapshot, places, Bounds(limit, self.long * snapshot.targets.ttft, least))
+        if found is None:
+            return None
+        # There and back: the queue has to be long enough for what it saves to be worth it.
+        worth = in_force or queue * (1.0 / mixed_rate - 1.0 / found.rate) > 2.0 * snapshot.switch_seconds
+        return _Side(found, mixed_rate, better=found.rate > least and worth)
 
 
-class _Cost(NamedTuple):
-    """A prompt's seconds on the whole device: by token, and by query-key pair."""
+class _Mix(NamedTuple):
+    """The mixed iteration: prompt tokens, its seconds, and the whole device's seconds that those prompts are worth."""
 
-    token: float
-    pair: float
-
-    @classmethod
-    def of(cls, forecaster: PhaseForecaster, cores: int) -> _Cost:
-        short = forecaster.seconds(cores, Load.prefill(1024, 0, logits=0))
-        far = forecaster.seconds(cores, Load.prefill(1024, 8192, logits=0))
-        long = forecaster.seconds(cores, Load.prefill(2048, 0, logits=0))
-        pair = (far - short) / (1024 * 8192)
-        token = (long - short - pair * (2048**2 - 1024**2) / 2) / 1024
-        return cls(max(token, 1e-9), max(pair, 0.0))
+    tokens: int
+    seconds: float
+    worth: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Now:
-    """A snapshot as columns, with what running requests take alone."""
+class _Against(NamedTuple):
+    """limit: of a decode step. queue: seconds of the whole device that all prompts take."""
 
-    forecaster: PhaseForecaster
-    cores: int
-    budget: int
-    decode: Load
-    alone: float
-    cost: _Cost
-    new: Floats
-    cached: Floats
-    slack: Floats
+    mix: _Mix
+    limit: float
+    queue: float
 
-    @classmethod
-    def of(cls, snapshot: Snapshot, forecaster: PhaseForecaster) -> _Now:
-        cores = snapshot.device_cores
-        decode = forecaster.load(snapshot.decode)
-        alone = forecaster.seconds(cores, decode) if decode.decode_sequences else 0.0
-        prompts = Batch.of(snapshot.prefill)
-        waits = np.zeros(len(prompts.new)) if snapshot.waits is None else np.asarray(snapshot.waits, dtype=np.float64)
-        cost = _Cost.of(forecaster, cores)
-        slack = snapshot.targets.ttft - waits
-        return cls(forecaster, cores, snapshot.budget, decode, alone, cost, prompts.new, prompts.cached, slack)
 
-    def seconds(self, prompts: Load) -> float:
-        return float(self.forecaster.seconds(self.cores, self.decode.plus(prompts)))
-
-    def work(self) -> Floats:
-        return self.new * (self.cost.token + self.cost.pair * (self.cached + 0.5 * self.new))
-
-    def take(self, places: Sequence[int], tokens: int) -> tuple[Load, int]:
-        """The first `tokens` of the prompts in this order."""
-        pairs = seen = sequences = logits = 0.0
-        left = tokens
-        for place in places:
-            new, cached = float(self.new[place]), float(self.cached[place])
-            logits += new <= left
-            new = min(new, left)
-            pairs += new * cached + new * (new + 1) / 2
-            seen += new + cached
-            sequences += 1
-            left -= int(new)
-            if left < 1:
-                break
-        took = tokens - left
-        return Load(took, sequences, pairs, seen, 0.0, 0.0, logits), took
+class _Side(NamedTuple):
+    round: Round
+    mixed_rate: float
+    better: bool
 
 
 class _Choice(NamedTuple):
-    tokens: int
-    seconds: float
+    mix: _Mix
+    side: _Side | None
     limit: float
     late: int
     on_time: bool
 
 
-def _explain(snapshot: Snapshot, now: _Now, choice: _Choice) -> Explanation:
-    running = int(now.decode.decode_sequences)
-    holds = not running or choice.seconds <= choice.limit
-    budget, seconds = running + choice.tokens, choice.seconds
-    chosen = mixed(
-        now.cores, seconds, budget, f"{'keeps' if holds else 'misses'} the limit of {ms(choice.limit)}", budget
-    )
+def _explain(snapshot: Snapshot, now: Now, choice: _Choice) -> Explanation:
+    running, (tokens, seconds, _), side = int(now.decode.decode_sequences), choice.mix, choice.side
+    holds = not running or seconds <= choice.limit
+    said = f"{'keeps' if holds else 'misses'} the limit of {ms(choice.limit)}"
+    whole = mixed(now.cores, seconds, running + tokens, said, running + tokens)
     queue = "all prompts can be on time" if choice.on_time else f"by deadline, {choice.late} of the prompts come last"
-    reason = (
-        f"{choice.tokens} tokens of prompts beside {running} running take {ms(seconds)} of {ms(choice.limit)}; {queue}"
-    )
-    return Explanation(reason, chosen, (_full(snapshot, now),), meets_itl=holds)
+    if side is not None and side.better:
+        found, more = side.round, side.round.rate / side.mixed_rate - 1.0
+        reason = (
+            f"{found.tokens} tokens of prompts on {found.split.prefill} cores take {ms(found.prefill_seconds)} beside "
+            f"{found.steps} steps of {running} running on {found.split.decode} ({ms(found.decode_seconds)} each): "
+            f"{more:.0%} more of the queue per second than mixed; {queue}"
+        )
+        return Explanation(reason, _parted(found, running), (whole, _full(snapshot, now)))
+    reason = f"{tokens} tokens of prompts beside {running} running take {ms(seconds)} of {ms(choice.limit)}; {queue}"
+    others = (_full(snapshot, now),) if side is None else (_parted(side.round, running), _full(snapshot, now))
+    return Explanation(reason, whole, others, meets_itl=holds)
 
 
-def _full(snapshot: Snapshot, now: _Now) -> Alternative:
+def _parted(found: Round, running: int) -> Alternative:
+    total = rate(found.tokens + found.steps * running, found.seconds)
+    seconds = found.prefill_seconds, found.decode_seconds
+    return Alternative("split", found.split, found.steps, *seconds, total, "keeps the limit", found.tokens)
+
+
+def _full(snapshot: Snapshot, now: Now) -> Alternative:
     """What a fixed budget would do."""
     running = int(now.decode.decode_sequences)
     load, took = now.take(range(len(now.new)), max(snapshot.budget - running, 1))

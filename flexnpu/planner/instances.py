@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.load import Load
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, ms, once, rate
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
@@ -31,13 +32,14 @@ class Instances:
     looks: ClassVar[Looks] = Looks.SPLIT
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
-        seconds = _forecasts(snapshot, forecaster)
-        if not snapshot.running:
+        work = forecaster.load(snapshot.prefill), forecaster.load(snapshot.decode)
+        seconds = _forecasts(snapshot, work, forecaster)
+        if not work[1].tokens:
             choice = _decode_idle(snapshot)
-        elif not snapshot.prompts:
+        elif not work[0].tokens:
             choice = _prefill_idle(snapshot, seconds[1])
         else:
-            choice = _both_busy(snapshot, seconds[1], forecaster)
+            choice = _both_busy(snapshot, seconds[1], work[0], forecaster)
         split = Split(snapshot.device_cores - choice.decode, choice.decode)
         return Plan("split", split, snapshot.budget, once(lambda: _explain(snapshot, seconds, choice)), steps=0)
 
@@ -52,18 +54,18 @@ def _explain(snapshot: Snapshot, seconds: tuple[Floats, Floats], choice: _Choice
     return Explanation(reason, chosen, tuple(each for each in candidates if each is not chosen), choice.meets_itl)
 
 
-def _forecasts(snapshot: Snapshot, forecaster: PhaseForecaster) -> tuple[Floats, Floats]:
+def _forecasts(snapshot: Snapshot, work: tuple[Load, Load], forecaster: PhaseForecaster) -> tuple[Floats, Floats]:
     """Both phases' seconds by decode cores; an idle phase takes none."""
-    if snapshot.prompts and snapshot.running:
-        return forecaster.split(snapshot.prefill, snapshot.decode, snapshot.device_cores)
-    return forecaster.alone(snapshot.prefill)[snapshot.device_cores :: -1], forecaster.alone(snapshot.decode)
+    if work[0].tokens and work[1].tokens:
+        return forecaster.split(*work, snapshot.device_cores)
+    return forecaster.alone(work[0])[snapshot.device_cores :: -1], forecaster.alone(work[1])
 
 
 def _decode_idle(snapshot: Snapshot) -> _Choice:
     # When both are idle the next work is a prompt, so prefill waits for it with all it may have.
     who = "decode is idle" if snapshot.prefill else "both phases are idle and a prompt comes first"
-    least = snapshot.minima.decode
-    return _Choice(least, f"{who}: prefill gets all but decode's guaranteed {least}")
+    least = snapshot.decode_cores[0]
+    return _Choice(least, f"{who}: prefill gets all but the {least} that decode keeps")
 
 
 def _prefill_idle(snapshot: Snapshot, decode_seconds: Floats) -> _Choice:
@@ -76,7 +78,7 @@ def _prefill_idle(snapshot: Snapshot, decode_seconds: Floats) -> _Choice:
     return _Choice(cores, reason if holds else _cannot(snapshot, decode_seconds), holds)
 
 
-def _both_busy(snapshot: Snapshot, decode_seconds: Floats, forecaster: PhaseForecaster) -> _Choice:
+def _both_busy(snapshot: Snapshot, decode_seconds: Floats, queue: Load, forecaster: PhaseForecaster) -> _Choice:
     needed, holds = _fewest(snapshot, decode_seconds, snapshot.margin)
     if not holds:
         return _Choice(needed, _cannot(snapshot, decode_seconds), meets_itl=False)
@@ -88,8 +90,8 @@ def _both_busy(snapshot: Snapshot, decode_seconds: Floats, forecaster: PhaseFore
     if now <= enough:
         return _Choice(now, f"decode holds {limit} on its {now} cores and is too near to it to give any back")
     # Alone on the device, not beside decode: a gain that looks at the decode batch would not be monotone in it.
-    queue = forecaster.alone(snapshot.prefill)
-    gain = float(queue[snapshot.device_cores - now] - queue[snapshot.device_cores - enough])
+    before, after = (forecaster.seconds(snapshot.device_cores - decode, queue) for decode in (now, enough))
+    gain = float(before - after)
     if gain <= snapshot.switch_seconds:
         return _Choice(now, f"a move to {enough} would save prefill {ms(gain)} and cost {ms(snapshot.switch_seconds)}")
     return _Choice(enough, f"{enough} cores keep decode under {limit}; the others save prefill {ms(gain)}")
@@ -99,10 +101,11 @@ def _fewest(snapshot: Snapshot, decode_seconds: Floats, margin: float) -> tuple[
     """Fewest cores that keep decode under that part of the target; all it may have, and False, when none do."""
     limit = snapshot.targets.itl * margin
     allowed = snapshot.decode_cores
-    for cores in allowed:
-        if decode_seconds[cores] <= limit:
-            return cores, True
-    return allowed[-1], False
+    holds = decode_seconds[allowed[0] : allowed[-1] + 1] <= limit
+    if snapshot.graphs:
+        holds = holds[[cores - allowed[0] for cores in allowed]]
+    place = int(holds.argmax())
+    return (allowed[place], True) if holds[place] else (allowed[-1], False)
 
 
 def _cannot(snapshot: Snapshot, decode_seconds: Floats) -> str:

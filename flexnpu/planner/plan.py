@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
 from typing import Literal, NamedTuple, Protocol
 
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
@@ -128,7 +127,22 @@ class Policy(Protocol):
 
 def once(explain: Callable[[], Explanation]) -> Callable[[], Explanation]:
     """The explanation, made when first asked for and kept."""
-    return cache(explain)
+    return _Once(explain)
+
+
+class _Once:
+    """As functools.cache, which costs more to make than most policies take to decide."""
+
+    __slots__ = ("_explain", "_found")
+
+    def __init__(self, explain: Callable[[], Explanation]) -> None:
+        self._explain = explain
+        self._found: Explanation | None = None
+
+    def __call__(self) -> Explanation:
+        if self._found is None:
+            self._found = self._explain()
+        return self._found
 
 
 def verdict(holds: bool) -> str:

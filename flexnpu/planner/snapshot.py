@@ -131,6 +131,11 @@ class Snapshot:
         allowed = self.decode_range
         return [count for count in self.graphs if count in allowed] if self.graphs else allowed
 
+    def ahead(self, steps: int) -> int:
+        """Of so many decode steps that are to run ahead, those whose keys and values find room; one at least."""
+        running = self.running
+        return steps if steps * running <= self.kv_free else max(1, int(self.kv_free // running))
+
     @property
     def prompts(self) -> int:
         """Entries of `prefill`."""
@@ -173,3 +178,6 @@ class PhaseForecaster(Protocol):
 
     def split(self, prefill: Requests, decode: Requests, cores: int) -> tuple[Floats, Floats]:
         """Seconds of prefill and of decode side by side, by decode's cores; prefill has the rest of `cores`."""
+
+    def beside(self, prefill_cores: int, prefill: Load, decode_cores: int, decode: Load) -> tuple[float, float]:
+        """The same for one split."""

@@ -12,12 +12,14 @@ b: least share of the cores on which decode reaches `saturated` of its speed on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from flexnpu.planner.chunks import chunk, tokens_of
+from flexnpu.forecast.batch import Floats
+from flexnpu.planner.chunks import chunk_load
 from flexnpu.planner.lanes import need, whole_device
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, ms, once, rate, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
@@ -40,22 +42,23 @@ class Weights:
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         budget = self.budget or snapshot.budget
-        if not snapshot.running or not snapshot.prompts:
+        running = forecaster.load(snapshot.decode)
+        if not running.tokens or not snapshot.prompts:
             return whole_device(snapshot, forecaster, budget)
-        prompts = chunk(snapshot, budget)
+        prompts = chunk_load(snapshot, forecaster, budget)
         cores = snapshot.device_cores
-        decode = forecaster.alone(snapshot.decode)[: cores + 1]
-        prefill_seconds, decode_seconds = float(forecaster.alone(prompts)[cores]), float(decode[cores])
+        decode = forecaster.alone(running)[: cores + 1]
+        prefill_seconds, decode_seconds = float(forecaster.seconds(cores, prompts)), decode.item(cores)
         # Seconds fall with cores, so reversed they rise: the last that is still near enough to the best.
         near = int(np.searchsorted(decode[::-1], decode_seconds / self.saturated, side="right"))
         most = max(self.floor, (cores + 1 - near) / cores)
-        wait = 0.0 if snapshot.waits is None else float(np.mean(snapshot.waits))
+        wait = _mean(snapshot.waits)
         weight = max(self.floor, most / (1.0 + wait / (prefill_seconds + decode_seconds)))
         split = Split(cores, cores)
 
         def explain() -> Explanation:
             seconds = prefill_seconds / (1.0 - weight), decode_seconds / weight
-            total = rate(tokens_of(prompts), seconds[0]) + rate(snapshot.running, seconds[1])
+            total = rate(prompts.tokens, seconds[0]) + rate(running.tokens, seconds[1])
             holds = seconds[1] <= snapshot.targets.itl
             reason = (
                 f"decode saturates bandwidth at {most:.0%} of the time; prompts have waited {ms(wait)}, so it gets "
@@ -66,3 +69,9 @@ class Weights:
             )
 
         return Plan("shared", split, budget, once(explain), steps=0, weight=weight)
+
+
+def _mean(waits: Floats | Sequence[float] | None) -> float:
+    if waits is None or not len(waits):
+        return 0.0
+    return waits.mean().item() if isinstance(waits, np.ndarray) else sum(waits) / len(waits)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexnpu.forecast import Request
+from flexnpu.forecast.load import Load
 from flexnpu.planner import DuetServe, Snapshot, Split, Targets
 
 TARGETS = Targets(ttft=1.0, itl=0.05)
@@ -78,8 +79,14 @@ def test_no_plan_exceeds_the_device_or_goes_below_a_minimum(forecaster, prefill,
 class LineForecaster:
     """Rates proportional to cores, as papers draw them: 1 core-second per prompt, 0.1 per decode iteration."""
 
-    def alone(self, requests):
-        work = sum((1.0 if request.new > 1 else 0.1) * request.copies for request in requests)
+    def load(self, requests):
+        return Load.of(requests)
+
+    def seconds(self, cores, load):
+        return self.alone(load)[cores]
+
+    def alone(self, load):
+        work = load.prefill_sequences + 0.1 * load.decode_sequences
         return np.array([np.inf, *(work / cores for cores in range(1, 11))])
 
 
