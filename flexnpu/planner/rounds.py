@@ -17,6 +17,7 @@ from flexnpu.planner.queue import Now
 from flexnpu.planner.snapshot import Snapshot, Split
 
 _TRIES = 2  # core counts; each is a forecast of both phases
+_BESIDE = 1.1  # times that a decode step takes beside prefill, where the search begins
 
 
 class Round(NamedTuple):
@@ -43,27 +44,27 @@ class Bounds(NamedTuple):
 def best_round(now: Now, snapshot: Snapshot, places: Sequence[int], bounds: Bounds) -> Round | None:
     """The candidate, or None where no split keeps the limit or comes to the rate."""
     allowed, limit, cores = snapshot.decode_cores, bounds.limit, now.cores
-    # As if time went with cores. It falls more slowly, so alone these would be enough and more; beside prefill, about.
-    place = min(bisect_left(allowed, ceil(cores * now.alone / limit)), len(allowed) - 1)
+    # As if time went with cores: more than enough alone. From there to what is about enough beside prefill.
+    decode = min(ceil(cores * now.alone / limit), allowed[-1])
+    wanted = decode * float(now.forecaster.seconds(decode, now.decode)) * _BESIDE / limit
+    place = min(bisect_left(allowed, ceil(wanted)), len(allowed) - 1)
     share = (cores - allowed[place]) / cores
     tokens = max(1, min(snapshot.budget, int(bounds.longest * share / now.cost.token)))
     load, took = now.take(places, tokens)
     worth = now.worth(load)
-    best, low, high = None, 0, len(allowed)
+    best = None
     for _ in range(_TRIES):
         decode = allowed[place]
         both = now.forecaster.beside(cores - decode, load, decode, now.decode)
         if both[1] <= limit:
-            high, best = place, (decode, both)
-        else:
-            low = place + 1
-        wanted = ceil(decode * both[1] / limit)
-        # Even if prefill's time went with the cores that it would get then.
-        if best is not None and worth * (cores - min(wanted, decode)) < bounds.least * both[0] * (cores - decode):
-            return None
-        place = min(max(bisect_left(allowed, wanted), low), high - 1)
-        if not low <= place < high:
+            best = decode, both
             break
+        # No rate that fewer cores for prefill can come to is enough any more.
+        if worth < bounds.least * both[0]:
+            return None
+        place = bisect_left(allowed, max(decode + 1, ceil(decode * both[1] / limit)))
+        if place == len(allowed):
+            return None
     if best is None:
         return None
     decode, both = best
