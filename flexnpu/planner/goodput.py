@@ -27,7 +27,7 @@ _LEAST_STEP, _LEAST = 16.0, 1e-9  # tokens; of what is divided by
 _TRIES = 3
 # Bandwidth saturates before all cores use it: of the cores that decode would need if its time went with them, the part
 # that it needs at the least. Prefill's rate is at most what is left.
-_FEWEST = 0.5
+_FEWEST = 0.6
 
 
 @dataclass(frozen=True, slots=True)

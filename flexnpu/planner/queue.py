@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from flexnpu.forecast import Forecaster
 from flexnpu.forecast.batch import Batch, Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot
 
-_FAR, _SHORT, _LONG = (Load.prefill(new, old, logits=0) for new, old in ((1024, 8192), (1024, 0), (2048, 0)))
-_KNOWN = 256  # costs that are remembered
+_PROBES = tuple(Load.prefill(new, old, logits=0) for new, old in ((1024, 8192), (1024, 0), (2048, 0)))
 
 
 class Cost(NamedTuple):
@@ -25,21 +26,23 @@ class Cost(NamedTuple):
 
     @classmethod
     def of(cls, forecaster: PhaseForecaster, cores: int) -> Cost:
-        """From three forecasts, or from one where it was asked for before: a forecast that has not changed there, to
-        the last bit, has not changed in the others, since products and attention both go into it."""
-        far = float(forecaster.seconds(cores, _FAR))
-        found = _costs.get((cores, far))
-        if found is None:
-            short, long = (float(forecaster.seconds(cores, load)) for load in (_SHORT, _LONG))
-            pair = (far - short) / (1024 * 8192)
-            token = (long - short - pair * (2048**2 - 1024**2) / 2) / 1024
-            if len(_costs) >= _KNOWN:
-                _costs.clear()
-            found = _costs[cores, far] = cls(max(token, 1e-9), max(pair, 0.0))
-        return found
+        """Remembered for a Forecaster, whose answers never change; others, which may learn, are asked again."""
+        if type(forecaster) is not Forecaster:
+            return cls._asked(forecaster, cores)
+        known = _costs.setdefault(forecaster, {})
+        if cores not in known:
+            known[cores] = cls._asked(forecaster, cores)
+        return known[cores]
+
+    @classmethod
+    def _asked(cls, forecaster: PhaseForecaster, cores: int) -> Cost:
+        far, short, long = (float(forecaster.seconds(cores, load)) for load in _PROBES)
+        pair = (far - short) / (1024 * 8192)
+        token = (long - short - pair * (2048**2 - 1024**2) / 2) / 1024
+        return cls(max(token, 1e-9), max(pair, 0.0))
 
 
-_costs: dict[tuple[int, float], Cost] = {}
+_costs: WeakKeyDictionary[Forecaster, dict[int, Cost]] = WeakKeyDictionary()
 
 
 class Now(NamedTuple):

@@ -52,6 +52,9 @@ def best_round(now: Now, snapshot: Snapshot, places: Sequence[int], bounds: Boun
     tokens = max(1, min(snapshot.budget, int(bounds.longest * share / now.cost.token)))
     load, took = now.take(places, tokens)
     worth = now.worth(load)
+    # By itself on that many cores prefill is quicker than in any candidate.
+    if worth < bounds.least * float(now.forecaster.seconds(cores - allowed[place], load)):
+        return None
     best = None
     for _ in range(_TRIES):
         decode = allowed[place]
@@ -59,9 +62,6 @@ def best_round(now: Now, snapshot: Snapshot, places: Sequence[int], bounds: Boun
         if both[1] <= limit:
             best = decode, both
             break
-        # No rate that fewer cores for prefill can come to is enough any more.
-        if worth < bounds.least * both[0]:
-            return None
         place = bisect_left(allowed, max(decode + 1, ceil(decode * both[1] / limit)))
         if place == len(allowed):
             return None
