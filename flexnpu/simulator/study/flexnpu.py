@@ -111,9 +111,9 @@ def _verdict(rows: list[Row]) -> list[str]:
     return lines
 
 
+# Prompt, output, and requests/s before and after, of 384 packages of two dies.
 DISAGGREGATION = ((1024, 1024, 489.84, 618.18), (1024, 4096, 146.63, 154.18))
-
-
+DIES = 768
 RATIOS = ((2, 1), (1, 1), (1, 2), (1, 3), (1, 5), (1, 7))
 
 
@@ -137,11 +137,14 @@ def disaggregation(place: Place, requests: int, ratios: Sequence[tuple[int, int]
         gains = {ratio: weights.tokens_per_s / apart.tokens_per_s - 1 for ratio, (apart, weights) in found.items()}
         best = min(gains, key=lambda ratio: gains[ratio])
         worst = max(gains, key=lambda ratio: gains[ratio])
+        apart, shared = (max(pair[i].requests_per_s / sum(ratio) for ratio, pair in found.items()) for i in (0, 1))
         lines.append(
             f"{prompt}/{output}: published {static:g} to {flexnpu:g} requests/s ({more(flexnpu, static)}). Here "
             f"{gains[best]:+.0%} over the best ratio ({best[0]}:{best[1]}) and {gains[worst]:+.0%} over the worst "
             f"({worst[0]}:{worst[1]}): how much is won depends on how badly the fixed ratio fits the load; end to end "
-            f"{more(found[best][1].latency, found[best][0].latency)} against the best ratio."
+            f"{more(found[best][1].latency, found[best][0].latency)} against the best ratio. Requests/s and die: "
+            f"published {static / DIES:.3g} and {flexnpu / DIES:.3g}; here {apart:.3g} at the best ratio by "
+            f"that, and {shared:.3g}."
         )
     return Finding(
         title=f"FlexNPU over static disaggregation: {place.model} on {place.device}",
