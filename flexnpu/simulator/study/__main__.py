@@ -50,10 +50,9 @@ class Size:
     duetserve: int
     flexnpu: int
     disaggregation: int
-    models: tuple[str, ...] = MODELS
 
 
-FULL, QUICK = Size(1000, 1000, 190, 1000), Size(150, 150, 190, 200, MODELS[:1])
+FULL, QUICK = Size(1000, 1000, 190, 1000), Size(150, 150, 190, 200)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,7 +166,7 @@ class _Study:
 
 
 def _all_cells(study: _Study, workers: int) -> Iterator[list[Cell]]:
-    asked = [(study, model, device, slo) for device in DEVICES for model in study.size.models for slo in SLOS]
+    asked = [(study, model, device, slo) for device in DEVICES for model in MODELS for slo in SLOS]
     if workers == 1:
         yield from map(_cells_of, asked)
         return
@@ -192,7 +191,7 @@ def _findings(study: _Study) -> Iterator[Finding]:
     def found(name: str, size: int, make: Callable[[], Finding]) -> Finding:
         return Finding(*study.kept.get(f"{name} {size}", make))
 
-    for model in size.models:
+    for model in MODELS:
         place = _place(model, "H100", SLOS[1], study.profiles)
         yield found(f"duetserve {model}", size.duetserve, lambda: duetserve.finding(place, mooncake))  # noqa: B023 - called at once
     small = _place("Qwen2.5-7B", "Ascend910B2", FLEXNPU_SLO, study.profiles)
