@@ -299,20 +299,15 @@ def _search_all(
     case: Case, arrivals: list[Any], rate: float, attainments: Sequence[float]
 ) -> list[tuple[str, Search, list[Answer]]]:
     found = []
-    start = 0
     with _progress() as progress:
-        for named in case.policies:
+        for named in case.policies:  # each from the trace's own rate: none gets its answer from those before it
             task = progress.add_task(named.name, total=None)
 
             def told(factor: float, name: str = named.name, task: Any = task) -> None:  # noqa: ANN401 - rich's id
                 progress.update(task, description=f"{name} at {rate * factor:.3g} requests/s")
 
             search = Search(arrivals, rate, named.policy, case.setup, told=told)
-            answers = []
-            for attainment in attainments:
-                answers.append(search.highest(attainment, start))
-                start = answers[-1].step if answers[-1].step is not None else start
-            start = answers[0].step if answers[0].step is not None else 0
+            answers = search.answers(attainments)
             progress.update(task, total=1, completed=1, description=named.name)
             found.append((named.name, search, answers))
     return found

@@ -110,6 +110,29 @@ def test_capacity_names_what_was_met_beside_what_was_missed(tmp_path, console):
     assert "Capacity" in (tmp_path / "out.html").read_text()
 
 
+def test_capacity_does_not_depend_on_the_order_of_policies_and_ranks_nobody_beyond_its_grid(tmp_path, console):
+    found, load = {}, "rate=0.5,requests=30,prompt=4000,output=20,seed=3"
+    for order in ("chunked,static,duetserve", "duetserve,static,chunked"):
+        for slo in ("ttft=3s,itl=100ms", "ttft=10000s,itl=1000s"):
+            report = tmp_path / "out.html"
+            asked = question(policy=order, slo=slo, traces=[load])
+            kept = run_capacity(asked, report_file=report, console=console)["capacity"]["policies"]
+            found[order, slo] = sorted(((each["policy"], each["at"]) for each in kept), key=lambda each: each[0])
+    (one, free), (other, free_too) = list(found.values())[:2], list(found.values())[2:]
+    assert one == other
+    assert free == free_too
+    ats = [at for _, each in free for at in each.values()]
+    assert {(at["missed_at"], at["no_limit_up_to"]) for at in ats} == {(None, 4096)}
+    assert len({at["rate"] for at in ats}) == 1
+    assert {at["no_limit_up_to"] for _, each in one for at in each.values()} == {None}
+    assert (
+        "At 90 %, no limit found up to 4096 times the trace's rate for duetserve, static, chunked."
+        in report.read_text()
+    )
+    console.file.flush()
+    assert "no limit found up to 4096 times" in (tmp_path.parent / "shown").read_text()
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
