@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from flexnpu.errors import InvalidValue, Refused
+from flexnpu.files import shown
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.calibration_file import load as load_profile
 from flexnpu.hardware import load_soc
@@ -108,7 +109,7 @@ class Case:
         blocks = config.blocks(*machine(self.forecaster))
         return {
             "model": {
-                "name": self.model,
+                "name": shown(self.model),
                 "architecture": self.forecaster.model.architecture,
                 "weight_dtype": self.forecaster.model.weights,
                 "kv_dtype": self.forecaster.model.kv_dtype,
@@ -157,7 +158,7 @@ def _fitting(policies: Sequence[Named], setup: Setup, *, all_of_them: bool) -> t
 
 def forecast_of(profile: Path | None) -> str:
     """In words, where a forecast's constants come from."""
-    return f"calibrated: {profile.name}" if profile else "uncalibrated: data sheet and published constants"
+    return f"calibrated: {shown(profile.name)}" if profile else "uncalibrated: data sheet and published constants"
 
 
 def parse_pool(text: str) -> tuple[int, int]:
@@ -326,7 +327,7 @@ def _write(outputs: Outputs, found: dict[str, Any], json_file: Path | None, repo
 def _say(console: Console, files: Sequence[Path | None]) -> None:
     for file in files:
         if file is not None:
-            console.print(f"wrote {file}", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"wrote {shown(file)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _console() -> Console:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flexnpu import __version__
+from flexnpu.files import shown
 from flexnpu.simulator.capacity import HIGHEST, STEPS, Answer, Search
 from flexnpu.simulator.config import EngineConfig
 from flexnpu.simulator.results import LATENCIES, Collector
@@ -39,7 +40,7 @@ def policy_entry(name: str, layout: str, collector: Collector) -> dict[str, Any]
 def trace_entry(trace: Trace, totals: Totals) -> dict[str, Any]:
     """Where the requests come from, and what they ask for together."""
     return {
-        "parts": [dataclasses.asdict(part) for part in trace.parts],
+        "parts": [{**dataclasses.asdict(part), "source": shown(part.source)} for part in trace.parts],
         "totals": {
             "requests": totals.requests,
             "seconds": totals.seconds,

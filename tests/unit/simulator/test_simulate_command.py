@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -166,6 +167,19 @@ def test_a_broken_line_ends_it_before_anything_is_simulated(tmp_path, console):
     with pytest.raises(FlexNpuError, match=r"trace\.csv line 3"):
         run_simulate(question(traces=[str(trace)], formats=["csv"]), json_file=tmp_path / "out.json", console=console)
     assert [path.name for path in tmp_path.iterdir()] == ["trace.csv"]
+
+
+def test_names_that_are_no_unicode_are_written_as_backslashes(tmp_path, console, qwen_config):
+    odd = os.fsdecode(b"trace-\xff.csv")
+    trace, config = tmp_path / odd, tmp_path / os.fsdecode(b"\xfe")
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,10\n1,10,10\n")
+    config.mkdir()
+    (config / "config.json").write_bytes(qwen_config.read_bytes())
+    files = {"json_file": tmp_path / "a.json", "report_file": tmp_path / os.fsdecode(b"\xff.html")}
+    run_simulate(question(traces=[str(trace)], formats=["csv"], model=str(config)), console=console, **files)
+    kept = json.loads(files["json_file"].read_bytes())
+    assert kept["trace"]["parts"][0]["source"] == f"{tmp_path}/trace-\\xff.csv"
+    assert "trace-\\xff.csv" in files["report_file"].read_text(encoding="utf-8")
 
 
 def test_policies_take_settings():
