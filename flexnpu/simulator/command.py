@@ -148,11 +148,13 @@ def _fitting(policies: Sequence[Named], setup: Setup, *, all_of_them: bool) -> t
     for each in policies:
         try:
             setup.for_policy(each.policy)
-            fit.append(each)
+            fits = each.on(setup.config.devices)
         except Refused:
             if not all_of_them:
                 raise
             left_out.append(each.name)
+        else:
+            fit.append(fits)
     return fit, left_out
 
 

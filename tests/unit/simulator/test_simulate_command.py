@@ -223,6 +223,21 @@ def test_a_policy_that_is_named_and_does_not_fit_is_refused(console):
         run_simulate(question(policy="chunked,disaggregated"), console=console)
 
 
+@pytest.mark.parametrize("pool", ["1:2", "2:1", "1:7"])
+def test_the_layout_is_the_pool_that_was_simulated(console, pool):
+    prefill, decode = pool.split(":")
+    set_too = f"disaggregated:prefill={prefill}:decode={decode}"
+    found = run_simulate(question(policy=f"disaggregated,chunked,{set_too}", pool=pool), console=console)["policies"]
+    assert [run["layout"] for run in found] == [pool, "one device", pool]
+    assert found[0]["latency_s"] == found[2]["latency_s"]
+
+
+@pytest.mark.parametrize("settings", ["prefill=3:decode=5", "decode=2", "prefill=1.5"])
+def test_devices_that_the_pool_has_not_are_refused(console, settings):
+    with pytest.raises(FlexNpuError, match=r"sets (prefill|decode) to .* devices; the pool 1:1 has 1; leave"):
+        run_simulate(question(policy=f"disaggregated:{settings}", pool="1:1"), console=console)
+
+
 def test_a_missing_option_is_named():
     result = CliRunner().invoke(app, ["simulate", "--format", "csv"])
     assert "--trace is missing" in str(result.exception)
