@@ -12,6 +12,7 @@ from flexnpu.errors import InvalidValue, Refused
 from flexnpu.planner import POLICIES, Policy
 
 ALL = "all"
+_NO_SETTINGS = {"name", "layout", "table"}  # of a policy's fields, those that are no numbers
 _PHASES = ("prefill", "decode")  # devices of a pool, and the settings that count them
 
 
@@ -52,7 +53,7 @@ def _named(text: str) -> Named:
     if name not in POLICIES:
         raise InvalidValue(f"--policy {name!r} is not known", next_step=f"give one of {', '.join(POLICIES)}, or all")
     make = POLICIES[name]
-    allowed = [field.name for field in dataclasses.fields(make) if field.name not in {"name", "layout"}]  # type: ignore[arg-type]
+    allowed = [field.name for field in dataclasses.fields(make) if field.name not in _NO_SETTINGS]  # type: ignore[arg-type]
     given: dict[str, float] = {}
     for setting in settings:
         field, _, value = setting.partition("=")
@@ -64,7 +65,10 @@ def _named(text: str) -> Named:
                 next_step=f"{fields}, each with a number, such as static:decode=0.25",
             )
         given[field] = number
-    return Named(text, make(**given), given)
+    try:
+        return Named(text, make(**given), given)
+    except InvalidValue as error:
+        raise InvalidValue(f"--policy {text!r}: {error.message}", next_step=error.next_step) from error
 
 
 def _number(text: str) -> float | None:
@@ -76,4 +80,6 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if abs(value) < float("inf") else None
+    if not abs(value) < float("inf"):
+        return None
+    return int(value) if value.is_integer() else value  # 2e3 tokens

@@ -141,6 +141,18 @@ def test_capacity_does_not_depend_on_the_order_of_policies_and_ranks_nobody_beyo
         ({"policy": "chunked,chunked"}, "names a policy twice"),
         ({"policy": "static:decode=much"}, "'decode=much' is no setting of static; its settings are decode, budget"),
         ({"policy": "static:speed=1"}, "its settings are"),
+        ({"policy": "chunked:budget=0"}, "'chunked:budget=0': chunked budget .* is 0; it must be 1 to 16777216"),
+        ({"policy": "static:budget=-5"}, "static budget .* is -5"),
+        ({"policy": "weights:budget=0"}, "weights budget .* is 0"),
+        ({"policy": "semi-pd:budget=0"}, "semi-pd budget .* is 0"),
+        ({"policy": "pdmux:budget=0"}, "pdmux budget .* is 0"),
+        ({"policy": "pdmux:table=3"}, "'table=3' is no setting of pdmux"),
+        ({"policy": "duetserve:budget=2.5"}, "duetserve budget .* is 2.5; it must be a whole number"),
+        ({"policy": "duetserve:step=0"}, "duetserve step .* is 0"),
+        ({"policy": "disaggregated:budget=0", "pool": "1:1"}, "disaggregated budget .* is 0"),
+        ({"policy": "flexnpu:floor=0"}, "flexnpu floor .* is 0"),
+        ({"policy": "flexnpu:look=0.5"}, "flexnpu look .* is 0.5"),
+        ({"policy": "flexnpu:breath=0"}, "flexnpu breath .* is 0"),
         ({"policy": "disaggregated"}, "the pool is 1:0; give --pool 1:1"),
         ({"model": "GPT-5"}, "is no file, and no model that ships.*Qwen3-8B"),
         ({"device": "TPU"}, "'TPU' is not known"),
@@ -187,6 +199,7 @@ def test_policies_take_settings():
     assert [each.policy.name for each in named] == ["static", "chunked"]
     assert (named[0].policy.decode, named[1].policy.budget) == (0.25, 2048)
     assert named[0].name == "static:decode=0.25"
+    assert repr(parse_policies("duetserve:budget=2e3")[0].policy.budget) == "2000"
 
 
 def test_pools_are_alike_devices_or_prefill_and_decode():
@@ -243,7 +256,7 @@ def test_a_missing_option_is_named():
     assert "--trace is missing" in str(result.exception)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, number):
     endless = "rate=5,requests=1000000,prompt=1000,output=200"
     options = ["--trace", endless, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
