@@ -256,7 +256,7 @@ def _plans(document: Document) -> str:
                 show_seconds(plan["at_s"]),
                 escape(plan["mode"]),
                 f"{plan['split'][0]} / {plan['split'][1]}",
-                escape(plan["reason"]),
+                escape(plan["reason"]) + _weighed(plan),
             ]
             for plan in run["plans"]
         ]
@@ -266,6 +266,19 @@ def _plans(document: Document) -> str:
             count = f"{len(rows)} of {run['plans_made']:,} plans, spread over the run"
             parts.append(f"<details><summary>{escape(run['policy'])}: {count}</summary>\n{table}\n</details>")
     return "\n".join(parts)
+
+
+def _weighed(plan: Document) -> str:
+    """Of what a plan beat, the candidate with the most tokens per second."""
+    if not plan.get("alternatives"):
+        return ""
+    first, count = plan["alternatives"][0], plan["alternatives_weighed"]
+    others = "the other one" if count == 1 else f"of {count} others the first"
+    text = (
+        f"beat {others}: {first['mode']} on {first['split'][0]} / {first['split'][1]} cores, "
+        f"{plain(first['tokens_per_second'])} tokens/s, {first['verdict']}"
+    )
+    return f'<br><span class="soft">{escape(text)}</span>'
 
 
 def _configuration(document: Document) -> str:

@@ -251,6 +251,24 @@ def test_devices_that_the_pool_has_not_are_refused(console, settings):
         run_simulate(question(policy=f"disaggregated:{settings}", pool="1:1"), console=console)
 
 
+def test_kept_plans_say_what_they_beat_where_a_policy_weighs(tmp_path, console):
+    asked = question(policy="all", pool="1:1", traces=["rate=6,requests=60,prompt=3000,output=100,seed=1"])
+    found = run_simulate(asked, report_file=tmp_path / "out.html", json_file=tmp_path / "out.json", console=console)
+    plans = {run["policy"]: run["plans"] for run in found["policies"]}
+    weighing = {name for name, kept in plans.items() if any(plan["alternatives"] for plan in kept)}
+    assert weighing == {"flexnpu", "duetserve", "instances"}
+    text = " ".join((Path(__file__).parents[3] / "docs/planner.md").read_text().split())
+    fixed = [f"`{name}`" for name in plans if name not in weighing]
+    assert f"{', '.join(fixed[:-1])} and {fixed[-1]} follow a fixed rule" in text
+    for plan in (plan for kept in plans.values() for plan in kept):
+        rates = [one["tokens_per_second"] for one in plan["alternatives"]]
+        assert rates == sorted(rates, reverse=True)
+        assert len(rates) == min(plan["alternatives_weighed"], 8)
+        assert plan["chosen"]["split"] == plan["split"]
+        assert all(one["verdict"] for one in (plan["chosen"], *plan["alternatives"]))
+    assert "others the first: " in (tmp_path / "out.html").read_text()
+
+
 def test_a_missing_option_is_named():
     result = CliRunner().invoke(app, ["simulate", "--format", "csv"])
     assert "--trace is missing" in str(result.exception)
