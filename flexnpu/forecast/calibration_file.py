@@ -7,8 +7,6 @@ numbers as its axes ask for. It is written beside its place and moved there, so 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import fields
 from math import isfinite
@@ -18,6 +16,7 @@ import numpy as np
 import yaml
 
 from flexnpu.errors import InvalidValue
+from flexnpu.files import write_whole
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.calibration_series import AXES, Series
 from flexnpu.forecast.profile import Profile
@@ -35,20 +34,10 @@ class ProfileError(InvalidValue):
 
 def save(profile: Profile, file: str | Path) -> None:
     """Writes the profile, or nothing. ProfileError: the place cannot be written."""
-    file = Path(file)
-    text = dump(profile)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            Path(name).chmod(0o644)
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ProfileError(f"{file}: cannot be written ({error.strerror}); give --out a place in a folder") from error
+        write_whole(file, dump(profile))
+    except InvalidValue as error:
+        raise ProfileError(error.message, next_step=f"{error.next_step} with --out") from error
 
 
 def dump(profile: Profile) -> str:

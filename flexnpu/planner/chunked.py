@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from flexnpu.planner.chunks import chunk_load
+from flexnpu.planner.lanes import need_budget
 from flexnpu.planner.plan import Explanation, Looks, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
@@ -19,6 +20,9 @@ class Chunked:
     name: str = "chunked"
     layout: str = "one device"
     looks: ClassVar[Looks] = Looks.NOTHING
+
+    def __post_init__(self) -> None:
+        need_budget("chunked", self.budget)
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         budget = self.budget or snapshot.budget

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from flexnpu.planner.lanes import need, whole_device
+from flexnpu.planner.lanes import need, need_budget, whole_device
 from flexnpu.planner.plan import Looks, Plan
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot
 
@@ -35,6 +35,7 @@ class Disaggregated:
     looks: ClassVar[Looks] = Looks.NOTHING
 
     def __post_init__(self) -> None:
+        need_budget("disaggregated", self.budget)
         need("disaggregated prefill devices", self.prefill, 1, 4096)
         need("disaggregated decode devices", self.decode, 1, 4096)
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner.chunks import chunk_load
+from flexnpu.planner.lanes import need_budget, need_whole
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
@@ -33,6 +34,10 @@ class DuetServe:
     name: str = "duetserve"
     layout: str = "one device"
     looks: ClassVar[Looks] = Looks.LOAD
+
+    def __post_init__(self) -> None:
+        need_budget("duetserve", self.budget)
+        need_whole("duetserve step (cores)", self.step, 4096)
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         """Mixed or split, for the next iteration."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from flexnpu.forecast.load import Load
 from flexnpu.planner import deadlines
+from flexnpu.planner.lanes import MOST_TOKENS, need, need_whole
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, rate, verdict
 from flexnpu.planner.queue import Now
 from flexnpu.planner.rounds import Bounds, Round, best_round
@@ -53,6 +54,16 @@ class Goodput:
     name: str = "flexnpu"
     layout: str = "one device"
     looks: ClassVar[Looks] = Looks.ALL
+
+    def __post_init__(self) -> None:
+        need_whole("flexnpu floor (tokens of prompts)", self.floor, MOST_TOKENS)
+        need_whole("flexnpu look (prompts)", self.look, 1 << 20)
+        need("flexnpu bank (ITL targets)", self.bank, 0.0, 1e3)
+        need("flexnpu guard (part of an iteration)", self.guard, 0.0, 1e3)
+        need("flexnpu breath (part of the TTFT target)", self.breath, 1e-3, 1e3)
+        need("flexnpu long (part of the TTFT target)", self.long, 1e-3, 1e3)
+        need("flexnpu part (of the limit)", self.part, 0.0, 1e3)
+        need("flexnpu gain (part)", self.gain, 0.0, 1e3)
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         cores = snapshot.device_cores

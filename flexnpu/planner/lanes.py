@@ -9,6 +9,8 @@ from flexnpu.planner.chunks import chunk, tokens_of
 from flexnpu.planner.plan import Alternative, Explanation, Plan, mixed, ms, once, rate, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, SnapshotError, Split
 
+MOST_TOKENS = 1 << 24  # of an iteration
+
 
 def whole_device(snapshot: Snapshot, forecaster: PhaseForecaster, budget: int) -> Plan:
     """One phase has nothing to run, so the other has all cores."""
@@ -60,4 +62,17 @@ def nearest(allowed: Sequence[int], wanted: float) -> int:
 def need(name: str, value: float, low: float, high: float) -> None:
     """Raises SnapshotError where a policy is set up with a value outside its range."""
     if not low <= value <= high:
-        raise SnapshotError(f"{name} is {value}; it must be {low:g} to {high:g}")
+        raise SnapshotError(f"{name} is {value}; it must be {low:g} to {high:.10g}")
+
+
+def need_whole(name: str, value: float | None, high: int, low: int = 1) -> None:
+    """The same for a setting that counts something; None is no setting."""
+    if value is not None:
+        need(name, value, low, high)
+        if value != int(value):
+            raise SnapshotError(f"{name} is {value}; it must be a whole number")
+
+
+def need_budget(policy: str, budget: int | None) -> None:
+    """The same for the tokens of an iteration. None: the engine's own."""
+    need_whole(f"{policy} budget (tokens of an iteration)", budget, MOST_TOKENS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from flexnpu.planner.lanes import lanes, nearest, whole_device
+from flexnpu.planner.lanes import lanes, nearest, need_budget, whole_device
 from flexnpu.planner.plan import Looks, Plan
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, SnapshotError
 
@@ -44,6 +44,7 @@ class PdMux:
     looks: ClassVar[Looks] = Looks.BATCH
 
     def __post_init__(self) -> None:
+        need_budget("pdmux", self.budget)
         batches = [row.batch for row in self.table]
         if not batches or batches != sorted(set(batches)):
             raise SnapshotError(f"pdmux table has rows from batches {batches}; give at least one, by rising batch")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from flexnpu.planner.lanes import lanes, nearest, need
+from flexnpu.planner.lanes import lanes, nearest, need, need_budget
 from flexnpu.planner.plan import Looks, Plan
 from flexnpu.planner.snapshot import Feedback, PhaseForecaster, Snapshot, Targets
 
@@ -28,6 +28,7 @@ class SemiPd:
     looks: ClassVar[Looks] = Looks.WINDOW
 
     def __post_init__(self) -> None:
+        need_budget("semi-pd", self.budget)
         need("semi-PD start (decode's part of the device)", self.start, 0.0, 1.0)
         need("semi-PD step (part of the device)", self.step, 0.0, 1.0)
 

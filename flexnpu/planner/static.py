@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from flexnpu.planner.lanes import lanes, nearest, need
+from flexnpu.planner.lanes import lanes, nearest, need, need_budget
 from flexnpu.planner.plan import Looks, Plan
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot
 
@@ -22,6 +22,7 @@ class Static:
     looks: ClassVar[Looks] = Looks.NOTHING
 
     def __post_init__(self) -> None:
+        need_budget("static", self.budget)
         need("static decode (cores, or a part below 1)", self.decode, 0.01, 4096)
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:

@@ -20,7 +20,7 @@ import numpy as np
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.planner.chunks import chunk_load
-from flexnpu.planner.lanes import need, whole_device
+from flexnpu.planner.lanes import need, need_budget, whole_device
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, ms, once, rate, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
@@ -37,6 +37,7 @@ class Weights:
     looks: ClassVar[Looks] = Looks.WAIT
 
     def __post_init__(self) -> None:
+        need_budget("weights", self.budget)
         need("weights floor (decode's least part of the time)", self.floor, 0.01, 0.99)
         need("weights saturated (part of decode's speed)", self.saturated, 0.01, 1.0)
 

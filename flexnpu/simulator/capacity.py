@@ -34,12 +34,20 @@ class Point(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """`rate` was met and `missed_at` was missed; None where no rate of the grid was."""
+    """`rate` was met and `missed_at` was missed; None where no rate of the grid was.
+
+    With a rate and no `missed_at`, the grid's highest was met: no limit was found, and such answers have no order.
+    """
 
     attainment: float
     rate: float | None
     missed_at: float | None
     step: int | None
+
+    @property
+    def unlimited(self) -> bool:
+        """No limit was found up to the grid's highest rate."""
+        return self.rate is not None and self.missed_at is None
 
 
 @dataclass(slots=True)
@@ -58,9 +66,22 @@ class Search:
     told: Callable[[float], None] | None = None
     points: dict[int, Point] = field(default_factory=dict)
 
-    def highest(self, attainment: float, start: int = 0) -> Answer:
-        """The highest rate of the grid with that attainment, searched from step `start`."""
-        low, high = self._bracket(attainment, start)
+    def answers(self, attainments: Sequence[float], start: int = 0) -> list[Answer]:
+        """The highest rate at each of them, in the order given; at a higher attainment it is never higher."""
+        found: dict[float, Answer] = {}
+        missed: int | None = None
+        for attainment in sorted(set(attainments)):
+            answer = found[attainment] = self.highest(attainment, start, missed)
+            start = LOWEST if answer.step is None else answer.step
+            missed = start if answer.step is None else None if answer.unlimited else start + 1
+        return [found[attainment] for attainment in attainments]
+
+    def highest(self, attainment: float, start: int = 0, missed: int | None = None) -> Answer:
+        """The highest rate of the grid with that attainment, searched from step `start`.
+
+        missed: a step above the start that a lower attainment has missed, so that the answer lies under it.
+        """
+        low, high = self._bracket(attainment, start, HIGHEST + 1 if missed is None else missed)
         while low is not None and high is not None and high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._met(middle, attainment) else (low, middle)
@@ -87,23 +108,24 @@ class Search:
     def _rate(self, step: int | None) -> float | None:
         return None if step is None else self.rate * 2 ** (step / STEPS)
 
-    def _bracket(self, attainment: float, start: int) -> tuple[int | None, int | None]:
-        """A step that is met and one above it that is missed, doubling strides away from the start."""
+    def _bracket(self, attainment: float, start: int, missed: int) -> tuple[int | None, int | None]:
+        """A step that is met and one above it that is missed, doubling strides away from the start.
+
+        missed: known to be, or beyond the grid.
+        """
         stride = STEPS // 2
-        if self._met(start, attainment):
-            low, high = start, start + stride
-            while self._met(high, attainment):
-                if high >= HIGHEST:
-                    return high, None
-                stride *= 2
-                low, high = high, min(high + stride, HIGHEST)
-            return low, high
-        if not self._met(LOWEST, attainment):  # before a long way down that leads nowhere
+        if missed > LOWEST and self._met(start, attainment):
+            low = start
+            while (high := min(low + stride, HIGHEST)) < missed and high > low:
+                if not self._met(high, attainment):
+                    return low, high
+                low, stride = high, stride * 2
+            return low, missed if missed <= HIGHEST else None
+        if missed <= LOWEST or not self._met(LOWEST, attainment):  # before a long way down that leads nowhere
             return None, LOWEST
-        low, high = start - stride, start
-        while not self._met(low, attainment):
-            stride *= 2
-            low, high = max(low - stride, LOWEST), low
+        high = start
+        while not self._met(low := max(high - stride, LOWEST), attainment):
+            high, stride = low, stride * 2
         return low, high
 
     def _run(self, step: int, attainment: float) -> Point:

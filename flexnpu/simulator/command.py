@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from flexnpu.errors import InvalidValue, Refused
+from flexnpu.files import shown
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.calibration_file import load as load_profile
 from flexnpu.hardware import load_soc
@@ -108,7 +109,7 @@ class Case:
         blocks = config.blocks(*machine(self.forecaster))
         return {
             "model": {
-                "name": self.model,
+                "name": shown(self.model),
                 "architecture": self.forecaster.model.architecture,
                 "weight_dtype": self.forecaster.model.weights,
                 "kv_dtype": self.forecaster.model.kv_dtype,
@@ -147,17 +148,19 @@ def _fitting(policies: Sequence[Named], setup: Setup, *, all_of_them: bool) -> t
     for each in policies:
         try:
             setup.for_policy(each.policy)
-            fit.append(each)
+            fits = each.on(setup.config.devices)
         except Refused:
             if not all_of_them:
                 raise
             left_out.append(each.name)
+        else:
+            fit.append(fits)
     return fit, left_out
 
 
 def forecast_of(profile: Path | None) -> str:
     """In words, where a forecast's constants come from."""
-    return f"calibrated: {profile.name}" if profile else "uncalibrated: data sheet and published constants"
+    return f"calibrated: {shown(profile.name)}" if profile else "uncalibrated: data sheet and published constants"
 
 
 def parse_pool(text: str) -> tuple[int, int]:
@@ -299,20 +302,15 @@ def _search_all(
     case: Case, arrivals: list[Any], rate: float, attainments: Sequence[float]
 ) -> list[tuple[str, Search, list[Answer]]]:
     found = []
-    start = 0
     with _progress() as progress:
-        for named in case.policies:
+        for named in case.policies:  # each from the trace's own rate: none gets its answer from those before it
             task = progress.add_task(named.name, total=None)
 
             def told(factor: float, name: str = named.name, task: Any = task) -> None:  # noqa: ANN401 - rich's id
                 progress.update(task, description=f"{name} at {rate * factor:.3g} requests/s")
 
             search = Search(arrivals, rate, named.policy, case.setup, told=told)
-            answers = []
-            for attainment in attainments:
-                answers.append(search.highest(attainment, start))
-                start = answers[-1].step if answers[-1].step is not None else start
-            start = answers[0].step if answers[0].step is not None else 0
+            answers = search.answers(attainments)
             progress.update(task, total=1, completed=1, description=named.name)
             found.append((named.name, search, answers))
     return found
@@ -331,7 +329,7 @@ def _write(outputs: Outputs, found: dict[str, Any], json_file: Path | None, repo
 def _say(console: Console, files: Sequence[Path | None]) -> None:
     for file in files:
         if file is not None:
-            console.print(f"wrote {file}", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"wrote {shown(file)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _console() -> Console:
@@ -349,13 +347,15 @@ def _progress() -> Progress:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does, so that nothing half written stays."""
+    """SIGTERM and SIGHUP end it as Ctrl-C does, so that nothing half written stays. What nohup ignores stays so."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flexnpu import __version__
-from flexnpu.simulator.capacity import STEPS, Answer, Search
+from flexnpu.files import shown
+from flexnpu.simulator.capacity import HIGHEST, STEPS, Answer, Search
 from flexnpu.simulator.config import EngineConfig
 from flexnpu.simulator.results import LATENCIES, Collector
 from flexnpu.simulator.slo import Slo
@@ -39,7 +40,7 @@ def policy_entry(name: str, layout: str, collector: Collector) -> dict[str, Any]
 def trace_entry(trace: Trace, totals: Totals) -> dict[str, Any]:
     """Where the requests come from, and what they ask for together."""
     return {
-        "parts": [dataclasses.asdict(part) for part in trace.parts],
+        "parts": [{**dataclasses.asdict(part), "source": shown(part.source)} for part in trace.parts],
         "totals": {
             "requests": totals.requests,
             "seconds": totals.seconds,
@@ -70,20 +71,27 @@ def capacity_entry(searches: Sequence[tuple[str, Search, Sequence[Answer]]]) -> 
     return {
         "note": (
             f"Found by bisection on a grid of rates {(2 ** (1 / STEPS) - 1) * 100:.1f} % apart: the rate named was "
-            "met, the next one up was missed. The whole load is served to its end at each rate."
+            "met, the next one up was missed. At 4096 times the trace's rate the search ends: who keeps that has no "
+            "limit here, and no order. The whole load is served to its end at each rate."
         ),
         "attainments": attainments,
         "grid_steps_per_doubling": STEPS,
         "policies": [
             {
                 "policy": name,
-                "at": {
-                    f"{answer.attainment:g}": {"rate": answer.rate, "missed_at": answer.missed_at} for answer in answers
-                },
+                "at": {f"{answer.attainment:g}": _answer_entry(answer) for answer in answers},
                 "ceiling": search.ceiling() if any(answer.rate is None for answer in answers) else None,
             }
             for name, search, answers in searches
         ],
+    }
+
+
+def _answer_entry(answer: Answer) -> dict[str, Any]:
+    return {
+        "rate": answer.rate,
+        "missed_at": answer.missed_at,
+        "no_limit_up_to": 2 ** (HIGHEST / STEPS) if answer.unlimited else None,
     }
 
 

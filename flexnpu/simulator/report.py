@@ -16,6 +16,7 @@ from flexnpu.simulator import figures
 from flexnpu.simulator.charts import percent, plain, sample
 from flexnpu.simulator.figures import Document, Figure
 from flexnpu.simulator.slo import show_seconds
+from flexnpu.simulator.tables import no_limit
 
 _PAGE = Path(__file__).with_name("page")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -119,9 +120,13 @@ def _capacities(document: Document) -> str:
     if not capacity:
         return ""
     part = capacity["attainments"][0]
-    rates = [(each["at"][f"{part:g}"]["rate"] or 0.0, each["policy"]) for each in capacity["policies"]]
-    rate, policy = max(rates, key=lambda each: each[0])
-    found = f" The highest rate at {percent(part)} is {plain(rate)} requests/s, by {escape(policy)}."
+    at = {each["policy"]: each["at"][f"{part:g}"] for each in capacity["policies"]}
+    free = [name for name, each in at.items() if each.get("no_limit_up_to") is not None]
+    if free:
+        return f" At {percent(part)}, {no_limit(at[free[0]])} the trace's rate for {escape(', '.join(free))}."
+    rate = max(each["rate"] or 0.0 for each in at.values())
+    best = ", ".join(name for name, each in at.items() if each["rate"] == rate)
+    found = f" The highest rate at {percent(part)} is {plain(rate)} requests/s, by {escape(best)}."
     return found if rate else f" No policy keeps {percent(part)} at any rate."
 
 
@@ -199,10 +204,14 @@ def _capacity(document: Document) -> str:
 
 
 def _found(at: Document) -> str:
+    if at.get("no_limit_up_to") is not None:
+        return no_limit(at)
     return plain(at["rate"]) if at["rate"] is not None else "none"
 
 
 def _bracket(at: Document) -> str:
+    if at.get("no_limit_up_to") is not None:
+        return f"{plain(at['rate'])} met, nothing missed"
     low, high = (plain(each) if each is not None else "?" for each in (at["rate"], at["missed_at"]))
     return f"{low} met, {high} missed"
 
@@ -247,7 +256,7 @@ def _plans(document: Document) -> str:
                 show_seconds(plan["at_s"]),
                 escape(plan["mode"]),
                 f"{plan['split'][0]} / {plan['split'][1]}",
-                escape(plan["reason"]),
+                escape(plan["reason"]) + _weighed(plan),
             ]
             for plan in run["plans"]
         ]
@@ -257,6 +266,19 @@ def _plans(document: Document) -> str:
             count = f"{len(rows)} of {run['plans_made']:,} plans, spread over the run"
             parts.append(f"<details><summary>{escape(run['policy'])}: {count}</summary>\n{table}\n</details>")
     return "\n".join(parts)
+
+
+def _weighed(plan: Document) -> str:
+    """Of what a plan beat, the candidate with the most tokens per second."""
+    if not plan.get("alternatives"):
+        return ""
+    first, count = plan["alternatives"][0], plan["alternatives_weighed"]
+    others = "the other one" if count == 1 else f"of {count} others the first"
+    text = (
+        f"beat {others}: {first['mode']} on {first['split'][0]} / {first['split'][1]} cores, "
+        f"{plain(first['tokens_per_second'])} tokens/s, {first['verdict']}"
+    )
+    return f'<br><span class="soft">{escape(text)}</span>'
 
 
 def _configuration(document: Document) -> str:

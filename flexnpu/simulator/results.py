@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.planner import Plan
+from flexnpu.planner.plan import Alternative
 from flexnpu.simulator.arrival import Finished, Sample
 from flexnpu.simulator.series import Series
 from flexnpu.simulator.sketch import Sketch
@@ -23,6 +25,7 @@ from flexnpu.simulator.slo import Slo
 LATENCIES = ("ttft", "tpot", "itl", "itl_p99", "itl_max", "e2e")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 COLUMNS = Sample._fields[1:]
+MOST_ALTERNATIVES = 8  # of a plan that is kept, with the most tokens per second
 _MOST_GAPS = 1 << 14  # that wait to be counted
 
 # Why a request was no good: each miss is counted once.
@@ -126,7 +129,14 @@ class Collector:
         """A fresh plan. Its reason is read for the few that are kept alone: telling it costs more than planning."""
         if self.plans.offer():
             record = {"at_s": at, "mode": plan.mode, "split": list(plan.split), "steps": plan.steps}
-            self.plans.keep({**record, "budget": plan.budget, "reason": plan.reason})
+            # A policy that tries every split has tens of them: those that came nearest say enough.
+            beaten = sorted(plan.alternatives, key=lambda each: -each.tokens_per_second)
+            weighed = {
+                "chosen": _candidate(plan.chosen),
+                "alternatives": [_candidate(each) for each in beaten[:MOST_ALTERNATIVES]],
+                "alternatives_weighed": len(beaten),
+            }
+            self.plans.keep({**record, "budget": plan.budget, "reason": plan.reason, **weighed})
 
     @property
     def seconds(self) -> float:
@@ -166,6 +176,12 @@ class Collector:
             "preemptions": self.preemptions,
             "mean": self.series.means(),
         }
+
+
+def _candidate(one: Alternative) -> dict[str, Any]:
+    """A candidate with its forecast; what takes for ever (a phase without cores) has no seconds."""
+    found = {**one._asdict(), "split": list(one.split)}
+    return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in found.items()}
 
 
 def _spread(sketch: Sketch) -> dict[str, float | int | None]:

@@ -55,7 +55,14 @@ def capacity_table(document: dict[str, Any]) -> Table:
 def _answer(at: dict[str, Any]) -> str:
     if at["rate"] is None:
         return "none"
-    return f"{plain(at['rate'])} ({plain(at['missed_at']) if at['missed_at'] is not None else 'none'})"
+    if at.get("no_limit_up_to") is not None:
+        return no_limit(at)
+    return f"{plain(at['rate'])} ({plain(at['missed_at'])})"
+
+
+def no_limit(at: dict[str, Any]) -> str:
+    """In words, that a search came to the end of its grid."""
+    return f"no limit found up to {at['no_limit_up_to']:g} times"
 
 
 def _title(document: dict[str, Any]) -> str:

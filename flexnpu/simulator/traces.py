@@ -20,7 +20,8 @@ from flexnpu.errors import InvalidValue
 from flexnpu.simulator.arrival import Arrival
 
 MOST_TOKENS = 1 << 24  # of a prompt or an output: beyond any context window
-MOST_SECONDS = 1e9  # 31 years
+MOST_SECONDS = 1e9  # 31 years, from a file's first request to its last
+LATEST = 1e12  # seconds from a file's origin, which may be 1970: what a float tells apart is there 0.1 ms
 LONGEST_LINE = 1 << 22  # bytes; a file of zeros must not be read into memory as one line
 _OTHER_FILE = 64  # bits: hash ids of different files are kept apart above these
 
@@ -208,7 +209,7 @@ def _read(file: Path, form: Format, limit: int | None) -> Iterator[Row]:
         lines = enumerate(iter(partial(stream.readline, LONGEST_LINE), b""), start=1)
         if form.columns:
             _header(file, next(lines, (1, b""))[1], form.columns)
-        before, count = -math.inf, 0
+        origin, before, count = math.nan, -math.inf, 0
         for number, line in lines:
             if line.isspace():
                 continue
@@ -216,6 +217,9 @@ def _read(file: Path, form: Format, limit: int | None) -> Iterator[Row]:
                 row = form.row(line)
                 if row.seconds < before:
                     raise _backwards(before - row.seconds)
+                origin = origin if count else row.seconds
+                if row.seconds - origin > MOST_SECONDS:
+                    raise _too_long(row.seconds - origin)
             except _BadField as bad:
                 _complain(f"trace {file} line {number}", line, bad, count)
             before = row.seconds
@@ -229,6 +233,10 @@ def _read(file: Path, form: Format, limit: int | None) -> Iterator[Row]:
 
 def _backwards(seconds: float) -> _BadField:
     return _BadField(f"the request comes {seconds:g} s before the one above it", "times that do not fall")
+
+
+def _too_long(seconds: float) -> _BadField:
+    return _BadField(f"the request comes {seconds:.12g} s after the first", f"traces of at most {MOST_SECONDS:g} s")
 
 
 def _header(file: Path, line: bytes, columns: tuple[str, ...]) -> None:
@@ -295,8 +303,8 @@ def _own(line: bytes) -> Row:
         seconds = float(time)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds <= MOST_SECONDS:  # NaN fails too
-        raise _BadField(f"arrival_s is {_shown(time)}", f"seconds from 0 to {MOST_SECONDS:g}")
+    if not 0 <= seconds <= LATEST:  # NaN fails too
+        raise _BadField(f"arrival_s is {_shown(time)}", f"seconds from 0 to {LATEST:g}")
     return Row(seconds, _tokens(prompt, "prompt_tokens"), _tokens(output, "output_tokens"))
 
 
@@ -309,8 +317,8 @@ def _mooncake(line: bytes) -> Row:
         raise _BadField(f"{_shown(line)} is not an object", '{"timestamp": …, "input_length": …, "output_length": …}')
     time = raw.get("timestamp")
     # A bool is an int, but not a time; NaN is in no range.
-    if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time <= MOST_SECONDS * 1e3:
-        raise _BadField(f"timestamp is {_shown(time)}", f"milliseconds from 0 to {MOST_SECONDS * 1e3:g}")
+    if isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time <= LATEST * 1e3:
+        raise _BadField(f"timestamp is {_shown(time)}", f"milliseconds from 0 to {LATEST * 1e3:g}")
     blocks = raw.get("hash_ids", ())
     if blocks and not (isinstance(blocks, list) and all(type(block) is int for block in blocks)):
         raise _BadField(f"hash_ids is {_shown(blocks)}", "a list of whole numbers")

@@ -14,7 +14,7 @@ import flexnpu
 ROOT = Path(flexnpu.__file__).parent
 
 # What every room may use: no decisions, no daemon.
-COMMON = {"__version__", "errors", "units", "paths"}
+COMMON = {"__version__", "errors", "units", "paths", "files"}
 ROOMS: dict[str, set[str]] = {
     "environment": set(),
     "operators": {"paths"},
@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "units": set(),
     "paths": {"_native"},
+    "files": set(),
     "softnpu": set(),
     "hardware": set(),
     "llm": set(),

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from flexnpu.forecast import Forecaster
 from flexnpu.planner import POLICIES, Policy
 from flexnpu.simulator.arrival import Arrival, Finished
-from flexnpu.simulator.capacity import LOWEST, STEPS, Answer, Point, Search
+from flexnpu.simulator.capacity import HIGHEST, LOWEST, STEPS, Answer, Point, Search
 from flexnpu.simulator.run import Setup, config_for, run
 from flexnpu.simulator.slo import Slo
 from flexnpu.simulator.study.kept import Kept
@@ -147,11 +147,7 @@ def _cell(name: str, place: Place, trace: Trace, policies: Sequence[str]) -> Cel
     for policy in policies:
         search = searches[policy] = _search(policy, place, arrivals, rate)
         extra = _extra(search.policy)
-        begin = start + extra
-        answers = []
-        for attainment in ATTAINMENTS:
-            answers.append(search.highest(attainment, begin))
-            begin = answers[-1].step if answers[-1].step is not None else begin
+        answers = search.answers(ATTAINMENTS, min(max(start + extra, LOWEST), HIGHEST))
         cell.rates[policy] = tuple(_per_device(answer, extra) for answer in answers)
         if answers[0].step is not None:
             start = answers[0].step - extra

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import numpy as np
 import pytest
 import yaml
@@ -32,9 +35,22 @@ def test_what_cannot_be_written_leaves_nothing_and_says_so(tmp_path, a100):
     with pytest.raises(ProfileError, match="cannot be written"):
         save(a100[1], tmp_path / "nowhere" / "p.yaml")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ProfileError, match="cannot be written"):
+    with pytest.raises(ProfileError, match="is a folder"):
         save(a100[1], tmp_path / "folder")
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_fifo_or_a_link_stays_what_it_is(tmp_path):
+    fifo, link, got = tmp_path / "fifo", tmp_path / "link", []
+    os.mkfifo(fifo)
+    link.symlink_to("target")
+    reader = threading.Thread(target=lambda: got.append(fifo.read_text()), daemon=True)
+    reader.start()
+    for place in (fifo, link):
+        save(Profile(), place)
+    reader.join(10)
+    assert got == [dump(Profile())] == [(tmp_path / "target").read_text()]
+    assert (fifo.is_fifo(), link.is_symlink()) == (True, True)
 
 
 def changed(profile, change):

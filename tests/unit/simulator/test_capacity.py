@@ -3,7 +3,7 @@ import pytest
 
 from flexnpu.errors import Refused
 from flexnpu.planner import POLICIES
-from flexnpu.simulator.capacity import LOWEST, STEPS, Search
+from flexnpu.simulator.capacity import HIGHEST, LOWEST, STEPS, Point, Search
 from flexnpu.simulator.run import Setup, config_for, run
 from flexnpu.simulator.slo import Slo
 from flexnpu.simulator.traces import make_trace, totals
@@ -90,3 +90,37 @@ def test_an_unwatched_run_gives_the_same_figures(forecaster):
     assert [each["count"] for each in gaps] == [150 * 19, 0]
     assert gaps[0]["mean"] == pytest.approx(watched["latency_s"]["tpot"]["mean"])
     assert gaps[0]["max"] == watched["latency_s"]["itl_max"]["max"]
+
+
+def falling(forecaster, load, *met):
+    """A search whose runs are told: attainment 1 up to the first step, 0.95 up to the second, and again from the third
+    to the fourth."""
+
+    class Told(Search):
+        def _run(self, step, attainment):
+            whole, part, again, end = met
+            reached = 1.0 if step <= whole or again <= step <= end else 0.95 if step <= part else 0.5
+            return Point(step, self.rate * 2 ** (step / STEPS), reached, None, True)
+
+    setup = Setup(forecaster, SLO, config_for(SLO))
+    return Told(*load, POLICIES["chunked"](), setup)
+
+
+@pytest.mark.parametrize("start", [LOWEST, -3, 0, 7, 300, HIGHEST - 3, HIGHEST])
+def test_the_search_stays_on_the_grid_and_says_where_it_found_no_limit(forecaster, load, start):
+    found = falling(forecaster, load, HIGHEST + 5, HIGHEST + 5, 0, -1)
+    answer = found.highest(0.9, start)
+    assert (answer.step, answer.missed_at, answer.unlimited) == (HIGHEST, None, True)
+    assert max(found.points) == HIGHEST
+    found = falling(forecaster, load, 5, 5, 0, -1)
+    assert [found.highest(0.9, start)[3], found.highest(0.9, start).unlimited] == [5, False]
+    assert LOWEST <= min(found.points) <= max(found.points) <= HIGHEST
+
+
+@pytest.mark.parametrize("again", [(0, -1), (31, 60), (50, HIGHEST), (LOWEST, LOWEST)])
+def test_a_higher_attainment_never_has_a_higher_rate_however_it_rises_and_falls(forecaster, load, again):
+    for whole, part in ((10, 30), (30, 30), (-40, 3), (LOWEST - 1, LOWEST - 1), (LOWEST - 1, 4), (5, HIGHEST)):
+        at_99, at_90 = falling(forecaster, load, whole, part, *again).answers([0.99, 0.9])
+        assert (at_99.attainment, at_90.attainment) == (0.99, 0.9)
+        assert (at_99.rate or 0.0) <= (at_90.rate or 0.0)
+        assert (at_90.missed_at is not None) or at_90.unlimited

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -110,6 +111,29 @@ def test_capacity_names_what_was_met_beside_what_was_missed(tmp_path, console):
     assert "Capacity" in (tmp_path / "out.html").read_text()
 
 
+def test_capacity_does_not_depend_on_the_order_of_policies_and_ranks_nobody_beyond_its_grid(tmp_path, console):
+    found, load = {}, "rate=0.5,requests=30,prompt=4000,output=20,seed=3"
+    for order in ("chunked,static,duetserve", "duetserve,static,chunked"):
+        for slo in ("ttft=3s,itl=100ms", "ttft=10000s,itl=1000s"):
+            report = tmp_path / "out.html"
+            asked = question(policy=order, slo=slo, traces=[load])
+            kept = run_capacity(asked, report_file=report, console=console)["capacity"]["policies"]
+            found[order, slo] = sorted(((each["policy"], each["at"]) for each in kept), key=lambda each: each[0])
+    (one, free), (other, free_too) = list(found.values())[:2], list(found.values())[2:]
+    assert one == other
+    assert free == free_too
+    ats = [at for _, each in free for at in each.values()]
+    assert {(at["missed_at"], at["no_limit_up_to"]) for at in ats} == {(None, 4096)}
+    assert len({at["rate"] for at in ats}) == 1
+    assert {at["no_limit_up_to"] for _, each in one for at in each.values()} == {None}
+    assert (
+        "At 90 %, no limit found up to 4096 times the trace's rate for duetserve, static, chunked."
+        in report.read_text()
+    )
+    console.file.flush()
+    assert "no limit found up to 4096 times" in (tmp_path.parent / "shown").read_text()
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -117,6 +141,18 @@ def test_capacity_names_what_was_met_beside_what_was_missed(tmp_path, console):
         ({"policy": "chunked,chunked"}, "names a policy twice"),
         ({"policy": "static:decode=much"}, "'decode=much' is no setting of static; its settings are decode, budget"),
         ({"policy": "static:speed=1"}, "its settings are"),
+        ({"policy": "chunked:budget=0"}, "'chunked:budget=0': chunked budget .* is 0; it must be 1 to 16777216"),
+        ({"policy": "static:budget=-5"}, "static budget .* is -5"),
+        ({"policy": "weights:budget=0"}, "weights budget .* is 0"),
+        ({"policy": "semi-pd:budget=0"}, "semi-pd budget .* is 0"),
+        ({"policy": "pdmux:budget=0"}, "pdmux budget .* is 0"),
+        ({"policy": "pdmux:table=3"}, "'table=3' is no setting of pdmux"),
+        ({"policy": "duetserve:budget=2.5"}, "duetserve budget .* is 2.5; it must be a whole number"),
+        ({"policy": "duetserve:step=0"}, "duetserve step .* is 0"),
+        ({"policy": "disaggregated:budget=0", "pool": "1:1"}, "disaggregated budget .* is 0"),
+        ({"policy": "flexnpu:floor=0"}, "flexnpu floor .* is 0"),
+        ({"policy": "flexnpu:look=0.5"}, "flexnpu look .* is 0.5"),
+        ({"policy": "flexnpu:breath=0"}, "flexnpu breath .* is 0"),
         ({"policy": "disaggregated"}, "the pool is 1:0; give --pool 1:1"),
         ({"model": "GPT-5"}, "is no file, and no model that ships.*Qwen3-8B"),
         ({"device": "TPU"}, "'TPU' is not known"),
@@ -145,11 +181,25 @@ def test_a_broken_line_ends_it_before_anything_is_simulated(tmp_path, console):
     assert [path.name for path in tmp_path.iterdir()] == ["trace.csv"]
 
 
+def test_names_that_are_no_unicode_are_written_as_backslashes(tmp_path, console, qwen_config):
+    odd = os.fsdecode(b"trace-\xff.csv")
+    trace, config = tmp_path / odd, tmp_path / os.fsdecode(b"\xfe")
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,10\n1,10,10\n")
+    config.mkdir()
+    (config / "config.json").write_bytes(qwen_config.read_bytes())
+    files = {"json_file": tmp_path / "a.json", "report_file": tmp_path / os.fsdecode(b"\xff.html")}
+    run_simulate(question(traces=[str(trace)], formats=["csv"], model=str(config)), console=console, **files)
+    kept = json.loads(files["json_file"].read_bytes())
+    assert kept["trace"]["parts"][0]["source"] == f"{tmp_path}/trace-\\xff.csv"
+    assert "trace-\\xff.csv" in files["report_file"].read_text(encoding="utf-8")
+
+
 def test_policies_take_settings():
     named = parse_policies("static:decode=0.25,chunked:budget=2048")
     assert [each.policy.name for each in named] == ["static", "chunked"]
     assert (named[0].policy.decode, named[1].policy.budget) == (0.25, 2048)
     assert named[0].name == "static:decode=0.25"
+    assert repr(parse_policies("duetserve:budget=2e3")[0].policy.budget) == "2000"
 
 
 def test_pools_are_alike_devices_or_prefill_and_decode():
@@ -186,12 +236,45 @@ def test_a_policy_that_is_named_and_does_not_fit_is_refused(console):
         run_simulate(question(policy="chunked,disaggregated"), console=console)
 
 
+@pytest.mark.parametrize("pool", ["1:2", "2:1", "1:7"])
+def test_the_layout_is_the_pool_that_was_simulated(console, pool):
+    prefill, decode = pool.split(":")
+    set_too = f"disaggregated:prefill={prefill}:decode={decode}"
+    found = run_simulate(question(policy=f"disaggregated,chunked,{set_too}", pool=pool), console=console)["policies"]
+    assert [run["layout"] for run in found] == [pool, "one device", pool]
+    assert found[0]["latency_s"] == found[2]["latency_s"]
+
+
+@pytest.mark.parametrize("settings", ["prefill=3:decode=5", "decode=2", "prefill=1.5"])
+def test_devices_that_the_pool_has_not_are_refused(console, settings):
+    with pytest.raises(FlexNpuError, match=r"sets (prefill|decode) to .* devices; the pool 1:1 has 1; leave"):
+        run_simulate(question(policy=f"disaggregated:{settings}", pool="1:1"), console=console)
+
+
+def test_kept_plans_say_what_they_beat_where_a_policy_weighs(tmp_path, console):
+    asked = question(policy="all", pool="1:1", traces=["rate=6,requests=60,prompt=3000,output=100,seed=1"])
+    found = run_simulate(asked, report_file=tmp_path / "out.html", json_file=tmp_path / "out.json", console=console)
+    plans = {run["policy"]: run["plans"] for run in found["policies"]}
+    weighing = {name for name, kept in plans.items() if any(plan["alternatives"] for plan in kept)}
+    assert weighing == {"flexnpu", "duetserve", "instances"}
+    text = " ".join((Path(__file__).parents[3] / "docs/planner.md").read_text().split())
+    fixed = [f"`{name}`" for name in plans if name not in weighing]
+    assert f"{', '.join(fixed[:-1])} and {fixed[-1]} follow a fixed rule" in text
+    for plan in (plan for kept in plans.values() for plan in kept):
+        rates = [one["tokens_per_second"] for one in plan["alternatives"]]
+        assert rates == sorted(rates, reverse=True)
+        assert len(rates) == min(plan["alternatives_weighed"], 8)
+        assert plan["chosen"]["split"] == plan["split"]
+        assert all(one["verdict"] for one in (plan["chosen"], *plan["alternatives"]))
+    assert "others the first: " in (tmp_path / "out.html").read_text()
+
+
 def test_a_missing_option_is_named():
     result = CliRunner().invoke(app, ["simulate", "--format", "csv"])
     assert "--trace is missing" in str(result.exception)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, number):
     endless = "rate=5,requests=1000000,prompt=1000,output=200"
     options = ["--trace", endless, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]

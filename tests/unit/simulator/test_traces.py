@@ -92,6 +92,17 @@ def test_a_trace_can_be_read_again_and_scaled(write):
 
 
 @pytest.mark.parametrize(
+    ("form", "lines"),
+    [
+        ("csv", (OWN, "1700000000.25,5,1", "1700000001.5,5,1")),
+        ("mooncake", (mooncake(1700000000250, 5, 1), mooncake(1700000001500, 5, 1))),
+    ],
+)
+def test_times_may_be_counted_from_1970(write, form, lines):
+    assert [arrival.seconds for arrival in read(write(*lines), form)] == [0.0, 1.25]
+
+
+@pytest.mark.parametrize(
     ("form", "lines", "named"),
     [
         ("csv", (OWN, "0,-5,2"), "line 2: prompt_tokens is '-5'; allowed: whole numbers from 1 to"),
@@ -104,6 +115,12 @@ def test_a_trace_can_be_read_again_and_scaled(write):
         ("csv", (OWN, "inf,5,1"), "arrival_s is 'inf'"),
         ("csv", (OWN, "soon,5,1"), "arrival_s is 'soon'"),
         ("csv", (OWN, "3,5,1", "2.5,5,1"), "line 3: the request comes 0.5 s before the one above it"),
+        (
+            "csv",
+            (OWN, "5,5,1", "1000000006,5,1"),
+            "line 3: the request comes 1000000001 s after the first; allowed: traces of",
+        ),
+        ("csv", (OWN, "1700000000000000,5,1"), "arrival_s is '1700000000000000'; allowed: seconds from 0 to 1e+12"),
         ("csv", (OWN, "0,5"), "has 2 of 3 columns"),
         ("csv", (OWN, "0,5,1,9"), "has 4 of 3 columns"),
         ("csv", ("a,b,c", "0,5,1"), f"line 1: the header is 'a,b,c'; it must be {OWN}"),
