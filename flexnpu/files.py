@@ -101,6 +101,8 @@ class Draft:
                 self._temporary.replace(self._place)
                 self._temporary = None
         except OSError as error:
+            if self._own is not None and isinstance(error, BrokenPipeError):
+                raise  # whoever reads our output, such as head, has seen enough
             raise self._failed(error) from error
         finally:
             self.drop()
