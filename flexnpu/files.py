@@ -12,6 +12,7 @@ import contextlib
 import errno
 import io
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -40,46 +41,59 @@ def place_of(file: str | os.PathLike[str]) -> Path:
 
 
 class Draft:
-    """A file to be: write to `stream`, then `finish`; or `drop` it, which leaves what was there.
+    """A file to be: `open` it, write to `stream`, then `finish`; or `drop` it, which leaves what was there.
 
+    It is dropped by whoever has it, from before `open` on: a signal may come between any two lines.
     folders: whether to make those that are missing on the way.
-    Raises InvalidValue, at once where the place cannot be written, and from `stream` where it has no room.
+    Raises InvalidValue, from `open` where the place cannot be written, and from `stream` where it has no room.
     """
 
+    stream: IO[str]
+
     def __init__(self, file: Path, *, folders: bool = False) -> None:
-        self.file = file
+        self.file, self._folders = file, folders
         self._temporary: Path | None = None  # to be moved into its place
         self._spool: IO[bytes] | None = None  # to be written into what is there; it has no name
+        self._own: int | None = None  # the stream of this process that it is
+
+    def open(self) -> Draft:
+        """Asks for the place."""
         try:
-            found = _status(file)
+            found = _status(self.file)
             if found is not None and stat.S_ISDIR(found.st_mode):
-                raise InvalidValue(f"{shown(file)} is a folder", next_step="name a file in it")
+                raise InvalidValue(f"{shown(self.file)} is a folder", next_step="name a file in it")
             self._own = _stream_of_ours(found)
             if self._own is not None or (found is not None and not stat.S_ISREG(found.st_mode)):
-                if not os.access(file, os.W_OK):
+                if not os.access(self.file, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
                 self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed in drop
                 handle = os.dup(self._spool.fileno())
             else:
-                handle = self._beside(found, folders=folders)
+                handle = self._beside(found)
         except OSError as error:
             raise self._failed(error) from error
         # Written as backslashes, what is no Unicode cannot end minutes of work.
-        self.stream: IO[str] = io.TextIOWrapper(
+        self.stream = io.TextIOWrapper(
             io.BufferedWriter(_Raw(handle, self._failed)), "utf-8", errors="backslashreplace", newline="\n"
         )
+        return self
 
-    def _beside(self, found: os.stat_result | None, *, folders: bool) -> int:
+    def _beside(self, found: os.stat_result | None) -> int:
         self._place = place_of(self.file)
-        if folders:
+        if self._folders:
             self._place.parent.mkdir(parents=True, exist_ok=True)
-        # A name may be as long as the file system allows, so the temporary one has the beginning of it.
-        handle, name = tempfile.mkstemp(prefix=f".{self._place.name[:32]}.", dir=self._place.parent)
-        self._temporary = Path(name)
-        mask = os.umask(0)
-        os.umask(mask)
-        # As what was there or as any new file, where mkstemp lets nobody else read.
-        os.fchmod(handle, stat.S_IMODE(found.st_mode) if found is not None else 0o666 & ~mask)
+        # A name may be as long as the file system allows, so the temporary one has the beginning of it. It is known
+        # before the file is there, which mkstemp's is not.
+        name = f".{self._place.name[:32]}.{secrets.token_hex(8)}"
+        self._temporary = self._place.with_name(name)
+        mode = 0o666 if found is None else 0o600  # as any new file, of which the umask takes its part; or as before
+        try:
+            handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except FileExistsError:
+            self._temporary = None  # somebody else's
+            raise
+        if found is not None:
+            os.fchmod(handle, stat.S_IMODE(found.st_mode))
         return handle
 
     @property
@@ -101,6 +115,8 @@ class Draft:
                 self._temporary.replace(self._place)
                 self._temporary = None
         except OSError as error:
+            if self._own is not None and isinstance(error, BrokenPipeError):
+                raise  # whoever reads our output, such as head, has seen enough
             raise self._failed(error) from error
         finally:
             self.drop()
@@ -115,8 +131,9 @@ class Draft:
 
     def drop(self) -> None:
         """Leaves nothing of it. Does nothing after `finish`."""
-        with contextlib.suppress(OSError, FlexNpuError):
-            self.stream.close()
+        if hasattr(self, "stream"):
+            with contextlib.suppress(OSError, FlexNpuError):
+                self.stream.close()
         if self._spool is not None:
             self._spool.close()
         if self._temporary is not None:
@@ -132,7 +149,7 @@ def write_whole(file: str | os.PathLike[str], text: str) -> None:
     """Writes the text, or nothing. InvalidValue: the place cannot be written, or has no room."""
     draft = Draft(Path(file))
     try:
-        draft.stream.write(text)
+        draft.open().stream.write(text)
         draft.finish()
     finally:
         draft.drop()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
 
 import typer
@@ -52,6 +54,8 @@ app.add_typer(_bench, name="bench")
 
 # What typer raises for an option it cannot read; its module's name depends on the version.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+# Of a full disk, a quota, a limit of file sizes.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> None:
@@ -69,6 +73,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # else what it still holds fails once more at the end
+        sys.exit(_fail(f"the output cannot be written ({error.strerror}); write it where there is room", 1))
     sys.exit(code if isinstance(code, int) else 0)
 
 

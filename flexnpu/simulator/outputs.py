@@ -32,6 +32,7 @@ class Outputs:
         try:
             for file in self.files:
                 self._drafts[file] = Draft(file, folders=True)
+                self._drafts[file].open()
         except BaseException:
             self._drop()
             raise

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flexnpu import files
 from flexnpu.errors import InvalidValue
 from flexnpu.simulator.outputs import Outputs
 
@@ -52,6 +53,38 @@ def test_results_can_be_read_by_others_as_any_new_file(tmp_path):
         pass
     (tmp_path / "b").touch()
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_signal_at_any_line_while_places_are_asked_for_leaves_nothing(tmp_path):
+    def interrupted(after):
+        """Enters, and is interrupted at the `after`-th line of flexnpu/files.py; whether it came to that."""
+        lines = 0
+
+        def trace(frame, event, _):
+            nonlocal lines
+            if event == "line" and frame.f_code.co_filename == files.__file__ and frame.f_code.co_name != "drop":
+                lines += 1
+                if lines == after:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+            return trace
+
+        outputs, before = Outputs([tmp_path / "a", tmp_path / "b"]), sys.gettrace()
+        sys.settrace(trace)
+        try:
+            outputs.__enter__()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        outputs.__exit__(ValueError, None, None)
+        return False
+
+    after = 1
+    while interrupted(after):
+        assert list(tmp_path.iterdir()) == [], f"line {after}"
+        after += 1
+    assert after > 40
 
 
 def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path):

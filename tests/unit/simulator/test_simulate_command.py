@@ -289,6 +289,16 @@ def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_table_that_finds_no_room_is_one_error_and_leaves_no_file(tmp_path):
+    options = ["--trace", LOAD, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
+    program = [sys.executable, "-m", "flexnpu.cli.main", "simulate", *options, "--json", str(tmp_path / "a.json")]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    message = "the output cannot be written (No space left on device); write it where there is room"
+    assert (ended.returncode, ended.stderr) == (1, f"flexnpu: error: {message}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_field_of_the_json_is_in_the_docs(tmp_path, console):
     text = (Path(__file__).parents[3] / "docs/simulate.md").read_text()
     found = run_capacity(question(policy="chunked"), console=console)
