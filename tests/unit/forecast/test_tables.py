@@ -8,7 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from flexnpu.forecast.tables import TableError, believed, least_seconds, read_table, rows_of, work_of
+from flexnpu.forecast.tables import TableError, believed, least_seconds, ops, read_table, rows_of, work_of
+from flexnpu.forecast.tables.columns import Columns
 from flexnpu.hardware import load_soc
 
 OPS = "set,op,m,n,k,batch,q,kv,heads,kv_heads,head_dim,causal,dtype,measured_us\n"
@@ -177,3 +178,17 @@ def test_a_window_bounds_what_is_seen():
     # 1 + 2 + 3 + 4 pairs; 3 each; 1 + 2 + 3 + 3.
     assert (work.flops / 8).tolist() == [10.0, 12.0, 9.0]
     assert np.isfinite(work.bytes).all()
+
+
+def test_a_table_without_a_set_is_one_set_of_all(tmp_path):
+    table = read_table(written(tmp_path, "op,m,n,k,dtype,measured_us\ngemm,1,4096,4096,bf16,30\n"))
+    assert table.parts["gemm"].group.tolist() == ["all"]
+
+
+def test_a_zero_that_parquet_has_as_a_number_is_no_mask():
+    columns = {"op": ["attention"] * 3, "q": [64] * 3, "kv": [64] * 3, "heads": [8] * 3, "causal": [0, False, 1]}
+    assert ops.read(Columns({**columns, "measured_us": [30.0] * 3}, "x")).parts["context"].sizes["causal"].tolist() == [
+        0.0,
+        0.0,
+        1.0,
+    ]
