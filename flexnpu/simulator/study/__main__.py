@@ -143,7 +143,7 @@ def _place(model: str, device: str, slo: Slo, profiles: Mapping[str, Path]) -> P
     file = profiles.get(device.casefold())
     profile = load_profile(file) if file else None
     forecaster = Forecaster(ModelShape.from_config(find_config(model)[1]), load_soc(device), profile)
-    return Place(model, device, slo, forecaster, forecast_of(file))
+    return Place(model, device, slo, forecaster, forecast_of(file, forecaster))
 
 
 @dataclass(frozen=True, slots=True)
