@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -26,12 +26,14 @@ def believed(table: Table, soc: Soc | None, source: str = "the table") -> Table:
     """
     parts: dict[str, Rows] = {}
     rejected = list(table.rejected)
+    orders = table.facts.get("order")
     for kind, rows in table.parts.items():
+        order = orders.get(kind, ()) if isinstance(orders, dict) else ()
         good = np.ones(len(rows), dtype=np.bool_)
         for rule, bad in _rules(rows, soc):
             wrong = bad & good
             if wrong.any():
-                rejected.append(Rejection(f"{kind}: {rule}", int(wrong.sum()), describe(rows, int(np.argmax(wrong)))))
+                rejected.append(_rejection(f"{kind}: {rule}", rows, wrong, order))
                 good &= ~wrong
         if good.any():
             parts[kind] = rows.take(good)
@@ -44,6 +46,13 @@ def believed(table: Table, soc: Soc | None, source: str = "the table") -> Table:
             "check the units (aiconfigurator has milliseconds, OPS.csv microseconds) and the device"
         )
     return Table(table.format, parts, table.facts, tuple(rejected))
+
+
+def _rejection(rule: str, rows: Rows, wrong: Mask, order: Sequence[int]) -> Rejection:
+    """order: where in the file each row is, from 0; empty where that is not known."""
+    places = np.flatnonzero(wrong).tolist()
+    where = tuple(order[place] + 1 for place in places) if len(order) == len(rows) else ()
+    return Rejection(rule, len(places), describe(rows, places[0]), where)
 
 
 def describe(rows: Rows, place: int) -> str:

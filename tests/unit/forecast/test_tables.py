@@ -103,7 +103,7 @@ def test_without_pyarrow_the_error_names_the_command(tmp_path, monkeypatch):
         ("", "0 rows"),
         ("a,b\n", "0 rows"),
         ("a,b\n1,2\n", "are no known table"),
-        (OPS + "a,convolution,1,1,1,,,,,,,,bf16,5\n", "must be gemm or attention"),
+        ("op,measured_us\nconvolution,5\n", "must be gemm or attention"),
         ("m,n,k,latency\n1,2,3,\xff\n", "not a table"),
     ],
 )
@@ -192,3 +192,35 @@ def test_a_zero_that_parquet_has_as_a_number_is_no_mask():
         0.0,
         1.0,
     ]
+
+
+def test_a_line_cut_off_in_a_table_of_attention_alone_is_counted_with_its_row(tmp_path, b2):
+    good = "".join(f"attention,1,1,{128 + n},32,8,128,bf16,{30 + n}\n" for n in range(40))
+    text = "op,batch,q,kv,heads,kv_heads,head_dim,dtype,measured_us\n" + good + "attention,1\n"
+    table = believed(read_table(written(tmp_path, text)), b2)
+    assert len(table.parts["generation"]) == 40
+    (rejection,) = table.rejected
+    assert rejection.count == 1
+    assert "too few or too many fields (row 41" in str(rejection)
+
+
+@pytest.mark.parametrize("name", ["", "convolution"])
+def test_a_row_of_an_operator_that_is_not_known_is_counted_with_its_row(tmp_path, b2, name):
+    table = believed(table_with(tmp_path, f"a,{name},8,4096,4096,,,,,,,,bf16,30\n"), b2)
+    assert len(table.parts["gemm"]) == 40
+    (rejection,) = table.rejected
+    assert "op must be gemm or attention (row 4" in str(rejection)
+
+
+def test_a_row_that_cannot_be_true_is_told_by_its_place_in_the_file(tmp_path, b2):
+    (rejection,) = believed(table_with(tmp_path, "a,gemm,8,4096,4096,,,,,,,,bf16,nan\n"), b2).rejected
+    rows = len((tmp_path / "anything.csv").read_text().splitlines()) - 1
+    assert rejection.places == (rows,)
+
+
+def test_a_line_cut_off_in_an_attention_table_of_aiconfigurator_is_one_row(tmp_path):
+    head = "op_name,batch_size,isl,num_heads,num_key_value_heads,head_dim,step,attn_dtype,kv_cache_dtype,latency\n"
+    good = "".join(f"generation_attention,1,1,32,8,128,{128 + n},bfloat16,bfloat16,0.0{30 + n}\n" for n in range(40))
+    table = believed(read_table(written(tmp_path, head + good + "generation_att\n")), load_soc("A100"))
+    assert len(table.parts["generation"]) == 40
+    assert sum(each.count for each in table.rejected) == 1
