@@ -16,7 +16,7 @@ import numpy as np
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.calibration_grid import Rows as GridRows
 from flexnpu.forecast.calibration_grid import axes_of, complete, rising_along, tuned
-from flexnpu.forecast.calibration_roofline import roofline_of
+from flexnpu.forecast.calibration_roofline import nearest_roofline, roofline_of
 from flexnpu.forecast.calibration_series import AXES, RISING, Series, chosen, groups_of, key_names, terms_of
 from flexnpu.forecast.surface import Axis, Index, Surface
 from flexnpu.forecast.tables import Rows, Table, rows_of
@@ -56,6 +56,9 @@ def fit(table: Table, soc: Soc, *, seed: int = 0, scored: bool = True) -> tuple[
 
 def fit_rows(rows: Rows, soc: Soc, *, seed: int = 0, scored: bool = True) -> list[Series]:
     """The series of rows of one kind; and, where a format has several kernels, one of them all together."""
+    if rows.kind == "context":
+        # Fewer keys than queries are on no axis; the roofline goes on to them.
+        rows = rows.take(rows.sizes["cached"] >= 0)
     names = key_names(rows.kind)
     return [
         _series(rows.take(places), dict(zip(names, key, strict=True)), soc, seed, scored=scored)
@@ -129,14 +132,16 @@ def _series(rows: Rows, labels: Mapping[str, str | float], soc: Soc, seed: int, 
             trial = _series(known, labels, soc, seed, scored=False)
             errors = trial.seconds(left, soc) / left.seconds - 1.0
             deviation, mape = float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean())
-    roofline = roofline_of(rows, soc)
+    roofline = nearest_roofline(rows, soc)
     grid, axes = _grid(rows, roofline @ terms_of(rows, soc))
     smooth = complete(grid, _stiffness(grid, seed))
     log_values = smooth + np.log(_on_grid(rows, axes, roofline, soc))
     # Entries that no row is at follow their neighbours.
     along = [AXES[rows.kind].index(name) for name in RISING[rows.kind]]
     log_values = rising_along(log_values, along, grid.weights() + _GUESSED)
-    return Series(rows.kind, labels, Surface(axes, log_values), tuple(roofline.tolist()), deviation, mape, len(rows))
+    return Series(
+        rows.kind, labels, Surface(axes, log_values), tuple(roofline_of(rows, soc).tolist()), deviation, mape, len(rows)
+    )
 
 
 def _grid(rows: Rows, base: Floats) -> tuple[GridRows, tuple[Axis, ...]]:

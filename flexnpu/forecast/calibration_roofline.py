@@ -23,10 +23,23 @@ _SWEEPS = 500
 
 
 def roofline_of(rows: Rows, soc: Soc) -> Floats:
-    """Seconds per term of `terms_of`, none of them negative."""
+    """Seconds per term of `terms_of`, none of them negative: what goes on outside the rows."""
     terms = terms_of(rows, soc) / rows.seconds
     usual = usual_of(rows.kind, Profile.of(soc))
-    return _free(terms, rows) if usual is None else _bounded(terms, usual)
+    if usual is None:
+        return _free(terms, rows)
+    least = np.array([0.0, *np.maximum(_QUICKEST, 1.0 / usual[1:])])
+    most = np.array([_LAUNCHES, *[_SLOWEST] * (len(usual) - 1)])
+    return _bounded(terms, usual, _TRUST, least, most)
+
+
+def nearest_roofline(rows: Rows, soc: Soc) -> Floats:
+    """The same, nearest to the rows: what lies between them. The constants count as one row more."""
+    terms = terms_of(rows, soc) / rows.seconds
+    usual = usual_of(rows.kind, Profile.of(soc))
+    if usual is None:
+        return _free(terms, rows)
+    return _bounded(terms, usual, 1.0 / len(rows), np.zeros(len(usual)), np.full(len(usual), np.inf))
 
 
 def usual_of(kind: str, profile: Profile) -> Floats | None:
@@ -40,14 +53,12 @@ def usual_of(kind: str, profile: Profile) -> Floats | None:
     return None if known is None else np.array([known[0], 1.0 / known[1], 1.0 / known[2]])
 
 
-def _bounded(terms: Floats, usual: Floats) -> Floats:
+def _bounded(terms: Floats, usual: Floats, trust: float, least: Floats, most: Floats) -> Floats:
     """min mean (sum_j x_j terms_j - 1)^2 + trust sum_j (x_j / usual_j - 1)^2 within the bounds, by coordinate."""
     scaled = terms * usual[:, None]
     count = terms.shape[1]
-    square = scaled @ scaled.T / count + _TRUST * np.eye(len(usual))
-    target = scaled.mean(axis=1) + _TRUST
-    least = np.array([0.0, *np.maximum(_QUICKEST, 1.0 / usual[1:])])
-    most = np.array([_LAUNCHES, *[_SLOWEST] * (len(usual) - 1)])
+    square = scaled @ scaled.T / count + trust * np.eye(len(usual))
+    target = scaled.mean(axis=1) + trust
     found = np.ones(len(usual))
     for _ in range(_SWEEPS):
         before = found.copy()

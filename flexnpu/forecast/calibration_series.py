@@ -73,7 +73,7 @@ class Series:
 def terms_of(rows: Rows, soc: Soc) -> Floats:
     """What time is made of, terms by rows: a constant, then amounts that grow with the sizes. Sums, so monotone."""
     one = np.ones(len(rows))
-    work = work_of(rows)
+    work = work_of(rows, soc)
     if work is not None:
         # Seconds at the data sheet's peaks: their factors are one over the part that is reached.
         return np.array([one, work.flops / soc.peak_flops, work.bytes / soc.hbm_bandwidth])

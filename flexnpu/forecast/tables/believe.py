@@ -66,6 +66,9 @@ def _rules(rows: Rows, soc: Soc | None) -> Iterator[tuple[str, Mask]]:
     yield "the time is not a positive number", ~(np.isfinite(rows.seconds) & (rows.seconds > 0))
     for name, column in rows.sizes.items():
         zero = name in (_MIXED_MAY_BE_ZERO if rows.kind == "mixed" else _MAY_BE_ZERO)
+        if name == "cached":
+            # Queries without a mask need not be part of the keys, so that there may be fewer keys than queries.
+            column = np.where((rows.sizes.get("causal", 1.0) == 0) & (rows.sizes["new"] + column >= 1), 0.0, column)  # noqa: PLW2901
         with np.errstate(invalid="ignore"):
             yield (
                 f"{name} is not a {'number from 0' if zero else 'positive number'}",
@@ -80,7 +83,7 @@ def _rules(rows: Rows, soc: Soc | None) -> Iterator[tuple[str, Mask]]:
 
 def least_seconds(rows: Rows, soc: Soc) -> Floats:
     """No kernel is faster: its operations at peak rate, or the bytes that L2 cannot have kept at peak bandwidth."""
-    work = work_of(rows)
+    work = work_of(rows, soc)
     if work is None:
         return np.zeros(len(rows))
     return np.maximum(work.flops / soc.peak_flops, (work.bytes - soc.l2_bytes) / soc.hbm_bandwidth)

@@ -8,7 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from flexnpu.forecast.tables import TableError, believed, least_seconds, ops, read_table, rows_of, work_of
+from flexnpu.forecast.calibration_profile import calibrate
+from flexnpu.forecast.calibration_rows import seconds_of
+from flexnpu.forecast.tables import Table, TableError, believed, least_seconds, ops, read_table, rows_of, work_of
 from flexnpu.forecast.tables.columns import Columns
 from flexnpu.hardware import load_soc
 
@@ -224,3 +226,22 @@ def test_a_line_cut_off_in_an_attention_table_of_aiconfigurator_is_one_row(tmp_p
     table = believed(read_table(written(tmp_path, head + good + "generation_att\n")), load_soc("A100"))
     assert len(table.parts["generation"]) == 40
     assert sum(each.count for each in table.rejected) == 1
+
+
+def test_fp32_is_as_quick_as_the_device_says():
+    soc = load_soc("A100")  # TF32: half of the rate of 16 bits
+    sizes = {name: [8192.0] for name in "mnk"}
+    quick = rows_of("gemm", sizes, {"dtype": ["fp32"]}, [1.1 * 2 * 8192.0**3 / (0.5 * soc.peak_flops)])
+    assert believed(Table("ops", {"gemm": quick}), soc).rows == 1
+
+
+def test_queries_without_a_mask_may_be_more_than_keys(tmp_path, b2):
+    text = "op,batch,q,kv,heads,kv_heads,head_dim,causal,dtype,measured_us\n"
+    text += "attention,1,4096,512,8,8,128,0,bf16,100\nattention,1,512,512,8,8,128,0,bf16,30\n"
+    table = believed(read_table(written(tmp_path, text)), b2)
+    assert not table.rejected
+    assert table.parts["context"].sizes["cached"].tolist() == [512.0 - 4096.0, 0.0]
+    told = seconds_of(table.parts["context"], b2, calibrate(table, b2))
+    assert (told > 0).all() and told[0] > told[1]
+    with pytest.raises(TableError, match="cached is not"):
+        believed(read_table(written(tmp_path, text.replace("128,0,", "128,1,"))), b2)
