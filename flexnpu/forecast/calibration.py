@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table of measurements becomes series: fit on rows, told how far off on rows left out. A pure function of a table.
 
-Per kernel: a roofline with as few constants as it has terms (least squares of the relative error, none negative);
-then the smoothest surface of measured over roofline that passes the rows (`calibration_grid`); then each line of it,
-roofline multiplied back, made to rise along tokens (isotonic regression).
+Per kernel: a roofline with as few constants as it has terms (`calibration_roofline`); then the smoothest surface of
+measured over roofline that passes the rows (`calibration_grid`); then each line of it, roofline multiplied back, made
+to rise along tokens (isotonic regression).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.calibration_grid import Rows as GridRows
 from flexnpu.forecast.calibration_grid import axes_of, complete, rising_along, tuned
+from flexnpu.forecast.calibration_roofline import nearest_roofline, roofline_of
 from flexnpu.forecast.calibration_series import AXES, RISING, Series, chosen, groups_of, key_names, terms_of
 from flexnpu.forecast.surface import Axis, Index, Surface
 from flexnpu.forecast.tables import Rows, Table, rows_of
@@ -55,6 +56,9 @@ def fit(table: Table, soc: Soc, *, seed: int = 0, scored: bool = True) -> tuple[
 
 def fit_rows(rows: Rows, soc: Soc, *, seed: int = 0, scored: bool = True) -> list[Series]:
     """The series of rows of one kind; and, where a format has several kernels, one of them all together."""
+    if rows.kind == "context":
+        # Fewer keys than queries are on no axis; the roofline goes on to them.
+        rows = rows.take(rows.sizes["cached"] >= 0)
     names = key_names(rows.kind)
     return [
         _series(rows.take(places), dict(zip(names, key, strict=True)), soc, seed, scored=scored)
@@ -128,14 +132,16 @@ def _series(rows: Rows, labels: Mapping[str, str | float], soc: Soc, seed: int, 
             trial = _series(known, labels, soc, seed, scored=False)
             errors = trial.seconds(left, soc) / left.seconds - 1.0
             deviation, mape = float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean())
-    roofline = _roofline(rows, soc)
+    roofline = nearest_roofline(rows, soc)
     grid, axes = _grid(rows, roofline @ terms_of(rows, soc))
     smooth = complete(grid, _stiffness(grid, seed))
     log_values = smooth + np.log(_on_grid(rows, axes, roofline, soc))
     # Entries that no row is at follow their neighbours.
     along = [AXES[rows.kind].index(name) for name in RISING[rows.kind]]
     log_values = rising_along(log_values, along, grid.weights() + _GUESSED)
-    return Series(rows.kind, labels, Surface(axes, log_values), tuple(roofline.tolist()), deviation, mape, len(rows))
+    return Series(
+        rows.kind, labels, Surface(axes, log_values), tuple(roofline_of(rows, soc).tolist()), deviation, mape, len(rows)
+    )
 
 
 def _grid(rows: Rows, base: Floats) -> tuple[GridRows, tuple[Axis, ...]]:
@@ -156,42 +162,3 @@ def _on_grid(rows: Rows, axes: Iterable[Axis], roofline: Floats, soc: Soc) -> Fl
     labels = {name: np.full(count, str(column[0])) for name, column in rows.labels.items()}
     everywhere = rows_of(rows.kind, sizes, labels, np.ones(count))
     return (roofline @ terms_of(everywhere, soc)).reshape(shape)
-
-
-def _roofline(rows: Rows, soc: Soc) -> Floats:
-    """Constants of the terms that make the least relative error, none negative (Lawson and Hanson's active set)."""
-    terms = terms_of(rows, soc) / rows.seconds
-    scale = np.maximum(np.abs(terms).max(axis=1), 1e-300)
-    matrix = (terms / scale[:, None]).T
-    square, target = matrix.T @ matrix, matrix.sum(axis=0)
-    square += np.eye(len(square)) * 1e-9 * max(float(np.trace(square)), 1e-300)
-    active: list[int] = []
-    found = np.zeros(len(square))
-    for _ in range(4 * len(square)):
-        slope = target - square @ found
-        slope[active] = -np.inf
-        best = int(np.argmax(slope))
-        if slope[best] <= 1e-9 * float(np.abs(target).max()):
-            break
-        active.append(best)
-        found = _least(square, target, active, found)
-        active = [number for number in active if found[number] > 0]
-    result: Floats = found / scale
-    if result[0] <= 0 and not np.any(result > 0):
-        result[0] = float(np.exp(np.log(rows.seconds).mean()))
-    return result
-
-
-def _least(square: Floats, target: Floats, active: list[int], before: Floats) -> Floats:
-    """The best with these terms alone; on the way there from `before` terms that would turn negative are dropped."""
-    kept, start = list(active), before
-    while kept:
-        whole = np.zeros(len(square))
-        whole[kept] = np.linalg.solve(square[np.ix_(kept, kept)], target[kept])
-        negative = [number for number in kept if whole[number] <= 0]
-        if not negative:
-            return whole
-        step = min(start[number] / (start[number] - whole[number]) if start[number] > 0 else 0.0 for number in negative)
-        start = start + step * (whole - start)
-        kept = [number for number in kept if number not in negative]
-    return np.maximum(start, 0.0)

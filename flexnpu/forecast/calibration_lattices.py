@@ -22,7 +22,8 @@ from flexnpu.hardware import Soc
 Amounts = float | Floats
 _STEP = 2.0**0.5  # between knots of a sum
 _WIDE_STEP = 2.0  # where a table has four sizes
-_BEYOND = 8.0  # times the measured range that the tables go on
+_BEYOND = 8.0  # times the measured range that the tables go on, and at least to these; then it is in proportion
+_MOST_TOKENS, _MOST_SEQUENCES, _MOST_SEEN, _MOST_PAIRS = 2.0**17, 2.0**10, 2.0**24, 2.0**34
 
 
 def gemm_lattice(series: Sequence[Series], soc: Soc, n: float, k: float, dtype: str) -> Lattice | None:
@@ -30,7 +31,7 @@ def gemm_lattice(series: Sequence[Series], soc: Soc, n: float, k: float, dtype: 
     one = chosen(series, "gemm", {"dtype": dtype})
     if one is None:
         return None
-    m = _with_more(one.surface.axes[0].knots)
+    m = _with_more(one.surface.axes[0].knots, _MOST_TOKENS)
     rows = _rows("gemm", {"m": m, "n": n, "k": k}, {**one.labels, "dtype": dtype})
     return Lattice([m], np.log(one.seconds(rows, soc)), [0])
 
@@ -41,7 +42,8 @@ def layers_lattice(series: Sequence[Series], soc: Soc, layers: Mapping[str, floa
     known = {name: one for name, one in found.items() if one is not None}
     if not known:
         return None
-    tokens = _with_more(np.unique(np.concatenate([one.surface.axes[0].knots for one in known.values()])))
+    tokens = np.unique(np.concatenate([one.surface.axes[0].knots for one in known.values()]))
+    tokens = _with_more(tokens, _MOST_TOKENS)
     times = sum(
         layers[name] * one.seconds(_rows("layer", {"tokens": tokens}, one.labels), soc) for name, one in known.items()
     )
@@ -66,7 +68,7 @@ def generation_lattice(
         each = {"batch": sequences, "length": np.maximum(seen / sequences, 1.0)}
         return _rows("generation", {**fixed, **each}, labels)
 
-    return _lattice(one, soc, rows, (_with_more(batch), _sums(batch, length)))
+    return _lattice(one, soc, rows, (_with_more(batch, _MOST_SEQUENCES), _sums(batch, length, _MOST_SEEN)))
 
 
 def context_lattice(
@@ -82,7 +84,8 @@ def context_lattice(
     def rows(sequences: Floats, pairs: Floats) -> Rows:
         return _rows("context", {**fixed, "batch": sequences, "new": length_of(pairs / sequences)}, labels)
 
-    return _lattice(one, soc, rows, (_with_more(batch), _sums(batch, length * (length + 1.0) / 2.0)))
+    sums = _sums(batch, length * (length + 1.0) / 2.0, _MOST_PAIRS)
+    return _lattice(one, soc, rows, (_with_more(batch, _MOST_SEQUENCES), sums))
 
 
 def prompt_lattice(series: Sequence[Series], soc: Soc) -> Lattice | None:
@@ -169,12 +172,16 @@ def _positive(one: Series, axis: int) -> Floats:
     return knots[knots > 0]
 
 
-def _with_more(knots: Floats) -> Floats:
-    return np.append(knots, knots[-1] * np.array([2.0, 4.0, _BEYOND]))
+def _with_more(knots: Floats, most: float) -> Floats:
+    """Doublings from 1 to the first knot and from the last to `most`: the roofline says what is there."""
+    first, last = float(knots[0]), float(knots[-1])
+    below = first / np.power(2.0, np.arange(np.ceil(np.log2(first)), 0, -1)) if first > 1 else np.array([])
+    above = last * np.power(2.0, np.arange(1, np.ceil(np.log2(max(_BEYOND, most / last))) + 1))
+    return np.concatenate([below, knots, above])
 
 
-def _sums(first: Floats, second: Floats) -> Floats:
-    return _geometric(first[0] * second[0], first[-1] * second[-1], _STEP)
+def _sums(first: Floats, second: Floats, most: float) -> Floats:
+    return _with_more(_geometric(first[0] * second[0], first[-1] * second[-1], _STEP), most)
 
 
 def _prompt_knots(mixed: Series) -> tuple[Floats, Floats]:

@@ -29,7 +29,7 @@ def seconds_of(rows: Rows, soc: Soc, profile: Profile | None = None) -> Floats:
 
 def vendor_seconds(rows: Rows, soc: Soc) -> Floats:
     """The roofline with the vendor's constants, for comparison."""
-    work = work_of(rows)
+    work = work_of(rows, soc)
     if work is None:
         return np.full(len(rows), np.nan)
     compute, bandwidth, each = VENDOR

@@ -2,7 +2,7 @@
 """One measured kernel: its surface, the roofline beside it, and how far both were off on rows left out.
 
 Within the grid the surface answers. Outside, the surface's edge is scaled by the roofline, so an answer neither falls
-nor explodes however far away the question is.
+nor explodes however far away the question is; and nowhere is it under what the device's peaks allow.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.surface import Index, Surface
+from flexnpu.forecast.tables.believe import least_seconds
 from flexnpu.forecast.tables.rows import LABELS, Rows
 from flexnpu.forecast.tables.work import work_of
 from flexnpu.hardware import Soc
@@ -58,11 +59,11 @@ class Series:
     rows: int
 
     def seconds(self, rows: Rows, soc: Soc) -> Floats:
-        """Times of rows of this kind."""
+        """Times of rows of this kind; none under what the device can do."""
         inside = self.surface.edge(rows.sizes)
         times = self.surface.at(inside)
         edge = Rows(rows.kind, {**rows.sizes, **inside}, rows.labels, rows.seconds, rows.group)
-        return times * self.base(rows, soc) / self.base(edge, soc)
+        return np.maximum(times * self.base(rows, soc) / self.base(edge, soc), least_seconds(rows, soc))
 
     def base(self, rows: Rows, soc: Soc) -> Floats:
         """The roofline alone."""
@@ -72,7 +73,7 @@ class Series:
 def terms_of(rows: Rows, soc: Soc) -> Floats:
     """What time is made of, terms by rows: a constant, then amounts that grow with the sizes. Sums, so monotone."""
     one = np.ones(len(rows))
-    work = work_of(rows)
+    work = work_of(rows, soc)
     if work is not None:
         # Seconds at the data sheet's peaks: their factors are one over the part that is reached.
         return np.array([one, work.flops / soc.peak_flops, work.bytes / soc.hbm_bandwidth])

@@ -100,6 +100,8 @@ def as_dict(result: Forecast, forecaster: Forecaster) -> dict[str, object]:
         "tokens": result.tokens,
         "seconds": result.seconds,
         "uncertainty": result.uncertainty,
+        "calibrated": bool(forecaster.profile.series),
+        "notes": list(forecaster.notes),
         "tokens_per_second": result.tokens_per_second,
         "operators": {
             name: {"seconds": seconds, "bound_by": result.bound_by[name]}
@@ -126,3 +128,5 @@ def _show(result: Forecast, forecaster: Forecaster, console: Console) -> None:
     table.add_section()
     table.add_row("iteration", f"{result.seconds * 1e3:.3f}", "", f"{result.tokens_per_second:,.0f} tokens/s")
     console.print(table)
+    for note in forecaster.notes:
+        console.print(note, highlight=False)

@@ -30,6 +30,9 @@ def run_table(
     soc = load_soc(device)
     table = believed(_numbered(read_table(file)), soc, str(file))
     known = calibration_file.load(profile) if profile is not None else None
+    if known is not None and str(known.facts.get("soc", soc.name)).casefold() != soc.name.casefold():
+        of = known.facts["soc"]
+        raise TableError(f"the profile is of {of}, the device is {soc.name}; give --device {of}, or calibrate anew")
     answers: list[tuple[int, dict[str, object]]] = []
     errors: dict[str, list[Floats]] = {}
     vendor: dict[str, list[Floats]] = {}

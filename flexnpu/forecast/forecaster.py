@@ -15,6 +15,7 @@ import numpy as np
 from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
 from flexnpu.forecast.breakdown import Forecast, Known, Quote
 from flexnpu.forecast.contention import HALF, Single, contended, slowed
+from flexnpu.forecast.fitting import fitting
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import Amount, Cores, Cost, OperatorModel
 from flexnpu.forecast.profile import Profile
@@ -38,11 +39,12 @@ class Forecaster:
     def __init__(
         self, model: ModelShape, soc: Soc, profile: Profile | None = None, parallel: Parallel | None = None
     ) -> None:
-        self.model, self.soc, self.profile = model, soc, profile or Profile.of(soc)
+        # What a profile has of another model is left out, with a line in `notes`; another device's is refused.
         self.parallel = parallel or Parallel()
         self.part = self.parallel.share(model)
-        # What was measured of a whole model's layers says nothing of a part of them.
-        self.operators = OperatorModel(soc, self.profile if self.part is model else self.profile.by_size())
+        held = fitting(profile or Profile.of(soc), model, soc, parted=self.part is not model)
+        self.model, self.soc, self.profile, self.notes = model, soc, held.profile, held.notes
+        self.operators = OperatorModel(soc, self.profile)
         self.workload = work = Workload.of(model, soc, self.parallel, self.profile)
         self.cores = soc.cube_cores
         self._all = np.arange(1, self.cores + 1)

@@ -11,6 +11,7 @@ factor, says how that changes with cores and beside a neighbour.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import sqrt
 from typing import NamedTuple, TypeVar
 
@@ -114,7 +115,11 @@ class OperatorModel:
             layer = layers_lattice(self.profile.series, self.soc, LAYERS.get(name, {}))
             self._gemms[key] = layer or gemm_lattice(self.profile.series, self.soc, n, k, known_dtype(dtype))
         measured = self._gemms[key]
-        return self._scaled(roofline, measured, cores, (m,), lambda: self._gemm(m, n, k, dtype, None))
+        if measured is None:
+            return roofline
+        size, inputs, rate = self._format(dtype)
+        least = self._least(m * (2.0 * n * k / rate), m * (k * inputs + n * 2.0) + n * k * size)
+        return self._scaled(roofline, measured, cores, (m,), lambda: self._gemm(m, n, k, dtype, None), least)
 
     def context_attention(  # noqa: PLR0913, PLR0917 - the sums of a Load and the sizes of a head
         self,
@@ -141,8 +146,13 @@ class OperatorModel:
             # It was measured with a cache in 16 bits. Prompts compute more than they read, so it stands for others too.
             cached = None
         roofline = self.context_of(*sizes, cores, cached=cached)
+        if measured is None:
+            return roofline
         where = (seen if self.joins else sequences, pairs)
-        return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None))
+        # Tables of (sequences, pairs) do not know how many keys are read: their bytes take what they take.
+        reads = tokens * (4.0 * heads * head_dim) + seen * (4.0 * kv_heads * head_dim)
+        least = self._least(pairs * (4.0 * heads * head_dim), reads / self.profile.bandwidth_efficiency)
+        return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None), least)
 
     def generation_attention(  # noqa: PLR0913, PLR0917
         self,
@@ -161,7 +171,12 @@ class OperatorModel:
         if not self.profile.series or (cache is not None and not cache.measured):
             return roofline
         measured = self._lattice("generation", heads, kv_heads, head_dim, "bf16" if cache is None else cache.dtype)
-        return self._scaled(roofline, measured, cores, (sequences, seen), lambda: self._generation(*sizes, None, each))
+        if measured is None:
+            return roofline
+        # Half of the operations: a cache in 8 bits may be multiplied in 8.
+        least = self._least(seen * (2.0 * heads * head_dim), sequences * (4.0 * heads * head_dim) + seen * each)
+        whole = partial(self._generation, *sizes, None, each)
+        return self._scaled(roofline, measured, cores, (sequences, seen), whole, least)
 
     def elementwise(
         self, bytes: Amount, launches: float, cores: Cores = None, tokens: Amount | None = None, layers: int = 0
@@ -177,6 +192,8 @@ class OperatorModel:
             counted = {**{name: count * layers for name, count in EACH_LAYER.items()}, **ONCE}
             self._elementwise[layers] = layers_lattice(self.profile.series, self.soc, counted)
         measured = self._elementwise[layers]
+        if measured is None:
+            return roofline
         return self._scaled(roofline, measured, cores, (tokens,), lambda: self._moved(bytes, launches, None))
 
     def together(
@@ -348,22 +365,26 @@ class OperatorModel:
             self._lattices[key] = found
         return self._lattices[key]
 
-    def _scaled(
+    def _scaled(  # noqa: PLR0913, PLR0917 - two models of one operator, and where they are asked
         self,
         roofline: Cost,
-        measured: Lattice | None,
+        measured: Lattice,
         cores: Cores,
         sizes: tuple[Amount, ...],
         whole: Callable[[], Cost],
+        least: Amount = 0.0,  # seconds: what the whole device cannot be quicker than
     ) -> Cost:
         """The roofline times measured over roofline, both on the whole device."""
-        if measured is None:
-            return roofline
         all_of_them = cores is None or (isinstance(cores, int) and cores == self.soc.cube_cores)
         full = self.seconds(roofline if all_of_them else whole())
         if isinstance(full, float):
-            return roofline.times(measured.one(*sizes) / full)  # type: ignore[arg-type]
-        return roofline.times(measured.many(*sizes) / full)
+            return roofline.times(_larger(measured.one(*sizes), least) / full)  # type: ignore[arg-type]
+        return roofline.times(_larger(measured.many(*sizes), least) / full)
+
+    def _least(self, flops: Amount, moved: Amount) -> Amount:
+        """Seconds of the whole device: operations at its peak, or bytes that L2 cannot have kept at its bandwidth."""
+        soc = self.soc
+        return _larger(flops * (1.0 / soc.peak_flops), (moved - soc.l2_bytes) * (1.0 / soc.hbm_bandwidth))
 
     def _joined(self, load: Load, seen: Amount) -> Amount:
         """Time of one call over prompts and running requests, over that of two calls."""

@@ -96,7 +96,7 @@ class Case:
         possible(slo, forecaster)
         setup.config.blocks(*machine(forecaster))  # refuses a model that leaves no room for a cache
         fit, left_out = _fitting(policies, setup, all_of_them=question.policy.strip() == ALL)
-        return cls(trace, fit, setup, name, forecaster, forecast_of(question.profile), left_out)
+        return cls(trace, fit, setup, name, forecaster, forecast_of(question.profile, forecaster), left_out)
 
     def sampled(self, seconds: float) -> Setup:
         """The setup with samples that fill the buckets of a series of that length, at most 100 a second."""
@@ -158,9 +158,12 @@ def _fitting(policies: Sequence[Named], setup: Setup, *, all_of_them: bool) -> t
     return fit, left_out
 
 
-def forecast_of(profile: Path | None) -> str:
+def forecast_of(profile: Path | None, forecaster: Forecaster) -> str:
     """In words, where a forecast's constants come from."""
-    return f"calibrated: {shown(profile.name)}" if profile else "uncalibrated: data sheet and published constants"
+    if profile is None:
+        return "uncalibrated: data sheet and published constants"
+    told = "calibrated" if forecaster.profile.series else "uncalibrated"
+    return "; ".join([f"{told}: {shown(profile.name)}", *forecaster.notes])
 
 
 def parse_pool(text: str) -> tuple[int, int]:

@@ -38,9 +38,11 @@ def _generating(columns: Columns) -> Mask:
     """Told by op_name where that is there, else by one new token per row."""
     names = columns.words("op_name")
     found: Mask = np.char.find(names, "generation") >= 0
-    if not (found | (np.char.find(names, "context") >= 0)).all():
+    named = found | (np.char.find(names, "context") >= 0)
+    # A line that was cut off has neither a name nor sizes, and will not be believed.
+    if not (named | (names == "nan")).all() or not named.any():
         if any(names):
-            wrong = str(names[(np.char.find(names, "attention") < 0)][:1] or names[:1])
+            wrong = str(names[~named][0])
             raise TableError(f"{columns.source}: op_name {wrong}; known are context_attention and generation_attention")
         found = columns.numbers("isl") == 1
     return found

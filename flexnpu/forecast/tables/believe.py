@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -26,12 +26,14 @@ def believed(table: Table, soc: Soc | None, source: str = "the table") -> Table:
     """
     parts: dict[str, Rows] = {}
     rejected = list(table.rejected)
+    orders = table.facts.get("order")
     for kind, rows in table.parts.items():
+        order = orders.get(kind, ()) if isinstance(orders, dict) else ()
         good = np.ones(len(rows), dtype=np.bool_)
         for rule, bad in _rules(rows, soc):
             wrong = bad & good
             if wrong.any():
-                rejected.append(Rejection(f"{kind}: {rule}", int(wrong.sum()), describe(rows, int(np.argmax(wrong)))))
+                rejected.append(_rejection(f"{kind}: {rule}", rows, wrong, order))
                 good &= ~wrong
         if good.any():
             parts[kind] = rows.take(good)
@@ -46,6 +48,13 @@ def believed(table: Table, soc: Soc | None, source: str = "the table") -> Table:
     return Table(table.format, parts, table.facts, tuple(rejected))
 
 
+def _rejection(rule: str, rows: Rows, wrong: Mask, order: Sequence[int]) -> Rejection:
+    """order: where in the file each row is, from 0; empty where that is not known."""
+    places = np.flatnonzero(wrong).tolist()
+    where = tuple(order[place] + 1 for place in places) if len(order) == len(rows) else ()
+    return Rejection(rule, len(places), describe(rows, places[0]), where)
+
+
 def describe(rows: Rows, place: int) -> str:
     """One row in words."""
     sizes = " ".join(f"{name}={column[place]:g}" for name, column in rows.sizes.items())
@@ -57,6 +66,9 @@ def _rules(rows: Rows, soc: Soc | None) -> Iterator[tuple[str, Mask]]:
     yield "the time is not a positive number", ~(np.isfinite(rows.seconds) & (rows.seconds > 0))
     for name, column in rows.sizes.items():
         zero = name in (_MIXED_MAY_BE_ZERO if rows.kind == "mixed" else _MAY_BE_ZERO)
+        if name == "cached":
+            # Queries without a mask need not be part of the keys, so that there may be fewer keys than queries.
+            column = np.where((rows.sizes.get("causal", 1.0) == 0) & (rows.sizes["new"] + column >= 1), 0.0, column)  # noqa: PLW2901
         with np.errstate(invalid="ignore"):
             yield (
                 f"{name} is not a {'number from 0' if zero else 'positive number'}",
@@ -71,7 +83,7 @@ def _rules(rows: Rows, soc: Soc | None) -> Iterator[tuple[str, Mask]]:
 
 def least_seconds(rows: Rows, soc: Soc) -> Floats:
     """No kernel is faster: its operations at peak rate, or the bytes that L2 cannot have kept at peak bandwidth."""
-    work = work_of(rows)
+    work = work_of(rows, soc)
     if work is None:
         return np.zeros(len(rows))
     return np.maximum(work.flops / soc.peak_flops, (work.bytes - soc.l2_bytes) / soc.hbm_bandwidth)

@@ -42,8 +42,10 @@ class Columns:
         """The first of these columns that is there, as text."""
         for name in names:
             if name in self._columns:
-                return np.array([str(value or "").strip() for value in self._columns[name]], dtype=np.str_)
-        return np.full(self.length, default, dtype=np.str_)
+                return np.array(
+                    ["" if value is None else str(value).strip() for value in self._columns[name]], dtype=np.str_
+                )
+        return np.full(self.length, default)  # numpy's own width: dtype=np.str_ would be one letter
 
 
 def read_columns(file: Path) -> Columns:

@@ -8,12 +8,14 @@ the last q of kv tokens.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.tables.columns import Columns
 from flexnpu.forecast.tables.dtypes import known_dtype
-from flexnpu.forecast.tables.rows import Mask, Names, Rows, Table, TableError, rows_of
+from flexnpu.forecast.tables.rows import Mask, Names, Rejection, Rows, Table, TableError, rows_of
 
 KEYS = {"op", "measured_us"}
 OPERATORS = ("gemm", "attention")
@@ -22,12 +24,9 @@ OPERATORS = ("gemm", "attention")
 def read(columns: Columns) -> Table:
     """Rows by kind. The order within the file is kept in facts["order"], so that answers can go back to their rows."""
     operators = np.char.lower(columns.words("op"))
-    # A line that was cut off has no sizes either, and will not be believed.
-    operators[operators == "nan"] = "gemm"
     known = np.isin(operators, OPERATORS)
-    if not known.all():
-        wrong = str(operators[~known][0])
-        raise TableError(f"{columns.source}: op is {wrong!r}; it must be gemm or attention")
+    if not known.any():
+        raise TableError(f"{columns.source}: op is {str(operators[0])!r}; it must be gemm or attention")
     query = columns.numbers("q", default=np.nan)
     parts = {
         "gemm": (operators == "gemm", _gemm),
@@ -40,7 +39,19 @@ def read(columns: Columns) -> Table:
         if chosen.any():
             tables[kind] = make(columns, chosen)
             order[kind] = np.flatnonzero(chosen).tolist()
-    return Table("ops", tables, {"order": order, "rows": columns.length})
+    return Table("ops", tables, {"order": order, "rows": columns.length}, tuple(_unknown(operators, known)))
+
+
+def _unknown(operators: Names, known: Mask) -> Iterator[Rejection]:
+    """Rows of other operators, and lines that were cut off or have a field too many (read as "nan" throughout)."""
+    for rule, chosen in (
+        ("the line has too few or too many fields", operators == "nan"),
+        ("op must be gemm or attention", ~known & (operators != "nan")),
+    ):
+        places = np.flatnonzero(chosen).tolist()
+        if places:
+            example = f"op {str(operators[places[0]])!r}"
+            yield Rejection(rule, len(places), example, tuple(place + 1 for place in places))
 
 
 def _gemm(columns: Columns, chosen: Mask) -> Rows:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "prefill": ("model", "hardware", "parallel"),
     "decode": ("model", "hardware", "parallel"),
 }
+
+
+_PLACES = 8  # that are written out
 
 
 class TableError(InvalidValue):
@@ -79,14 +82,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Rows that are not believed: how many, by which rule, and the first of them."""
+    """Rows that are not believed: how many, by which rule, the first of them, and where in the file, from 1."""
 
     rule: str
     count: int
     example: str
+    places: tuple[int, ...] = ()  # empty where tables were joined
 
     def __str__(self) -> str:
-        return f"{self.count} rows rejected: {self.rule} (first: {self.example})"
+        where = ", ".join(map(str, self.places[:_PLACES])) + (", ..." if len(self.places) > _PLACES else "")
+        first = "; ".join(filter(None, [f"row {where}" if where else "", f"first: {self.example}"]))
+        return f"{self.count} rows rejected: {self.rule} ({first})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,10 @@ class Table:
         for kind, rows in other.parts.items():
             parts[kind] = parts[kind].joined(rows) if kind in parts else rows
         name = self.format if self.format == other.format else f"{self.format}+{other.format}"
-        return Table(name, parts, {**other.facts, **self.facts}, (*self.rejected, *other.rejected))
+        # Places in one file are not places in two.
+        facts = {key: value for key, value in {**other.facts, **self.facts}.items() if key != "order"}
+        rejected = [replace(each, places=()) for each in (*self.rejected, *other.rejected)]
+        return Table(name, parts, facts, tuple(rejected))
 
 
 def rows_of(

@@ -143,7 +143,7 @@ def _place(model: str, device: str, slo: Slo, profiles: Mapping[str, Path]) -> P
     file = profiles.get(device.casefold())
     profile = load_profile(file) if file else None
     forecaster = Forecaster(ModelShape.from_config(find_config(model)[1]), load_soc(device), profile)
-    return Place(model, device, slo, forecaster, forecast_of(file))
+    return Place(model, device, slo, forecaster, forecast_of(file, forecaster))
 
 
 def _experts_place() -> Place:
@@ -151,7 +151,7 @@ def _experts_place() -> Place:
     model = ModelShape.from_config(find_config("DeepSeek-R1")[1], weights="int8")
     forecaster = Forecaster(model, load_soc(_DIE), parallel=Parallel(expert=_EXPERT_DEVICES))
     name = f"DeepSeek-R1, int8, experts over {_EXPERT_DEVICES} dies"
-    return Place(name, _DIE, FLEXNPU_SLO, forecaster, forecast_of(None))
+    return Place(name, _DIE, FLEXNPU_SLO, forecaster, forecast_of(None, forecaster))
 
 
 @dataclass(frozen=True, slots=True)

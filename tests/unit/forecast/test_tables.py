@@ -8,7 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from flexnpu.forecast.tables import TableError, believed, least_seconds, read_table, rows_of, work_of
+from flexnpu.forecast.calibration_profile import calibrate
+from flexnpu.forecast.calibration_rows import seconds_of
+from flexnpu.forecast.tables import Table, TableError, believed, least_seconds, ops, read_table, rows_of, work_of
+from flexnpu.forecast.tables.columns import Columns
 from flexnpu.hardware import load_soc
 
 OPS = "set,op,m,n,k,batch,q,kv,heads,kv_heads,head_dim,causal,dtype,measured_us\n"
@@ -102,7 +105,7 @@ def test_without_pyarrow_the_error_names_the_command(tmp_path, monkeypatch):
         ("", "0 rows"),
         ("a,b\n", "0 rows"),
         ("a,b\n1,2\n", "are no known table"),
-        (OPS + "a,convolution,1,1,1,,,,,,,,bf16,5\n", "must be gemm or attention"),
+        ("op,measured_us\nconvolution,5\n", "must be gemm or attention"),
         ("m,n,k,latency\n1,2,3,\xff\n", "not a table"),
     ],
 )
@@ -177,3 +180,68 @@ def test_a_window_bounds_what_is_seen():
     # 1 + 2 + 3 + 4 pairs; 3 each; 1 + 2 + 3 + 3.
     assert (work.flops / 8).tolist() == [10.0, 12.0, 9.0]
     assert np.isfinite(work.bytes).all()
+
+
+def test_a_table_without_a_set_is_one_set_of_all(tmp_path):
+    table = read_table(written(tmp_path, "op,m,n,k,dtype,measured_us\ngemm,1,4096,4096,bf16,30\n"))
+    assert table.parts["gemm"].group.tolist() == ["all"]
+
+
+def test_a_zero_that_parquet_has_as_a_number_is_no_mask():
+    columns = {"op": ["attention"] * 3, "q": [64] * 3, "kv": [64] * 3, "heads": [8] * 3, "causal": [0, False, 1]}
+    assert ops.read(Columns({**columns, "measured_us": [30.0] * 3}, "x")).parts["context"].sizes["causal"].tolist() == [
+        0.0,
+        0.0,
+        1.0,
+    ]
+
+
+def test_a_line_cut_off_in_a_table_of_attention_alone_is_counted_with_its_row(tmp_path, b2):
+    good = "".join(f"attention,1,1,{128 + n},32,8,128,bf16,{30 + n}\n" for n in range(40))
+    text = "op,batch,q,kv,heads,kv_heads,head_dim,dtype,measured_us\n" + good + "attention,1\n"
+    table = believed(read_table(written(tmp_path, text)), b2)
+    assert len(table.parts["generation"]) == 40
+    (rejection,) = table.rejected
+    assert rejection.count == 1
+    assert "too few or too many fields (row 41" in str(rejection)
+
+
+@pytest.mark.parametrize("name", ["", "convolution"])
+def test_a_row_of_an_operator_that_is_not_known_is_counted_with_its_row(tmp_path, b2, name):
+    table = believed(table_with(tmp_path, f"a,{name},8,4096,4096,,,,,,,,bf16,30\n"), b2)
+    assert len(table.parts["gemm"]) == 40
+    (rejection,) = table.rejected
+    assert "op must be gemm or attention (row 4" in str(rejection)
+
+
+def test_a_row_that_cannot_be_true_is_told_by_its_place_in_the_file(tmp_path, b2):
+    (rejection,) = believed(table_with(tmp_path, "a,gemm,8,4096,4096,,,,,,,,bf16,nan\n"), b2).rejected
+    rows = len((tmp_path / "anything.csv").read_text().splitlines()) - 1
+    assert rejection.places == (rows,)
+
+
+def test_a_line_cut_off_in_an_attention_table_of_aiconfigurator_is_one_row(tmp_path):
+    head = "op_name,batch_size,isl,num_heads,num_key_value_heads,head_dim,step,attn_dtype,kv_cache_dtype,latency\n"
+    good = "".join(f"generation_attention,1,1,32,8,128,{128 + n},bfloat16,bfloat16,0.0{30 + n}\n" for n in range(40))
+    table = believed(read_table(written(tmp_path, head + good + "generation_att\n")), load_soc("A100"))
+    assert len(table.parts["generation"]) == 40
+    assert sum(each.count for each in table.rejected) == 1
+
+
+def test_fp32_is_as_quick_as_the_device_says():
+    soc = load_soc("A100")  # TF32: half of the rate of 16 bits
+    sizes = {name: [8192.0] for name in "mnk"}
+    quick = rows_of("gemm", sizes, {"dtype": ["fp32"]}, [1.1 * 2 * 8192.0**3 / (0.5 * soc.peak_flops)])
+    assert believed(Table("ops", {"gemm": quick}), soc).rows == 1
+
+
+def test_queries_without_a_mask_may_be_more_than_keys(tmp_path, b2):
+    text = "op,batch,q,kv,heads,kv_heads,head_dim,causal,dtype,measured_us\n"
+    text += "attention,1,4096,512,8,8,128,0,bf16,100\nattention,1,512,512,8,8,128,0,bf16,30\n"
+    table = believed(read_table(written(tmp_path, text)), b2)
+    assert not table.rejected
+    assert table.parts["context"].sizes["cached"].tolist() == [512.0 - 4096.0, 0.0]
+    told = seconds_of(table.parts["context"], b2, calibrate(table, b2))
+    assert (told > 0).all() and told[0] > told[1]
+    with pytest.raises(TableError, match="cached is not"):
+        believed(read_table(written(tmp_path, text.replace("128,0,", "128,1,"))), b2)
