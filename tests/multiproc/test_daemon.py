@@ -13,6 +13,7 @@ import pytest
 from fake_tenant import FakeTenant
 from local_node import GIB, Node, eventually
 
+from flexnpu import _native
 from flexnpu.client import Move
 
 
@@ -71,7 +72,7 @@ def test_a_second_daemon_is_refused_and_does_no_harm(node: Node):
     assert code == 4
     assert errors.startswith("flexnpud: error: another flexnpud (pid ")
     assert errors.count("\n") == 1
-    assert node.client().version().page_version == 2
+    assert node.client().version().page_version == _native.PAGE_VERSION
 
 
 def test_a_killed_daemon_is_followed_by_another_in_the_same_directory(node: Node):
