@@ -59,11 +59,17 @@ def fit_rows(rows: Rows, soc: Soc, *, seed: int = 0, scored: bool = True) -> lis
     if rows.kind == "context":
         # Fewer keys than queries are on no axis; the roofline goes on to them.
         rows = rows.take(rows.sizes["cached"] >= 0)
+    rows = _in_order(rows)
     names = key_names(rows.kind)
     return [
         _series(rows.take(places), dict(zip(names, key, strict=True)), soc, seed, scored=scored)
         for key, places in _groups(rows).items()
     ]
+
+
+def _in_order(rows: Rows) -> Rows:
+    """The same rows whatever their order in the file was: what is drawn from them depends on places."""
+    return rows.take(np.lexsort((rows.seconds, *rows.sizes.values(), *rows.labels.values())))
 
 
 def predict(series: Sequence[Series], rows: Rows, soc: Soc) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 
 import numpy as np
@@ -154,10 +154,16 @@ def _series_in(raw: object, source: str) -> Series:
         {str(name): value for name, value in _mapping(raw, "labels", source).items()},  # type: ignore[misc]
         Surface(knots, np.log(times * 1e-6).reshape(shape)),
         tuple(float(each) for each in roofline),
-        float(raw.get("deviation", float("nan"))),
-        float(raw.get("error", float("nan"))),
-        int(raw.get("rows", 0)),
+        _or_unknown(raw, "deviation", source),
+        _or_unknown(raw, "error", source),
+        int(_number(raw.get("rows", 0), "rows", source, most=1e12)),
     )
+
+
+def _or_unknown(raw: Mapping[str, object], name: str, source: str) -> float:
+    value = raw.get(name, float("nan"))
+    unknown = isinstance(value, float) and isnan(value)
+    return float("nan") if unknown else _number(value, name, source, most=1e12)
 
 
 def _knots(text: object, source: str) -> Floats:

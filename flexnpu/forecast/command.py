@@ -19,6 +19,8 @@ from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape, Parallel
 from flexnpu.llm.presets import find_config
 
+_MOST_DIGITS = 12
+
 
 def run_forecast(  # noqa: PLR0913 - one parameter per option of the command
     model: str | Path,
@@ -68,7 +70,7 @@ def parse_prefill(text: str) -> Request:
     found = re.fullmatch(r"(?:(\d+)x)?(\d+)(?:\+(\d+))?", text)
     if not found:
         raise ForecastError(f"--prefill {text!r}; it must be TOKENS, COUNTxTOKENS or TOKENS+CACHED, such as 4x2048")
-    return _request(text, new=int(found[2]), cached=int(found[3] or 0), copies=int(found[1] or 1))
+    return _request(text, new=found[2], cached=found[3] or "0", copies=found[1] or "1")
 
 
 def parse_decode(text: str) -> Request:
@@ -76,10 +78,15 @@ def parse_decode(text: str) -> Request:
     found = re.fullmatch(r"(?:(\d+)x)?(\d+)", text)
     if not found:
         raise ForecastError(f"--decode {text!r}; it must be CONTEXT or COUNTxCONTEXT, such as 64x4096")
-    return _request(text, new=1, cached=int(found[2]), copies=int(found[1] or 1))
+    return _request(text, new="1", cached=found[2], copies=found[1] or "1")
 
 
-def _request(text: str, *, new: int, cached: int, copies: int) -> Request:
+def _request(text: str, **amounts: str) -> Request:
+    if max(map(len, amounts.values())) > _MOST_DIGITS:
+        raise ForecastError(
+            f"{text[:20]!r}... has a number of over {_MOST_DIGITS} digits; amounts must be fewer tokens"
+        )
+    new, cached, copies = (int(amounts[name]) for name in ("new", "cached", "copies"))
     if new < 1 or copies < 1:
         raise ForecastError(f"{text!r} asks for {copies} x {new} tokens; both must be 1 or more")
     return Request(new, cached, copies)
@@ -101,7 +108,8 @@ def as_dict(result: Forecast, forecaster: Forecaster) -> dict[str, object]:
         "seconds": result.seconds,
         "uncertainty": result.uncertainty,
         "calibrated": bool(forecaster.profile.series),
-        "notes": list(forecaster.notes),
+        "weights_fit": _over_memory(forecaster) is None,
+        "notes": _notes(forecaster),
         "tokens_per_second": result.tokens_per_second,
         "operators": {
             name: {"seconds": seconds, "bound_by": result.bound_by[name]}
@@ -109,6 +117,22 @@ def as_dict(result: Forecast, forecaster: Forecaster) -> dict[str, object]:
             if seconds > 0
         },
     }
+
+
+def _notes(forecaster: Forecaster) -> list[str]:
+    over = _over_memory(forecaster)
+    return [*forecaster.notes, *([over] if over else [])]
+
+
+def _over_memory(forecaster: Forecaster) -> str | None:
+    """One line where a device cannot hold its part of the weights."""
+    needed, held = forecaster.part.weight_bytes, forecaster.soc.hbm_bytes
+    if needed <= held:
+        return None
+    return (
+        f"warning: {needed / 1e9:.1f} GB of weights do not fit into the {held / 1e9:.1f} GB of {forecaster.soc.name}; "
+        "share the model (--tensor-parallel, --expert-parallel) or quantise it (--weight-dtype)"
+    )
 
 
 def _show(result: Forecast, forecaster: Forecaster, console: Console) -> None:
@@ -128,5 +152,5 @@ def _show(result: Forecast, forecaster: Forecaster, console: Console) -> None:
     table.add_section()
     table.add_row("iteration", f"{result.seconds * 1e3:.3f}", "", f"{result.tokens_per_second:,.0f} tokens/s")
     console.print(table)
-    for note in forecaster.notes:
+    for note in _notes(forecaster):
         console.print(note, highlight=False)

@@ -46,6 +46,8 @@ def run_calibrate(  # noqa: PLR0913 - one parameter per option of the command
     else:
         good = believed(table, soc, source)
         scores = evaluate(good, soc, seed=seed, part=check)
+        if not scores:
+            raise TableError(f"--check {check:g} leaves no shape to fit on or none to tell the error on; leave it out")
         known = {kind: split(rows, seed, check)[0] for kind, rows in good.parts.items()}
         profile = calibrate(Table(good.format, known, good.facts, good.rejected), soc, seed=seed)
     if out is not None:
@@ -104,12 +106,16 @@ def _tell(
         grid.add_column(name, justify="left" if name in {"kind", "series"} else "right")
     for each in scores:
         words = " ".join(f"{value:g}" if isinstance(value, float) else value for value in each.labels.values() if value)
-        grid.add_row(each.kind, words or "all", str(each.rows), f"{each.mape:.1%}", f"{each.deviation:.1%}")
+        grid.add_row(each.kind, words or "all", str(each.rows), _shown(each.mape), _shown(each.deviation))
     console.print(grid)
     for reason in profile.facts["rejected"]:  # type: ignore[attr-defined]
         console.print(str(reason))
     if out is not None:
         console.print(f"written: {out}")
+
+
+def _shown(part: float) -> str:
+    return f"{part:.1%}" if np.isfinite(part) else "unknown"  # too few shapes to leave some out
 
 
 def _percent(value: float) -> float | None:

@@ -54,7 +54,7 @@ def run_table(
     }
     console = console or Console()
     if as_json:
-        console.file.write(json.dumps(result, indent=1) + "\n")
+        console.file.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
     else:
         _show(result, errors, console)
     return result
@@ -79,7 +79,7 @@ def _answers(rows: Rows, predicted: Floats) -> Iterator[tuple[int, dict[str, obj
         labels = {key: str(column[place]) for key, column in rows.labels.items() if column[place]}
         measured = float(rows.seconds[place]) * 1e6
         answer = {"row": int(number) + 1, "set": name, "op": rows.kind, **sizes, **labels, "measured_us": measured}
-        yield int(number), {**answer, "predicted_us": round(seconds * 1e6, 4)}
+        yield int(number), {**answer, "predicted_us": round(seconds * 1e6, 4) if np.isfinite(seconds) else None}
 
 
 def _sets(rows: Rows) -> Iterator[tuple[str, Floats]]:
@@ -93,9 +93,18 @@ def _errors(predicted: Floats, rows: Rows, chosen: Floats) -> Floats:
     return errors
 
 
-def _means(errors: Mapping[str, list[Floats]]) -> dict[str, float]:
-    """Percent."""
-    return {name: round(float(100.0 * np.nanmean(np.abs(np.concatenate(parts)))), 3) for name, parts in errors.items()}
+def _means(errors: Mapping[str, list[Floats]]) -> dict[str, float | None]:
+    """Percent; None where nothing was forecast."""
+    return {name: _mean(np.abs(np.concatenate(parts))) for name, parts in errors.items()}
+
+
+def _mean(errors: Floats) -> float | None:
+    known = errors[np.isfinite(errors)]
+    return round(float(100.0 * known.mean()), 3) if known.size else None
+
+
+def _percent(value: float | None, form: str = ".1f") -> str:
+    return "–" if value is None else f"{value:{form}}%"  # noqa: RUF001
 
 
 def _show(result: Mapping[str, object], errors: Mapping[str, list[Floats]], console: Console) -> None:
@@ -107,7 +116,9 @@ def _show(result: Mapping[str, object], errors: Mapping[str, list[Floats]], cons
     assert isinstance(mape, dict) and isinstance(vendor, dict)
     for name, parts in errors.items():
         every = np.concatenate(parts)
-        grid.add_row(name, str(len(every)), f"{mape[name]:.1f}%", f"{vendor[name]:.1f}%", f"{np.nanmean(every):+.1%}")
+        grid.add_row(
+            name, str(len(every)), _percent(mape[name]), _percent(vendor[name]), _percent(_mean(every), "+.1f")
+        )
     console.print(grid)
     rejected = result["rejected"]
     assert isinstance(rejected, list)

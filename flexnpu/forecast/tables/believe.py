@@ -74,6 +74,9 @@ def _rules(rows: Rows, soc: Soc | None) -> Iterator[tuple[str, Mask]]:
                 f"{name} is not a {'number from 0' if zero else 'positive number'}",
                 ~(np.isfinite(column) & (column >= 0 if zero else column > 0)),
             )
+        if rows.kind in {"gemm", "context", "generation"}:
+            with np.errstate(invalid="ignore"):
+                yield f"{name} is no whole number", column != np.rint(column)
     if soc is not None:
         with np.errstate(invalid="ignore"):
             limit = least_seconds(rows, soc)

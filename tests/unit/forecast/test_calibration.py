@@ -229,3 +229,11 @@ def test_kernels_of_one_format_make_a_series_each_and_one_together():
     )
     told = predict(series, asked, soc)
     assert (told > seconds[:10]).all() and (told < seconds[10:]).all()
+
+
+def test_the_order_of_rows_changes_no_calibration(a100_table):
+    rows, soc = a100_table.parts["generation"], load_soc("A100")
+    mixed = rows.take(np.random.default_rng(5).permutation(len(rows)))
+    first, second = fit_rows(rows, soc), fit_rows(mixed, soc)
+    assert first[0].surface.log_values.tolist() == second[0].surface.log_values.tolist()
+    assert (first[0].mape, first[0].roofline) == (second[0].mape, second[0].roofline)

@@ -88,3 +88,16 @@ def test_a_question_without_an_answer_is_refused(qwen_config, options, error, co
 def test_a_missing_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match="is no file, and no model that ships"):
         shown(tmp_path / "config.json", prefill=["1"])
+
+
+def test_an_amount_of_thousands_of_digits_is_refused():
+    with pytest.raises(ForecastError, match="over 12 digits"):
+        parse_prefill("9" * 5000)
+
+
+def test_weights_that_the_device_cannot_hold_are_told(qwen_config):
+    told = json.loads(shown("DeepSeek-R1", decode=["8x100"], as_json=True))
+    assert told["weights_fit"] is False
+    assert "do not fit into" in told["notes"][0]
+    assert "do not fit into" in shown("DeepSeek-R1", decode=["8x100"]).replace("\n", " ")
+    assert json.loads(shown(qwen_config, decode=["8x100"], as_json=True))["weights_fit"] is True

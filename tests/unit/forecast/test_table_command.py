@@ -135,3 +135,24 @@ def test_curves_over_cores_come_from_a_device_and_say_whether_it_was_modelled(tm
 def test_an_answer_without_rows_is_refused():
     with pytest.raises(TableError, match="no rows"):
         run_measured({"soc": "Ascend910B2", "cores": [24], "rows": []}, console=quiet())
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_no_constants_can_tell_is_null_in_the_json_and_warns_of_nothing(tmp_path):
+    out, console = tmp_path / "p.yaml", quiet()
+    folder = PERF / "llmservingsim_rtx4090"
+    run_calibrate([folder], out=out, console=quiet())
+    run_table(folder, "RTX4090", profile=out, as_json=True, console=console)
+    answer = json.loads(console.file.getvalue(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert set(answer["vendor_mape"].values()) == {None}
+    assert all(value > 0 for value in answer["mape"].values())
+    run_table(folder, "RTX4090", profile=out, console=quiet())
+
+
+def test_a_single_row_has_no_half_to_check_and_no_error_to_tell(tmp_path):
+    (tmp_path / "one.csv").write_text("op,m,n,k,dtype,measured_us\ngemm,1,4096,4096,bf16,30\n")
+    with pytest.raises(TableError, match="leaves no shape to fit on"):
+        run_calibrate([tmp_path / "one.csv"], "Ascend910B2", check=0.5, console=quiet())
+    console = quiet()
+    run_calibrate([tmp_path / "one.csv"], "Ascend910B2", console=console)
+    assert "nan" not in console.file.getvalue() and "unknown" in console.file.getvalue()

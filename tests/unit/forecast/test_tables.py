@@ -136,6 +136,7 @@ def table_with(tmp_path, bad, count=40):
         ("a,gemm,8,4096,4096,,,,,,,,bf16,-3\n", "not a positive number"),
         ("a,gemm,8,4096,4096,,,,,,,,bf16,none\n", "not a positive number"),
         ("a,gemm,-8,4096,4096,,,,,,,,bf16,30\n", "m is not a positive number"),
+        ("a,gemm,64,0.5,4096,,,,,,,,bf16,30\n", "n is no whole number"),
     ],
 )
 def test_a_row_that_cannot_be_true_is_rejected_with_its_rule_and_count(tmp_path, b2, bad, rule):
