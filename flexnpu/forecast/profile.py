@@ -98,11 +98,6 @@ class Profile:
             )
         return cls()
 
-    def by_size(self) -> Profile:
-        """Without what was measured of one model's layers and calls, whatever their sizes."""
-        sized = {"gemm", "context", "generation"}
-        return replace(self, series=tuple(one for one in self.series if one.kind in sized))
-
     def without_series(self) -> Profile:
         """The constants alone."""
         return replace(self, series=())

@@ -12,10 +12,13 @@ import pytest
 from rich.console import Console
 
 from flexnpu.errors import FlexNpuError
+from flexnpu.forecast import Forecaster, Load
 from flexnpu.forecast.calibration_file import load
 from flexnpu.forecast.command_calibrate import run_calibrate, run_measured
 from flexnpu.forecast.command_table import run_table
 from flexnpu.forecast.tables import TableError
+from flexnpu.hardware import load_soc
+from flexnpu.llm import ModelShape
 
 PERF = Path(__file__).parents[2] / "data" / "perf"
 OPS = """set,op,m,n,k,batch,q,kv,heads,kv_heads,head_dim,causal,dtype,measured_us
@@ -156,3 +159,10 @@ def test_a_single_row_has_no_half_to_check_and_no_error_to_tell(tmp_path):
     console = quiet()
     run_calibrate([tmp_path / "one.csv"], "Ascend910B2", console=console)
     assert "nan" not in console.file.getvalue() and "unknown" in console.file.getvalue()
+
+
+def test_one_more_running_request_never_shortens_an_iteration_after_a_live_calibration(qwen_config):
+    soc = load_soc("Ascend910B2")
+    told = Forecaster(ModelShape.from_config(qwen_config), soc, run_measured(live_answer(), console=quiet()))
+    times = [told.seconds(13, Load.decode(count, count * 17)) for count in (*range(1, 300), *range(1020, 1030))]
+    assert (np.diff(times) >= -1e-12).all()

@@ -180,7 +180,8 @@ def small(monkeypatch):
     monkeypatch.setattr(bench, "DEVICES", ("H100",))
     monkeypatch.setattr(bench, "POLICIES", ("flexnpu", "chunked"))
     monkeypatch.setattr(bench, "SLOS", (Slo(1.0, 0.05), Slo(2.0, 0.1)))
-    monkeypatch.setattr(bench, "QUICK", bench.Size(30, 20, 8, 4, ("Qwen3-8B",)))
+    monkeypatch.setattr(bench, "QUICK", bench.Size(30, 20, 8, 4))
+    monkeypatch.setattr(bench, "MODELS", ("Qwen3-8B",))
 
 
 def test_the_bench_writes_the_same_bytes_twice(traces, small, capsys):
