@@ -8,9 +8,10 @@ import subprocess
 
 
 def start(command, **options):
-    """A program that heeds Ctrl-C: a shell starts what runs in its background, tests too, with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """A program that heeds Ctrl-C and a hang-up: what a shell runs in its background, or nohup, ignores them."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         return subprocess.Popen(command, **options)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
