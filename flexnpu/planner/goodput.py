@@ -81,8 +81,8 @@ class Goodput:
         if pressed:
             # What decode takes of an iteration stays when it grows.
             found = deadlines.order(queue, (share * limit + saved) / (limit + saved) if saved else share, self.look)
-            places, late = found.kept + found.late, len(found.late)
-            order = now.named(places)
+            order, late = now.named(found.kept + found.late), len(found.late)
+            places = now.rows(order)
         pace = limit + saved * pressed
         mix = self._fit(now, pace, places, slower)
         if pressed and self.part * limit < now.alone <= limit:

@@ -113,3 +113,11 @@ class Now(NamedTuple):
         if self.entries is None:
             return tuple(rows)
         return tuple(dict.fromkeys(self.entries[list(rows)].tolist()))
+
+    def rows(self, order: Sequence[int]) -> Sequence[int]:
+        """The reverse, as an engine runs them: all that an entry stands for, one after the other."""
+        if self.entries is None:
+            return order
+        starts = self.entries.searchsorted(order, side="left").tolist()
+        ends = self.entries.searchsorted(order, side="right").tolist()
+        return [row for start, end in zip(starts, ends, strict=True) for row in range(start, end)]

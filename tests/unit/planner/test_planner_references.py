@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flexnpu.forecast import Request
@@ -108,6 +108,8 @@ def test_running_requests_are_summed_the_same_in_a_list_as_in_columns(decode):
 
 @settings(deadline=None, max_examples=60)
 @given(prompts.filter(bool), running, itls)
+# One of several alike prompts is late, and an engine runs them together.
+@example([Request(2697, 1461, 2), Request(1, 0, 1), Request(398, 0, 3), Request(2199, 6894, 3)], [], 0.125)
 def test_flexnpus_budget_is_near_the_most_that_fits(forecaster, prefill, decode, itl):
     state = snapshot(prefill, decode, itl)
     plan = Goodput(part=9.0).plan(state, forecaster)
@@ -126,7 +128,7 @@ def test_flexnpus_budget_is_near_the_most_that_fits(forecaster, prefill, decode,
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    assert 0.93 * low - 17 <= plan.budget - state.running <= max(low * 1.01 + 1, Goodput().floor)
+    assert 0.93 * low - 17 <= plan.budget - state.running <= max(low * 1.001 + 1, Goodput().floor)
 
 
 @settings(deadline=None, max_examples=100)
