@@ -40,7 +40,7 @@ def forecast(
             "--model is missing", next_step="give the model's config.json, or a table to flexnpu forecast table"
         )
     from flexnpu.forecast.command import run_forecast  # noqa: PLC0415 - heavy, and only needed here
-    from flexnpu.llm import Parallel  # noqa: PLC0415
+    from flexnpu.llm import Parallel  # noqa: PLC0415 - heavy, and only needed here
 
     run_forecast(
         model,
@@ -66,6 +66,6 @@ def table(
     as_json: options.Json = False,
 ) -> None:
     """Forecast a table of measured operators, and how far off it is."""
-    from flexnpu.forecast.command_table import run_table  # noqa: PLC0415
+    from flexnpu.forecast.command_table import run_table  # noqa: PLC0415 - heavy, and only needed here
 
     run_table(operators, device, profile=profile, as_json=as_json)

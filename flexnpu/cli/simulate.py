@@ -71,7 +71,7 @@ def _question(
     kv_dtype: options.KvDtype = None,
 ) -> Question:
     """What both commands ask; these are their options."""
-    from flexnpu.llm import Parallel  # noqa: PLC0415
+    from flexnpu.llm import Parallel  # noqa: PLC0415 - heavy, and only needed here
     from flexnpu.simulator.command import Question  # noqa: PLC0415 - heavy, and only needed here
 
     for name, value in (("--trace", trace), ("--format", formats), ("--model", model), ("--policy", policy)):

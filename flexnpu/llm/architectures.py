@@ -7,7 +7,7 @@ names are Hugging Face's, and so are the defaults that transformers assumes for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,7 @@ _V2_EXPERTS = ExpertFields(
     first_dense="first_k_dense_replace",
     every="moe_layer_freq",
 )
-_V3_EXPERTS = ExpertFields(
-    count=("n_routed_experts",),
-    width="moe_intermediate_size",
-    shared_count="n_shared_experts",
-    first_dense="first_k_dense_replace",
-    every="moe_layer_freq",
-    score_bias=True,
-)
+_V3_EXPERTS = replace(_V2_EXPERTS, score_bias=True)
 
 ARCHITECTURES = {
     "LlamaForCausalLM": Architecture(output_bias=True),

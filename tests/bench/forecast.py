@@ -31,16 +31,7 @@ from flexnpu.hardware import Soc, load_soc
 from flexnpu.llm import ModelShape
 
 EXCERPTS = Path(__file__).parents[1] / "data" / "perf"
-LLAMA = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "torch_dtype": "bfloat16",
-}
+LLAMA_8B = Path(__file__).parents[1] / "data" / "models" / "llama-3.1-8b.json"
 Row = dict[str, object]
 
 
@@ -79,7 +70,7 @@ def _percent(told: np.ndarray, measured: np.ndarray) -> float | None:
 
 def recording(folder: Path, table: Table, soc: Soc) -> Row:
     """The recorded engine run beside a forecast from all of the table."""
-    forecaster = Forecaster(ModelShape.from_config(LLAMA), soc, calibrate(table, soc, scored=False))
+    forecaster = Forecaster(ModelShape.from_config(LLAMA_8B), soc, calibrate(table, soc, scored=False))
     quiet = quiet_seconds(folder)
     ratio = quiet.forecast(forecaster) / quiet.seconds
     calm = ratio[quiet.waiting == 0]

@@ -167,15 +167,21 @@ print('{"status": %d}' % status, flush=True)
 """
 
 
+def a_program_that_will_ask(node: Node, patience: str):
+    """Started under a daemon that is killed before the program asks for its device."""
+    node.env["FLEXNPU_LIB_DIR"] = str(library_dir())
+    node.env["FLEXNPU_DAEMON_WAIT"] = patience
+    node.start()
+    options = ["--name", "a", "--cores", "4", "--memory", "1GiB"]
+    program = node.program("run", *options, "--", sys.executable, "-c", ASKS)
+    program.line()
+    node.kill()
+    return program
+
+
 @pytest.mark.parametrize("starts_first", [True, False])
 def test_a_program_that_asks_while_the_daemon_starts_anew_waits_for_it(quiet_node: Node, starts_first: bool):
-    quiet_node.env["FLEXNPU_LIB_DIR"] = str(library_dir())
-    quiet_node.env["FLEXNPU_DAEMON_WAIT"] = "60"
-    quiet_node.start()
-    options = ["--name", "a", "--cores", "4", "--memory", "1GiB"]
-    program = quiet_node.program("run", *options, "--", sys.executable, "-c", ASKS)
-    program.line()
-    quiet_node.kill()
+    program = a_program_that_will_ask(quiet_node, patience="60")
     if starts_first:
         quiet_node.launch()
     program.say("now")
@@ -186,13 +192,7 @@ def test_a_program_that_asks_while_the_daemon_starts_anew_waits_for_it(quiet_nod
 
 
 def test_a_program_without_a_daemon_fails_in_one_line_once_it_has_waited(quiet_node: Node):
-    quiet_node.env["FLEXNPU_LIB_DIR"] = str(library_dir())
-    quiet_node.env["FLEXNPU_DAEMON_WAIT"] = "1"
-    quiet_node.start()
-    options = ["--name", "a", "--cores", "4", "--memory", "1GiB"]
-    program = quiet_node.program("run", *options, "--", sys.executable, "-c", ASKS)
-    program.line()
-    quiet_node.kill()
+    program = a_program_that_will_ask(quiet_node, patience="1")
     program.say("now")
     assert program.line() != {"status": 0}
     _, errors = program.end()

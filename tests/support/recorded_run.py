@@ -24,11 +24,7 @@ from flexnpu.simulator import Arrival, EngineConfig, Simulation
 
 DATA = Path(__file__).parents[1] / "data"
 TABLE = DATA / "perf" / "llmservingsim_rtx4090"
-LLAMA31_8B = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
-    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
-    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-}  # fmt: skip
+LLAMA31_8B = DATA / "models" / "llama-3.1-8b.json"
 # vLLM keeps one of the 2,588 blocks for itself; its kernels are compiled, so an iteration is not bound by dispatch.
 ENGINE = {
     "token_budget": 2048, "max_running": 256, "kv_tokens": 2587 * 16, "block_tokens": 16, "hash_tokens": 16,

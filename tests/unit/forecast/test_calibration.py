@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,16 +20,7 @@ from flexnpu.forecast.tables import Table, TableError, rows_of
 from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
 
-LLAMA = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "torch_dtype": "bfloat16",
-}
+LLAMA_8B = Path(__file__).parents[2] / "data" / "models" / "llama-3.1-8b.json"
 
 
 def whole(scores, kind):
@@ -126,13 +118,13 @@ loads = st.builds(
 @pytest.fixture(scope="session")
 def measured(a100):
     soc, profile = a100
-    return Forecaster(ModelShape.from_config(LLAMA), soc, profile)
+    return Forecaster(ModelShape.from_config(LLAMA_8B), soc, profile)
 
 
 @pytest.fixture(scope="session")
 def recorded(rtx):
     soc, profile = rtx
-    return Forecaster(ModelShape.from_config(LLAMA), soc, profile)
+    return Forecaster(ModelShape.from_config(LLAMA_8B), soc, profile)
 
 
 @settings(deadline=None, max_examples=80)

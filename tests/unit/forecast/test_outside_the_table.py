@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,18 +15,7 @@ from flexnpu.forecast.tables import Table, least_seconds, rows_of
 from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
 
-LLAMA_8B = ModelShape.from_config(
-    {
-        "architectures": ["LlamaForCausalLM"],
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "vocab_size": 128256,
-        "torch_dtype": "bfloat16",
-    }
-)
+LLAMA_8B = ModelShape.from_config(Path(__file__).parents[2] / "data" / "models" / "llama-3.1-8b.json")
 
 
 def one_row(kind, microseconds, **sizes):
