@@ -89,8 +89,7 @@ class Now(NamedTuple):
 
     def take(self, places: Iterable[int], tokens: int) -> tuple[Load, int]:
         """The first `tokens` of the prompts in this order."""
-        pairs = seen = logits = 0.0
-        sequences = 0
+        pairs = seen = logits = sequences = 0.0
         left = float(tokens)
         row, after = self.new.item, self.cached.item
         for place in places:
@@ -101,7 +100,7 @@ class Now(NamedTuple):
                 new = left
             pairs += new * cached + new * (new + 1.0) / 2.0
             seen += new + cached
-            sequences += 1
+            sequences += 1.0
             left -= new
             if left < 1.0:
                 break
