@@ -4,6 +4,7 @@
 #   make demo     the main job: two engines share one modelled NPU, static split against the controller
 #   make test     native and Python tests
 #   make check-fuzz   hostile bytes against everything that reads them, for a minute, under sanitizers
+#   make check-properties  property tests with examples of their own choice
 #   make check-chaos  tenants and the daemon are killed at random, 200 times
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
@@ -23,7 +24,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-chaos check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
+.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-properties check-chaos check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -74,6 +75,10 @@ check-fuzz: $(STAMPS)/system $(STAMPS)/python
 	  echo "fuzz_$$target: $$seconds s"; \
 	  build/fuzz/tests/native/fuzz/fuzz_$$target --seconds $$seconds --seed $(FUZZ_SEED) || exit 1; \
 	done
+
+# Property tests with examples of their own choice, which `make test` does not give them.
+check-properties: $(STAMPS)/native
+	$(BIN)/python -m pytest -q --hypothesis-profile=searching $$(grep -rl hypothesis tests/unit --include='test_*.py')
 
 # Tenants and the daemon are killed at any moment, 200 times.
 check-chaos: $(STAMPS)/native-tests

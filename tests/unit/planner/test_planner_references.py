@@ -133,6 +133,8 @@ def test_flexnpus_budget_is_near_the_most_that_fits(forecaster, prefill, decode,
 
 @settings(deadline=None, max_examples=100)
 @given(long, running.filter(bool), st.floats(0.6, 0.95))
+# Beside the part of the prompts that is run no split keeps the pace, beside all of them one does.
+@example([Request(4096, 6, 1)], [Request(1, 15511, 19)], 0.9296875)
 def test_parted_cores_are_near_the_best_of_all_that_keep_the_pace(forecaster, prefill, decode, part):
     itl = float(forecaster.alone(decode)[24]) / part
     state = snapshot(prefill, decode, itl)
@@ -151,4 +153,4 @@ def test_parted_cores_are_near_the_best_of_all_that_keep_the_pace(forecaster, pr
         return
     assert found.decode_seconds <= itl
     assert found.prefill_seconds / found.steps <= itl
-    assert found.rate >= 0.8 * max(rates.values())
+    assert found.rate >= 0.8 * max(rates.values(), default=0.0)
