@@ -68,12 +68,12 @@ class Busy:
     def shares(self, start: float, end: float, window: float, step: float) -> Array:
         """The part of each window that it had; windows of one length, `step` apart, inside [start, end]."""
         firsts = np.arange(start, end - window + step * 1e-6, step)
-        return (self._until(firsts + window) - self._until(firsts)) / window
+        return (self.until(firsts + window) - self.until(firsts)) / window
 
-    def gaps(self, start: float, end: float) -> Array:
-        """Seconds between an operator's end and the next one's start, for those that begin within the two moments."""
+    def between(self, start: float, end: float) -> tuple[Array, Array]:
+        """Each operator's end and the next one's start, for those that begin within the two moments."""
         inside = (self.starts[1:] >= start) & (self.starts[1:] < end)
-        return np.maximum(0.0, self.starts[1:] - self.ends[:-1])[inside]
+        return self.ends[:-1][inside], self.starts[1:][inside]
 
     def running_at(self, moments: Array) -> Array:
         """Seconds that the operator which runs at each moment still takes; 0 where none runs."""
@@ -85,7 +85,7 @@ class Busy:
         left[found] = np.maximum(0.0, self.ends[index[found]] - moments[found])
         return left
 
-    def _until(self, moments: Array) -> Array:
+    def until(self, moments: Array) -> Array:
         """Seconds of device time up to each moment."""
         if self.starts.size == 0:
             return np.zeros_like(moments)

@@ -58,14 +58,14 @@ def test_a_windows_share_is_what_lies_within_it(pieces: list[tuple[float, float]
 
 def test_gaps_lie_between_an_end_and_the_next_start():
     tenant = busy((0, 1), (1, 2), (5, 6), (8, 9))
-    np.testing.assert_allclose(tenant.gaps(0, 10), [0, 3, 2])
-    np.testing.assert_allclose(tenant.gaps(0, 6), [0, 3])
+    np.testing.assert_allclose(tenant.between(0, 10), [[1, 2, 6], [1, 5, 8]])
+    np.testing.assert_allclose(tenant.between(0, 6), [[1, 2], [1, 5]])
 
 
 def test_a_start_before_the_last_end_is_the_clocks_grain_and_no_overlap():
     tenant = Busy.of(np.array([1.0, 1.9]), np.array([1.0, 1.0]))
     assert tenant.within(0, 3) == pytest.approx(1.9)
-    np.testing.assert_allclose(tenant.gaps(0, 3), [0])
+    np.testing.assert_allclose(tenant.between(0, 3), [[1], [1]])
 
 
 def test_what_runs_at_a_moment_still_takes_until_its_end():

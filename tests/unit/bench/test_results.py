@@ -120,17 +120,35 @@ def test_a_gap_counts_beyond_the_others_operator_and_the_pause_that_a_long_opera
     assert rows["longest gap beyond the running operator"].value == pytest.approx(4000)
 
 
-def test_elastic_tenants_share_what_others_leave():
+def test_elastic_tenants_divide_what_they_had_together_and_not_what_was_idle_or_had_by_one_that_comes_and_goes():
     tenants = (Tenant("a", (1.0,), 20), Tenant("b", (1.0,), 40), Tenant("bursts", (1.0,), 40, busy=1, idle=1))
-    ran = Run({"a": trace((0, 3)), "b": trace((3, 9)), "bursts": trace((9, 10))}, 0, 10)
-    expected = fairness.expected_shares(tenants, ran)
-    assert expected == {"a": pytest.approx(0.3), "b": pytest.approx(0.6)}
+    ran = Run({"a": trace((0, 2)), "b": trace((3, 7)), "bursts": trace((9, 10))}, 0, 10)
+    rows = by_name(fairness.rows(fairness.Scenario("x", tenants), ran))
+    assert rows["off its share"].value == pytest.approx(0)
+    assert rows["device in use"].value == pytest.approx(70)
+    unfair = Run({"a": trace((0, 3)), "b": trace((3, 6)), "bursts": trace((9, 10))}, 0, 10)
+    rows = by_name(fairness.rows(fairness.Scenario("x", tenants), unfair))
+    assert rows["off its share"].value == pytest.approx(10)
+
+
+def test_of_a_gap_it_is_told_how_much_others_had_the_device_for():
+    tenants = (Tenant("a", (1.0,), 50), Tenant("b", (1.0,), 50))
+    ran = Run({"a": trace((0, 1), (7, 8)), "b": trace((1, 2), (2, 3), (3, 4))}, 0, 8)
+    rows = by_name(fairness.rows(fairness.Scenario("x", tenants), ran))
+    # of six seconds after its first, one operator of b and the pause after one of its own are its share
+    assert rows["longest gap beyond the running operator"].value == pytest.approx(4000)
+    assert rows["of a gap, the most that others had the device for"].value == pytest.approx(1000)
+
+
+def test_an_elastic_tenant_alone_has_to_use_the_device():
+    tenants = (Tenant("e", (1.0,), 30),)
+    rows = by_name(fairness.rows(fairness.Scenario("x", tenants, in_use=99), Run({"e": trace((0, 9))}, 0, 10)))
+    assert (rows["device in use"].value, rows["device in use"].passed) == (pytest.approx(90), False)
 
 
 def test_a_fixed_share_is_expected_even_alone_and_its_gaps_are_no_fault():
     tenants = (Tenant("f", (1.0,), 30, fixed=True),)
     ran = Run({"f": trace((0, 3), (9, 10))}, 0, 10)
-    assert fairness.expected_shares(tenants, ran) == {"f": 0.3}
     rows = by_name(fairness.rows(fairness.Scenario("x", tenants), ran))
     assert rows["off its share"].value == pytest.approx(10)
     assert rows["longest gap beyond the running operator"].value == 0
