@@ -18,6 +18,11 @@ constexpr int64_t kShortAbsenceNs = 5'000'000;
 // A fixed share that waits for its turn goes on earning, so that it loses nothing to a long operator of others.
 constexpr double kEarnedWaitingNs = 1e8;
 constexpr double kMostHandoverNs = 2e5;
+// Who has been away from the device for longer than this comes although it owes some: so it pays in small parts. The
+// turn before it, and a hand-over, fit into what is left of 10 ms. Only while nobody is owed, nor it owes, more than
+// that: long operators leave larger debts, and no other way to pay them than by pauses.
+constexpr int64_t kOverdueNs = 6'500'000;
+constexpr double kOverdueDebtNs = 4e6;
 // What a share earns in this time is the most that a vNPU may save for its priority, or be owed when it comes back.
 constexpr double kSavedNs = 5e7;
 // The part of its share for which a priority counts. The rest is left to virtual time, so that what the hand-overs cost
@@ -36,7 +41,8 @@ double part(const TurnView& view) { return view.share / 1e4; }
 double fixed_slice(const TurnView& view) { return std::max(part(view) * kRoundNs, kLeastSliceNs); }
 
 double running(const TurnView& view, int64_t now_ns) {
-    return view.turn == Turn::none ? 0 : static_cast<double>(std::max<int64_t>(now_ns - view.charged_from_ns, 0));
+    if (view.turn == Turn::none || view.behind) return 0;
+    return static_cast<double>(std::max<int64_t>(now_ns - view.charged_from_ns, 0));
 }
 
 double virtual_now(const TurnView& view, int64_t now_ns) {
@@ -128,7 +134,39 @@ double deadline(const Views& views, size_t at, int64_t now_ns) {
     return virtual_now(views[at], now_ns) + request / part(views[at]);
 }
 
-// Who should have the device. The holder loses a tie.
+double owed(const TurnView& view, double line, int64_t now_ns) {
+    return (line - virtual_now(view, now_ns)) * part(view);
+}
+
+// Of these, who has been away for too long, the longest first.
+size_t overdue(const Views& views, const std::vector<size_t>& those, double line, int64_t now_ns) {
+    size_t found = kNobody;
+    for (const size_t i : those) {
+        const TurnView& view = views[i];
+        if (owed(view, line, now_ns) > kOverdueDebtNs) return kNobody;
+        if (view.turn != Turn::none || view.fixed || now_ns - view.last_ns < kOverdueNs) continue;
+        if (owed(view, line, now_ns) < -kOverdueDebtNs) continue;
+        if (found == kNobody || view.last_ns < views[found].last_ns) found = i;
+    }
+    return found;
+}
+
+// Of these, the one that has had no more than its part and whose next slice is due first. The holder loses a tie.
+size_t soonest(const Views& views, const std::vector<size_t>& those, double line, int64_t now_ns) {
+    const double tolerance = 1 + std::abs(line) * 1e-12;
+    size_t best = kNobody;
+    double first = 0;
+    for (const size_t i : those) {
+        if (virtual_now(views[i], now_ns) > line + tolerance) continue;
+        const double due = deadline(views, i, now_ns) + (views[i].turn == Turn::open ? tolerance : 0);
+        if (best != kNobody && due >= first) continue;
+        best = i;
+        first = due;
+    }
+    return best;
+}
+
+// Who should have the device.
 size_t pick(const Views& views, int64_t now_ns) {
     uint32_t top = 0;
     for (size_t i = 0; i < views.size(); ++i) {
@@ -137,18 +175,12 @@ size_t pick(const Views& views, int64_t now_ns) {
     }
     const std::optional<double> line = mean(views, now_ns, [&](size_t i) { return rank(views[i], now_ns) == top; });
     if (!line) return kNobody;
-    const double tolerance = 1 + std::abs(*line) * 1e-12;
-    size_t best = kNobody;
-    double soonest = 0;
+    std::vector<size_t> those;
     for (size_t i = 0; i < views.size(); ++i) {
-        if (rank(views[i], now_ns) != top || !competes(views[i], now_ns)) continue;
-        if (virtual_now(views[i], now_ns) > *line + tolerance) continue;
-        const double due = deadline(views, i, now_ns) + (views[i].turn == Turn::open ? tolerance : 0);
-        if (best != kNobody && due >= soonest) continue;
-        best = i;
-        soonest = due;
+        if (rank(views[i], now_ns) == top && competes(views[i], now_ns)) those.push_back(i);
     }
-    return best;
+    const size_t late = overdue(views, those, *line, now_ns);
+    return late != kNobody ? late : soonest(views, those, *line, now_ns);
 }
 
 size_t holder_of(const Views& views) {
@@ -181,8 +213,10 @@ bool others_compete(const Views& views, size_t at, int64_t now_ns) {
     return false;
 }
 
-// A slice is closed early by what it takes to drain, so that it ends in time.
+// A slice is closed early by what it takes to drain, so that it ends in time. It has not begun while the device works
+// for another.
 int64_t slice_end(const Views& views, size_t at) {
+    if (views[at].behind) return INT64_MAX;
     const double length = slice(views, at, false);
     const double drain = std::min(static_cast<double>(views[at].drain_ns), length / 2);
     return views[at].slice_from_ns + static_cast<int64_t>(length - drain);
@@ -190,6 +224,7 @@ int64_t slice_end(const Views& views, size_t at) {
 
 // When a fixed share has used or earned its tokens.
 int64_t tokens_change(const TurnView& view, int64_t now_ns) {
+    if (view.behind) return INT64_MAX;
     const double left = tokens_now(view, now_ns) - tokens_needed(view);
     const double rate = view.turn == Turn::none ? part(view) : 1 - part(view);
     return rate <= 0 ? INT64_MAX : now_ns + static_cast<int64_t>(std::ceil(std::abs(left) / rate));
@@ -209,7 +244,7 @@ int64_t next_rank(const Views& views, size_t holder, int64_t now_ns) {
         const TurnView& view = views[i];
         if (view.priority == 0 || !competes(view, now_ns)) continue;
         const bool gains = view.turn == Turn::none && rank(view, now_ns) == 0;
-        const bool loses = i == holder && rank(view, now_ns) != 0;
+        const bool loses = i == holder && !view.behind && rank(view, now_ns) != 0;
         if (gains || loses) next = std::min(next, rank_change(view, now_ns));
     }
     return next;
@@ -262,6 +297,11 @@ double let_off(TurnView& view, uint64_t busy_ns, double handover_ns, int64_t now
     return believed;
 }
 
+bool is_behind(const Views& views, const TurnView& view) {
+    return std::any_of(views.begin(), views.end(),
+                       [&](const TurnView& other) { return other.turn != Turn::none && other.order < view.order; });
+}
+
 void charge(TurnView& view, int64_t until_ns, double less_ns = 0) {
     const int64_t used = std::max<int64_t>(until_ns - view.charged_from_ns - static_cast<int64_t>(less_ns), 0);
     view.used_ns += static_cast<uint64_t>(used);
@@ -298,7 +338,10 @@ void note_demand(Views& views, size_t at, bool before, int64_t now_ns) {
     if (before == has_demand(view)) return;
     if (before) {
         view.left_ns = now_ns;
-    } else if (view.share != 0) {
+        return;
+    }
+    view.last_ns = now_ns;
+    if (view.share != 0) {
         now_ns - view.left_ns > kShortAbsenceNs ? join(views, at, now_ns) : rejoin(views, at, now_ns);
     }
 }
@@ -352,8 +395,14 @@ void open_turn(Views& views, size_t at, int64_t now_ns) {
     TurnView& view = views[at];
     const bool before = has_demand(view);
     settle(view, now_ns);
+    view.order = 0;
+    view.early = view.behind = false;
+    for (const TurnView& other : views) {
+        if (other.turn == Turn::none) continue;
+        view.order = std::max(view.order, other.order + 1);
+        view.early = view.behind = true;
+    }
     view.turn = Turn::open;
-    view.early = false;
     view.charged_from_ns = view.slice_from_ns = now_ns;
     view.turns += 1;
     note_demand(views, at, before, now_ns);
@@ -371,24 +420,31 @@ void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
     const bool before = has_demand(view);
     settle(view, now_ns);
     if (view.turn == Turn::closing) {
-        view.drain_ns += (now_ns - view.closed_ns - view.drain_ns) / 4;
+        const int64_t drain = now_ns - std::max(view.closed_ns, view.charged_from_ns);
+        view.drain_ns += (drain - view.drain_ns) / 4;
         view.longest_ns -= view.longest_ns / 4;
         // A holder that was alone had no slices; what it ran for says nothing about its operators.
-        const int64_t length = slice_ns(views, at) + now_ns - view.closed_ns;
+        const int64_t length = slice_ns(views, at) + drain;
         view.longest_ns = std::max(view.longest_ns, std::min(now_ns - view.slice_from_ns, length));
     }
     measure(view, busy_ns, now_ns);
-    if (view.early) {
+    if (view.behind) {
+        // Over before what it came after: it ran beside that, and nobody else knows for how long.
+        view.charged_from_ns = std::max(view.charged_from_ns, now_ns - static_cast<int64_t>(busy_ns));
+        charge(view, now_ns);
+    } else if (view.early) {
         charge(view, now_ns);
     } else {
         const double needed = handover(views, view);
         charge(view, now_ns, needed + let_off(view, busy_ns, needed, now_ns));
     }
     view.turn = Turn::none;
+    view.last_ns = now_ns;
+    view.behind = false;
     for (TurnView& other : views) {
-        if (other.turn == Turn::none) continue;
-        other.charged_from_ns = std::max(other.charged_from_ns, now_ns);
-        other.early = true;
+        if (!other.behind || is_behind(views, other)) continue;
+        other.behind = false;
+        other.charged_from_ns = other.slice_from_ns = now_ns;
     }
     note_demand(views, at, before, now_ns);
 }

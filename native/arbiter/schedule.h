@@ -32,7 +32,9 @@ struct TurnView {
     int64_t charged_from_ns = 0;  // the device is its own since
     int64_t slice_from_ns = 0;
     int64_t closed_ns = 0;
-    bool early = false;  // opened beside what another had in flight: its work followed on that without a hand-over
+    uint64_t order = 0;   // of the turns that are not over, by their beginning
+    bool early = false;   // opened beside what another had in flight: its work followed on that without a hand-over
+    bool behind = false;  // that is not over yet, and the device not its own
 
     // Its account.
     double virtual_ns = 0;  // charged time over its share
@@ -41,6 +43,7 @@ struct TurnView {
     double ahead_ns = 1e9;  // what it may use by its priority, up to ahead_at_ns; cut to the most that it can save
     int64_t ahead_at_ns = 0;
     int64_t left_ns = INT64_MIN / 2;  // without demand since; in demand: 0
+    int64_t last_ns = 0;              // its last turn ended, or its demand began
     int64_t longest_ns = 0;           // decaying maximum of what a slice took, drain included
     int64_t drain_ns = 0;             // moving average from the closing to the end
     // Moving average of what its turns took beyond the device time that its tenants measured; negative where it leaves
@@ -72,7 +75,8 @@ bool is_contended(const std::vector<TurnView>& views, size_t holder);
 // priorities. The highest goes first, at once: the turn of a lower one is closed and not waited for. Among equals a
 // turn begins when the one before is over, and goes to the vNPU that has had no more than its part and whose next slice
 // is due first (earliest eligible virtual deadline). A long operator so delays the others by itself alone, and its vNPU
-// then pauses until they have caught up.
+// then pauses until they have caught up. What a vNPU owes for a turn that ended late, since a thread of the host did
+// not run, it pays by coming late in each round and not by missing some.
 TurnPlan schedule(const std::vector<TurnView>& views, int64_t now_ns);
 
 // A slice of this vNPU among those that are in demand now, or, `nominal`, among all.
@@ -83,7 +87,8 @@ void set_waiting(std::vector<TurnView>& views, size_t at, bool waiting, int64_t 
 void open_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 void extend_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 void close_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
-// All that it launched is over, or given up: it is charged, and whoever holds the turn beside it is charged from here.
+// All that it launched is over, or given up: it is charged, and whoever has a turn behind it, and behind nobody else,
+// is charged from here.
 // `busy_ns`: what its tenants say that the device worked for them in this turn, 0 where they do not. No tenant is
 // believed alone: a turn is let off what its own seem to need, at most a little over the (lower) median of all.
 void end_turn(std::vector<TurnView>& views, size_t at, uint64_t busy_ns, int64_t now_ns);

@@ -191,7 +191,7 @@ void Turns::close(Pool& pool, size_t at, int64_t now_ns) {
     VNpu& vnpu = *pool.vnpus[at];
     close_turn(pool.views, at, now_ns);
     vnpu.look_ns = now_ns;
-    write_turn(vnpu, flexnpu_pack_turn(vnpu.number, 0));
+    flag(pool, at);
 }
 
 // Whoever gave the turn up cannot enter it again; where it goes on, it does so under a new number.
@@ -210,10 +210,13 @@ void Turns::end(Pool& pool, size_t at, int64_t now_ns) {
 }
 
 void Turns::flag(Pool& pool, size_t at) {
-    if (pool.views[at].turn != Turn::open) return;
+    const TurnView& view = pool.views[at];
+    if (view.turn == Turn::none) return;
     VNpu& vnpu = *pool.vnpus[at];
-    const bool contended = vnpu.asked || is_contended(pool.views, at);
-    write_turn(vnpu, flexnpu_pack_turn(vnpu.number, FLEXNPU_TURN_OPEN | (contended ? FLEXNPU_TURN_CONTENDED : 0u)));
+    uint32_t flags = view.behind ? FLEXNPU_TURN_BEHIND : 0;
+    if (view.turn == Turn::open) flags |= FLEXNPU_TURN_OPEN;
+    if (view.turn == Turn::open && (vnpu.asked || is_contended(pool.views, at))) flags |= FLEXNPU_TURN_CONTENDED;
+    write_turn(vnpu, flexnpu_pack_turn(vnpu.number, flags));
 }
 
 // Looks at a holder that makes others wait, or that seems to have nothing to do.

@@ -22,6 +22,7 @@ constinit std::atomic<int32_t> Gate::captures{0};
 namespace {
 
 constexpr uint64_t kLookNs = 20'000'000;          // how often who waits at a closed gate looks for the daemon
+constexpr uint64_t kBehindLookNs = 1'000'000;     // how often who comes after others looks at its events
 constexpr uint64_t kUnboundWindowNs = 4'000'000;  // of estimated time, where nothing bounds what is in flight
 constexpr uint64_t kUnknownNs = 1'000'000;        // of a launch that was never measured, where nothing bounds it
 constexpr uint64_t kWhole = 1024;
@@ -231,7 +232,7 @@ bool Gate::enter(uint64_t now) {
         if (free_.exchange(kNone, std::memory_order_relaxed) != kNone) windows_->untracked.store(true);
         entered_.store(number, std::memory_order_seq_cst);
         report_->entered(number);
-        windows_->enter_turn();
+        windows_->enter_turn(has(now, FLEXNPU_TURN_BEHIND));
         wake_meter();
     }
     const uint64_t again = turn();
@@ -287,6 +288,7 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     const uint64_t known = windows_->estimates.peek(launch.key);
     const bool alone = pass.excess_ != 0 || windows_->estimates.is_due(launch.key);
     const uint64_t ns = known != 0 ? known : bound != 0 ? bound : kUnknownNs;
+    look_behind();
     windows_->reap();
     if (!alone && join(launch, pass, ns)) return true;
     windows_->close_all();
@@ -388,6 +390,7 @@ bool Gate::is_idle(uint64_t turn, uint64_t least_ns, uint64_t most_ns) {
     uint64_t lull_ns = least_ns;
     {
         const Held held(lock_);
+        look_behind();
         lull_ns = std::clamp(windows_->left_ns() / 2, least_ns, most_ns);
     }
     const timespec lull = as_timespec(lull_ns);
@@ -400,6 +403,26 @@ bool Gate::is_idle(uint64_t turn, uint64_t least_ns, uint64_t most_ns) {
     return windows_->is_empty() && windows_->started() == before;
 }
 
+// Under the lock.
+void Gate::look_behind() {
+    if (!has(turn(), FLEXNPU_TURN_BEHIND)) windows_->uncover();
+}
+
+// Until the device works for this process. Where it can do so beside others, events tell that all is over.
+void Gate::wait_while_behind(uint64_t number) {
+    const timespec look = as_timespec(kBehindLookNs);
+    for (;;) {
+        windows_->reap();
+        const uint64_t now = turn();
+        const bool behind = has(now, FLEXNPU_TURN_BEHIND) && flexnpu_turn_number(now) == number;
+        if (!behind || windows_->is_empty()) break;
+        lock_.release();
+        if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(now), &look)) nap(kBehindLookNs);
+        lock_.acquire();
+    }
+    windows_->uncover();
+}
+
 void Gate::end_turn() {
     uint64_t number = 0;
     {
@@ -410,6 +433,7 @@ void Gate::end_turn() {
     windows_->wait_for_calls();
     const Held held(lock_);
     windows_->close_all();
+    wait_while_behind(number);
     while (windows_->wait_until_near(lead_ns())) {
     }
     const uint64_t rest = windows_->next();

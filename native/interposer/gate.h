@@ -144,6 +144,8 @@ class Gate {
     bool take(const Launch& launch, Pass& pass);
     bool join(const Launch& launch, Pass& pass, uint64_t ns);
     uint64_t lead_ns() const;
+    void look_behind();
+    void wait_while_behind(uint64_t number);
     void charge(Queue& queue, uint64_t key, uint64_t ns);
     void leave(Pass& pass);
     void leave_blocking(const Pass& pass);

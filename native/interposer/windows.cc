@@ -112,6 +112,7 @@ bool Windows::open(Queue& queue, bool fresh) {
     queue.opened_at = queue.launched.load(std::memory_order_relaxed);
     queue.unknown = false;
     queue.behind = queue.begun && behind_;
+    queue.hidden = queue.begun && hidden_;
     queue.mixed.store(false, std::memory_order_relaxed);
     queue.key.store(0, std::memory_order_relaxed);
     queue.open.store(true, std::memory_order_release);
@@ -166,6 +167,7 @@ void Windows::fill(Window& window, Queue& queue, bool prompt) {
     window.tight = opened && (queue.begun ? prompt && window.launches == 1 : queue.in_flight > 0);
     window.unknown = !opened || queue.unknown;
     window.behind = window.begun && queue.behind;
+    window.hidden = window.begun && queue.hidden;
     window.pins = 0;
     window.over = false;
 }
@@ -227,8 +229,9 @@ void Windows::measure(Window& window) {
     // there would make its kernel look as long as that.
     const uint64_t span = (end - begin) * 1000;
     const uint64_t took = std::max(span - std::min(span, window.host_ns), span / 4);
-    const bool waited = window.behind && took > window.ns && (window.unknown || took - window.ns <= kOverlapNs);
-    if (window.behind) behind_ = false;
+    const bool may_have = window.unknown || window.hidden || took <= window.ns + kOverlapNs;
+    const bool waited = window.behind && took > window.ns && may_have;
+    if (window.behind) behind_ = hidden_ = false;
     report_->busy(window.tight && (!waited || window.unknown) ? took : std::min(took, window.ns));
     if (window.tight && window.key != 0 && (!waited || window.unknown)) {
         learn(window, took, !waited && window.host_ns <= span / 2);
@@ -238,6 +241,12 @@ void Windows::measure(Window& window) {
 
 void Windows::learn(const Window& window, uint64_t took, bool is_sure) {
     is_sure ? estimates.learn(window.key, took / window.launches) : estimates.guess(window.key, took);
+}
+
+void Windows::uncover() {
+    if (!std::exchange(hidden_, false)) return;
+    head_ns_ = now_ns();
+    for (Queue& queue : queues_) queue.opened_ns = std::max(queue.opened_ns, head_ns_);
 }
 
 uint64_t Windows::oldest() const {
@@ -255,7 +264,7 @@ uint64_t Windows::head_left_ns(const Window& head) const {
 uint64_t Windows::left_ns() const {
     const uint64_t head = oldest();
     if (head == next_) return 0;
-    if (at(head).unknown) return in_flight_ns_;
+    if (!is_known(at(head))) return in_flight_ns_;
     return in_flight_ns_ - at(head).ns + head_left_ns(at(head));
 }
 
@@ -266,7 +275,7 @@ bool Windows::wait_until_near(uint64_t lead_ns) {
     if (number == next_) return false;
     const Window& head = at(number);
     const uint64_t left = left_ns();
-    const bool is_known = !head.unknown && head_left_ns(head) != 0;
+    const bool is_known = this->is_known(head) && head_left_ns(head) != 0;
     if (is_known && left <= lead_ns) return false;
     if (!is_known || left - head_left_ns(head) > lead_ns) return wait_for_oldest();
     lock_->release();

@@ -28,7 +28,8 @@ struct Queue {
     bool begun = false;          // false: it follows on the one before
     bool owing = false;          // a launch that will owe is under way: it closes its window itself
     bool unknown = false;        // something in the open window was never measured
-    bool behind = false;         // the open window may have waited for what others had on the device
+    bool behind = false;         // the open window may have waited for what others had on the device,
+    bool hidden = false;         // and nobody knows for how long
     uint64_t opened_ns = 0;      // CLOCK_MONOTONIC, where `begun`
     uint64_t opened_at = 0;      // of `launched`
     uint64_t covered = 0;        // launches that lie in windows
@@ -78,13 +79,18 @@ class Windows {
     // Sleeps, without the lock, about until no more than `lead_ns` is left of what is in flight, or until something of
     // it is over. False: no more is left.
     bool wait_until_near(uint64_t lead_ns);
-    // Estimated: how long the device still works for what is in flight. A window whose length is not known is not over
-    // before it is.
+    // Estimated: how long the device still works for what is in flight. A window whose length or beginning is not known
+    // is not over before it is.
     uint64_t left_ns() const;
     // Nothing that it follows is on the device.
     bool is_empty() const { return oldest() == next_; }
-    // What others launched in the turn before may not be over.
-    void enter_turn() { behind_ = true; }
+    // What others launched in the turn before may not be over; `hidden`: nor will it be soon.
+    void enter_turn(bool hidden) {
+        behind_ = true;
+        hidden_ = hidden;
+    }
+    // It is: the device works for this process from here.
+    void uncover();
 
     uint64_t in_flight_ns() const { return in_flight_ns_; }
     uint64_t next() const { return next_; }
@@ -111,13 +117,14 @@ class Windows {
         Queue* queue = nullptr;
         uint64_t ns = 0, key = 0, launches = 0, excess = 0, host_ns = 0;
         uint32_t pins = 0;
-        bool begun = false, tight = false, over = false, unknown = false, behind = false;
+        bool begun = false, tight = false, over = false, unknown = false, behind = false, hidden = false;
     };
 
     Window& at(uint64_t number) { return windows_[number % kWindows]; }
     const Window& at(uint64_t number) const { return windows_[number % kWindows]; }
     uint64_t oldest() const;
     uint64_t head_left_ns(const Window& head) const;
+    bool is_known(const Window& head) const { return !head.unknown && !(head.hidden && hidden_); }
     void learn(const Window& window, uint64_t took, bool is_sure);
     bool renew(aclrtEvent* event);
     void fill(Window& window, Queue& queue, bool prompt);
@@ -137,7 +144,7 @@ class Windows {
     uint64_t first_ = 0, next_ = 0;  // windows that are closed, by number; those before first_ are over
     uint64_t in_flight_ns_ = 0;
     uint64_t head_ns_ = 0;  // CLOCK_MONOTONIC: since when the device works on the oldest that is not over
-    bool behind_ = false;
+    bool behind_ = false, hidden_ = false;
     uint64_t round_ = 0;
     aclrtContext context_ = nullptr;  // in which the program used the device last
     bool told_ = false;

@@ -88,7 +88,9 @@ TEST(Schedule, a_higher_priority_is_let_in_before_the_lower_has_drained_and_not_
     open_turn(views, 2, 100);
     set_waiting(views, 2, false, 200);
     set_waiting(views, 3, true, 200);
-    const TurnPlan equal = schedule(views, 2 * kMs);
+    EXPECT_TRUE(schedule(views, 2 * kMs).empty());  // its slice begins when the device is its own
+    end_turn(views, 0, 0, 2 * kMs);
+    const TurnPlan equal = schedule(views, 4 * kMs);
     EXPECT_EQ(equal.close, std::vector<size_t>{2});
     EXPECT_FALSE(equal.open);
 }
@@ -171,6 +173,36 @@ TEST(Schedule, who_needs_longer_to_hand_over_is_not_charged_for_it) {
     }
     EXPECT_NEAR(static_cast<double>(views[0].used_ns), 100 * 1.09e6, 1e6);
     EXPECT_NEAR(static_cast<double>(views[2].used_ns), 100 * 0.87e6, 1e6);
+}
+
+TEST(Schedule, what_comes_after_the_operator_of_another_keeps_its_priority_and_pays_for_its_own_alone) {
+    auto views = waiting({sharing(8000), sharing(2000, 1)});
+    open_turn(views, 0, 0);
+    close_turn(views, 0, kMs);
+    open_turn(views, 1, kMs);
+    EXPECT_TRUE(views[1].behind);
+    EXPECT_TRUE(schedule(views, 20 * kMs).empty());  // its priority would not last for so long
+    end_turn(views, 0, 20'000'000, 20 * kMs);
+    EXPECT_FALSE(views[1].behind);
+    close_turn(views, 1, 20 * kMs + 200'000);
+    end_turn(views, 1, 200'000, 20 * kMs + 200'000);
+    EXPECT_EQ(views[1].used_ns, 200'000u);
+    EXPECT_LT(views[1].longest_ns, kMs);
+    EXPECT_EQ(views[1].drain_ns, 0);
+}
+
+TEST(Schedule, what_is_over_before_the_one_it_came_after_ran_beside_it) {
+    auto views = waiting({sharing(5000), sharing(4000, 1), sharing(1000, 2)});
+    open_turn(views, 0, 0);
+    close_turn(views, 0, kMs);
+    open_turn(views, 1, kMs);
+    close_turn(views, 1, 2 * kMs);
+    open_turn(views, 2, 2 * kMs);
+    end_turn(views, 1, 300'000, 3 * kMs);
+    EXPECT_EQ(views[1].used_ns, 300'000u);
+    EXPECT_TRUE(views[2].behind);
+    end_turn(views, 0, 0, 4 * kMs);
+    EXPECT_FALSE(views[2].behind);
 }
 
 // --- on the modelled device ---
@@ -306,6 +338,23 @@ TEST(Gaps, stay_under_ten_milliseconds_beyond_the_running_operator) {
         {{sharing(1000), {50'000}}, {sharing(2000), {50'000}}, {sharing(3000), {50'000}}, {sharing(4000), {50'000}}});
     device.run(5 * kSecond);
     for (size_t i = 0; i < 4; ++i) EXPECT_LT(longest_gap(device, i), 10 * kMs) << i;
+}
+
+TEST(Gaps, stay_so_for_who_has_to_pay_for_a_turn_that_ended_late) {
+    for (const size_t tenants : {4u, 16u}) {
+        std::vector<Load> loads;
+        for (size_t i = 0; i < tenants; ++i) {
+            loads.push_back({sharing(static_cast<uint32_t>(10'000 / tenants)), {200'000}});
+            loads[i].view.left_ns = 0;  // none has been away for so long that debts are forgotten
+        }
+        loads[0].view.virtual_ns = 3e6 * static_cast<double>(tenants);
+        SerialDevice device(loads);
+        device.run(5 * kSecond);
+        EXPECT_LT(longest_gap(device, 0), 10 * kMs + 200'000) << tenants;
+        EXPECT_NEAR(share_of(device, 0, tenants, kSecond, 5 * kSecond), 100. / static_cast<double>(tenants), 0.1);
+        const int64_t paid = device.busy(1, 0, kSecond) - device.busy(0, 0, kSecond);
+        EXPECT_NEAR(static_cast<double>(paid), 3e6, 0.6e6) << tenants;
+    }
 }
 
 TEST(Priority, a_critical_tenant_waits_for_what_is_in_flight_and_to_be_woken) {

@@ -6,6 +6,7 @@
 
 #include "estimate.h"
 #include "tenancy.h"
+#include "timeline.h"
 
 namespace {
 
@@ -57,6 +58,40 @@ TEST_F(Turns, a_turn_of_known_length_is_given_up_a_moment_before_the_device_is_d
     EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
     EXPECT_GE(null_now_ns(), end - kMs);
     EXPECT_TRUE(eventually([&] { return daemon.report().busy_ns >= 58u * kMs; })) << "all of it is measured";
+}
+
+TEST_F(Turns, a_turn_behind_the_work_of_others_is_over_after_its_own_and_takes_no_more_than_that) {
+    Kernel kernel(kMs);
+    for (int i = 0; i < 2; ++i) {
+        kernel.launch();
+        aclrtSynchronizeStream(nullptr);
+    }
+    daemon.turn(closed_turn(3));
+    ASSERT_TRUE(eventually([&] { return drained(daemon) == 3; }));
+    const uint64_t before = daemon.report().busy_ns;
+    aclrtStream others = make_stream();
+    null_occupy(300 * kMs, others);
+    const int64_t theirs = null_end_ns();
+    daemon.turn(open_turn(4, FLEXNPU_TURN_BEHIND | FLEXNPU_TURN_CONTENDED));
+    kernel.launch();
+    daemon.turn(flexnpu_pack_turn(4, FLEXNPU_TURN_BEHIND));
+    while (null_now_ns() < theirs - 50 * kMs) {
+        EXPECT_EQ(drained(daemon), 3u) << "the device has not come to it yet";
+        a_while();
+    }
+    aclrtSynchronizeStream(others);
+    daemon.turn(closed_turn(4));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 4; }));
+    EXPECT_TRUE(eventually([&] { return daemon.report().busy_ns > before; }));
+    EXPECT_LE(daemon.report().busy_ns - before, 2u * kMs) << "and not what it waited for";
+}
+
+TEST_F(Turns, a_turn_behind_the_work_of_others_that_ran_beside_it_is_over_with_its_own) {
+    Kernel kernel(kMs);
+    daemon.turn(open_turn(4, FLEXNPU_TURN_BEHIND | FLEXNPU_TURN_CONTENDED));
+    kernel.launch();
+    daemon.turn(flexnpu_pack_turn(4, FLEXNPU_TURN_BEHIND));
+    EXPECT_TRUE(eventually([&] { return drained(daemon) == 4; })) << "though theirs is not";
 }
 
 TEST_F(Turns, a_contended_holder_does_not_sleep_over_the_end_of_its_turn_while_its_operator_runs) {

@@ -36,6 +36,9 @@
 #define FLEXNPU_TURN_CONTENDED \
     2u                       /* others wait for the device: a tenant that has nothing to launch gives up its turn */
 #define FLEXNPU_TURN_RING 4u /* let through, but ring the bell once: the vNPU was thought idle, its cores are lent */
+#define FLEXNPU_TURN_BEHIND                                                                                         \
+    8u /* opened before the turn of a lower priority was over: the device still works for that one. Taken back when \
+        * it does not any more; a closed turn may have it, too. */
 #define FLEXNPU_TURN_FREE ((uint64_t)FLEXNPU_TURN_OPEN)
 #define FLEXNPU_TIGHT_NS 100000u /* what may be in flight beside a higher priority; elsewhere more */
 
