@@ -22,6 +22,7 @@ constinit std::atomic<int32_t> Gate::captures{0};
 namespace {
 
 constexpr uint64_t kLookNs = 20'000'000;          // how often who waits at a closed gate looks for the daemon
+constexpr uint64_t kLongLullNs = 1'000'000;       // how often a holder whose work the device does is looked at
 constexpr uint64_t kBehindLookNs = 1'000'000;     // how often who comes after others looks at its events
 constexpr uint64_t kUnboundWindowNs = 4'000'000;  // of estimated time, where nothing bounds what is in flight
 constexpr uint64_t kUnknownNs = 1'000'000;        // of a launch that was never measured, where nothing bounds it
@@ -175,6 +176,7 @@ Pass Gate::pass_patiently(const Launch& launch, uint64_t excess) {
             windows_->wait_until_near(lead_ns());
         } else {
             queue.finished.fetch_add(1, std::memory_order_seq_cst);
+            come_back();
             waiting.raise();
             wait_for_turn();
         }
@@ -385,13 +387,13 @@ void Gate::settle_debts() {
     }
 }
 
-bool Gate::is_idle(uint64_t turn, uint64_t least_ns, uint64_t most_ns) {
+bool Gate::is_idle(uint64_t turn) {
     const uint64_t before = windows_->started();
-    uint64_t lull_ns = least_ns;
+    uint64_t lull_ns = 0;
     {
         const Held held(lock_);
         look_behind();
-        lull_ns = std::clamp(windows_->left_ns() / 2, least_ns, most_ns);
+        lull_ns = std::clamp(windows_->left_ns() / 2, patience_.ns(), kLongLullNs);
     }
     const timespec lull = as_timespec(lull_ns);
     if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &lull)) nap(lull_ns);
@@ -401,6 +403,20 @@ bool Gate::is_idle(uint64_t turn, uint64_t least_ns, uint64_t most_ns) {
     windows_->close_all();
     windows_->reap();
     return windows_->is_empty() && windows_->started() == before;
+}
+
+void Gate::give_up_turn() {
+    {
+        const Held held(lock_);
+        given_up_ns_ = now_ns();
+    }
+    end_turn();
+}
+
+// A launch finds the gate closed.
+void Gate::come_back() {
+    const Held held(lock_);
+    if (const uint64_t since = std::exchange(given_up_ns_, 0)) patience_.came_back(now_ns() - since);
 }
 
 // Under the lock.

@@ -9,6 +9,7 @@
 
 #include <utility>
 
+#include "patience.h"
 #include "quota.h"
 #include "report.h"
 #include "windows.h"
@@ -115,7 +116,9 @@ class Gate {
     void settle_debts();
     // Sleeps for a lull, longer while the device has work, and no longer than the turn's word stands. True: this
     // process has launched nothing meanwhile, and nothing of it is on the device.
-    bool is_idle(uint64_t turn, uint64_t least_ns, uint64_t most_ns);
+    bool is_idle(uint64_t turn);
+    // Ends a turn that this process does not use.
+    void give_up_turn();
     void end_turn();
     void sleep_in_turn(uint64_t turn) const;
     std::atomic<uint32_t> meter_bell{0};
@@ -139,6 +142,7 @@ class Gate {
     bool is_free(uint64_t turn);
     bool enter(uint64_t turn);
     bool may_enter(uint64_t turn);
+    void come_back();
     void wait_for_turn();
     Queue& queue_of(const Launch& launch);
     bool take(const Launch& launch, Pass& pass);
@@ -170,6 +174,8 @@ class Gate {
     uint64_t left_ = 0;  // the turn that the meter has ended, of this connection; under the lock
     uint32_t connection_ = 0;
     bool told_ = false;
+    Patience patience_;  // and when a turn was given up by it, 0 since it was asked for again; under the lock
+    uint64_t given_up_ns_ = 0;
     Lock lock_;
     Windows* windows_ = nullptr;
 };

@@ -11,16 +11,13 @@
 namespace flexnpu {
 namespace {
 
-// That a holder may be idle while others wait, before it gives its turn up; while the device works, it is looked at
-// less often.
-constexpr uint64_t kLullNs = 200'000, kLongLullNs = 1'000'000;
 constexpr uint64_t kLookNs = 20'000'000;
 
 void follow_turn(Gate& gate) {
     const uint64_t turn = gate.turn();
     if (!gate.is_inside(turn)) return gate.end_turn();
     if ((turn & FLEXNPU_TURN_CONTENDED) == 0) return gate.sleep_in_turn(turn);
-    if (gate.is_idle(turn, kLullNs, kLongLullNs)) gate.end_turn();
+    if (gate.is_idle(turn)) gate.give_up_turn();
 }
 
 void* meter(void* argument) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "estimate.h"
+#include "patience.h"
 #include "tenancy.h"
 #include "timeline.h"
 
@@ -427,6 +428,34 @@ TEST(DeadDaemon, opens_the_gate) {
     for (int i = 0; i < 3; ++i) kernel.launch();
     EXPECT_EQ(kernels(), 4u);
     EXPECT_EQ(page.ungoverned, 1u) << "once, however many launches";
+}
+
+TEST(Patience, is_lost_with_who_never_comes_back_soon_and_regained_at_once) {
+    flexnpu::Patience patience;
+    EXPECT_EQ(patience.ns(), flexnpu::Patience::kMostNs);
+    for (int i = 0; i < 100; ++i) patience.came_back(kMs);
+    EXPECT_EQ(patience.ns(), flexnpu::Patience::kMostNs / 8);
+    patience.came_back(50'000);
+    EXPECT_EQ(patience.ns(), flexnpu::Patience::kMostNs);
+}
+
+TEST(Patience, is_lost_more_slowly_each_time_that_it_was_wrong) {
+    flexnpu::Patience patience;
+    const auto steps = [&] {
+        int count = 0;
+        while (patience.ns() == flexnpu::Patience::kMostNs) {
+            patience.came_back(kMs);
+            ++count;
+        }
+        patience.came_back(50'000);
+        return count;
+    };
+    const int first = steps();
+    EXPECT_EQ(steps(), 2 * first);
+    EXPECT_EQ(steps(), 4 * first);
+    for (int i = 0; i < 2000; ++i) patience.came_back(kMs);
+    patience.came_back(50'000);
+    EXPECT_LT(steps(), 8 * first) << "and forgets that";
 }
 
 TEST(Estimates, keep_the_longest_and_forget_it_slowly) {
