@@ -19,10 +19,10 @@ constexpr int64_t kShortAbsenceNs = 5'000'000;
 constexpr double kEarnedWaitingNs = 1e8;
 constexpr double kMostHandoverNs = 2e5;
 // Who has been away from the device for longer than this comes although it owes some: so it pays in small parts. The
-// turn before it, and a hand-over, fit into what is left of 10 ms. Only while nobody is owed, nor it owes, more than
+// turn before it, and a hand-over, fit into what is left of 10 ms. Only while it owes, and nobody is owed, no more than
 // that: long operators leave larger debts, and no other way to pay them than by pauses.
 constexpr int64_t kOverdueNs = 6'500'000;
-constexpr double kOverdueDebtNs = 4e6;
+constexpr double kOverdueDebtNs = 6e6, kOwedNs = 4e6;
 // What a share earns in this time is the most that a vNPU may save for its priority, or be owed when it comes back.
 constexpr double kSavedNs = 5e7;
 // The part of its share for which a priority counts. The rest is left to virtual time, so that what the hand-overs cost
@@ -143,7 +143,7 @@ size_t overdue(const Views& views, const std::vector<size_t>& those, double line
     size_t found = kNobody;
     for (const size_t i : those) {
         const TurnView& view = views[i];
-        if (owed(view, line, now_ns) > kOverdueDebtNs) return kNobody;
+        if (owed(view, line, now_ns) > kOwedNs) return kNobody;
         if (view.turn != Turn::none || view.fixed || now_ns - view.last_ns < kOverdueNs) continue;
         if (owed(view, line, now_ns) < -kOverdueDebtNs) continue;
         if (found == kNobody || view.last_ns < views[found].last_ns) found = i;
