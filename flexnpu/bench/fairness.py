@@ -113,6 +113,7 @@ def rows(scenario: Scenario, ran: Run) -> list[Row]:
             more={"others_ms": {name: each.others for name, each in gaps.items()}},
         ),
         Row(f"{scenario.name}: device in use", sum(used.values()), "%", scenario.in_use, at_least=True),
+        Row(f"{scenario.name}: longest stall of an idle thread of the host", 1e3 * ran.stall, "ms"),
     ]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexnpu.bench.figures import Array, Busy
+from flexnpu.bench.stalls import Stalls
 from flexnpu.bench.stand import Program, Stand, ahead_of_other_work, program
 from flexnpu.softnpu import read_state
 
@@ -71,11 +72,12 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Traces by name, and the device times between which they count."""
+    """Traces by name, and the device times between which they count. stall: the longest of the host meanwhile, s."""
 
     traces: Mapping[str, Trace]
     start: float
     end: float
+    stall: float = 0.0
 
 
 def split(percent: float, parts: int) -> list[float]:
@@ -95,10 +97,11 @@ def run_together(tenants: Sequence[Tenant], seconds: float, *, governed: bool) -
         end = start + _SETTLE_S + seconds
         for each in programs.values():
             each.say(f"{round(start * 1e9)} {round(end * 1e9)}")
-        told = {name: told_cores(each.answer()) for name, each in programs.items()}
+        with Stalls() as stalls:
+            told = {name: told_cores(each.answer()) for name, each in programs.items()}
         offset = read_state(stand.state_dir / "device0").device_seconds - time.monotonic()
         traces = {name: read_trace(stand, name, told[name]) for name in programs}
-    return Run(traces, start + offset + _SETTLE_S, end + offset)
+    return Run(traces, start + offset + _SETTLE_S, end + offset, stalls.longest_s)
 
 
 def start_tenant(stand: Stand, tenant: Tenant, number: int, *, new: bool = True) -> Program:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ctypes
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from flexnpu.bench import attach, decode, fairness, latency, overhead, reassign
 from flexnpu.bench.figures import Busy
 from flexnpu.bench.result import NULL, Result, Row
+from flexnpu.bench.stalls import Stalls
 from flexnpu.bench.stand import BenchError
 from flexnpu.bench.tenants import Run, Tenant, Trace, split
 from flexnpu.tenancy.vnpu import share_of
@@ -140,6 +142,13 @@ def test_of_a_gap_it_is_told_how_much_others_had_the_device_for():
     assert rows["of a gap, the most that others had the device for"].value == pytest.approx(1000)
 
 
+def test_a_thread_that_is_held_up_tells_for_how_long():
+    with Stalls() as stalls:
+        holding = ctypes.PyDLL(None).usleep  # which keeps the interpreter's lock
+        holding(60_000)
+    assert stalls.longest_s >= 0.05
+
+
 def test_an_elastic_tenant_alone_has_to_use_the_device():
     tenants = (Tenant("e", (1.0,), 30),)
     rows = by_name(fairness.rows(fairness.Scenario("x", tenants, in_use=99), Run({"e": trace((0, 9))}, 0, 10)))
@@ -160,14 +169,14 @@ def test_a_critical_operators_wait_counts_beyond_what_ran_when_it_was_asked_for(
     waits, beyond = latency.waited_us(ran)
     assert waits == pytest.approx([650])
     assert beyond == pytest.approx([50])
-    p50, p99, strict = latency.rows(latency.MIXES[1], ran)
+    p50, p99, strict, _ = latency.rows(latency.MIXES[1], ran)
     assert (p50.value, p50.passed, p99.value) == (0, True, 0)
     assert strict.value == pytest.approx(50)
 
 
 def test_a_wait_longer_than_any_operator_and_a_hundred_microseconds_is_no_pass():
     ran = Run({"critical": trace((2e-3, 2.2e-3), asked=(0.8e-3,)), "effort": trace((0, 1e-3))}, 0, 1)
-    _, p99, _ = latency.rows(latency.MIXES[1], ran)
+    _, p99, _, _ = latency.rows(latency.MIXES[1], ran)
     assert p99.value == pytest.approx(200)
     assert p99.passed is False
 
