@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ class ForecastError(InvalidValue):
 class Request(NamedTuple):
     """`copies` requests that each run `new` tokens after `cached` ones.
 
-    A named tuple, not a dataclass: a list of tuples becomes a table at once, and plans are made of hundreds.
+    A named tuple, not a dataclass: a list of tuples is transposed at once, and plans are made of hundreds.
     """
 
     new: int
@@ -43,16 +43,19 @@ class Batch:
     def of(cls, requests: Iterable[Request] | Batch) -> Batch:
         if isinstance(requests, Batch):
             return requests
-        # From one flat run of numbers; numpy takes four times as long to read rows.
-        table = np.fromiter(chain.from_iterable(requests), np.float64).reshape(-1, 3)
-        # min() of a small table is cheaper than comparing it; NaN fails both.
-        if table.size and not (table[:, 0].min() >= 1 and table[:, 1].min() >= 0 and table[:, 2].min() >= 1):
-            row = next(row for row in table if not (row[0] >= 1 and row[1] >= 0 and row[2] >= 1))
+        rows = requests if isinstance(requests, list | tuple) else tuple(requests)
+        if not rows:
+            return cls(np.empty(0), np.empty(0), np.empty(0))
+        # Transposed as tuples: numpy takes four times as long to read rows.
+        new, cached, copies = map(column, zip(*rows, strict=True))
+        # NaN fails all three.
+        if not (_least(new) >= 1 and _least(cached) >= 0 and _least(copies) >= 1):
+            row = next(row for row in rows if not (row[0] >= 1 and row[1] >= 0 and row[2] >= 1))
             raise ForecastError(
                 f"request with new={row[0]:g}, cached={row[1]:g}, copies={row[2]:g}; "
                 "new and copies must be 1 or more and cached 0 or more"
             )
-        return cls(*np.ascontiguousarray(table.T))
+        return cls(new, cached, copies)
 
     @property
     def tokens(self) -> float:
@@ -61,3 +64,16 @@ class Batch:
     @property
     def sequences(self) -> float:
         return float(self.copies.sum())
+
+
+def column(values: Sequence[float]) -> Floats:
+    """The same numbers as an array."""
+    try:
+        # Whole numbers from 0 on, as requests have them, are read in half of the time.
+        return np.frombuffer(array("Q", values), np.uint64).astype(np.float64)
+    except (TypeError, OverflowError):
+        return np.array(values, dtype=np.float64)
+
+
+def _least(values: Floats) -> float:
+    return float(np.minimum.reduce(values))

@@ -81,6 +81,8 @@ def _running(requests: tuple[Request, ...]) -> Load | None:
     """The sums where every entry is one running request, the usual decode batch, in half the time; else None."""
     if not requests:
         return Load()
+    if requests[0][0] != 1:  # a queue of prompts need not be read for this
+        return None
     new, cached, copies = zip(*requests, strict=True)
     count, seen = len(requests), sum(cached)
     if new.count(1) < count or copies.count(1) < count or not (min(cached) >= 0 and seen >= 0):
