@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from flexnpu.forecast.attention import FloatAttention
 from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
 from flexnpu.forecast.breakdown import Forecast, Known, Quote
 from flexnpu.forecast.contention import HALF, Single, contended, slowed
@@ -48,6 +49,7 @@ class Forecaster:
         self.workload = work = Workload.of(model, soc, self.parallel, self.profile)
         self.cores = soc.cube_cores
         self._all = np.arange(1, self.cores + 1)
+        self._floats = None if self.profile.series else FloatAttention(self.operators, work.attention)
         self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)
         # Places in a Load, and the operators that have so many rows.
         others = ((_DECODES, work.by_decodes), (_SEEN, work.by_seen))
@@ -66,6 +68,8 @@ class Forecaster:
             total += self._by_logits.row(load.logits).alone.item(cores)
         for place, rows in self._others:
             total += rows.row(load[place]).alone.item(cores)
+        if self._floats is not None:
+            return total + self.workload.attention.times * self._floats.seconds(load, cores)
         return total + self._attention(load, cores)  # type: ignore[return-value]
 
     def alone(self, requests: Requests) -> Floats:
@@ -172,12 +176,14 @@ class Forecaster:
             rows.append(self._by_logits.row(load.logits))
         rows += [table.row(load[place]) for place, table in self._others]
         costs = self._costs(load, cores)
-        return Single(
-            self._together(costs, load) + sum([row.alone.item(cores) for row in rows]),  # type: ignore[arg-type]
-            self._together(costs, load, HALF) + sum([row.held.item(cores) for row in rows]),  # type: ignore[arg-type]
-            self._traffic(costs) + sum([row.traffic for row in rows]),
-            sum([row.links for row in rows]),
-        )
+        alone, held = float(self._together(costs, load)), float(self._together(costs, load, HALF))
+        traffic, links = self._traffic(costs), 0.0
+        for row in rows:
+            alone += row.alone.item(cores)
+            held += row.held.item(cores)
+            traffic += row.traffic
+            links += row.links
+        return Single(alone, held, traffic, links)
 
     # --- attention -----------------------------------------------------------------------------------------------
 
@@ -187,6 +193,8 @@ class Forecaster:
 
     def _costs(self, load: Load, cores: Cores, seen: Amount | None = None) -> tuple[Cost | None, Cost | None]:
         """One layer's attention over prompts and over running requests."""
+        if self._floats is not None and seen is None and isinstance(cores, int):
+            return self._floats.costs(load, cores)
         work, operators = self.workload.attention, self.operators
         context = work.context(operators, load, cores) if load.prefill_sequences else None
         if not load.decode_sequences:

@@ -91,11 +91,11 @@ class OperatorModel:
             1.0 / (share[1:] * soc.cube_cores),
         )
         # Plain floats beside the arrays: numpy's own scalars are several times slower.
-        self._bandwidth_list: list[float] = self._bandwidth.tolist()
-        self._attention_list: list[float] = self._attention_compute.tolist()
-        self._full = self._bandwidth_list[-1]
+        self.bandwidth_by_cores: list[float] = self._bandwidth.tolist()
+        self.attention_by_cores: list[float] = self._attention_compute.tolist()
+        self._full = self.bandwidth_by_cores[-1]
         # Of the bandwidth that streams reach, decode attention reaches more or less.
-        self._attention_pace = profile.bandwidth_efficiency / profile.attention_bandwidth
+        self.attention_pace = profile.bandwidth_efficiency / profile.attention_bandwidth
         self._gemms: dict[tuple[int, int, str, str], Lattice | None] = {}
         self._elementwise: dict[int, Lattice | None] = {}
         self._lattices: dict[tuple[str, int, int, int, str], Lattice | None] = {}
@@ -223,7 +223,7 @@ class OperatorModel:
 
     def _moved(self, moved: Amount, launches: float, cores: Cores) -> Cost:
         cores = self.soc.cube_cores if cores is None else cores
-        memory = moved / (self._bandwidth_list[cores] if isinstance(cores, int) else self._bandwidth[cores])
+        memory = moved / (self.bandwidth_by_cores[cores] if isinstance(cores, int) else self._bandwidth[cores])
         return Cost(moved * 0.0, memory, launches * self.profile.vector_seconds, moved * (1.0 / self._full))
 
     def _gemm(self, m: Amount, n: int, k: int, dtype: str, cores: Cores) -> Cost:
@@ -283,14 +283,14 @@ class OperatorModel:
         a cached key and value, where they differ from a new one's."""
         profile = self.profile
         cores = self.soc.cube_cores if cores is None else cores
-        width = profile.softmax_part * 128.0 + (1.0 - profile.softmax_part) * head_dim
+        width = self.width(head_dim)
         blocks = heads * _larger(tokens * (1.0 / QUERIES), sequences)
         flops = (pairs + tokens * diagonal) * (heads * 4.0 * width)
         if longest is None:
             longest = _smaller(seen, (2.0 * pairs) ** 0.5)
         # A block runs on one core, at the rate of a core among as many as there are blocks.
         share = _smaller(blocks * (1.0 / self.soc.cube_cores), 1.0)
-        rate = (1.0 + profile.attention_bend * (1.0 - share)) * (self._attention_list[-1] / self.soc.cube_cores)
+        rate = (1.0 + profile.attention_bend * (1.0 - share)) * (self.attention_by_cores[-1] / self.soc.cube_cores)
         block = longest * (QUERIES * 4.0 * width) / rate + profile.block_seconds
         own = 4.0 * kv_heads * head_dim
         if cached is None or cached == own:
@@ -298,8 +298,8 @@ class OperatorModel:
         else:
             moved = tokens * (4.0 * heads * head_dim + own - cached) + seen * cached
         if isinstance(cores, int):
-            spread = flops / self._attention_list[cores] + blocks * (profile.block_seconds / cores)
-            memory = moved / self._bandwidth_list[cores]
+            spread = flops / self.attention_by_cores[cores] + blocks * (profile.block_seconds / cores)
+            memory = moved / self.bandwidth_by_cores[cores]
         else:
             slow_compute, slow_memory, part = self._slowness(cores)
             spread = flops * slow_compute + (blocks * profile.block_seconds) * part
@@ -318,18 +318,24 @@ class OperatorModel:
     ) -> Cost:
         profile = self.profile
         cores = self.soc.cube_cores if cores is None else cores
-        # A group of heads shares its keys; the cube takes 16 rows whether there are as many heads or not.
-        rows = 16.0 * -(-heads // kv_heads // 16) if profile.tile > 1 else heads / kv_heads
-        flops = seen * (kv_heads * 4.0 * head_dim * rows)
+        flops = seen * (kv_heads * 4.0 * head_dim * self.rows_of_a_group(heads, kv_heads))
         moved = sequences * (4.0 * heads * head_dim) + seen * each
         if isinstance(cores, int):
-            compute = flops / self._attention_list[cores] + profile.block_seconds
-            memory = moved * (self._attention_pace / self._bandwidth_list[cores])
+            compute = flops / self.attention_by_cores[cores] + profile.block_seconds
+            memory = moved * (self.attention_pace / self.bandwidth_by_cores[cores])
         else:
             slow_compute, slow_memory, _ = self._slowness(cores)
             compute = flops * slow_compute + profile.block_seconds
-            memory = (moved * self._attention_pace) * slow_memory
-        return Cost(compute, memory, profile.attention_seconds, moved * (self._attention_pace / self._full))
+            memory = (moved * self.attention_pace) * slow_memory
+        return Cost(compute, memory, profile.attention_seconds, moved * (self.attention_pace / self._full))
+
+    def width(self, head_dim: int) -> float:
+        """Of a head, as prompts are computed: softmax takes its time whatever the head's size."""
+        return self.profile.softmax_part * 128.0 + (1.0 - self.profile.softmax_part) * head_dim
+
+    def rows_of_a_group(self, heads: int, kv_heads: int) -> float:
+        """A group of heads shares its keys; the cube takes 16 rows whether there are as many heads or not."""
+        return 16.0 * -(-heads // kv_heads // 16) if self.profile.tile > 1 else heads / kv_heads
 
     def _slowness(self, cores: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
         """Attention's seconds per operation and per byte, and a core's part. Mostly all counts are asked for."""

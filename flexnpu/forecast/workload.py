@@ -105,6 +105,18 @@ class Attention(NamedTuple):
             self.cache,
         )
 
+    @property
+    def decoding(self) -> tuple[int, int, int, float]:
+        """Heads, heads of keys, a head's size, and bytes of a key and its value, as running requests have them."""
+        if self.latent is not None:
+            return self.heads, 1, self.latent_dim, self.latent.bytes_per_token
+        return self.heads, self.kv_heads, self.head_dim, self.cached_bytes
+
+    @property
+    def cached_bytes(self) -> float:
+        """Bytes of a cached key and its value, as prompts have them."""
+        return 4.0 * self.kv_heads * self.head_dim if self.cache is None else self.cache.bytes_per_token
+
     def generation(self, operators: OperatorModel, sequences: Amount, seen: Amount, cores: Cores = None) -> Cost:
         if self.latent is not None:
             return operators.generation_attention(sequences, seen, self.heads, 1, self.latent_dim, cores, self.latent)
