@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from math import sqrt
 
+from flexnpu.forecast.contention import HALF
 from flexnpu.forecast.load import Load
-from flexnpu.forecast.operators import QUERIES, Cost, OperatorModel
+from flexnpu.forecast.operators import QUERIES, OperatorModel
 from flexnpu.forecast.workload import Attention
 
 
@@ -52,14 +53,20 @@ class FloatAttention:
             total += sqrt(compute * compute + (moved / bandwidth) ** 2) + self._fixed
         return total
 
-    def costs(self, load: Load, cores: int) -> tuple[Cost | None, Cost | None]:
-        """Over prompts, and over running requests; None: there are none."""
-        context = self._cost(self._prompts(load, cores), cores) if load.prefill_sequences else None
-        return context, self._cost(self._running(load, cores), cores) if load.decode_sequences else None
-
-    def _cost(self, work: tuple[float, float], cores: int) -> Cost:
-        compute, moved = work
-        return Cost(compute, moved / self._bandwidth[cores], self._fixed, moved / self._full)
+    def single(self, load: Load, cores: int) -> tuple[float, float, float]:
+        """The same, then with half of the device's bandwidth, then of all of it: what its bytes take there."""
+        alone = held = traffic = 0.0
+        work = []
+        if load.prefill_sequences:
+            work.append(self._prompts(load, cores))
+        if load.decode_sequences:
+            work.append(self._running(load, cores))
+        for compute, moved in work:
+            memory, least = moved / self._bandwidth[cores], moved / self._full
+            alone += sqrt(compute * compute + memory * memory) + self._fixed
+            held += sqrt(compute * compute + max(memory, least / HALF) ** 2) + self._fixed
+            traffic += least
+        return alone, held, traffic
 
     def _prompts(self, load: Load, cores: int) -> tuple[float, float]:
         """Seconds of computing, and bytes; `context_of` there says why."""

@@ -175,9 +175,8 @@ class Forecaster:
         if load.logits:
             rows.append(self._by_logits.row(load.logits))
         rows += [table.row(load[place]) for place, table in self._others]
-        costs = self._costs(load, cores)
-        alone, held = float(self._together(costs, load)), float(self._together(costs, load, HALF))
-        traffic, links = self._traffic(costs), 0.0
+        alone, held, traffic = self._attention_single(load, cores)
+        links = 0.0
         for row in rows:
             alone += row.alone.item(cores)
             held += row.held.item(cores)
@@ -191,10 +190,17 @@ class Forecaster:
         """Seconds of all layers, alone. `seen` stands in for the load's keys of running requests."""
         return self._together(self._costs(load, cores, seen), load, seen=seen)
 
+    def _attention_single(self, load: Load, cores: int) -> tuple[float, float, float]:
+        """Seconds of all layers alone and with half of the bandwidth, and what they take of all of it."""
+        if self._floats is not None:
+            alone, held, traffic = self._floats.single(load, cores)
+            times = self.workload.attention.times
+            return alone * times, held * times, traffic * times
+        costs = self._costs(load, cores)
+        return float(self._together(costs, load)), float(self._together(costs, load, HALF)), self._traffic(costs)
+
     def _costs(self, load: Load, cores: Cores, seen: Amount | None = None) -> tuple[Cost | None, Cost | None]:
         """One layer's attention over prompts and over running requests."""
-        if self._floats is not None and seen is None and isinstance(cores, int):
-            return self._floats.costs(load, cores)
         work, operators = self.workload.attention, self.operators
         context = work.context(operators, load, cores) if load.prefill_sequences else None
         if not load.decode_sequences:
