@@ -7,11 +7,10 @@ go by deadline and, whenever one would be late, the longest of those before it i
 
 from __future__ import annotations
 
-from heapq import heapify, heappush, heappushpop
+from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from flexnpu.forecast.batch import Floats
 
@@ -33,50 +32,39 @@ class Order(NamedTuple):
 
 def on_time(queue: Queue, pace: float) -> bool:
     """Whether everybody is, in the order of the queue; work takes 1 / pace as long as on the device alone."""
-    over = queue.work.cumsum() > pace * queue.slack
-    return not over.size or not over[over.argmax()]
+    work, slack = queue
+    # Whoever comes last waits for all: where it is late there is no need to look at the others.
+    if not len(work) or np.add.reduce(work) > pace * slack[-1]:
+        return not len(work)
+    return not (work.cumsum() > pace * slack).any()
 
 
 def order(queue: Queue, pace: float, look: int) -> Order:
     """Moore and Hodgson over the first `look` of those who can be on time at all; the others follow."""
+    allowed = pace * queue.slack
     by_deadline = queue.slack.argsort(kind="stable")
-    work, allowed = queue.work[by_deadline], pace * queue.slack[by_deadline]
-    possible = work <= allowed
-    chances = possible.nonzero()[0]
+    over = (queue.work > allowed)[by_deadline]
+    lost: list[int] = by_deadline[over].tolist()
+    chances = by_deadline[~over]
     seen = chances[:look]
-    kept = fewest_late(work[seen], allowed[seen])
-    lost = len(work) - len(chances)
-    places = by_deadline[chances].tolist()
-    late = by_deadline[~possible].tolist() if lost else []
-    if kept is None:
-        return Order(places, late, lost)
-    first = by_deadline[seen]
-    return Order(first[kept].tolist() + places[look:], first[~kept].tolist() + late, lost)
+    kept, late = fewest_late(seen.tolist(), queue.work[seen], allowed[seen])
+    return Order(kept + chances[look:].tolist(), late + lost, len(lost))
 
 
-def fewest_late(work: Floats, allowed: Floats) -> npt.NDArray[np.bool_] | None:
-    """Who is on time, by deadline; None: everybody."""
-    totals = work.cumsum()
-    over = totals > allowed
-    first = int(over.argmax()) if over.size else 0  # who would be late first
-    if not over.size or not over[first]:
-        return None
+def fewest_late(names: list[int], work: Floats, allowed: Floats) -> tuple[list[int], list[int]]:
+    """Who is on time and who is not, both by deadline, as the arguments are."""
     by_length = work.argsort(kind="stable")
     # Minus the place by length: a heap of whole numbers with the longest first, the later of two that are alike.
-    length = np.empty(len(work), dtype=np.int64)
-    length[by_length] = np.arange(0, -len(work), -1)
-    places: list[int] = by_length.tolist()
-    seconds: list[float] = work.tolist()
-    longest: list[int] = length[:first].tolist()
-    heapify(longest)
-    total = totals.item(first - 1) if first else 0.0
-    kept = np.ones(len(work), dtype=np.bool_)
-    for each, limit, rank in zip(seconds[first:], allowed[first:].tolist(), length[first:].tolist(), strict=True):
+    ranks = (-by_length.argsort()).tolist()
+    places, seconds = by_length.tolist(), work.tolist()
+    longest: list[int] = []
+    total, out = 0.0, set()
+    for each, limit, rank in zip(seconds, allowed.tolist(), ranks, strict=True):
         total += each
-        if total > limit:
-            out = places[-heappushpop(longest, rank)]
-            total -= seconds[out]
-            kept[out] = False
-        else:
+        if total <= limit:
             heappush(longest, rank)
-    return kept
+        else:
+            place = places[-heappushpop(longest, rank)]
+            total -= seconds[place]
+            out.add(names[place])
+    return [name for name in names if name not in out], [name for name in names if name in out]

@@ -58,7 +58,7 @@ class DuetServe:
             place = int(splits.decode_seconds.argmin())
         explain = once(lambda: _is_split(snapshot, _whole(snapshot, both, seconds), place, splits.alternatives(target)))
         count = tried.item(place)
-        steps = snapshot.ahead(int(splits.steps[place]))
+        steps = snapshot.ahead(int(splits.steps[place]), decode.tokens)
         return Plan("split", Split(cores - count, count), int(prompts.tokens), explain, steps)
 
 

@@ -15,11 +15,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner import deadlines
 from flexnpu.planner.lanes import MOST_TOKENS, need, need_whole
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, rate, verdict
-from flexnpu.planner.queue import Now
+from flexnpu.planner.queue import Line, Now
 from flexnpu.planner.rounds import Bounds, Round, best_round
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
@@ -71,7 +72,7 @@ class Goodput:
         if not snapshot.prompts:
             return Plan("aggregated", whole, snapshot.budget, once(_decode_alone(snapshot, forecaster)))
         now = Now.of(snapshot, forecaster)
-        limit, saved = self.pace(snapshot)
+        limit, saved = self._pace(snapshot, now)
         work = now.work()
         queue = deadlines.Queue(work, now.slack - self.guard * limit)
         places: Sequence[int] = range(len(work))
@@ -83,10 +84,11 @@ class Goodput:
             found = deadlines.order(queue, (share * limit + saved) / (limit + saved) if saved else share, self.look)
             order, late = now.named(found.kept + found.late), len(found.late)
             places = now.rows(order)
+        line = Line(now, places)
         pace = limit + saved * pressed
-        mix = self._fit(now, pace, places, slower)
+        mix = self._fit(now, pace, line, slower)
         if pressed and self.part * limit < now.alone <= limit:
-            side = self._beside(now, snapshot, places, _Against(mix, limit, float(work.sum())))
+            side = self._beside(now, snapshot, line, _Against(mix, limit, float(work.sum())))
         choice = _Choice(mix, side, pace, late, not pressed)
         explain = once(lambda: _explain(snapshot, now, choice))
         if side is not None and side.better:
@@ -94,18 +96,17 @@ class Goodput:
         running = int(now.decode.decode_sequences)
         return Plan("aggregated", whole, running + mix.tokens, explain, order=order)
 
-    def pace(self, snapshot: Snapshot) -> tuple[float, float]:
+    def _pace(self, snapshot: Snapshot, now: Now) -> tuple[float, float]:
         """Seconds that the next iteration may take, and how many more it may when prompts are pressed."""
         targets = snapshot.targets
-        if not snapshot.running:
+        if not now.decode.decode_sequences:
             return self.breath * targets.ttft, 0.0
         limit = max(targets.itl * snapshot.margin - snapshot.overhead, 0.0)
         if targets.each or snapshot.credits is None:
             return limit, 0.0
-        credits = np.asarray(snapshot.credits, dtype=np.float64)
         bank = self.bank * targets.itl
         # Who is a whole target behind is lost, or nearly; to hurry for it would cost the others their prompts.
-        least = float(np.minimum.reduce(credits, where=credits > -targets.itl, initial=np.inf))
+        least = _least(snapshot.credits, -targets.itl)
         if least == np.inf:
             least = bank
         return max(limit + min(least, 0.0), 0.0), min(max(least, 0.0), bank)
@@ -120,7 +121,7 @@ class Goodput:
         seconds = now.seconds(prompt)
         return tokens * now.cost.token / seconds, (seconds - now.alone) / now.worth(prompt)
 
-    def _fit(self, now: Now, limit: float, places: Sequence[int], slower: float) -> _Mix:
+    def _fit(self, now: Now, limit: float, line: Line, slower: float) -> _Mix:
         """The most prompt tokens whose iteration keeps the limit (`floor` where none does)."""
         room = max(now.budget - int(now.decode.decode_sequences), 1)
         floor = min(self.floor, room)
@@ -128,11 +129,11 @@ class Goodput:
         aim = limit * _AIM - now.alone
         tokens = aim / (now.cost.token * max(slower, _LEAST))
         if tokens > floor:  # a guess that knows nothing of contexts, mended by those that it would take
-            load, took = now.take(places, int(min(tokens, room)))
+            load, took = line.take(int(min(tokens, room)))
             tokens = took * aim / (now.worth(load) * max(slower, _LEAST))
         for _ in range(_TRIES):
             wanted = int(min(max(tokens, floor), room))
-            load, took = now.take(places, wanted)
+            load, took = line.take(wanted)
             found = _Mix(took, now.seconds(load), now.worth(load))
             if found.seconds <= limit:
                 if best is None or took > best.tokens:
@@ -147,10 +148,10 @@ class Goodput:
                 break
         if best is not None:
             return best
-        load, took = now.take(places, floor)
+        load, took = line.take(floor)
         return _Mix(took, now.seconds(load), now.worth(load))
 
-    def _beside(self, now: Now, snapshot: Snapshot, places: Sequence[int], against: _Against) -> _Side | None:
+    def _beside(self, now: Now, snapshot: Snapshot, line: Line, against: _Against) -> _Side | None:
         """Parted cores, weighed against the mixed iteration; None where none comes near."""
         mix, limit, queue = against
         mixed_rate = mix.worth / (mix.seconds + snapshot.overhead)
@@ -158,12 +159,24 @@ class Goodput:
         least = mixed_rate * (1.0 + self.gain * (0.5 if in_force else 1.0))
         if least > 1.0 - _FEWEST * now.alone / limit:
             return None
-        found = best_round(now, snapshot, places, Bounds(limit, self.long * snapshot.targets.ttft, least))
+        found = best_round(now, snapshot, line, Bounds(limit, self.long * snapshot.targets.ttft, least))
         if found is None:
             return None
         # There and back: the queue has to be long enough for what it saves to be worth it.
         worth = in_force or queue * (1.0 / mixed_rate - 1.0 / found.rate) > 2.0 * snapshot.switch_seconds
         return _Side(found, mixed_rate, better=found.rate > least and worth)
+
+
+def _least(values: Floats | Sequence[float], above: float) -> float:
+    """The least of those over `above`; infinity where there is none."""
+    if isinstance(values, np.ndarray):
+        least = float(np.minimum.reduce(values, initial=np.inf))
+    else:
+        least = min(values, default=np.inf)
+    if least > above:  # mostly nobody is under it
+        return least
+    many = np.asarray(values, dtype=np.float64)
+    return float(np.minimum.reduce(many, where=many > above, initial=np.inf))
 
 
 class _Mix(NamedTuple):
@@ -224,7 +237,7 @@ def _parted(found: Round, running: int) -> Alternative:
 def _full(snapshot: Snapshot, now: Now) -> Alternative:
     """What a fixed budget would do."""
     running = int(now.decode.decode_sequences)
-    load, took = now.take(range(len(now.new)), max(snapshot.budget - running, 1))
+    load, took = Line(now, range(len(now.new))).take(max(snapshot.budget - running, 1))
     seconds = now.seconds(load)
     return mixed(now.cores, seconds, running + took, verdict(seconds <= snapshot.targets.itl), running + took)
 

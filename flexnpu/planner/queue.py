@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -67,7 +68,7 @@ class Now(NamedTuple):
         prompts = Batch.of(snapshot.prefill)
         new, cached, entries = prompts.new, prompts.cached, None
         waits = np.zeros(len(new)) if snapshot.waits is None else np.asarray(snapshot.waits, dtype=np.float64)
-        if prompts.copies @ prompts.copies > len(new):  # somebody stands for several
+        if prompts.copies.dot(prompts.copies) > len(new):  # somebody stands for several
             entries = np.repeat(np.arange(len(new)), prompts.copies.astype(np.intp))
             new, cached, waits = new[entries], cached[entries], waits[entries]
         slack = snapshot.targets.ttft - waits
@@ -87,26 +88,6 @@ class Now(NamedTuple):
         """The same, of what an iteration runs."""
         return self.cost.token * prompts.prefill_tokens + self.cost.pair * prompts.prefill_pairs
 
-    def take(self, places: Iterable[int], tokens: int) -> tuple[Load, int]:
-        """The first `tokens` of the prompts in this order."""
-        pairs = seen = logits = sequences = 0.0
-        left = float(tokens)
-        row, after = self.new.item, self.cached.item
-        for place in places:
-            new, cached = row(place), after(place)
-            if new <= left:
-                logits += 1.0
-            else:
-                new = left
-            pairs += new * cached + new * (new + 1.0) / 2.0
-            seen += new + cached
-            sequences += 1.0
-            left -= new
-            if left < 1.0:
-                break
-        took = tokens - left
-        return Load(took, sequences, pairs, seen, 0.0, 0.0, logits), int(took)
-
     def named(self, rows: Sequence[int]) -> tuple[int, ...]:
         """Rows as entries of the snapshot, each once."""
         if self.entries is None:
@@ -120,3 +101,42 @@ class Now(NamedTuple):
         starts = self.entries.searchsorted(order, side="left").tolist()
         ends = self.entries.searchsorted(order, side="right").tolist()
         return [row for start, end in zip(starts, ends, strict=True) for row in range(start, end)]
+
+
+class Line:
+    """Prompts in one order. A plan asks what several numbers of tokens bring, so sums are kept as far as they go."""
+
+    __slots__ = ("_before", "_cached", "_ends", "_new", "_pairs", "_rest", "_seen")
+
+    def __init__(self, now: Now, places: Iterable[int]) -> None:
+        self._new, self._cached, self._rest = now.new.item, now.cached.item, iter(places)
+        self._before: list[float] = []  # cached tokens by place in the line
+        # Of so many prompts from the first on: their new tokens, pairs of query and key, and keys.
+        self._ends, self._pairs, self._seen = [0.0], [0.0], [0.0]
+
+    def take(self, tokens: int) -> tuple[Load, int]:
+        """What the first `tokens` bring to an iteration, and how many of them there are."""
+        if self._ends[-1] < tokens:
+            self._reach(tokens)
+        whole = bisect_right(self._ends, tokens) - 1
+        end, pairs, seen, logits = self._ends[whole], self._pairs[whole], self._seen[whole], float(whole)
+        left = tokens - end
+        if left < 1.0 or whole == len(self._before):
+            return Load(end, logits, pairs, seen, 0.0, 0.0, logits), int(end)
+        cached = self._before[whole]
+        pairs += left * cached + left * (left + 1.0) / 2.0
+        return Load(end + left, logits + 1.0, pairs, seen + left + cached, 0.0, 0.0, logits), tokens
+
+    def _reach(self, tokens: int) -> None:
+        end, pairs, seen = self._ends[-1], self._pairs[-1], self._seen[-1]
+        for place in self._rest:
+            new, cached = self._new(place), self._cached(place)
+            end += new
+            pairs += new * cached + new * (new + 1.0) / 2.0
+            seen += new + cached
+            self._before.append(cached)
+            self._ends.append(end)
+            self._pairs.append(pairs)
+            self._seen.append(seen)
+            if end >= tokens:
+                break

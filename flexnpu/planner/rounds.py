@@ -9,11 +9,10 @@ how much of the queue a second runs.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from math import ceil, floor
 from typing import NamedTuple
 
-from flexnpu.planner.queue import Now
+from flexnpu.planner.queue import Line, Now
 from flexnpu.planner.snapshot import Snapshot, Split
 
 _TRIES = 2  # core counts; each is a forecast of both phases
@@ -41,7 +40,7 @@ class Bounds(NamedTuple):
     least: float
 
 
-def best_round(now: Now, snapshot: Snapshot, places: Sequence[int], bounds: Bounds) -> Round | None:
+def best_round(now: Now, snapshot: Snapshot, line: Line, bounds: Bounds) -> Round | None:
     """The candidate, or None where no split keeps the limit or comes to the rate."""
     allowed, limit, cores = snapshot.decode_cores, bounds.limit, now.cores
     # As if time went with cores: more than enough alone. From there to what is about enough beside prefill.
@@ -50,7 +49,7 @@ def best_round(now: Now, snapshot: Snapshot, places: Sequence[int], bounds: Boun
     place = min(bisect_left(allowed, ceil(wanted)), len(allowed) - 1)
     share = (cores - allowed[place]) / cores
     tokens = max(1, min(snapshot.budget, int(bounds.longest * share / now.cost.token)))
-    load, took = now.take(places, tokens)
+    load, took = line.take(tokens)
     worth = now.worth(load)
     # By itself on that many cores prefill is quicker than in any candidate.
     if worth < bounds.least * float(now.forecaster.seconds(cores - allowed[place], load)):
@@ -68,16 +67,16 @@ def best_round(now: Now, snapshot: Snapshot, places: Sequence[int], bounds: Boun
     if best is None:
         return None
     decode, both = best
-    return _round(Split(cores - decode, decode), (took, worth), both, (limit, snapshot))
+    return _round(Split(cores - decode, decode), (took, worth), both, (limit, snapshot, now.decode.decode_sequences))
 
 
 def _round(
-    split: Split, prompts: tuple[int, float], both: tuple[float, float], rules: tuple[float, Snapshot]
+    split: Split, prompts: tuple[int, float], both: tuple[float, float], rules: tuple[float, Snapshot, float]
 ) -> Round | None:
     """Of prompts (tokens, and what they are worth) with these seconds of both phases, cut to end with a decode step:
     who is done first would only wait."""
-    (tokens, worth), (prefill, decode), (limit, snapshot) = prompts, both, rules
-    steps = snapshot.ahead(max(1, floor(prefill / decode)))
+    (tokens, worth), (prefill, decode), (limit, snapshot, running) = prompts, both, rules
+    steps = snapshot.ahead(max(1, floor(prefill / decode)), running)
     part = min(1.0, steps * decode / prefill)
     tokens = max(1, int(tokens * part))
     prefill *= part

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from flexnpu.errors import InvalidValue
@@ -12,6 +13,7 @@ from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch, Floats
 from flexnpu.forecast.load import Load
 
+_COPIES = itemgetter(Request._fields.index("copies"))
 Requests = Any  # Load | Batch | Sequence[Request]
 
 
@@ -131,9 +133,8 @@ class Snapshot:
         allowed = self.decode_range
         return [count for count in self.graphs if count in allowed] if self.graphs else allowed
 
-    def ahead(self, steps: int) -> int:
-        """Of so many decode steps that are to run ahead, those whose keys and values find room; one at least."""
-        running = self.running
+    def ahead(self, steps: int, running: float) -> int:
+        """Of so many decode steps of `running` requests, those whose keys and values find room; one at least."""
         return steps if steps * running <= self.kv_free else max(1, int(self.kv_free // running))
 
     @property
@@ -161,7 +162,7 @@ def sequences(requests: Requests) -> float:
         return float(found)
     if isinstance(requests, Batch):
         return requests.sequences
-    return float(sum(request[2] for request in requests))
+    return float(sum(map(_COPIES, requests)))
 
 
 class PhaseForecaster(Protocol):

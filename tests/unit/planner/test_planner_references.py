@@ -13,7 +13,7 @@ from flexnpu.forecast.batch import Batch
 from flexnpu.forecast.load import Load
 from flexnpu.planner import DuetServe, Goodput, Instances, Snapshot, Split, Targets, deadlines
 from flexnpu.planner.chunks import chunk, chunk_load
-from flexnpu.planner.queue import Now
+from flexnpu.planner.queue import Line, Now
 from flexnpu.planner.rounds import Bounds, best_round
 
 prompts = st.lists(st.builds(Request, st.integers(1, 4096), st.integers(0, 8192), st.integers(1, 3)), max_size=6)
@@ -139,10 +139,10 @@ def test_parted_cores_are_near_the_best_of_all_that_keep_the_pace(forecaster, pr
     itl = float(forecaster.alone(decode)[24]) / part
     state = snapshot(prefill, decode, itl)
     now = Now.of(state, forecaster)
-    places = range(len(now.new))
-    found = best_round(now, state, places, Bounds(itl, 0.1, 0.0))
+    line = Line(now, range(len(now.new)))
+    found = best_round(now, state, line, Bounds(itl, 0.1, 0.0))
     tokens = found.tokens if found else 512
-    load, _ = now.take(places, tokens)
+    load, _ = line.take(tokens)
     rates = {}
     for cores in range(1, 24):
         first, second = forecaster.beside(24 - cores, load, cores, now.decode)
