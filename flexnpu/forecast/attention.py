@@ -1,90 +1,118 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One layer's attention on one number of cores, in plain floats: the equations of OperatorModel in a third of the time.
+"""Attention of an iteration where no measurements scale it: OperatorModel's equations, in a third of the time.
 
-A plan asks for a handful of forecasts and a simulator for a million, so what head sizes and device fix is worked out
-once here, and nobody looks whether arrays were given.
+A plan asks for a handful of forecasts and a simulator for a million. So what heads and device fix is worked out once,
+and sizes are floats, on one number of cores or on each: nobody looks whether they are arrays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from math import sqrt
 
+import numpy as np
+
+from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.contention import HALF
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import QUERIES, OperatorModel
 from flexnpu.forecast.workload import Attention
 
 
-class FloatAttention:
-    """Attention of one model on one device, where no measurements scale it."""
-
-    __slots__ = (
-        "_bandwidth", "_bend", "_block", "_context", "_core", "_fixed", "_full", "_generation", "_heads", "_longest",
-        "_pace", "_rate", "_share",
-    )  # fmt: skip
+class PlainAttention:
+    """Of one model on one device. Answers are seconds of all layers."""
 
     def __init__(self, operators: OperatorModel, attention: Attention) -> None:
-        profile, cores = operators.profile, operators.soc.cube_cores
-        self._rate, self._bandwidth = operators.attention_by_cores, operators.bandwidth_by_cores
+        profile, times = operators.profile, attention.times
+        self._rates, self._bandwidth = operators.attention_by_cores, operators.bandwidth_by_cores
         self._full, self._pace = self._bandwidth[-1], operators.attention_pace
-        self._fixed, self._block, self._bend = profile.attention_seconds, profile.block_seconds, profile.attention_bend
-        self._core, self._share, self._heads = self._rate[-1] / cores, 1.0 / cores, float(attention.heads)
+        # What is left of the bandwidth beside a neighbour that takes half of the device's.
+        self._left = [min(each, HALF * self._full) for each in self._bandwidth]
+        # By cores; row 0 alone, row 1 beside a neighbour.
+        self._slow, self._part = _inverse(self._rates), _inverse(range(len(self._rates)))
+        self._slow_moves = np.array([_inverse(self._bandwidth), _inverse(self._left)])
+        self._share, self._bend = self._part[-1].item(), profile.attention_bend
+        self._core, self._heads = self._rates[-1] * self._share, float(attention.heads)
+        self._fixed, self._block = times * profile.attention_seconds, times * profile.block_seconds
         width = operators.width(attention.head_dim)
-        self._longest = QUERIES * 4.0 * width
+        self._key = times * QUERIES * 4.0 * width  # operations of a block per key
         # Operations of a pair of query and key; bytes of a query, and of a key and its value.
-        own, each = 4.0 * attention.kv_heads * attention.head_dim, attention.cached_bytes
-        queries = 4.0 * attention.heads * attention.head_dim
-        self._context = (attention.heads * 4.0 * width, queries + own - each, each)
+        query, each = 4.0 * attention.heads * attention.head_dim, attention.cached_bytes
+        query += 4.0 * attention.kv_heads * attention.head_dim - each
+        self._context = times * 4.0 * width * attention.heads, times * query, times * each
         heads, kv_heads, size, each = attention.decoding
-        self._generation = (
-            kv_heads * 4.0 * size * operators.rows_of_a_group(heads, kv_heads),
-            4.0 * heads * size,
-            each,
-        )
+        pair = 4.0 * size * kv_heads * operators.rows_of_a_group(heads, kv_heads)
+        self._generation = times * pair, times * 4.0 * heads * size, times * each
 
     def seconds(self, load: Load, cores: int) -> float:
-        """Alone, over prompts and over running requests."""
+        """Alone on so many cores."""
         total, bandwidth = 0.0, self._bandwidth[cores]
-        if load.prefill_sequences:
-            compute, moved = self._prompts(load, cores)
-            total += sqrt(compute * compute + (moved / bandwidth) ** 2) + self._fixed
-        if load.decode_sequences:
-            compute, moved = self._running(load, cores)
-            total += sqrt(compute * compute + (moved / bandwidth) ** 2) + self._fixed
+        for squared, moved in self._phases(load, cores):
+            memory = moved / bandwidth
+            total += sqrt(squared + memory * memory) + self._fixed
         return total
 
     def single(self, load: Load, cores: int) -> tuple[float, float, float]:
-        """The same, then with half of the device's bandwidth, then of all of it: what its bytes take there."""
+        """The same, beside a neighbour, and what its bytes take of the whole bandwidth."""
         alone = held = traffic = 0.0
-        work = []
-        if load.prefill_sequences:
-            work.append(self._prompts(load, cores))
-        if load.decode_sequences:
-            work.append(self._running(load, cores))
-        for compute, moved in work:
-            memory, least = moved / self._bandwidth[cores], moved / self._full
-            alone += sqrt(compute * compute + memory * memory) + self._fixed
-            held += sqrt(compute * compute + max(memory, least / HALF) ** 2) + self._fixed
-            traffic += least
+        for squared, moved in self._phases(load, cores):
+            memory, slower = moved / self._bandwidth[cores], moved / self._left[cores]
+            alone += sqrt(squared + memory * memory) + self._fixed
+            held += sqrt(squared + slower * slower) + self._fixed
+            traffic += moved / self._full
         return alone, held, traffic
 
-    def _prompts(self, load: Load, cores: int) -> tuple[float, float]:
-        """Seconds of computing, and bytes; `context_of` there says why."""
+    def by_cores(self, load: Load) -> tuple[Floats, Floats, float]:
+        """The same by cores; what it says of none is to be ignored."""
+        phases, traffic = [], 0.0
+        if load.prefill_sequences:
+            operations, blocks, block, moved = self._prompts(load)
+            compute = operations * self._slow + blocks * self._part
+            compute *= compute
+            memory = moved * self._slow_moves
+            phases.append(np.sqrt(np.sqrt(compute * compute + block**4) + memory * memory) + self._fixed)
+            traffic += moved / self._full
+        if load.decode_sequences:
+            operations, moved = self._running(load)
+            compute, memory = operations * self._slow + self._block, moved * self._slow_moves
+            phases.append(np.sqrt(compute * compute + memory * memory) + self._fixed)
+            traffic += moved / self._full
+        alone, held = phases[0] if len(phases) == 1 else phases[0] + phases[1]
+        return alone, held, traffic
+
+    def _phases(self, load: Load, cores: int) -> Iterator[tuple[float, float]]:
+        """Seconds of computing, squared, and bytes of prompts and of running requests."""
+        rate = self._rates[cores]
+        if load.prefill_sequences:
+            operations, blocks, block, moved = self._prompts(load)
+            spread = operations / rate + blocks / cores
+            spread, block = spread * spread, block * block
+            yield sqrt(spread * spread + block * block), moved
+        if load.decode_sequences:
+            operations, moved = self._running(load)
+            compute = operations / rate + self._block
+            yield compute * compute, moved
+
+    def _prompts(self, load: Load) -> tuple[float, float, float, float]:
+        """Operations, one core's seconds for all blocks, those of the longest one, and bytes. `context_of` says why."""
         tokens, sequences, pairs, seen, _, _, _ = load
         operations, query, key = self._context
         blocks = tokens * (1.0 / QUERIES)
         blocks = self._heads * (blocks if blocks > sequences else sequences)
-        longest = sqrt(2.0 * pairs)
-        longest = seen if seen < longest else longest
         share = blocks * self._share
         rate = self._core if share >= 1.0 else (1.0 + self._bend * (1.0 - share)) * self._core
-        block = longest * self._longest / rate + self._block
-        spread = (pairs + tokens * (QUERIES / 2.0)) * operations / self._rate[cores] + blocks * self._block / cores
-        block, spread = block * block, spread * spread
-        return sqrt(sqrt(spread * spread + block * block)), tokens * query + seen * key
+        longest = sqrt(2.0 * pairs)
+        block = (longest if longest < seen else seen) * self._key / rate + self._block
+        work = (pairs + tokens * (QUERIES / 2.0)) * operations
+        return work, blocks * self._block, block, tokens * query + seen * key
 
-    def _running(self, load: Load, cores: int) -> tuple[float, float]:
-        """The same of one new token each; bytes count by how quickly they are read."""
+    def _running(self, load: Load) -> tuple[float, float]:
+        """Operations and bytes of one new token each; bytes count by how quickly they are read."""
         operations, query, key = self._generation
-        moved = (load.decode_sequences * query + load.decode_seen * key) * self._pace
-        return load.decode_seen * operations / self._rate[cores] + self._block, moved
+        seen = load.decode_seen
+        return seen * operations, (load.decode_sequences * query + seen * key) * self._pace
+
+
+def _inverse(values: Iterable[float]) -> Floats:
+    """Of those from the second on; the first is 0."""
+    return np.array([1.0 / each if place else 0.0 for place, each in enumerate(values)])

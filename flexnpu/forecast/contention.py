@@ -28,14 +28,16 @@ class Single(NamedTuple):
 
 
 def contended(mine: Row, other: Row) -> Floats:
-    """Seconds by split of a phase beside another; row i of both is the same split."""
-    seconds = mine.alone
+    """Seconds by split of a phase beside another. Row i of both is the same split; at the first and the last one of
+    them has no cores, and so no effect on the other."""
+    seconds = mine.alone.copy()
     if mine.traffic and other.traffic:
-        met = np.minimum(1.0, (other.traffic / HALF) / other.alone)
-        pace = np.divide(mine.alone, mine.held, out=np.ones_like(met), where=mine.held < np.inf)
-        seconds = mine.alone / (1.0 - met * (1.0 - pace))
+        alone, held = mine.alone[1:-1], mine.held[1:-1]
+        met = np.minimum(1.0, (other.traffic / HALF) / other.alone[1:-1])
+        # As in `slowed`, multiplied out.
+        seconds[1:-1] *= held / (held - met * (held - alone))
     if mine.links and other.links:
-        seconds = seconds + mine.links * np.minimum(1.0, other.links / other.alone)
+        seconds += mine.links * np.minimum(1.0, other.links / other.alone)
     return seconds
 
 

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from flexnpu.forecast.attention import FloatAttention
+from flexnpu.forecast.attention import PlainAttention
 from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
 from flexnpu.forecast.breakdown import Forecast, Known, Quote
 from flexnpu.forecast.contention import HALF, Single, contended, slowed
@@ -49,7 +49,7 @@ class Forecaster:
         self.workload = work = Workload.of(model, soc, self.parallel, self.profile)
         self.cores = soc.cube_cores
         self._all = np.arange(1, self.cores + 1)
-        self._floats = None if self.profile.series else FloatAttention(self.operators, work.attention)
+        self._plain = None if self.profile.series else PlainAttention(self.operators, work.attention)
         self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)
         # Places in a Load, and the operators that have so many rows.
         others = ((_DECODES, work.by_decodes), (_SEEN, work.by_seen))
@@ -68,8 +68,8 @@ class Forecaster:
             total += self._by_logits.row(load.logits).alone.item(cores)
         for place, rows in self._others:
             total += rows.row(load[place]).alone.item(cores)
-        if self._floats is not None:
-            return total + self.workload.attention.times * self._floats.seconds(load, cores)
+        if self._plain is not None:
+            return total + self._plain.seconds(load, cores)
         return total + self._attention(load, cores)  # type: ignore[return-value]
 
     def alone(self, requests: Requests) -> Floats:
@@ -77,6 +77,9 @@ class Forecaster:
         load = self.load(requests)
         if not load.tokens:
             return self._nothing().alone
+        if self._plain is not None:
+            alone, _, _ = self._plain.by_cores(load)
+            return self._rows(load).alone + alone
         seconds = self._rows(load).alone.copy()
         seconds[1:] += self._attention(load, self._all)
         return seconds
@@ -161,6 +164,9 @@ class Forecaster:
         if not load.tokens:
             return self._nothing()
         row = self._rows(load)
+        if self._plain is not None:
+            alone, held, traffic = self._plain.by_cores(load)
+            return Row(row.alone + alone, row.held + held, row.traffic + traffic, row.links)
         costs = self._costs(load, self._all)
         alone, held = row.alone.copy(), row.held.copy()
         alone[1:] += self._together(costs, load)
@@ -192,10 +198,8 @@ class Forecaster:
 
     def _attention_single(self, load: Load, cores: int) -> tuple[float, float, float]:
         """Seconds of all layers alone and with half of the bandwidth, and what they take of all of it."""
-        if self._floats is not None:
-            alone, held, traffic = self._floats.single(load, cores)
-            times = self.workload.attention.times
-            return alone * times, held * times, traffic * times
+        if self._plain is not None:
+            return self._plain.single(load, cores)
         costs = self._costs(load, cores)
         return float(self._together(costs, load)), float(self._together(costs, load, HALF)), self._traffic(costs)
 
