@@ -8,6 +8,7 @@ go by deadline and, whenever one would be late, the longest of those before it i
 from __future__ import annotations
 
 from heapq import heappush, heappushpop
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +34,11 @@ class Order(NamedTuple):
 def on_time(queue: Queue, pace: float) -> bool:
     """Whether everybody is, in the order of the queue; work takes 1 / pace as long as on the device alone."""
     work, slack = queue
+    if not len(work):
+        return True
     # Whoever comes last waits for all: where it is late there is no need to look at the others.
-    if not len(work) or np.add.reduce(work) > pace * slack[-1]:
-        return not len(work)
+    if np.add.reduce(work) > pace * slack[-1]:
+        return False
     return not (work.cumsum() > pace * slack).any()
 
 
@@ -53,18 +56,22 @@ def order(queue: Queue, pace: float, look: int) -> Order:
 
 def fewest_late(names: list[int], work: Floats, allowed: Floats) -> tuple[list[int], list[int]]:
     """Who is on time and who is not, both by deadline, as the arguments are."""
-    by_length = work.argsort(kind="stable")
-    # Minus the place by length: a heap of whole numbers with the longest first, the later of two that are alike.
-    ranks = (-by_length.argsort()).tolist()
-    places, seconds = by_length.tolist(), work.tolist()
-    longest: list[int] = []
-    total, out = 0.0, set()
+    # The longest first, and of two that are alike the later one: ranks make a heap of whole numbers.
+    by_length = work.argsort(kind="stable")[::-1]
+    places, ranks, seconds = by_length.tolist(), by_length.argsort().tolist(), work.tolist()
+    on: list[int] = []  # ranks
+    off: list[int] = []  # places
+    total = 0.0
     for each, limit, rank in zip(seconds, allowed.tolist(), ranks, strict=True):
         total += each
         if total <= limit:
-            heappush(longest, rank)
+            heappush(on, rank)
         else:
-            place = places[-heappushpop(longest, rank)]
-            total -= seconds[place]
-            out.add(names[place])
-    return [name for name in names if name not in out], [name for name in names if name in out]
+            longest = places[heappushpop(on, rank)]
+            total -= seconds[longest]
+            off.append(longest)
+    off.sort()
+    kept = [True] * len(names)
+    for place in off:
+        kept[place] = False
+    return list(compress(names, kept)), [names[place] for place in off]
