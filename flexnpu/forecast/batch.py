@@ -43,7 +43,7 @@ class Batch:
     def of(cls, requests: Iterable[Request] | Batch) -> Batch:
         if isinstance(requests, Batch):
             return requests
-        rows = requests if isinstance(requests, list | tuple) else tuple(requests)
+        rows = tuple(requests)
         if not rows:
             return cls(np.empty(0), np.empty(0), np.empty(0))
         # Transposed as tuples: numpy takes four times as long to read rows.

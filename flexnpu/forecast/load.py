@@ -15,6 +15,8 @@ import numpy as np
 
 from flexnpu.forecast.batch import Batch, Request
 
+_FEW = 48  # requests that are added up one by one sooner than as arrays
+
 
 class Load(NamedTuple):
     """Sums over the requests of one iteration. q are a request's new tokens, c its cached ones.
@@ -48,9 +50,9 @@ class Load(NamedTuple):
             return requests
         if window is None and not isinstance(requests, Batch):
             requests = tuple(requests)
-            running = _running(requests)
-            if running is not None:
-                return running
+            found = _running(requests) or (_few(requests) if len(requests) <= _FEW else None)
+            if found is not None:
+                return found
         return _summed(Batch.of(requests), window)
 
     def plus(self, other: Load) -> Load:
@@ -88,6 +90,23 @@ def _running(requests: tuple[Request, ...]) -> Load | None:
     if new.count(1) < count or copies.count(1) < count or not (min(cached) >= 0 and seen >= 0):
         return None
     return Load.decode(float(count), float(seen + count))
+
+
+def _few(requests: tuple[Request, ...]) -> Load | None:
+    """The sums of a handful, one by one: arrays cost as much for one as for thirty. None: one of them is refused."""
+    tokens = sequences = pairs = seen = decodes = decode_seen = 0.0
+    for new, cached, copies in requests:
+        if not (new >= 1 and cached >= 0 and copies >= 1):
+            return None
+        if new == 1:
+            decodes += copies
+            decode_seen += copies * (cached + 1)
+        else:
+            tokens += copies * new
+            sequences += copies
+            pairs += copies * (new * cached + new * (new + 1) / 2)
+            seen += copies * (new + cached)
+    return Load(tokens, sequences, pairs, seen, decodes, decode_seen, sequences + decodes)
 
 
 def _summed(batch: Batch, window: int | None) -> Load:
