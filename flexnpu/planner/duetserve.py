@@ -49,7 +49,9 @@ class DuetServe:
         if not decode.tokens or not prompts.tokens or seconds <= target:
             explain = once(lambda: _stays_mixed(snapshot, _whole(snapshot, both, seconds)))
             return Plan("aggregated", Split(cores, cores), budget, explain)
-        tried = np.array(snapshot.decode_cores[:: 1 if snapshot.graphs else self.step])
+        allowed = snapshot.decode_cores
+        # numpy counts a range by itself several times as quickly as it reads one.
+        tried = np.arange(allowed.start, allowed.stop, self.step) if isinstance(allowed, range) else np.array(allowed)
         splits = Splits.of(cores, tried, (prompts, decode), forecaster)
         feasible = splits.decode_seconds <= target
         if feasible.any():

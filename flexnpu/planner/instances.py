@@ -8,6 +8,7 @@ The answer is monotone: for the same rest, a bigger decode batch never gets fewe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -19,7 +20,7 @@ from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
 class _Choice(NamedTuple):
     decode: int
-    reason: str
+    reason: Callable[[], str]
     meets_itl: bool = True
 
 
@@ -47,7 +48,7 @@ class Instances:
 def _explain(snapshot: Snapshot, seconds: tuple[Floats, Floats], choice: _Choice) -> Explanation:
     candidates = _candidates(snapshot, *seconds)
     chosen = next(each for each in candidates if each.split.decode == choice.decode)
-    reason = choice.reason
+    reason = choice.reason()
     if chosen.prefill_seconds > snapshot.targets.ttft and snapshot.prompts:
         late = f"the last prompt in the queue is forecast to take {ms(chosen.prefill_seconds)}"
         reason += f"; {late}, over the TTFT target of {ms(snapshot.targets.ttft)}"
@@ -65,7 +66,7 @@ def _decode_idle(snapshot: Snapshot) -> _Choice:
     # When both are idle the next work is a prompt, so prefill waits for it with all it may have.
     who = "decode is idle" if snapshot.prefill else "both phases are idle and a prompt comes first"
     least = snapshot.decode_cores[0]
-    return _Choice(least, f"{who}: prefill gets all but the {least} that decode keeps")
+    return _Choice(least, lambda: f"{who}: prefill gets all but the {least} that decode keeps")
 
 
 def _prefill_idle(snapshot: Snapshot, decode_seconds: Floats) -> _Choice:
@@ -74,27 +75,34 @@ def _prefill_idle(snapshot: Snapshot, decode_seconds: Floats) -> _Choice:
     spare = [count for count in snapshot.decode_cores if count <= snapshot.device_cores - keeps]
     cores = max(needed, spare[-1] if spare else needed)
     kept = snapshot.device_cores - cores
-    reason = f"prefill is idle: decode gets all but the {kept} cores kept for prefill"
-    return _Choice(cores, reason if holds else _cannot(snapshot, decode_seconds), holds)
+    if not holds:
+        return _Choice(cores, lambda: _cannot(snapshot, decode_seconds), meets_itl=False)
+    return _Choice(cores, lambda: f"prefill is idle: decode gets all but the {kept} cores kept for prefill")
 
 
 def _both_busy(snapshot: Snapshot, decode_seconds: Floats, queue: Load, forecaster: PhaseForecaster) -> _Choice:
     needed, holds = _fewest(snapshot, decode_seconds, snapshot.margin)
     if not holds:
-        return _Choice(needed, _cannot(snapshot, decode_seconds), meets_itl=False)
-    limit = f"{ms(snapshot.targets.itl * snapshot.margin)} ({snapshot.margin:.0%} of the ITL target)"
+        return _Choice(needed, lambda: _cannot(snapshot, decode_seconds), meets_itl=False)
     now = snapshot.current.decode if snapshot.current else None
     if now is None or now < needed or now not in snapshot.decode_cores:
-        return _Choice(needed, f"{needed} is the fewest cores that keep decode under {limit}; prefill gets the rest")
+        why = "is the fewest cores that keep decode under"
+        return _Choice(needed, lambda: f"{needed} {why} {_limit(snapshot)}; prefill gets the rest")
     enough, _ = _fewest(snapshot, decode_seconds, snapshot.margin * (1 - snapshot.band))
     if now <= enough:
-        return _Choice(now, f"decode holds {limit} on its {now} cores and is too near to it to give any back")
+        why = "and is too near to it to give any back"
+        return _Choice(now, lambda: f"decode holds {_limit(snapshot)} on its {now} cores {why}")
     # Alone on the device, not beside decode: a gain that looks at the decode batch would not be monotone in it.
     before, after = (forecaster.seconds(snapshot.device_cores - decode, queue) for decode in (now, enough))
-    gain = float(before - after)
-    if gain <= snapshot.switch_seconds:
-        return _Choice(now, f"a move to {enough} would save prefill {ms(gain)} and cost {ms(snapshot.switch_seconds)}")
-    return _Choice(enough, f"{enough} cores keep decode under {limit}; the others save prefill {ms(gain)}")
+    gain, cost = float(before - after), snapshot.switch_seconds
+    if gain <= cost:
+        return _Choice(now, lambda: f"a move to {enough} would save prefill {ms(gain)} and cost {ms(cost)}")
+    why = "cores keep decode under"
+    return _Choice(enough, lambda: f"{enough} {why} {_limit(snapshot)}; the others save prefill {ms(gain)}")
+
+
+def _limit(snapshot: Snapshot) -> str:
+    return f"{ms(snapshot.targets.itl * snapshot.margin)} ({snapshot.margin:.0%} of the ITL target)"
 
 
 def _fewest(snapshot: Snapshot, decode_seconds: Floats, margin: float) -> tuple[int, bool]:
