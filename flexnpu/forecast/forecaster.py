@@ -63,11 +63,11 @@ class Forecaster:
 
     def seconds(self, cores: int, load: Load) -> float:
         """Seconds of one iteration, alone on `cores`. The quick way: a few microseconds once warm."""
-        total = self._by_tokens.row(load.prefill_tokens + load.decode_sequences).alone.item(cores)
+        total = self._by_tokens.alone(load.prefill_tokens + load.decode_sequences, cores)
         if load.logits:
-            total += self._by_logits.row(load.logits).alone.item(cores)
+            total += self._by_logits.alone(load.logits, cores)
         for place, rows in self._others:
-            total += rows.row(load[place]).alone.item(cores)
+            total += rows.alone(load[place], cores)
         if self._plain is not None:
             return total + self._plain.seconds(load, cores)
         return total + self._attention(load, cores)  # type: ignore[return-value]

@@ -17,7 +17,7 @@ from flexnpu.forecast.batch import Floats
 
 _EXACT = 2048  # rows of their own
 _BLOCK = 64  # rows worked out at once
-_KEPT = 4096  # rows between two others that are remembered
+_KEPT = 4096  # rows between two others that are remembered, and single numbers
 
 
 class Row(NamedTuple):
@@ -51,18 +51,29 @@ class Rows:
         self._fill = fill
         self._rows = {0.0: Row(np.zeros(cores + 1), np.zeros(cores + 1), 0.0, 0.0)}
         self._between: dict[float, Row] = {}
+        self._single: dict[tuple[float, int], float] = {}
 
     def row(self, tokens: float) -> Row:
         return self._rows.get(tokens) or self._between.get(tokens) or self._make(tokens)
 
+    def alone(self, tokens: float, cores: int) -> float:
+        """Seconds on so many cores: no row is made for the one number."""
+        row = self._rows.get(tokens) or self._between.get(tokens)
+        if row is not None:
+            return row.alone.item(cores)
+        found = self._single.get((tokens, cores))
+        if found is None:
+            below, above, part = self._around(tokens)
+            found = below.alone.item(cores) * (1.0 - part) + above.alone.item(cores) * part
+            if len(self._single) >= _KEPT:
+                self._single.clear()
+            self._single[tokens, cores] = found
+        return found
+
     def _make(self, tokens: float) -> Row:
-        step = 1.0 if tokens < _EXACT else 2.0 ** (math.floor(math.log2(tokens)) - 10)
-        low = math.floor(tokens / step) * step
-        below = self._node(low, step)
-        if low == tokens:
+        below, above, part = self._around(tokens)
+        if not part:
             return below
-        part = (tokens - low) / step
-        above = self._node(low + step, step)
         row = Row(
             below.alone * (1.0 - part) + above.alone * part,
             below.held * (1.0 - part) + above.held * part,
@@ -73,6 +84,15 @@ class Rows:
             self._between.clear()
         self._between[tokens] = row
         return row
+
+    def _around(self, tokens: float) -> tuple[Row, Row, float]:
+        """The rows below and above, and where between them; twice the same where it has its own."""
+        step = 1.0 if tokens < _EXACT else 2.0 ** (math.floor(math.log2(tokens)) - 10)
+        low = math.floor(tokens / step) * step
+        below = self._node(low, step)
+        if low == tokens:
+            return below, below, 0.0
+        return below, self._node(low + step, step), (tokens - low) / step
 
     def _node(self, tokens: float, step: float) -> Row:
         found = self._rows.get(tokens)
