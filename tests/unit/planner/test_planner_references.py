@@ -99,11 +99,33 @@ def test_columns_are_chunked_as_lists_are(forecaster, prefill, tokens, as_column
     assert load.tokens <= max(tokens, 0)
 
 
-@given(running)
-def test_running_requests_are_summed_the_same_in_a_list_as_in_columns(decode):
-    assert Load.of(decode) == Load.of(Batch.of(decode))
-    ones = [request._replace(copies=1) for request in decode]
+@given(st.one_of(running, prompts, st.tuples(running, prompts).map(lambda both: [*both[0], *both[1]])))
+def test_requests_are_summed_the_same_in_a_list_as_in_columns(requests):
+    assert Load.of(requests) == Load.of(Batch.of(requests))
+    ones = [request._replace(copies=1) for request in requests]
     assert Load.of(ones) == Load.of(Batch.of(ones))
+    many = ones * (1 + 64 // max(len(ones), 1))  # more than are added up one by one
+    assert Load.of(many) == Load.of(Batch.of(many))
+    assert Batch.of(ones).new.tolist() == [request.new for request in ones]
+
+
+@settings(deadline=None, max_examples=100)
+@given(prompts, st.randoms(use_true_random=False), st.lists(st.integers(1, 20000), min_size=1, max_size=4))
+def test_a_line_brings_what_taking_prompt_after_prompt_brings(forecaster, prefill, shuffled, wanted):
+    now = Now.of(snapshot(prefill, [], 0.05), forecaster)
+    places = list(range(len(now.new)))
+    shuffled.shuffle(places)
+    line = Line(now, places)
+    for tokens in wanted:
+        taken, whole, left = Load(), 0, tokens
+        for place in places:
+            new = min(now.new.item(place), left)
+            whole += new == now.new.item(place)
+            taken = taken.plus(Load.prefill(new, now.cached.item(place), logits=0.0)) if new else taken
+            left -= new
+        load, took = line.take(tokens)
+        assert took == tokens - left
+        assert load == pytest.approx(taken._replace(logits=float(whole)))
 
 
 @settings(deadline=None, max_examples=60)
