@@ -65,13 +65,13 @@ def once(policy: Policy, trace: Trace, options: argparse.Namespace) -> Collector
 
 def measure(trace: Trace, options: argparse.Namespace) -> list[Row]:
     policies = parse_policies(options.policy)
-    seconds: dict[str, list[float]] = {name: [] for name, _ in policies}
+    seconds: dict[str, list[float]] = {named.name: [] for named in policies}
     for _ in range(options.turns):
-        for name, policy in policies:
+        for name, policy, _ in policies:
             start = time.process_time()
             once(policy, trace, options)
             seconds[name].append(time.process_time() - start)
-    return [_row(name, policy, min(seconds[name]), trace, options) for name, policy in policies]
+    return [_row(name, policy, min(seconds[name]), trace, options) for name, policy, _ in policies]
 
 
 def _row(name: str, policy: Policy, seconds: float, trace: Trace, options: argparse.Namespace) -> Row:
