@@ -13,6 +13,7 @@ import heapq
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.load import Load
 from flexnpu.planner import Targets
 from flexnpu.simulator.request import Request
 
@@ -51,6 +52,12 @@ class Decoding:
         # What a request is behind at step 0: credit = _behind + step x target - now.
         self._behind: Floats = np.empty(64)
         self._targets = targets
+
+    @property
+    def load(self) -> Load:
+        """The next step. In floats: a forecast takes whole numbers for arrays, and is twice as slow at them."""
+        sequences = float(self.sequences)
+        return Load(0.0, 0.0, 0.0, 0.0, sequences, float(self.seen), sequences)
 
     def join(self, request: Request) -> None:
         """A request with `computed` tokens in the cache and its latest token not yet in it."""

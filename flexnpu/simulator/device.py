@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
-from flexnpu.forecast.load import Load
 from flexnpu.planner import Plan, Policy
 from flexnpu.simulator.config import EngineConfig, machine
 from flexnpu.simulator.decoding import Decoding
-from flexnpu.simulator.forecast import EngineForecaster, Remembering
+from flexnpu.simulator.forecast import EngineForecaster
 from flexnpu.simulator.kv import KvCache
 from flexnpu.simulator.lanes import Lanes
 from flexnpu.simulator.mixed import Mixed
@@ -45,7 +44,6 @@ class Device:
 
     def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig, answers: Answers) -> None:
         self.forecaster, self.config = forecaster, config
-        self.remembering = Remembering(forecaster)  # for what is asked again and again
         self.kv = KvCache(
             config.blocks(*machine(forecaster)), config.block_tokens, config.hash_tokens, caching=config.prefix_caching
         )
@@ -63,8 +61,9 @@ class Device:
         self.runner: Runner | None = None
         self.next_seconds = INFINITE
         self._makers: dict[str, Runner] = {}
-        # Which batch on which cores, from which of its steps on, and their seconds.
-        self._steps: tuple[tuple[int, int], int, Floats] = (-1, -1), 0, np.empty(0)
+        # Seconds of decode's steps; of which batch on which cores, and from which of its steps on.
+        self._steps: Floats = np.empty(0)
+        self._steps_of: tuple[tuple[int, int], int] = (-1, -1), 0
 
     # -- from the pool
 
@@ -212,16 +211,26 @@ class Device:
 
     def decode_steps(self, cores: int, count: int) -> Floats:
         """Seconds of each of decode's next steps, alone on so many cores. A copy, for the caller to change."""
+        first = self._forecast_steps(cores, count)
+        return self._steps[first : first + count].copy()
+
+    def decode_step(self, cores: int) -> float:
+        """The same of the next one."""
+        first = self._forecast_steps(cores, 1)
+        return self._steps.item(first)
+
+    def _forecast_steps(self, cores: int, count: int) -> int:
+        """Makes sure that `_steps` has so many; the place of the first."""
         decoding = self.decoding
-        batch, start, steps = self._steps
+        batch, start = self._steps_of
         first = decoding.step - start
-        if batch != (decoding.changes, cores) or first + count > len(steps):
+        if batch != (decoding.changes, cores) or first + count > len(self._steps):
             # A neighbour that starts or ends changes their pace alone, so some more will be wanted.
             ahead = max(count, min(_AHEAD, decoding.until_finish()))
-            steps = self.forecaster.steps(cores, Load.decode(decoding.sequences, decoding.seen), ahead)
-            self._steps = (decoding.changes, cores), decoding.step, steps
-            first = 0
-        return steps[first : first + count].copy()
+            self._steps = self.forecaster.steps(cores, decoding.load, ahead)
+            self._steps_of = (decoding.changes, cores), decoding.step
+            return 0
+        return first
 
     def decode_floor(self, cores: int) -> float:
         """The least that a decode step takes: the launch of its graph, or of its kernels where there is none."""

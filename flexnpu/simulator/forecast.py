@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.load import Load
 from flexnpu.planner.snapshot import Requests
-
-_REMEMBERED = 1024  # answers
 
 
 class EngineForecaster(Protocol):
@@ -35,26 +33,3 @@ class EngineForecaster(Protocol):
 
     def steps(self, cores: int, load: Load, count: int) -> Floats:
         """Each of the next `count` decode iterations, every context one token longer per step."""
-
-
-class Remembering:
-    """A forecast for those who ask some questions again and again. Answers are those of the forecast.
-
-    Sums are asked for as floats: of whole numbers, which may be arrays, a forecast makes twice the work.
-    """
-
-    def __init__(self, forecaster: EngineForecaster) -> None:
-        self._forecaster = forecaster
-        self._seconds: dict[tuple[int, Load], float] = {}
-
-    def seconds(self, cores: int, load: Load) -> float:
-        key = cores, load
-        found = self._seconds.get(key)
-        if found is None:
-            if len(self._seconds) >= _REMEMBERED:
-                self._seconds.clear()
-            found = self._seconds[key] = self._forecaster.seconds(cores, Load._make(map(float, load)))
-        return found
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the forecast has
-        return getattr(self._forecaster, name)

@@ -201,7 +201,7 @@ class Lanes:
     def _project(self, now: float, *, drain: bool = False) -> None:
         """Ends at the present rates; draining, of the step under way alone."""
         device, prefill, decode = self.device, self._prefill, self._decode
-        load = Load.decode(device.decoding.sequences, device.decoding.seen) if decode.running else None
+        load = device.decoding.load if decode.running else None
         step = 0.0
         if prefill.running:
             seconds, step = self._beside(load)
@@ -211,6 +211,23 @@ class Lanes:
             self.next_seconds = prefill.end
             return
         count = 1 if drain else self._count(now, step)
+        if count == 1:
+            self._project_one(now, step)
+        else:
+            self._project_many(now, step, count)
+        self.next_seconds = min(prefill.end, decode.ends.item(-1))
+
+    def _project_one(self, now: float, step: float) -> None:
+        """As for many, in plain numbers: every other projection is of one step, and arrays take thrice as long."""
+        device, decode = self.device, self._decode
+        full = device.decode_step(decode.cores)
+        if step:
+            full *= step / full
+        full = max(full, device.decode_floor(decode.cores)) + device.config.launch_seconds + decode.extra
+        decode.full, decode.ends = np.array((full,)), np.array((full * decode.left + now,))
+
+    def _project_many(self, now: float, step: float, count: int) -> None:
+        device, decode = self.device, self._decode
         full = device.decode_steps(decode.cores, count)
         if step:
             full *= step / full.item(0)
@@ -222,7 +239,6 @@ class Lanes:
         ends += now
         full[0] = first
         decode.full, decode.ends = full, ends
-        self.next_seconds = min(prefill.end, ends.item(-1))
 
     def _count(self, now: float, step: float) -> int:
         """Steps to project: up to what cuts them for certain. `step`: seconds of one, 0 when nothing runs beside."""
@@ -239,9 +255,9 @@ class Lanes:
         """Seconds of the prefill iteration, and of decode's next step beside it."""
         forecaster, prefill, decode = self.device.forecaster, self._prefill, self._decode
         if load is None:
-            return self.device.remembering.seconds(prefill.cores, prefill.chunks.load), 0.0
+            return forecaster.seconds(prefill.cores, prefill.chunks.load), 0.0
         if self._plan.mode == "shared":
             weight = min(max(self._plan.weight, _LEAST_WEIGHT), _MOST_WEIGHT)
-            alone = self.device.remembering.seconds(prefill.cores, prefill.chunks.load)
+            alone = forecaster.seconds(prefill.cores, prefill.chunks.load)
             return alone / (1.0 - weight), forecaster.seconds(decode.cores, load) / weight
         return forecaster.beside(prefill.cores, prefill.chunks.load, decode.cores, load)

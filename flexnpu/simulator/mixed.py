@@ -70,7 +70,7 @@ class Mixed:
     def _seconds(self, later: int) -> float:
         """Of the iteration that is so many after the next."""
         decoding, load = self.device.decoding, self._chunks.load
-        grown, sequences = later * load.prefill_tokens, decoding.sequences
+        grown, sequences = later * load.prefill_tokens, float(decoding.sequences)
         return self.device.forecaster.seconds(
             self._cores,
             Load(

@@ -139,7 +139,7 @@ class Planning:
 
     def _fresh(self, now: float, feedback: Feedback | None) -> Plan:
         snapshot, half = self.view.snapshot(now, self.plan, feedback)
-        plan = self.policy.plan(snapshot, self.device.remembering)
+        plan = self.policy.plan(snapshot, self.device.forecaster)
         if plan.order:
             self.device.prompts.reorder(half, snapshot.prompts - len(half), plan.order)
             self.orders = True

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
-from flexnpu.forecast.load import Load
 from flexnpu.planner import Plan
 from flexnpu.simulator.prompts import NOTHING, Chunks
 from flexnpu.simulator.runner import INFINITE
@@ -56,7 +55,7 @@ class Rounds:
         device, config, forecaster = self.device, self.device.config, self.device.forecaster
         prefill_cores, decode_cores = self._cores
         prompts = self._chunks.load
-        decodes = Load.decode(device.decoding.sequences, device.decoding.seen)
+        decodes = device.decoding.load
         steps: Floats = device.decode_steps(decode_cores, count) if count else np.empty(0)
         floor = device.decode_floor(decode_cores)
         if not self._chunks.parts:

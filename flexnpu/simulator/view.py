@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flexnpu.forecast.batch import Batch, Floats
-from flexnpu.forecast.load import Load
 from flexnpu.planner import Feedback, Plan, Snapshot
 from flexnpu.simulator.request import Request
 
@@ -34,7 +33,7 @@ class View:
             device_cores=device.forecaster.cores,
             targets=config.targets,
             prefill=prefill,
-            decode=Load.decode(decoding.sequences, decoding.seen) if decoding.sequences else (),
+            decode=decoding.load if decoding.sequences else (),
             waits=waits,
             credits=decoding.credits(now) if decoding.sequences else None,
             feedback=feedback,
