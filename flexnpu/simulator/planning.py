@@ -20,6 +20,7 @@ from math import floor, log2
 from typing import TYPE_CHECKING
 
 from flexnpu.planner import Feedback, Looks, Plan, Policy, Split
+from flexnpu.planner.plan import Explanation
 from flexnpu.simulator.gauge import Gauge
 from flexnpu.simulator.view import View
 
@@ -30,7 +31,7 @@ _FINE, _COARSE = 16, 4  # steps per octave
 _NOTHING = -(1 << 20)
 _PARTS = 16.0  # of the TTFT target
 ALIKE = 16  # iterations that are taken at once
-_REMEMBERED = 1024  # answers
+_REMEMBERED = 1 << 14  # answers: more than there are cells in a trace of any usual spread
 _BY_CELL = frozenset({Looks.BATCH, Looks.LOAD, Looks.WAIT, Looks.SPLIT})
 
 Answers = dict[tuple[int, ...], Plan]
@@ -95,16 +96,16 @@ class Planning:
         if known is None:
             if len(self._answers) >= _REMEMBERED:
                 self._answers.clear()
-            known = self._answers[cell] = self._general(self._fresh(now, None))
+            known = self._answers[cell] = self._kept(self._fresh(now, None))
         self.plan = known
         return known
 
-    def _general(self, plan: Plan) -> Plan:
-        """An answer that runs all there is runs all there is elsewhere in its cell, be it a few tokens more."""
+    def _kept(self, plan: Plan) -> Plan:
+        """As it holds all over its cell: what runs all there is runs all there is, be it a few tokens more. Without its
+        words, which have been read by now and hold on to the whole state."""
         budget = self.device.config.token_budget
-        if self.device.prompts.tokens <= plan.budget < budget and plan.budget:
-            return replace(plan, budget=budget)
-        return plan
+        everything = self.device.prompts.tokens <= plan.budget < budget and plan.budget
+        return replace(plan, budget=budget if everything else plan.budget, explain=_untold)
 
     def _batch_cell(self) -> Cell:
         return self.device.decoding.sequences, int(self.device.prompted)
@@ -156,6 +157,10 @@ class Planning:
             return 0.0
         self.device.counters.switches += 1
         return self.device.config.switch_seconds
+
+
+def _untold() -> Explanation:
+    raise LookupError("a remembered plan keeps no words; its policy told them when it was asked")
 
 
 def _step(value: float, per_octave: int) -> int:

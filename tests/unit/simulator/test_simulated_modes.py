@@ -242,3 +242,19 @@ def test_a_policy_is_asked_as_often_as_what_it_looks_at_changes(changes, reuse, 
     trace = [Arrival(0.0, 10, 2), Arrival(1.0, 10, 2)]
     _, simulation = run(trace, policy(), reuse_plans=reuse)
     assert simulation.devices[0].counters.plans == asked
+
+
+def test_a_policy_is_not_asked_again_what_it_has_answered_however_much_that_is():
+    asked = []
+
+    class Asked(Fixed):
+        looks = Looks.BATCH
+
+        def plan(self, snapshot, forecaster):
+            asked.append((snapshot.running, bool(snapshot.prompts)))
+            return super().plan(snapshot, forecaster)
+
+    # Twice: as many as may run begin together and end one by one.
+    trace = [Arrival(1e3 * wave, 2, 2 + place) for wave in range(2) for place in range(1500)]
+    run(trace, Asked(budget=4096), token_budget=4096, max_running=1500, kv_tokens=1 << 22)
+    assert len(asked) == len(set(asked)) > 1400
