@@ -64,13 +64,13 @@ class Waiting:
         if len(order) < among:
             named = set(order)
             order = (*order, *(place for place in range(start, start + among) if place not in named))
-        # Mostly an order is as before but for its last, who came since.
-        same = _agrees(order, start)
-        moved = list(islice(queue, same, among))
-        places = [place - start - same for place in order[same:]]
-        for at, place in enumerate(places, same):
+        # Mostly an order is as before but for a few, who came since or are late by now.
+        first, last = _moved(order, start)
+        moved = list(islice(queue, first, last))
+        places = [place - start - first for place in order[first:last]]
+        for at, place in enumerate(places, first):
             queue[at] = moved[place]
-        window = self._columns[:, self._first + same : self._first + among]
+        window = self._columns[:, self._first + first : self._first + last]
         window[:] = window[:, places]
 
     def columns(self, count: int, tokens: Sequence[float] = (), since: Sequence[float] = ()) -> tuple[Floats, Floats]:
@@ -99,8 +99,8 @@ class Waiting:
         self._columns, self._first = columns, first
 
 
-def _agrees(order: tuple[int, ...], start: int) -> int:
-    """How many of the first are where they are, by halves: to compare tuples takes less than to count."""
+def _moved(order: tuple[int, ...], start: int) -> tuple[int, int]:
+    """From where to where it is another order, by halves: to compare tuples takes less than to count."""
     low, high = 0, len(order)
     while low < high:
         middle = (low + high + 1) // 2
@@ -108,4 +108,11 @@ def _agrees(order: tuple[int, ...], start: int) -> int:
             low = middle
         else:
             high = middle - 1
-    return low
+    first, high = low, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if order[middle:high] == _AS_IT_IS[start + middle : start + high]:
+            high = middle
+        else:
+            low = middle + 1
+    return first, high
