@@ -12,15 +12,17 @@ event, until this step's lengths have been put in.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pd_serving.model import Model, PagedCache
+from pd_serving.batch import Batch
+from pd_serving.cache import PagedCache
+from pd_serving.model import Model
 from pd_serving.options import BLOCK
+from pd_serving.sampling import choose
 
 _BATCHES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 _MOST_GRAPHS = 48  # the least recently used one goes first
@@ -41,12 +43,13 @@ class _Graph:
     graph: Any
     step: Tensor  # (3, batch)
     table: Tensor  # (batch, width)
+    logits: Tensor  # (batch, vocabulary)
     best: Tensor  # (batch,)
     attention: list[_Attention] = field(default_factory=list)
 
 
 class DecodeGraphs:
-    """Model.decode for a cache whose sequences have at most `width` blocks. Not for use by two threads."""
+    """Model.step for a cache whose sequences have at most `width` blocks each. Not for use by two threads."""
 
     def __init__(self, model: Model, cache: PagedCache, width: int) -> None:
         self._model = model
@@ -66,30 +69,33 @@ class DecodeGraphs:
         return list(self._graphs)
 
     @torch.inference_mode()
-    def decode(self, rows: Sequence[tuple[int, int, int]], blocks: Sequence[list[int]]) -> list[int]:
-        """One token more for each sequence. rows: last id, its position, its row in the cache; blocks: its blocks."""
-        batch = next((each for each in _BATCHES if each >= len(rows)), len(rows))
-        spare = self._spare * BLOCK
-        padded = [*rows, *((0, 0, spare + index % BLOCK) for index in range(batch - len(rows)))]
-        step = torch.tensor(padded).T.contiguous()
-        table = torch.tensor([self._row(each) for each in blocks] + [self._row([])] * (batch - len(rows)))
-        lengths = [position + 1 for _, position, _ in padded]
-        key = (self._cores(), batch)
+    def step(self, batch: Batch) -> list[int]:
+        """As Model.step, for a batch with one token of each sequence."""
+        count = len(batch.new)
+        size = next((each for each in _BATCHES if each >= count), count)
+        step, table, lengths = self._padded(batch, size - count)
+        key = (self._cores(), size)
         graph = self._graphs.get(key)
         if graph is None:
-            on_device = table.to(torch.int32).to(self._model.device)
-            best = self._model.decode(step, on_device, lengths, self._cache)
-            self._keep(key, self._capture(step, on_device, lengths))
-        else:
-            self._graphs.move_to_end(key)
-            best = self._replay(graph, step, table.to(torch.int32), lengths)
-        return best[: len(rows)]
+            ids = self._model.step(batch, self._cache)
+            self._keep(key, self._capture(step, table.to(self._model.device), lengths))
+            return ids
+        self._graphs.move_to_end(key)
+        self._replay(graph, step, table, lengths)
+        if any(batch.draws):
+            return self._model.ids(choose(graph.logits[:count], batch.draws))
+        return self._model.ids(graph.best)[:count]
+
+    def _padded(self, batch: Batch, more: int) -> tuple[Tensor, Tensor, list[int]]:
+        """Step, table and lengths with so many sequences more, each with an empty cache; the table at its width."""
+        spare = self._spare * BLOCK
+        rest = torch.tensor([[0, 0, spare + index % BLOCK] for index in range(more)], dtype=torch.int64).view(more, 3)
+        table = torch.full((len(batch.new) + more, self._width), self._spare, dtype=torch.int32)
+        table[: len(batch.new), : batch.table.shape[1]] = batch.table
+        return torch.cat((batch.step, rest.T), 1), table, [*batch.lengths, *[1] * more]
 
     def _cores(self) -> int:
         return int(torch.npu.get_device_limit(self._model.device.index)["cube_core_num"])
-
-    def _row(self, blocks: list[int]) -> list[int]:
-        return blocks + [self._spare] * (self._width - len(blocks))
 
     def _keep(self, key: tuple[int, int], graph: _Graph) -> None:
         self._graphs[key] = graph
@@ -98,7 +104,7 @@ class DecodeGraphs:
 
     def _capture(self, step: Tensor, table: Tensor, lengths: list[int]) -> _Graph:
         device = self._model.device
-        made = _Graph(torch.npu.NPUGraph(), step.to(device), table, torch.empty(0))
+        made = _Graph(torch.npu.NPUGraph(), step.to(device), table, torch.empty(0), torch.empty(0))
         kernels, cache = self._model.kernels, self._cache
         events = [_ready_event() for _ in cache.keys]
         torch.npu.synchronize()
@@ -110,16 +116,17 @@ class DecodeGraphs:
                 events[layer].wait(stream)
                 events[layer].reset(stream)
                 torch.npu.graph_task_group_begin(stream)
-                kernels.attend_paged_into(out, query, (cache.keys[layer], cache.values[layer]), table, lengths)
+                kernels.attend_paged_into(out, query, cache.layer(layer), table, lengths)
                 group = torch.npu.graph_task_group_end(stream)
                 made.attention.append(_Attention(query, out, events[layer], group))
                 return out.squeeze(1)
 
-            made.best = self._model.decode_step(made.step, cache, paged)
+            made.logits = self._model.forward(made.step, cache, paged)
+            made.best = made.logits.argmax(-1)
         self._pool = self._pool or made.graph.pool()
         return made
 
-    def _replay(self, graph: _Graph, step: Tensor, table: Tensor, lengths: list[int]) -> list[int]:
+    def _replay(self, graph: _Graph, step: Tensor, table: Tensor, lengths: list[int]) -> None:
         graph.step.copy_(step)
         graph.table.copy_(table)
         graph.graph.replay()
@@ -127,11 +134,10 @@ class DecodeGraphs:
         with torch.npu.stream(updates):
             for layer, each in enumerate(graph.attention):
                 torch.npu.graph_task_update_begin(updates, each.group)
-                kv = (cache.keys[layer], cache.values[layer])
+                kv = cache.layer(layer)
                 kernels.attend_paged_into(each.out, each.query, kv, graph.table, lengths)
                 torch.npu.graph_task_update_end(updates)
                 each.event.record(updates)
-        return self._model.ids(graph.best)
 
 
 def _ready_event() -> Any:

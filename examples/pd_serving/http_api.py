@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP for both instances: POST /v1/completions (prefill only), GET /health, GET /metrics.
+"""OpenAI's API over HTTP: POST /v1/completions and /v1/chat/completions, GET /v1/models, /health and /metrics.
 
-A thread per request, asleep until its request has something to say, so that the engine's own thread has the interpreter
-to itself.
+A thread per connection, asleep until its request has something to say, so that the engine's own thread has the
+interpreter to itself.
 """
 
 from __future__ import annotations
@@ -10,38 +10,52 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
-from pd_serving.ticket import RequestError, Ticket
+from pd_serving import protocol
+from pd_serving.answers import Answer, EngineLostError, Piece, pieces
+from pd_serving.errors import RequestError
+from pd_serving.hangup import Hangups
+from pd_serving.ticket import Ticket
 
 _LONGEST_BODY = 4 << 20
+_COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
 
 
 class Engine(Protocol):
     """What an instance offers over HTTP."""
 
+    protocol: protocol.Protocol
+    eos: frozenset[int]
+
     @property
     def trouble(self) -> str | None:
         """Why it cannot serve now."""
 
-    def submit(self, body: Any) -> Ticket:
+    def submit(self, ticket: Ticket) -> None:
         """RequestError if it will not."""
+
+    def cancel(self, ticket: Ticket, reason: str) -> None:
+        """Nobody wants more of it: reason is "abort" or "stop"."""
 
     def page(self) -> bytes: ...
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on 127.0.0.1 from the start; answers 503 until the engine serves."""
+    """Listens from the start; answers 503 until the engine serves."""
 
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self.engine: Engine | None = None
-        super().__init__(("127.0.0.1", port), Handler)
+        self.hangups = Hangups()
+        self.started = int(time.time())
+        super().__init__((host, port), Handler)
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, name="http", daemon=True).start()
@@ -65,64 +79,101 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             trouble = "starting" if engine is None else engine.trouble
             self._json(HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK, {"status": trouble or "ok"})
-        elif self.path == "/metrics" and engine is not None:
-            self._answer(HTTPStatus.OK, "text/plain; version=0.0.4", engine.page())
+        elif self.path not in ("/metrics", "/v1/models"):
+            self._refuse_path()
+        elif engine is None:
+            self._refuse(_unavailable("starting"))
         elif self.path == "/metrics":
-            self._error(HTTPStatus.SERVICE_UNAVAILABLE, "starting")
+            self._answer(HTTPStatus.OK, "text/plain; version=0.0.4", engine.page())
         else:
-            self._error(HTTPStatus.NOT_FOUND, f"no {self.path} here; there are /v1/completions, /health and /metrics")
+            self._json(HTTPStatus.OK, self._models(engine))
 
     def do_POST(self) -> None:
-        if self.path != "/v1/completions":
-            self._error(HTTPStatus.NOT_FOUND, f"no {self.path} to post to; there is /v1/completions")
+        if self.path not in (_COMPLETIONS, _CHAT):
+            self._refuse_path()
             return
+        try:
+            engine = self._serving()
+            asked = engine.protocol.read(self._body(), chat=self.path == _CHAT)
+            engine.submit(asked.ticket)
+        except RequestError as error:
+            self._refuse(error)
+            return
+        with self.server.hangups.watched(self.connection, lambda: engine.cancel(asked.ticket, "abort")):
+            answer = Answer(asked, engine.protocol.model)
+            found = pieces(asked, engine.protocol.tokenizer, engine.eos, lambda: engine.cancel(asked.ticket, "stop"))
+            try:
+                if asked.stream:
+                    self._stream(answer, found)
+                else:
+                    self._whole(answer, found)
+            except OSError:  # it hung up, and writing told so first
+                engine.cancel(asked.ticket, "abort")
+                raise
+
+    def _serving(self) -> Engine:
         engine = self.server.engine
         trouble = "starting" if engine is None else engine.trouble
         if engine is None or trouble:
-            self._error(HTTPStatus.SERVICE_UNAVAILABLE, trouble or "starting")
-            return
-        try:
-            ticket = engine.submit(self._body())
-        except RequestError as error:
-            self._error(HTTPStatus.BAD_REQUEST, str(error))
-            return
-        if ticket.stream:
-            self._stream(ticket)
-        else:
-            self._whole(ticket)
+            raise _unavailable(trouble or "starting")
+        return engine
+
+    def _models(self, engine: Engine) -> dict[str, Any]:
+        model = {
+            "id": engine.protocol.model,
+            "object": "model",
+            "created": self.server.started,
+            "owned_by": "pd_serving",
+            "max_model_len": engine.protocol.limits.total,
+        }
+        return {"object": "list", "data": [model]}
 
     def _body(self) -> Any:
-        length = int(self.headers.get("Content-Length") or 0)
-        if not 0 < length <= _LONGEST_BODY:
-            raise RequestError(f"Content-Length is {length}; it must be 1 to {_LONGEST_BODY}")
+        length = self.headers.get("Content-Length") or ""
+        if not length.isdecimal() or not 0 < int(length) <= _LONGEST_BODY:
+            raise RequestError(f"Content-Length is {length or 'not there'}; it must be 1 to {_LONGEST_BODY}")
         try:
-            return json.loads(self.rfile.read(length))
-        except ValueError as error:
+            return json.loads(self.rfile.read(int(length)))
+        except (ValueError, RecursionError) as error:
             raise RequestError(f"the body is no JSON ({error})") from error
 
-    def _whole(self, ticket: Ticket) -> None:
-        event = ticket.events.get()
-        if "error" in event:
-            self._error(HTTPStatus.SERVICE_UNAVAILABLE, event["error"])
-        else:
-            self._json(HTTPStatus.OK, summary(ticket, event["finish_reason"]))
+    def _whole(self, answer: Answer, found: Iterator[Piece]) -> None:
+        try:
+            self._json(HTTPStatus.OK, answer.whole(found))
+        except EngineLostError as error:
+            self._refuse(_unavailable(str(error)))
 
-    def _stream(self, ticket: Ticket) -> None:
+    def _stream(self, answer: Answer, found: Iterator[Piece]) -> None:
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-cache")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for event in _events(ticket):
-            line = json.dumps(event).encode() + b"\n"
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+        try:
+            for piece in found:
+                self._event(answer.chunk(piece))
+            if (closing := answer.closing()) is not None:
+                self._event(closing)
+        except EngineLostError as error:
+            self._event(_unavailable(str(error)).body())
+        self._event("[DONE]")
         self.wfile.write(b"0\r\n\r\n")
+
+    def _event(self, data: Any) -> None:
+        text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
+        line = b"data: " + text.encode() + b"\n\n"
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
 
     def _json(self, status: HTTPStatus, value: Any) -> None:
         self._answer(status, "application/json", json.dumps(value).encode())
 
-    def _error(self, status: HTTPStatus, message: str) -> None:
+    def _refuse_path(self) -> None:
+        there = f"POST {_COMPLETIONS} and {_CHAT}, GET /v1/models, /health and /metrics"
+        self._refuse(RequestError(f"no {self.command} {self.path} here; there is {there}", status=HTTPStatus.NOT_FOUND))
+
+    def _refuse(self, error: RequestError) -> None:
         self.close_connection = True  # a body that was not read would be taken for the next request
-        self._json(status, {"error": {"code": int(status), "message": message}})
+        self._json(error.status, error.body())
 
     def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         self.send_response(status)
@@ -131,28 +182,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server itself finds wrong, in OpenAI's shape as well."""
+        self._refuse(RequestError(message or HTTPStatus(code).phrase, status=HTTPStatus(code)))
+
     def log_message(self, format: str, *args: Any) -> None:
         """Silent: a line per request would be most of what the log says."""
 
 
-def _events(ticket: Ticket) -> Iterator[dict[str, Any]]:
-    while True:
-        event = ticket.events.get()
-        if "finish_reason" in event:
-            yield summary(ticket, event["finish_reason"])
-            return
-        yield event
-        if "error" in event:
-            return
-
-
-def summary(ticket: Ticket, reason: str) -> dict[str, Any]:
-    """The answer to a request that ended. token_times[i] is when token i was there, on CLOCK_MONOTONIC."""
-    return {
-        "id": f"cmpl-{ticket.number}",
-        "object": "text_completion",
-        "choices": [{"index": 0, "token_ids": ticket.tokens, "finish_reason": reason}],
-        "usage": {"prompt_tokens": len(ticket.prompt), "completion_tokens": len(ticket.tokens)},
-        "arrived": ticket.arrived,
-        "token_times": ticket.times,
-    }
+def _unavailable(why: str) -> RequestError:
+    return RequestError(why, status=HTTPStatus.SERVICE_UNAVAILABLE)

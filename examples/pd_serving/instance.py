@@ -9,16 +9,24 @@ import sys
 
 import torch
 
-from pd_serving.decode import DecodeEngine, DecodeOptions
+from pd_serving.cache import PagedCache, blocks_for
+from pd_serving.decode import Decode, DecodeOptions
+from pd_serving.errors import ConfigError
+from pd_serving.front import Front
+from pd_serving.graphs import DecodeGraphs
 from pd_serving.http_api import Server
 from pd_serving.link import LinkError, check_path
-from pd_serving.model import Model, blocks_for
+from pd_serving.loop import Parts
+from pd_serving.model import Model
 from pd_serving.options import BLOCK
-from pd_serving.prefill import PrefillEngine, PrefillOptions
-from pd_serving.weights import ConfigError, Weights, load, read_config
+from pd_serving.prefill import Prefill, PrefillOptions
+from pd_serving.schedule import Budget
+from pd_serving.text import tokenizer_for
+from pd_serving.weights import Weights, load, read_config
 
-# Of the device memory that is free once the weights are there, what the cache takes; the rest is for activations.
-_CACHE_SHARE = 0.8
+# Of the device memory that is free once the weights are there and what an iteration needs is left; the rest is for
+# the allocator's gaps.
+_CACHE_SHARE = 0.9
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -34,15 +42,15 @@ def main(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Until SIGTERM or SIGINT."""
-    check_path(options.link)
-    server = Server(options.port)
+    check(options)
+    server = Server(options.host, options.port)
     server.start()
     try:
-        engine = _engine(options)
+        engine = make(options)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: engine.stop())
         server.engine = engine
-        print(f"{options.role} listens on http://127.0.0.1:{server.server_port}", flush=True)
+        print(f"{options.role} listens on http://{options.host}:{server.server_port}", flush=True)
         engine.run()
     finally:
         server.shutdown()
@@ -50,7 +58,22 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _engine(options: argparse.Namespace) -> PrefillEngine | DecodeEngine:
+def check(options: argparse.Namespace) -> None:
+    """What can be known before a model is loaded."""
+    if options.role != "both":
+        if options.link is None:
+            raise ConfigError(f"--role {options.role} needs --link, the socket between prefill and decode")
+        check_path(options.link)
+    elif options.chunk is not None and options.chunk <= options.max_batch:
+        raise ConfigError(
+            f"--chunk {options.chunk} with --max-batch {options.max_batch}: every running sequence takes a token, "
+            "and prompts need some; give it more than --max-batch"
+        )
+    if options.graphs and not options.device.startswith("npu"):
+        raise ConfigError(f"--graphs on {options.device}: graphs are captured on an NPU alone; leave --graphs out")
+
+
+def make(options: argparse.Namespace) -> Front | Decode:
     device = _device(options.device)
     config = read_config(options.model)
     weights = load(
@@ -61,19 +84,36 @@ def _engine(options: argparse.Namespace) -> PrefillEngine | DecodeEngine:
         seed=options.random_weights,
         folder=options.weights,
     )
-    model = Model(weights, device)
+    tokenizer = tokenizer_for(options.tokenizer, options.weights, weights.vocabulary)
+    parts = _parts(options, weights, device)
+    if options.role == "both":
+        return Front(parts, tokenizer)
     if options.role == "prefill":
-        return PrefillEngine(
-            model,
-            PrefillOptions(options.link, options.max_len, options.token_budget, options.run_ahead, options.patience),
+        return Prefill(parts, tokenizer, PrefillOptions(options.link, options.hand_over, options.patience))
+    return Decode(parts, DecodeOptions(options.link, options.slots))
+
+
+def _parts(options: argparse.Namespace, weights: Weights, device: torch.device) -> Parts:
+    model = Model(weights, device, options.run_ahead)
+    cache = PagedCache(weights, options.cache_blocks or _blocks_that_fit(weights, device, options))
+    graphs = None
+    if options.graphs and options.role != "prefill":
+        graphs = DecodeGraphs(model, cache, blocks_for(options.max_len))
+    if cache.free < blocks_for(options.max_len):
+        raise ConfigError(
+            f"the cache has {cache.free} blocks of {BLOCK} tokens; --max-len {options.max_len} needs "
+            f"{blocks_for(options.max_len)}; raise --cache-blocks, give the instance more memory, or lower --max-len"
         )
-    blocks = options.cache_blocks or _blocks_that_fit(weights, device, options)
-    if options.graphs and device.type != "npu":
-        raise ConfigError(f"--graphs on {options.device}: graphs are captured on an NPU alone; leave --graphs out")
-    return DecodeEngine(
-        model,
-        DecodeOptions(options.link, options.max_len, options.max_batch, blocks, options.slots, options.graphs),
-    )
+    budget = Budget(options.chunk or options.token_budget, options.max_batch, cut=options.chunk is not None)
+    return Parts(_name(options), model, cache, budget, options.max_len, graphs)
+
+
+def _name(options: argparse.Namespace) -> str:
+    """The model's, to clients."""
+    if options.served_name:
+        return str(options.served_name)
+    path = (options.weights or options.model).resolve()
+    return str(path.parent.name if path.name == "config.json" else path.stem if path.is_file() else path.name)
 
 
 def _device(name: str) -> torch.device:
@@ -94,12 +134,15 @@ def _blocks_that_fit(weights: Weights, device: torch.device, options: argparse.N
     full = blocks_for(options.max_len)
     if device.type != "npu":
         return 4 * full
-    block_bytes = len(weights.layers) * 2 * BLOCK * weights.heads.kv_width * weights.embedding.element_size()
+    element = weights.embedding.element_size()
+    block_bytes = len(weights.layers) * 2 * BLOCK * weights.heads.kv_width * element
     free, _ = torch.npu.mem_get_info(device)
-    blocks = int(free * _CACHE_SHARE) // block_bytes
-    if blocks < full:
-        raise ConfigError(
-            f"{free / 2**30:.1f} GiB of device memory are free after the weights, which hold {blocks} cache blocks; "
-            f"--max-len {options.max_len} needs {full}; give the instance more memory or lower --max-len"
-        )
-    return blocks
+    return max(0, int(free * _CACHE_SHARE) - _workspace(weights, options)) // block_bytes
+
+
+def _workspace(weights: Weights, options: argparse.Namespace) -> int:
+    """Bytes that an iteration holds at once, with half as much again: the feed-forward's rows, and the logits."""
+    tokens = options.max_batch if options.role == "decode" else options.chunk or options.token_budget
+    hidden, both = weights.layers[0].gate_up.shape
+    rows = tokens * (both + both // 2 + 4 * hidden) + options.max_batch * weights.vocabulary
+    return int(1.5 * rows * weights.embedding.element_size())

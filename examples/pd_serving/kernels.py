@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody gives it
 from torch import Tensor
 
+KeysValues = tuple[Tensor, Tensor]
+
 
 @dataclass(frozen=True, slots=True)
 class Heads:
@@ -38,7 +40,8 @@ class Heads:
 
 
 class Kernels(Protocol):
-    """What a layer calls. `ends` are running sums of the sequences' lengths; `lengths` count the decoded one too."""
+    """What a layer calls. kv: keys and values of a layer's cache; lengths: tokens there, the new ones with them; ends:
+    running sums of the new ones."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor: ...
 
@@ -50,9 +53,13 @@ class Kernels(Protocol):
 
     def write_rows(self, cache: Tensor, rows: Tensor, values: Tensor) -> None: ...
 
-    def attend_packed(self, q: Tensor, k: Tensor, v: Tensor, ends: Sequence[int]) -> Tensor: ...
+    def attend_paged(self, q: Tensor, kv: KeysValues, table: Tensor, lengths: Sequence[int]) -> Tensor:
+        """q: (sequences, width), one new token of each."""
 
-    def attend_paged(self, q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Sequence[int]) -> Tensor: ...
+    def attend_chunks(
+        self, q: Tensor, kv: KeysValues, table: Tensor, ends: Sequence[int], lengths: Sequence[int]
+    ) -> Tensor:
+        """q: (tokens, width), any number of new tokens of each."""
 
 
 def kernels_for(device: torch.device, heads: Heads, block: int) -> Kernels:
@@ -76,18 +83,20 @@ class NpuKernels:
         self._attend: Any = torch_npu.npu_fused_infer_attention_score
         self.swiglu: Any = torch_npu.npu_swiglu
         self._causal = torch.ones(self._MASK, self._MASK, dtype=torch.bool).triu_(1).to(device)
-        self._packed: dict[str, Any] = {
-            **self._shared(),
+        self._no_lse = torch.empty(1, dtype=torch.float32, device=device)
+        shared: dict[str, Any] = {
+            "num_heads": heads.query,
+            "num_key_value_heads": heads.kv,
+            "scale": heads.scale,
+            "block_size": block,
+        }
+        self._paged: dict[str, Any] = {**shared, "input_layout": "BSH"}
+        self._chunks: dict[str, Any] = {
+            **shared,
             "input_layout": "TND",
-            "sparse_mode": 3,
+            "sparse_mode": 3,  # causal, and the last query sees the last key
             "atten_mask": self._causal,
         }
-        self._no_lse = torch.empty(1, dtype=torch.float32, device=device)
-        self._paged: dict[str, Any] = {**self._shared(), "input_layout": "BSH", "block_size": block}
-
-    def _shared(self) -> dict[str, Any]:
-        heads = self._heads
-        return {"num_heads": heads.query, "num_key_value_heads": heads.kv, "scale": heads.scale}
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         result: Tensor = self._rms(x, weight, eps)[0]
@@ -104,18 +113,27 @@ class NpuKernels:
     def write_rows(self, cache: Tensor, rows: Tensor, values: Tensor) -> None:
         self._scatter(cache, rows, values)
 
-    def attend_packed(self, q: Tensor, k: Tensor, v: Tensor, ends: Sequence[int]) -> Tensor:
-        out: Tensor = self._attend(q, k, v, actual_seq_lengths=ends, actual_seq_lengths_kv=ends, **self._packed)[0]
-        return out
-
-    def attend_paged(self, q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Sequence[int]) -> Tensor:
+    def attend_paged(self, q: Tensor, kv: KeysValues, table: Tensor, lengths: Sequence[int]) -> Tensor:
         out: Tensor = self._attend(
-            q.unsqueeze(1), k, v, block_table=table, actual_seq_lengths_kv=lengths, **self._paged
+            q.unsqueeze(1), *kv, block_table=table, actual_seq_lengths_kv=lengths, **self._paged
         )[0]
         return out.squeeze(1)
 
+    def attend_chunks(
+        self, q: Tensor, kv: KeysValues, table: Tensor, ends: Sequence[int], lengths: Sequence[int]
+    ) -> Tensor:
+        out: Tensor = self._attend(
+            q.view(-1, self._heads.query, self._heads.dim),
+            *kv,
+            block_table=table,
+            actual_seq_lengths=ends,
+            actual_seq_lengths_kv=lengths,
+            **self._chunks,
+        )[0]
+        return out.view(-1, self._heads.query_width)
+
     def attend_paged_into(
-        self, out: Tensor, query: Tensor, kv: tuple[Tensor, Tensor], table: Tensor, lengths: Sequence[int]
+        self, out: Tensor, query: Tensor, kv: KeysValues, table: Tensor, lengths: Sequence[int]
     ) -> None:
         """As attend_paged, into (sequences, 1, width): what a captured graph can be told other lengths for."""
         self._attend.out(
@@ -153,25 +171,27 @@ class TorchKernels:
     def write_rows(self, cache: Tensor, rows: Tensor, values: Tensor) -> None:
         cache.index_copy_(0, rows.view(-1), values)
 
-    def attend_packed(self, q: Tensor, k: Tensor, v: Tensor, ends: Sequence[int]) -> Tensor:
-        starts = [0, *ends[:-1]]
-        parts = [self._attend(q[a:b], k[a:b], v[a:b], causal=True) for a, b in zip(starts, ends, strict=True)]
-        return torch.cat(parts)
+    def attend_paged(self, q: Tensor, kv: KeysValues, table: Tensor, lengths: Sequence[int]) -> Tensor:
+        return self.attend_chunks(q, kv, table, range(1, len(lengths) + 1), lengths)
 
-    def attend_paged(self, q: Tensor, k: Tensor, v: Tensor, table: Tensor, lengths: Sequence[int]) -> Tensor:
+    def attend_chunks(
+        self, q: Tensor, kv: KeysValues, table: Tensor, ends: Sequence[int], lengths: Sequence[int]
+    ) -> Tensor:
         heads = self._heads
-        rows = []
-        for index, length in enumerate(lengths):
-            keys, values = (cache[table[index].long()].view(-1, heads.kv, heads.dim)[:length] for cache in (k, v))
-            rows.append(self._attend(q[index].view(1, heads.query, heads.dim), keys, values, causal=False))
-        return torch.cat(rows).view(len(lengths), heads.query_width)
+        parts = []
+        for blocks, start, end, length in zip(table.long(), [0, *ends[:-1]], ends, lengths, strict=True):
+            keys, values = (cache[blocks].view(-1, heads.kv, heads.dim)[:length] for cache in kv)
+            parts.append(self._attend(q[start:end].view(-1, heads.query, heads.dim), keys, values))
+        return torch.cat(parts).view(-1, heads.query_width)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The last query sees the last key."""
+        new, length = q.shape[0], k.shape[0]
         out = F.scaled_dot_product_attention(
             q.transpose(0, 1).unsqueeze(0),
             k.transpose(0, 1).unsqueeze(0),
             v.transpose(0, 1).unsqueeze(0),
-            is_causal=causal,
+            attn_mask=torch.ones(new, length, dtype=torch.bool).tril_(length - new) if new > 1 else None,
             scale=self._heads.scale,
             enable_gqa=True,
         )

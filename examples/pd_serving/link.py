@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The connection between the two instances: JSON lines over a unix socket, and once the shared memory's descriptor.
 
-Decode listens. Prefill sends {"hand_over": …}; decode answers {"freed": slot} when it has taken the keys and values,
-{"token": …} per token to who streams, and {"done": …} at the end.
+Decode listens. Prefill sends once {"share": …}, how its cache is opened, or null; decode says {"by": …}, ipc or host.
+Then, of a request that has its first token, prefill sends {"hand_over": number, …}, or {"cancel": number}; decode sends
+{"freed": number} when it has read keys and values, and for every step {"tokens": [[number, token, reason], …],
+"time": …}, where reason is null but for the last token of a request.
 """
 
 from __future__ import annotations

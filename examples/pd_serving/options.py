@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 BLOCK = 128  # tokens in a block of the paged cache
+_HAND_OVER = "prefill: by NPU memory that decode reads (ipc), through host memory, or the first that works (auto)"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -26,21 +27,26 @@ def prepare(device: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="engine.py", description="One instance of the engine.", allow_abbrev=False)
-    made.add_argument("--role", required=True, choices=("prefill", "decode"))
+    made.add_argument("--role", required=True, choices=("both", "prefill", "decode"))
     made.add_argument("--model", required=True, type=Path, help="a Hugging Face config.json of a Qwen2 model")
     made.add_argument("--device", default="npu:0", help="npu:0 (default) or cpu")
     made.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
-    made.add_argument("--port", required=True, type=int, help="HTTP on 127.0.0.1; 0 lets the system choose")
-    made.add_argument("--link", required=True, type=Path, help="unix socket between the two instances; decode makes it")
+    made.add_argument("--port", required=True, type=int, help="HTTP; 0 lets the system choose")
+    made.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
+    made.add_argument("--link", type=Path, help="unix socket between prefill and decode; decode makes it")
     weights = made.add_mutually_exclusive_group()
     weights.add_argument("--random-weights", type=int, metavar="SEED", help="initialise as transformers does")
     weights.add_argument("--weights", type=Path, metavar="DIR", help="a folder of safetensors")
+    made.add_argument("--tokenizer", type=Path, metavar="DIR", help="as transformers saves one; of --weights, or bytes")
+    made.add_argument("--served-name", help="the model's name to clients and in metrics; the folder's or file's")
     made.add_argument("--max-len", type=_positive, default=8192, help="tokens of prompt and answer together")
-    made.add_argument("--token-budget", type=_positive, default=8192, help="prefill: prompt tokens in an iteration")
-    made.add_argument("--run-ahead", type=_natural, default=2, help="prefill: layers launched ahead; 0 for no bound")
-    made.add_argument("--max-batch", type=_positive, default=64, help="decode: sequences in a step")
-    made.add_argument("--cache-blocks", type=_positive, help=f"decode: blocks of {BLOCK} tokens; as many as fit")
-    made.add_argument("--graphs", action="store_true", help="decode: steps as captured graphs, one per core count")
+    made.add_argument("--token-budget", type=_positive, default=8192, help="tokens in an iteration; prompts are whole")
+    made.add_argument("--chunk", type=_positive, metavar="TOKENS", help="the same, and prompts are cut where need be")
+    made.add_argument("--run-ahead", type=_natural, default=2, help="layers of prompts launched ahead; 0 for no bound")
+    made.add_argument("--max-batch", type=_positive, default=64, help="sequences in an iteration")
+    made.add_argument("--cache-blocks", type=_positive, help=f"blocks of {BLOCK} tokens; as many as fit")
+    made.add_argument("--graphs", action="store_true", help="decode steps as captured graphs, one per core count")
+    made.add_argument("--hand-over", default="auto", choices=("auto", "ipc", "host"), help=_HAND_OVER)
     made.add_argument("--slots", type=_positive, default=8, help="decode: prompts on their way in host memory")
     made.add_argument("--patience", type=float, default=120.0, help="seconds that prefill waits for decode to start")
     return made

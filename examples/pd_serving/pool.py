@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pd_serving.model import blocks_for
+from pd_serving.cache import blocks_for
 from pd_serving.options import BLOCK
 from pd_serving.weights import Weights
 
@@ -67,27 +67,3 @@ class Pool:
         layout, blocks = self.layout, blocks_for(tokens)
         shape = (layout.layers, 2, blocks, BLOCK, layout.width)
         return self._slots[index, : layout.layers * 2 * blocks * BLOCK * layout.width].view(shape)
-
-
-class Staging:
-    """A slot's twin on the device, allocated once, so that hand-overs neither allocate nor fragment."""
-
-    def __init__(self, layout: Layout, device: torch.device) -> None:
-        self._layout = layout
-        self._memory = torch.empty(layout.slot_elements, dtype=layout.torch_dtype, device=device)
-
-    def _shaped(self, like: Tensor) -> Tensor:
-        return self._memory[: like.numel()].view(like.shape)
-
-    @torch.inference_mode()
-    def to_host(self, source: Tensor, slot: Tensor) -> None:
-        """source: (layers, 2, tokens, width) on the device, as many tokens as the slot's blocks hold."""
-        staged = self._shaped(slot)
-        staged.copy_(source.view(source.shape[0], 2, *slot.shape[2:4], source.shape[3]))
-        slot.copy_(staged)
-
-    @torch.inference_mode()
-    def to_device(self, slot: Tensor) -> Tensor:
-        staged = self._shaped(slot)
-        staged.copy_(slot)
-        return staged

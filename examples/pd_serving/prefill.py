@@ -1,248 +1,162 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prefill instance: prompts first in, first out, in batches up to a token budget; keys and values go to decode.
-
-Threads: this loop alone touches the device. HTTP threads put tickets into the inbox, the link's thread puts answers to
-tickets and freed slots; both sleep otherwise.
-"""
+"""The prefill instance: prompts and first tokens; then keys and values go to decode, which makes the other tokens."""
 
 from __future__ import annotations
 
-import queue
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from pd_serving.front import Front
+from pd_serving.handover import Giver, HostGiver, IpcGiver, share
 from pd_serving.link import Link, LinkError, Message, connect
-from pd_serving.metrics import Metrics
-from pd_serving.model import LaunchWindow, Model
-from pd_serving.options import BLOCK
-from pd_serving.pool import Layout, Pool, Staging
-from pd_serving.ticket import Limits, Ticket, parse
+from pd_serving.loop import Parts
+from pd_serving.pool import Layout, Pool
+from pd_serving.schedule import Sequence
+from pd_serving.text import Tokenizer
+from pd_serving.ticket import Ticket
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillOptions:
-    """budget: prompt tokens in one iteration. run_ahead: layers launched before the oldest has run; 0 for no bound."""
+    """by: "auto", "ipc" or "host". patience: seconds to wait for decode to start."""
 
     link: Path
-    max_len: int
-    budget: int
-    run_ahead: int
+    by: str
     patience: float
 
 
-class _Load:
-    """What waits and runs, as the metrics tell it; requests count from the moment they arrive."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.waiting = self.waiting_tokens = self.running = self.running_tokens = 0
-
-    def arrive(self, tokens: int) -> None:
-        with self._lock:
-            self.waiting += 1
-            self.waiting_tokens += tokens
-
-    def start(self, batch: list[Ticket]) -> None:
-        tokens = sum(len(ticket.prompt) for ticket in batch)
-        with self._lock:
-            self.waiting -= len(batch)
-            self.waiting_tokens -= tokens
-            self.running, self.running_tokens = len(batch), tokens
-
-    def end(self) -> None:
-        with self._lock:
-            self.running = self.running_tokens = 0
+class _Gone:
+    """Decode is."""
 
 
-class PrefillEngine:
-    """Takes requests, answers them; run() in the main thread until stop()."""
+class Prefill(Front):
+    """LinkError from run() when decode does not come or goes away."""
 
-    def __init__(self, model: Model, options: PrefillOptions) -> None:
-        weights = model.weights
-        self._model = model
+    def __init__(self, parts: Parts, tokenizer: Tokenizer, options: PrefillOptions) -> None:
+        super().__init__(parts, tokenizer)
         self._options = options
-        self._layout = Layout.of(weights, 1, options.max_len)
-        self._limits = Limits(weights.vocabulary, min(options.max_len - 1, options.budget), options.max_len)
-        self._load = _Load()
-        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._free_slots: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._waiting: deque[Ticket] = deque()
-        self._open: dict[int, Ticket] = {}
-        self._trouble: str | None = "waiting for the decode instance"
-        self._lost = False
-        self._stopping = threading.Event()
-        self._window = LaunchWindow(model.device, options.run_ahead)
-        # One block more than the budget: a hand-over is cut in whole blocks, and the last one's end is never read.
-        rows = options.budget + BLOCK
-        like = weights.embedding
-        self._kv = torch.empty(
-            (len(weights.layers), 2, rows, weights.heads.kv_width), dtype=like.dtype, device=model.device
-        )
-        self._staging = Staging(self._layout, model.device)
-        self._slots_used = 0
-        self.metrics = Metrics(
-            {
-                "vllm:num_requests_running": ("Requests in the iteration.", lambda: self._load.running),
-                "vllm:num_requests_waiting": ("Requests that wait.", lambda: self._load.waiting),
-                "vllm:kv_cache_usage_perc": ("Share of the hand-over slots in use.", self._usage),
-                "pd:waiting_prompt_tokens": ("Prompt tokens that wait.", lambda: self._load.waiting_tokens),
-                "pd:running_prompt_tokens": ("Prompt tokens in the iteration.", lambda: self._load.running_tokens),
-            }
-        )
-
-    @property
-    def trouble(self) -> str | None:
-        return self._trouble
-
-    def page(self) -> bytes:
-        return self.metrics.page()
-
-    def submit(self, body: Any) -> Ticket:
-        ticket = parse(body, self._limits)
-        self._open[ticket.number] = ticket
-        self._load.arrive(len(ticket.prompt))
-        self._inbox.put(ticket)
-        return ticket
-
-    def stop(self) -> None:
-        """Ends run(). Safe in a signal handler."""
-        self._stopping.set()
-        self._inbox.put(None)
-        self._free_slots.put(None)
+        self._layout = Layout.of(parts.model.weights, 1, parts.max_len)
+        self._trouble = "waiting for the decode instance"
+        self._lost: str | None = None
+        self._link: Link
+        self._pool: Pool
+        self._giver: Giver | None = None
+        self._ready: deque[Sequence] = deque()  # they have a first token, and go to decode
 
     def run(self) -> None:
-        """LinkError when decode does not come or goes away."""
-        link, pool = connect(self._options.link, self._layout, self._options.patience, self._stopping.is_set)
-        for slot in range(pool.layout.slots):
-            self._free_slots.put(slot)
-        reader = threading.Thread(target=self._listen, args=(link,), name="link", daemon=True)
-        reader.start()
-        self._trouble = None
+        options = self._options
+        self._link, self._pool = connect(options.link, self._layout, options.patience, self._stopping.is_set)
+        threading.Thread(target=self._listen, name="link", daemon=True).start()
         try:
-            while batch := self._next_batch():
-                self._iterate(batch, link, pool)
+            self._link.send({"share": self._shared()})
+            super().run()
         finally:
-            self._end(
-                "the engine has been stopped" if self._stopping.is_set() else f"decode at {self._options.link} is gone"
-            )
-            link.close()
-        if self._lost and not self._stopping.is_set():
-            raise LinkError(f"the decode instance at {self._options.link} is gone; start it again, then this one")
+            self._link.close()
+        if self._lost is not None and not self._stopping.is_set():
+            raise LinkError(self._lost)
 
-    def _next_batch(self) -> list[Ticket]:
-        """Waits for work; empty when it is time to end."""
-        if not self._waiting:
-            self._take(self._inbox.get())
-        while not self._ending and not self._inbox.empty():
-            self._take(self._inbox.get())
-        batch: list[Ticket] = []
-        room = self._options.budget
-        while self._waiting and not self._ending and len(self._waiting[0].prompt) <= room:
-            batch.append(self._waiting.popleft())
-            room -= len(batch[-1].prompt)
-        return batch
-
-    def _take(self, ticket: Ticket | None) -> None:
-        if ticket is not None:
-            self._waiting.append(ticket)
+    def _shared(self) -> dict[str, Any] | None:
+        if self._options.by == "host" or self._model.device.type != "npu":
+            return None
+        return share(self._cache.store)
 
     @property
     def _ending(self) -> bool:
-        return self._lost or self._stopping.is_set()
+        return self._stopping.is_set() or self._lost is not None
 
-    def _iterate(self, batch: list[Ticket], link: Link, pool: Pool) -> None:
-        self._load.start(batch)
-        lengths = [len(ticket.prompt) for ticket in batch]
-        ids = torch.tensor([token for ticket in batch for token in ticket.prompt])
-        tokens = self._model.prefill(ids, lengths, self._kv, self._window)
-        now = time.monotonic()
-        self._count(batch, now)
-        start = 0
-        for ticket, token in zip(batch, tokens, strict=True):
-            ticket.first_token(token, now)
-            if reason := self._over(ticket, token):
-                self._close(ticket, [], [], reason)
-            elif not self._hand_over(ticket, start, link, pool):
-                return
-            start += len(ticket.prompt)
-        self._load.end()
+    def _listen(self) -> None:
+        for message in self._link.messages():
+            self._inbox.put(message)
+        self._inbox.put(_Gone())
 
-    def _over(self, ticket: Ticket, token: int) -> str | None:
-        if not ticket.ignore_eos and token in self._model.weights.eos:
-            return "stop"
-        return "length" if ticket.max_tokens == 1 else None
-
-    def _count(self, batch: list[Ticket], now: float) -> None:
-        tokens = sum(len(ticket.prompt) for ticket in batch)
-        self.metrics.prompt_tokens.inc(tokens)
-        self.metrics.generation_tokens.inc(len(batch))
-        self.metrics.iteration_tokens.observe(tokens)
-        for ticket in batch:
-            self.metrics.first_token.observe(now - ticket.arrived)
-
-    def _hand_over(self, ticket: Ticket, start: int, link: Link, pool: Pool) -> bool:
-        """Waits for a slot while decode has no room: what is running there must go on first."""
-        slot = self._free_slots.get()
-        if slot is None or self._ending:
-            return False
-        self._slots_used += 1
-        length = len(ticket.prompt)
-        place = pool.slot(slot, length)
-        rows = place.shape[2] * place.shape[3]
-        self._staging.to_host(self._kv[:, :, start : start + rows], place)
-        try:
-            link.send(
-                {
-                    "hand_over": ticket.number,
-                    "slot": slot,
-                    "length": length,
-                    "token": ticket.tokens[-1],
-                    "time": ticket.times[-1],
-                    "max_tokens": ticket.max_tokens - 1,
-                    "ignore_eos": ticket.ignore_eos,
-                    "stream": ticket.stream,
-                }
-            )
-        except LinkError:
-            return False
-        return True
-
-    def _usage(self) -> float:
-        return self._slots_used / max(1, self._slots_used + self._free_slots.qsize())
-
-    def _listen(self, link: Link) -> None:
-        for message in link.messages():
-            self._hear(message)
-        self._lost = True
-        self._trouble = "the decode instance is gone"
-        self._inbox.put(None)
-        self._free_slots.put(None)
-
-    def _hear(self, message: Message) -> None:
-        if "freed" in message:
-            self._slots_used -= 1
-            self._free_slots.put(message["freed"])
-            return
-        ticket = self._open.get(message["request"])
-        if ticket is None:
-            return
-        if "done" in message:
-            self._close(ticket, message["tokens"], message["times"], message["done"])
+    def _hear(self, message: Any) -> None:
+        if isinstance(message, dict):
+            self._hear_decode(message)
+        elif isinstance(message, _Gone):
+            self._lose("it is gone")
         else:
-            ticket.events.put({"token": message["token"], "time": message["time"]})
+            super()._hear(message)
 
-    def _close(self, ticket: Ticket, tokens: list[int], times: list[float], reason: str) -> None:
-        self._open.pop(ticket.number, None)
-        ticket.finish(tokens, times, reason)
+    def _hear_decode(self, message: Message) -> None:
+        if "by" in message:
+            self._agree(message["by"], message["why"])
+        elif "freed" in message:
+            assert self._giver is not None
+            self._giver.freed(message["freed"])
+        else:
+            for number, token, reason in message["tokens"]:
+                self._relay(number, token, reason, message["time"])
 
-    def _end(self, why: str) -> None:
-        self._trouble = self._trouble or why
-        for ticket in list(self._open.values()):
-            ticket.fail(why)
-        self._open.clear()
+    def _agree(self, by: str, why: str) -> None:
+        if self._options.by == "ipc" and by != "ipc":
+            self._lose(f"it cannot read this instance's memory ({why}); use --hand-over auto or host")
+            return
+        self._giver = IpcGiver(self._cache) if by == "ipc" else HostGiver(self._pool, self._cache)
+        told = "NPU memory that decode reads" if by == "ipc" else f"host memory ({why})"
+        print(f"prefill hands keys and values over through {told}", flush=True)
+        self._trouble = None
+
+    def _lose(self, why: str) -> None:
+        link = self._options.link
+        self._lost = f"the decode instance at {link}: {why}; start it again, then this one"
+        self._trouble = f"the decode instance is gone ({why})"
+
+    def _relay(self, number: int, token: int, reason: str | None, at: float) -> None:
+        """A token that decode made; one of a request that has been cancelled may still come."""
+        if (ticket := self._tickets.get(number)) is not None:
+            ticket.push(token, at, reason)
+            if reason is not None:
+                self._close(number, reason)
+
+    def _sequence(self, ticket: Ticket) -> Sequence:
+        sequence = super()._sequence(ticket)
+        sequence.reserve = len(ticket.prompt)
+        return sequence
+
+    def _deliver(self, sequence: Sequence, token: int, reason: str | None) -> None:
+        super()._deliver(sequence, token, reason)
+        if reason is None:
+            self._scheduler.leave(sequence)
+            self._ready.append(sequence)
+
+    def _delivered(self, now: float) -> None:
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Hands over, in order, what decode has room for."""
+        while self._ready and self._giver is not None:
+            place = self._giver.give(self._ready[0])
+            if place is None:
+                return
+            self._send(_hand_over(self._sequences.pop(self._ready.popleft().number), place))
+
+    def _withdraw(self, number: int) -> None:
+        if number not in self._sequences:
+            self._send({"cancel": number})  # decode has it, and says when it has let go
+            return
+        if self._sequences[number] in self._ready:
+            self._ready.remove(self._sequences[number])
+        super()._withdraw(number)
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._link.send(message)
+        except LinkError:
+            self._lose("it is gone")
+
+
+def _hand_over(sequence: Sequence, place: dict[str, Any]) -> Message:
+    sampling = sequence.sampling
+    return {
+        "hand_over": sequence.number,
+        "length": sequence.length,
+        "token": sequence.pending[0],
+        "time": sequence.at,
+        "left": sequence.left,
+        "ignore_eos": sequence.ignore_eos,
+        "sampling": None if sampling is None else [sampling.temperature, sampling.top_p, sampling.seed],
+        **place,
+    }

@@ -13,11 +13,8 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from pd_serving.errors import ConfigError
 from pd_serving.kernels import Heads
-
-
-class ConfigError(ValueError):
-    """A model that this engine cannot serve."""
 
 
 class Layer(NamedTuple):

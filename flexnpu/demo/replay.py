@@ -7,8 +7,9 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from flexnpu.demo.report import Cores, Served
 from flexnpu.demo.trace import Arrival
@@ -88,6 +89,7 @@ class Replay:
             "max_tokens": arrival.output,
             "ignore_eos": True,
             "stream": True,
+            "return_times": True,
         }
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.patience)
         try:
@@ -95,13 +97,19 @@ class Replay:
             answer = connection.getresponse()
             if answer.status != http.client.OK:
                 raise ValueError(f"{answer.status} {answer.reason}")
-            for line in answer:
-                event = json.loads(line)
+            for event in _events(answer):
                 if "error" in event:
-                    raise ValueError(str(event["error"]))
+                    raise ValueError(str(event["error"]["message"]))
                 progress.first = True
                 if "token_times" in event:
                     return [float(at) for at in event["token_times"]]
         finally:
             connection.close()
         raise ValueError("the answer ended before its last token")
+
+
+def _events(answer: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The JSON of each server-sent event."""
+    for line in answer:
+        if line.startswith(b"data: {"):
+            yield json.loads(line[len(b"data: ") :])

@@ -11,8 +11,12 @@ STEPS = f"""
 import sys
 sys.path.insert(0, {str(EXAMPLES)!r})
 from transformers import Qwen2Config, Qwen2ForCausalLM
+from pd_serving.batch import Batch
+from pd_serving.cache import PagedCache
 from pd_serving.graphs import DecodeGraphs
-from pd_serving.model import BLOCK, Model, PagedCache, blocks_for
+from pd_serving.model import Model
+from pd_serving.sampling import Sampling
+from pd_serving.schedule import Sequence
 from pd_serving.weights import from_model
 
 torch.manual_seed(0)
@@ -21,26 +25,22 @@ config = Qwen2Config(hidden_size=64, intermediate_size=96, num_hidden_layers=3, 
                      num_key_value_heads=2, vocab_size=211, initializer_range=0.2)
 model = Model(from_model(Qwen2ForCausalLM(config).half().eval(), device, 512), device)
 
-def steps(graphs_of, batches):
+def steps(step_of, batches, sampling=None):
     \"\"\"Tokens of sequences that begin with an empty cache; batches says how many there are in each step.\"\"\"
     cache = PagedCache(model.weights, 24)
     cache.store.zero_()
-    run = graphs_of(cache)
-    blocks = [cache.take(512) for _ in range(max(batches))]
-    last, length, seen = [7 + n for n in range(max(batches))], [0] * max(batches), []
+    step = step_of(cache)
+    every = [Sequence(n, [7 + n], 512, 99, True, sampling, blocks=cache.take(512)) for n in range(max(batches))]
+    seen = []
     for batch in batches:
-        rows = [(last[n], length[n], blocks[n][length[n] // BLOCK] * BLOCK + length[n] % BLOCK) for n in range(batch)]
-        tokens = run(rows, blocks[:batch])
-        for n, token in enumerate(tokens):
-            last[n], length[n] = token, length[n] + 1
-        seen.append(tokens)
+        seen.append(step(Batch.of([(each, 1) for each in every[:batch]])))
+        for each, token in zip(every, seen[-1]):
+            each.computed(1)
+            each.got(token, 0.0, frozenset())
     return seen
 
 def eager(cache):
-    def run(rows, blocks):
-        table = torch.tensor(blocks, dtype=torch.int32).to(device)
-        return model.decode(torch.tensor(rows).T.contiguous(), table, [length + 1 for _, length, _ in rows], cache)
-    return run
+    return lambda batch: model.step(batch, cache)
 """
 
 
@@ -51,12 +51,15 @@ def test_captured_steps_give_the_tokens_of_eager_ones(on_device):
 batches, made = [1, 1, 1, 3, 3, 3, 4, 4, 2, 2, 1], []
 def captured(cache):
     made.append(DecodeGraphs(model, cache, 4))
-    return made[0].decode
-print(json.dumps([steps(eager, batches), steps(captured, batches), made[0].captured]))
+    return made[-1].step
+drawn = Sampling(0.9, 0.8, 3)
+wanted = [steps(eager, batches), steps(eager, batches, drawn)]
+print(json.dumps([wanted, [steps(captured, batches), steps(captured, batches, drawn)], made[0].captured]))
 """
     )
     assert got == wanted
-    assert len({tuple(each) for each in wanted}) > 3
+    assert wanted[0] != wanted[1]
+    assert len({tuple(each) for each in wanted[0]}) > 3
     assert sorted(batch for _, batch in captured) == [1, 2, 4]
 
 
@@ -68,13 +71,13 @@ batches, made = [2] * 9, []
 def changing(cache):
     made.append(DecodeGraphs(model, cache, 4))
     count = 0
-    def run(rows, blocks):
+    def run(batch):
         nonlocal count
         cores = (24, 12)[count // 3 % 2]
         for kind, count_of in enumerate((cores, 2 * cores)):  # torch.npu.set_device_limit works once in a process
             torch_npu._C._npu_set_device_res_limit(0, kind, count_of)
         count += 1
-        return made[0].decode(rows, blocks)
+        return made[0].step(batch)
     return run
 wanted = steps(eager, batches)
 print(json.dumps([wanted, steps(changing, batches), made[0].captured]))

@@ -102,7 +102,8 @@ class Small:
         sys.path.insert(0, str(ROOT / "examples"))
         import torch  # noqa: PLC0415
         import torch_npu  # noqa: PLC0415
-        from pd_serving.model import Model, PagedCache  # noqa: PLC0415
+        from pd_serving.cache import PagedCache  # noqa: PLC0415
+        from pd_serving.model import Model  # noqa: PLC0415
         from pd_serving.weights import load, read_config  # noqa: PLC0415
 
         config = folder / "config.json"
@@ -148,11 +149,11 @@ class Small:
         ends = [sum(new[decodes : i + 1]) for i in range(decodes, len(new))]
 
         def attend(index: int, query: Any) -> Any:
-            keys, values = self.cache.keys[index], self.cache.values[index]
+            keys, values = self.cache.layer(index)
             parts = []
             if decodes:
                 lengths = contexts[:decodes]
-                parts.append(self.kernels.attend_paged(query[:decodes], keys, values, table[:decodes], lengths))
+                parts.append(self.kernels.attend_paged(query[:decodes], (keys, values), table[:decodes], lengths))
             if ends:
                 rows = query[decodes:].view(-1, heads.query, heads.dim)
                 parts.append(self.npu.npu_fused_infer_attention_score(
@@ -245,8 +246,7 @@ class DecodeGraph:
 
     def _attend(self, index: int, query: Any) -> Any:
         lengths = [512] * self._batch
-        cache = self._small.cache
-        return self._small.kernels.attend_paged(query, cache.keys[index], cache.values[index], self._table, lengths)
+        return self._small.kernels.attend_paged(query, self._small.cache.layer(index), self._table, lengths)
 
     def _call(self, index: int, lengths: list[int]) -> None:
         heads, cache = self._small.weights.heads, self._small.cache
@@ -305,13 +305,11 @@ def told_model(truth: Truth) -> type:
     from pd_serving.model import Model  # noqa: PLC0415
 
     class ToldModel(Model):
-        def prefill(self, ids: Any, lengths: Sequence[int], kv: Any, window: Any) -> list[int]:
-            with truth.step(lengths, lengths, decodes=0):
-                return super().prefill(ids, lengths, kv, window)
-
-        def decode(self, step: Any, table: Any, lengths: Sequence[int], cache: Any) -> list[int]:
-            with truth.step([1] * len(lengths), lengths, decodes=len(lengths)):
-                return super().decode(step, table, lengths, cache)
+        def step(self, batch: Any, cache: Any) -> list[int]:
+            prefill = any(count == length for count, length in zip(batch.new, batch.lengths, strict=True))
+            decodes = 0 if prefill else len(batch.new)
+            with truth.step(batch.new, batch.lengths, decodes=decodes):
+                return super().step(batch, cache)
 
     return ToldModel
 
@@ -324,10 +322,10 @@ def told_graphs(truth: Truth) -> type:
         def __init__(self, model: Any, *rest: Any) -> None:
             super().__init__(Model(model.weights, model.device), *rest)  # what it runs eagerly is told here
 
-        def decode(self, rows: Sequence[tuple[int, int, int]], blocks: Sequence[list[int]]) -> list[int]:
-            lengths = [position + 1 for _, position, _ in rows]
-            truth.begin([1] * len(rows), lengths, decodes=len(rows), graph=self._has(len(rows)))
-            best = super().decode(rows, blocks)
+        def step(self, batch: Any) -> list[int]:
+            rows = len(batch.new)
+            truth.begin(batch.new, batch.lengths, decodes=rows, graph=self._has(rows))
+            best = super().step(batch)
             truth.end()
             return best
 
@@ -349,11 +347,11 @@ def serving(truth: Truth, role: str, folder: Path) -> None:
     common = ["--model", str(config), "--link", str(folder / "link"), "--port", "0", "--random-weights", "0"]
     limits = ["--max-len", "1024", "--token-budget", "600", "--max-batch", "8", "--cache-blocks", "64"]
     options = parse(["--role", role, *common, *limits, *graphs])
-    from pd_serving import decode, instance  # noqa: PLC0415
+    from pd_serving import instance  # noqa: PLC0415
 
     instance.Model = told_model(truth)
-    decode.DecodeGraphs = told_graphs(truth)
-    made = instance._engine(options)
+    instance.DecodeGraphs = told_graphs(truth)
+    made = instance.make(options)
     if role == "decode":
         import threading  # noqa: PLC0415
 
@@ -384,8 +382,12 @@ def ask_prefill(engine: Any, folder: Path) -> None:
             bodies = [
                 {"prompt_tokens": each, "max_tokens": chance.randint(2, 14), "ignore_eos": True} for each in lengths
             ]
-            for ticket in [engine.submit(body) for body in bodies]:
-                ticket.events.get(timeout=60)
+            tickets = [engine.protocol.read(body, chat=False).ticket for body in bodies]
+            for ticket in tickets:
+                engine.submit(ticket)
+            for ticket in tickets:
+                while ticket.events.get(timeout=60).reason is None:
+                    pass
         engine.stop()
         (folder / "done").touch()
 

@@ -22,11 +22,11 @@ class Engine(BaseHTTPRequestHandler):
         times = [time.monotonic() + 0.02 * n for n in range(body["max_tokens"])]
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b'{"token": 1}\n')
+        self.wfile.write(b'data: {"choices": []}\n\n')
         if body["prompt_tokens"] == 503:
-            self.wfile.write(b'{"error": "decode is gone"}\n')
+            self.wfile.write(b'data: {"error": {"message": "decode is gone"}}\n\ndata: [DONE]\n\n')
         elif body["prompt_tokens"] != 1:
-            self.wfile.write(json.dumps({"finish_reason": "length", "token_times": times}).encode() + b"\n")
+            self.wfile.write(b"data: " + json.dumps({"choices": [], "token_times": times}).encode() + b"\n\n")
 
     def log_message(self, *_):
         pass
@@ -53,7 +53,9 @@ def test_requests_go_out_at_their_time_whatever_became_of_those_before(engine):
     replay(engine, [Arrival(0.0, 10, 2), Arrival(0.3, 11, 3)])
     (first, body), (second, _) = engine.asked
     assert 0.2 < second - first < 0.6
-    assert body == {"prompt_tokens": 10, "max_tokens": 2, "ignore_eos": True, "stream": True}
+    assert body == {
+        "prompt_tokens": 10, "max_tokens": 2, "ignore_eos": True, "stream": True, "return_times": True,
+    }  # fmt: skip
 
 
 def test_times_are_device_seconds_since_the_first_arrival(engine):

@@ -1,96 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two processes, end to end over HTTP."""
 
-import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-import torch
 from engine_pair import Pair
-from pd_serving.weights import read_config
-from transformers import Qwen2ForCausalLM
+from reference_tokens import generate, prompts
 
 
-def reference_tokens(config, prompt, count):
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(read_config(config)).eval()
-    with torch.no_grad():
-        ids = torch.tensor([prompt])
-        out = model.generate(
-            ids,
-            max_new_tokens=count,
-            min_new_tokens=count,
-            do_sample=False,
-            eos_token_id=None,
-            attention_mask=torch.ones_like(ids),
-        )
-    return out[0, len(prompt) :].tolist()
+def test_a_pair_gives_the_tokens_of_a_single_engine_and_of_transformers(pair, single, reference):
+    asked = prompts(9)
+    with ThreadPoolExecutor(2 * len(asked)) as pool:
+        of_pair = pool.map(lambda p: pair.tokens(prompt=p, max_tokens=9, ignore_eos=True), asked)
+        of_single = pool.map(lambda p: single.tokens(prompt=p, max_tokens=9, ignore_eos=True), asked)
+        tokens = list(of_pair)
+        assert tokens == list(of_single)
+    assert tokens == [generate(reference, prompt, 9) for prompt in asked]
 
 
-def test_answers_are_those_of_one_process(pair, tiny_config):
-    prompts = [[(7 * n + i) % 211 for i in range(3 + 29 * n)] for n in range(9)]
-    with ThreadPoolExecutor(len(prompts)) as pool:
-        answers = list(pool.map(lambda p: pair.complete(prompt_token_ids=p, max_tokens=9, ignore_eos=True), prompts))
-    for prompt, (status, answer) in zip(prompts, answers, strict=True):
-        assert status == 200
-        assert answer["choices"][0]["token_ids"] == reference_tokens(tiny_config, prompt, 9)
-        times = answer["token_times"]
-        assert answer["arrived"] <= times[0]
-        assert times == sorted(times)
-        assert len(times) == 9
+def test_a_drawn_answer_is_the_same_from_a_pair_and_from_a_single_engine(pair, single):
+    fields = {"prompt": "What next?", "max_tokens": 30, "temperature": 0.9, "top_p": 0.95, "ignore_eos": True}
+    answers = [engine.tokens(**fields, seed=seed) for engine in (pair, single) for seed in (1, 2)]
+    assert answers[:2] == answers[2:]
+    assert answers[0] != answers[1]
 
 
-def test_a_stream_has_a_line_per_token(pair):
-    status, text = pair.ask(
-        "POST", "/v1/completions", {"prompt_tokens": 5, "max_tokens": 4, "stream": True, "ignore_eos": True}
-    )
-    *tokens, last = [json.loads(line) for line in text.splitlines()]
+def test_a_stop_string_ends_the_answer_in_both_instances(pair):
+    text = pair.complete(prompt="abc", max_tokens=40, ignore_eos=True)[1]["choices"][0]["text"]
+    stop = text[8:10]
+    before = pair.metric("vllm:request_success_total", finished_reason="stop")
+    status, answer = pair.complete(prompt="abc", max_tokens=400, ignore_eos=True, stop=stop)
     assert status == 200
-    assert [each["token"] for each in tokens] == last["choices"][0]["token_ids"]
-    assert [each["time"] for each in tokens] == last["token_times"]
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["choices"][0]["text"] == text[: text.index(stop)]
+    assert answer["usage"]["completion_tokens"] < 20
+    assert pair.metric("vllm:request_success_total", finished_reason="stop") == before + 1
+    pair.until("vllm:kv_cache_usage_perc", 0, pair.decode_port)
 
 
-def test_metrics_have_vllms_names(pair):
+def test_metrics_of_the_two_say_what_each_did(own_pair):
+    pair = own_pair
     pair.complete(prompt_tokens=10, max_tokens=5, ignore_eos=True)
-    prefill = pair.ask("GET", "/metrics")[1]
-    decode = pair.ask("GET", "/metrics", port=pair.decode_port)[1]
-    assert "vllm:prompt_tokens_total 10.0" in prefill
-    assert "vllm:time_to_first_token_seconds_count 1.0" in prefill
-    assert "pd:waiting_prompt_tokens 0.0" in prefill
-    assert "vllm:generation_tokens_total 4.0" in decode
-    assert "vllm:inter_token_latency_seconds_count 4.0" in decode
-    assert "pd:running_context_tokens 0.0" in decode
-
-
-def test_bad_requests_do_not_stop_it(pair):
-    assert pair.complete(prompt_tokens=0)[0] == 400
-    assert pair.ask("POST", "/v1/completions", port=pair.decode_port, body={"prompt_tokens": 1})[0] == 400
-    assert pair.ask("GET", "/nothing")[0] == 404
+    assert pair.metric("vllm:prompt_tokens_total") == 10
+    assert pair.metric("vllm:time_to_first_token_seconds_count") == 1
+    assert pair.metric("vllm:e2e_request_latency_seconds_count") == 1
+    assert pair.metric("pd:waiting_prompt_tokens") == 0
+    decode = pair.decode_port
+    assert pair.metric("vllm:generation_tokens_total", decode) == 4
+    assert pair.metric("vllm:inter_token_latency_seconds_count", decode) == 4
+    assert pair.metric("pd:running_context_tokens", decode) == 0
+    assert pair.ask("POST", "/v1/completions", port=decode, body={"prompt_tokens": 1})[0] == 400
     assert pair.complete(prompt_tokens=1, max_tokens=1)[0] == 200
+    assert pair.stop() == [0, 0]
+    assert not pair.link.exists()
 
 
 def test_more_requests_than_slots_and_blocks_are_all_served(tmp_path, tiny_config):
-    pair = Pair(tmp_path, tiny_config, "--slots", "1", "--cache-blocks", "5", "--max-batch", "2")
-    try:
+    with Pair(tmp_path, tiny_config, "--slots", "1", "--cache-blocks", "5", "--max-batch", "2") as pair:
         with ThreadPoolExecutor(12) as pool:
-            answers = list(
-                pool.map(lambda n: pair.complete(prompt_tokens=n, max_tokens=150, ignore_eos=True), range(20, 32))
-            )
-        assert [status for status, _ in answers] == [200] * 12
-        assert "vllm:kv_cache_usage_perc 0.0" in pair.ask("GET", "/metrics", port=pair.decode_port)[1]
-    finally:
-        pair.stop()
-
-
-def test_sigterm_ends_both_cleanly(pair):
-    pair.complete(prompt_tokens=3, max_tokens=3)
-    assert pair.stop() == [0, 0]
-    assert not pair.link.exists()
+            answers = pool.map(lambda n: pair.complete(prompt_tokens=n, max_tokens=150, ignore_eos=True), range(20, 32))
+            assert [status for status, _ in answers] == [200] * 12
+        for port in (pair.port, pair.decode_port):
+            assert pair.metric("vllm:kv_cache_usage_perc", port) == 0
 
 
 def shared_memory():
@@ -101,28 +76,23 @@ def long_request(pair, answers):
     answers.append(pair.complete(prompt_tokens=20, max_tokens=400, ignore_eos=True))
 
 
-def until_decoding(pair):
-    deadline = time.monotonic() + 30
-    while "vllm:num_requests_running 1.0" not in pair.ask("GET", "/metrics", port=pair.decode_port)[1]:
-        assert time.monotonic() < deadline
-
-
-def test_a_killed_decode_is_noticed(pair):
+def test_a_killed_decode_is_noticed(own_pair):
     answers = []
-    asking = threading.Thread(target=long_request, args=(pair, answers))
+    asking = threading.Thread(target=long_request, args=(own_pair, answers))
     asking.start()
-    until_decoding(pair)
-    pair.decode.kill()
+    own_pair.until("vllm:num_requests_running", 1, own_pair.decode_port)
+    own_pair.decode.kill()
     asking.join(timeout=30)
     assert answers[0][0] == 503
     assert "decode" in answers[0][1]["error"]["message"]
-    assert pair.prefill.wait(timeout=30) == 1
-    assert "decode instance" in pair.log.read_text().splitlines()[-1]
+    assert own_pair.prefill.wait(timeout=30) == 1
+    assert "decode instance" in own_pair.log.read_text().splitlines()[-1]
     assert not shared_memory()
 
 
 @pytest.mark.timeout(120)
-def test_decode_serves_the_next_prefill_after_a_killed_one(pair, tiny_config):
+def test_decode_serves_the_next_prefill_after_a_killed_one(own_pair, reference):
+    pair = own_pair
 
     def ask_in_vain():
         with suppress(OSError, HTTPException):
@@ -130,12 +100,11 @@ def test_decode_serves_the_next_prefill_after_a_killed_one(pair, tiny_config):
 
     asking = threading.Thread(target=ask_in_vain)
     asking.start()
-    until_decoding(pair)
+    pair.until("vllm:num_requests_running", 1, pair.decode_port)
     pair.prefill.kill()
     asking.join(timeout=30)
-    pair.prefill, pair.prefill_port = pair.start("prefill")
+    pair.prefill, pair.port = pair.listening(pair.begin("prefill"))
     pair.until_ready()
     prompt = list(range(40))
-    status, answer = pair.complete(prompt_token_ids=prompt, max_tokens=6, ignore_eos=True)
-    assert status == 200
-    assert answer["choices"][0]["token_ids"] == reference_tokens(tiny_config, prompt, 6)
+    assert pair.tokens(prompt=prompt, max_tokens=6, ignore_eos=True) == generate(reference, prompt, 6)
+    assert pair.metric("vllm:kv_cache_usage_perc", pair.decode_port) == 0

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a prompt's keys and values go from prefill's cache into decode's.
+
+On one device decode reads prefill's blocks: NPU memory that one process shares with another by a key (IPC). Between two
+devices, or where that cannot be had, they go through a slot of host memory that both map.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pd_serving.cache import PagedCache
+from pd_serving.pool import Pool
+from pd_serving.schedule import Sequence
+
+Place = dict[str, Any]  # the part of a hand-over's message that says where keys and values are
+
+
+class Giver(Protocol):
+    """Prefill's side."""
+
+    def give(self, sequence: Sequence) -> Place | None:
+        """Where decode finds them, or None while there is no room. The sequence's blocks may be gone afterwards."""
+
+    def freed(self, number: int) -> None:
+        """Decode has read those of the request with that number, or will not."""
+
+    @property
+    def held(self) -> int:
+        """How many hand-overs decode has yet to read."""
+
+
+class Taker(Protocol):
+    """Decode's side."""
+
+    def take(self, place: Place, length: int, blocks: list[int]) -> None:
+        """Copies so many tokens into these blocks; waits until it is done."""
+
+
+class HostGiver:
+    """Through a slot of host memory; the blocks are free at once."""
+
+    def __init__(self, pool: Pool, cache: PagedCache) -> None:
+        self._pool = pool
+        self._cache = cache
+        self._free = deque(range(pool.layout.slots))
+        self._slots: dict[int, int] = {}
+
+    def give(self, sequence: Sequence) -> Place | None:
+        if not self._free:
+            return None
+        slot = self._free.popleft()
+        self._cache.read(sequence.blocks, self._pool.slot(slot, sequence.length))
+        self._cache.give_back(sequence.blocks)
+        self._slots[sequence.number] = slot
+        return {"slot": slot}
+
+    def freed(self, number: int) -> None:
+        if (slot := self._slots.pop(number, None)) is not None:
+            self._free.append(slot)
+
+    @property
+    def held(self) -> int:
+        return len(self._slots)
+
+
+class HostTaker:
+    """Out of the slot."""
+
+    def __init__(self, pool: Pool, cache: PagedCache) -> None:
+        self._pool = pool
+        self._cache = cache
+
+    def take(self, place: Place, length: int, blocks: list[int]) -> None:
+        slot = self._pool.slot(place["slot"], length)
+        self._cache.write(blocks[: slot.shape[2]], slot)
+        _wait(self._cache)
+
+
+class IpcGiver:
+    """Decode reads the blocks where they are; they are free when it has."""
+
+    def __init__(self, cache: PagedCache) -> None:
+        self._cache = cache
+        self._blocks: dict[int, list[int]] = {}
+
+    def give(self, sequence: Sequence) -> Place | None:
+        self._blocks[sequence.number] = sequence.blocks
+        return {"blocks": sequence.blocks}
+
+    def freed(self, number: int) -> None:
+        self._cache.give_back(self._blocks.pop(number, []))
+
+    @property
+    def held(self) -> int:
+        return len(self._blocks)
+
+
+class IpcTaker:
+    """store: prefill's cache, as this process sees it."""
+
+    def __init__(self, store: Tensor, cache: PagedCache) -> None:
+        self._store = store
+        self._cache = cache
+
+    @torch.inference_mode()
+    def take(self, place: Place, length: int, blocks: list[int]) -> None:
+        index = torch.tensor(place["blocks"]).to(self._store.device)
+        self._cache.write(blocks[: len(index)], (layer.index_select(1, index) for layer in self._store))
+        _wait(self._cache)
+
+
+def share(store: Tensor) -> Place:
+    """What another process on the same device needs to open this tensor; RuntimeError where that is not to be had."""
+    device, key, size, offset, counter, counter_offset, event, waits = store.untyped_storage()._share_npu_()  # type: ignore[attr-defined]
+    return {
+        "shape": list(store.shape),
+        "storage": [device, key.hex(), size, offset, counter.hex(), counter_offset, event.hex(), waits],
+    }
+
+
+def open_shared(told: dict[str, Any], cache: PagedCache) -> Tensor:
+    """The tensor that another process shared; RuntimeError where it is of another device."""
+    device, key, size, offset, counter, counter_offset, event, waits = told["storage"]
+    if device != cache.store.device.index:
+        raise RuntimeError(f"prefill is on npu:{device}, decode on {cache.store.device}")
+    key, counter, event = map(bytes.fromhex, (key, counter, event))
+    storage = torch.UntypedStorage._new_shared_npu(  # type: ignore[attr-defined]
+        device, key, size, offset, counter, counter_offset, event, waits
+    )
+    empty = torch.empty(0, dtype=cache.store.dtype, device=cache.store.device)
+    return empty.set_(storage, 0, told["shape"])  # type: ignore[call-overload, no-any-return]
+
+
+def _wait(cache: PagedCache) -> None:
+    if cache.store.device.type == "npu":
+        torch.npu.current_stream().synchronize()
