@@ -82,8 +82,8 @@ class Protocol:
         )
 
     def _check_model(self, body: dict[str, Any]) -> None:
-        model = body.get("model", self.model)
-        if model != self.model:
+        model = body.get("model")
+        if model is not None and model != self.model:
             raise RequestError(
                 f"model {_short(model)} is not served here; {self.model!r} is",
                 "model",
