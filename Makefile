@@ -6,6 +6,7 @@
 #   make check-fuzz   hostile bytes against everything that reads them, for a minute, under sanitizers
 #   make check-properties  property tests with examples of their own choice
 #   make check-chaos  tenants and the daemon are killed at random, 200 times
+#   make check-load   a public load generator (guidellm) drives the serving example on the software NPU
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
 #   make bench-forecast   how far off the forecast is on measured tables (TABLES=FOLDER), and its speed
@@ -24,7 +25,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-properties check-chaos check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
+.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -83,6 +84,14 @@ check-properties: $(STAMPS)/native
 # Tenants and the daemon are killed at any moment, 200 times.
 check-chaos: $(STAMPS)/native-tests
 	CHAOS_ROUNDS=200 $(BIN)/python -m pytest -q tests/multiproc/test_chaos.py
+
+# guidellm streams chats from the serving example, on a paced software NPU: out/load.json. It brings 1.5 GB of packages into
+# an environment of its own; torch first, as below, so that it is the CPU build here, too.
+LOAD := build/load-venv
+check-load: $(STAMPS)/native $(STAMPS)/load
+	mkdir -p out
+	$(BIN)/flexnpu softnpu run --clock paced --math skip -- $(BIN)/python tests/load/drive.py \
+	  --guidellm $(LOAD)/bin/guidellm --json out/load.json
 
 # libflexnpu.so for aarch64, cross-compiled: what it needs and exports, and a test of each door under qemu's user mode.
 EMULATED := ^(interposer.library_contract|Every/Doors|Below|Unlisted|Scopes|AnotherPreload|Launches|Lookup|PhaseOne)
@@ -154,6 +163,12 @@ $(STAMPS)/system:
 	    echo "flexnpu: error: system packages are missing; run: sudo apt-get install$$missing" >&2; exit 1; \
 	  fi; \
 	fi
+	@touch $@
+
+$(STAMPS)/load: | $(STAMPS)/system
+	[ -x $(LOAD)/bin/python ] || $(PYTHON) -m venv $(LOAD)
+	$(LOAD)/bin/python -m pip install -q torch==2.13.0 $(TORCH_PIP_ARGS)
+	$(LOAD)/bin/python -m pip install -q guidellm==0.8.1
 	@touch $@
 
 $(STAMPS)/aarch64: | $(STAMPS)/system

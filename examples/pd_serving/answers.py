@@ -83,7 +83,7 @@ class Answer:
             said = {"delta": {"content": piece.text} if self._count else {"role": "assistant", "content": piece.text}}
         self._count += len(piece.ids)
         times = self._times() if piece.reason is not None else {}
-        usage = {"usage": None} if self._asked.usage else {}
+        usage = self._usage() if self._asked.running_usage else {"usage": None} if self._asked.usage else {}
         return {**self._head, "choices": [self._choice(said, piece.ids, piece.reason)], **usage, **times}
 
     def closing(self) -> Json | None:

@@ -43,7 +43,8 @@ class Asked:
     ticket: Ticket
     chat: bool
     stream: bool
-    usage: bool  # a stream says at its end how many tokens there were
+    usage: bool  # a stream says at its end how many tokens there were,
+    running_usage: bool  # and at each token how many there are
     stop: tuple[str, ...]
     token_ids: bool
     times: bool
@@ -75,7 +76,7 @@ class Protocol:
             ticket,
             chat,
             stream,
-            _wants_usage(body, stream=stream),
+            *_wants_usage(body, stream=stream),
             _stop(body),
             _flag(body, "return_token_ids"),
             _flag(body, "return_times"),
@@ -169,15 +170,17 @@ def _stop(body: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _wants_usage(body: dict[str, Any], *, stream: bool) -> bool:
+def _wants_usage(body: dict[str, Any], *, stream: bool) -> tuple[bool, bool]:
+    """At the end, and all along, which vLLM has beyond OpenAI."""
     options = body.get("stream_options")
     if options is None:
-        return False
+        return False, False
     if not isinstance(options, dict):
         raise RequestError(f"stream_options is {_short(options)}; it must be an object", "stream_options")
     if not stream:
         raise RequestError("stream_options is there and stream is not true", "stream_options")
-    return _flag(options, "include_usage")
+    usage = _flag(options, "include_usage")
+    return usage, usage and _flag(options, "continuous_usage_stats")
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:

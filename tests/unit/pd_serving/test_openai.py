@@ -51,6 +51,12 @@ def test_a_stream_without_usage_has_none(single):
     assert not any("usage" in chunk for chunk in chunks)
 
 
+def test_a_stream_tells_how_many_tokens_there_are_all_along(single):
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = single.stream(prompt="abc", max_tokens=3, ignore_eos=True, stream_options=options)
+    assert [chunk["usage"]["completion_tokens"] for chunk in chunks] == [1, 2, 3, 3]
+
+
 def test_a_chat_answers_as_the_assistant(single):
     status, text = single.ask("POST", CHAT, {"messages": HI, "max_completion_tokens": 4, "ignore_eos": True})
     answer = json.loads(text)
