@@ -47,6 +47,14 @@ class PagedCache:
         taken, self._free = self._free[:wanted], self._free[wanted:]
         return taken
 
+    def set_aside(self) -> int | None:
+        """A block that is nobody's from now on, and counts no more; None where none is left."""
+        taken = self.take(1)
+        if taken is None:
+            return None
+        self.blocks -= 1
+        return taken[0]
+
     def give_back(self, blocks: list[int]) -> None:
         """Empties the list: nothing reads or writes these blocks any more."""
         self._free.extend(blocks)

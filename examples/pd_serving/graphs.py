@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pd_serving.batch import Batch
 from pd_serving.cache import PagedCache
+from pd_serving.errors import ConfigError
 from pd_serving.model import Model
 from pd_serving.options import BLOCK
 from pd_serving.sampling import choose
@@ -58,10 +59,10 @@ class DecodeGraphs:
         self._updates = torch.npu.Stream()
         self._graphs: OrderedDict[tuple[int, int], _Graph] = OrderedDict()
         self._pool: Any = None
-        # What pads a batch writes here.
-        (self._spare,) = cache.take(1) or [None]
-        if self._spare is None:
-            raise RuntimeError("the cache has no block to spare for graphs; give it at least one block more")
+        spare = cache.set_aside()
+        if spare is None:
+            raise ConfigError("the cache has no block to spare for graphs; give it at least one block more")
+        self._spare = spare  # what pads a batch writes here
 
     @property
     def captured(self) -> list[tuple[int, int]]:

@@ -115,7 +115,8 @@ class IpcTaker:
 
 
 def share(store: Tensor) -> Place:
-    """What another process on the same device needs to open this tensor; RuntimeError where that is not to be had."""
+    """What another process on the same device needs to open this tensor. RuntimeError, or AttributeError of a torch_npu
+    that is too old, where that is not to be had."""
     device, key, size, offset, counter, counter_offset, event, waits = store.untyped_storage()._share_npu_()  # type: ignore[attr-defined]
     return {
         "shape": list(store.shape),

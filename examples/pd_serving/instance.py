@@ -69,6 +69,10 @@ def check(options: argparse.Namespace) -> None:
             f"--chunk {options.chunk} with --max-batch {options.max_batch}: every running sequence takes a token, "
             "and prompts need some; give it more than --max-batch"
         )
+    if options.hand_over == "ipc" and not options.device.startswith("npu"):
+        raise ConfigError(
+            f"--hand-over ipc on {options.device}: it is an NPU's memory that is shared; use auto or host"
+        )
     if options.graphs and not options.device.startswith("npu"):
         raise ConfigError(f"--graphs on {options.device}: graphs are captured on an NPU alone; leave --graphs out")
 

@@ -59,9 +59,15 @@ class Prefill(Front):
             raise LinkError(self._lost)
 
     def _shared(self) -> dict[str, Any] | None:
+        """How decode may open the cache; None where it shall not, or where this torch_npu has no way."""
         if self._options.by == "host" or self._model.device.type != "npu":
             return None
-        return share(self._cache.store)
+        try:
+            return share(self._cache.store)
+        except (RuntimeError, AttributeError) as error:
+            if self._options.by == "ipc":
+                raise LinkError(f"the cache cannot be shared ({error}); use --hand-over auto or host") from error
+            return None
 
     @property
     def _ending(self) -> bool:

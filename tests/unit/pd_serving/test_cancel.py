@@ -2,8 +2,10 @@
 """Requests that nobody waits for any more."""
 
 import json
+import random
 import socket
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import pytest
 from engine_pair import Pair
@@ -79,19 +81,51 @@ def test_an_answer_that_was_read_to_its_end_is_no_abort(single):
     assert single.metric("vllm:request_success_total", finished_reason="abort") == before
 
 
-def test_a_pair_lets_go_of_blocks_and_slots_wherever_the_request_is(tmp_path, tiny_config):
-    with Pair(tmp_path, tiny_config, "--slots", "1", "--cache-blocks", "4") as pair:
-        decode = pair.decode_port
-        with client(pair, prompt="runs", max_tokens=500) as runs:
-            pair.until("vllm:num_requests_running", 1, decode)
-            with client(pair, prompt="waits in decode", max_tokens=400):
-                pair.until("vllm:num_requests_waiting", 1, decode)
-                with client(pair, prompt="waits for a slot", max_tokens=400):
-                    pair.until("vllm:kv_cache_usage_perc", 0.25)
-                    assert pair.metric("vllm:num_requests_running", decode) == 1
-                pair.until("vllm:kv_cache_usage_perc", 0)
-            pair.until("vllm:num_requests_waiting", 0, decode)
-            runs.close()
-            pair.until("vllm:kv_cache_usage_perc", 0, decode)
-        pair.until("vllm:request_success_total", 3, finished_reason="abort")
-        assert pair.complete(prompt="next", max_tokens=3, ignore_eos=True)[0] == 200
+@pytest.fixture(scope="module")
+def small_pair(tmp_path_factory, tiny_config):
+    small = ("--slots", "1", "--cache-blocks", "4", "--chunk", "100")
+    with Pair(tmp_path_factory.mktemp("small"), tiny_config, *small) as made:
+        yield made
+
+
+def test_a_pair_lets_go_of_blocks_and_slots_wherever_the_request_is(small_pair):
+    pair, decode = small_pair, small_pair.decode_port
+    with client(pair, prompt="runs", max_tokens=500) as runs:
+        pair.until("vllm:num_requests_running", 1, decode)
+        with client(pair, prompt="waits in decode", max_tokens=400):
+            pair.until("vllm:num_requests_waiting", 1, decode)
+            with client(pair, prompt="waits for a slot", max_tokens=400):
+                pair.until("vllm:kv_cache_usage_perc", 0.25)
+                assert pair.metric("vllm:num_requests_running", decode) == 1
+            pair.until("vllm:kv_cache_usage_perc", 0)
+        pair.until("vllm:num_requests_waiting", 0, decode)
+        runs.close()
+        pair.until("vllm:kv_cache_usage_perc", 0, decode)
+    pair.until("vllm:request_success_total", 3, finished_reason="abort")
+    assert pair.complete(prompt="next", max_tokens=3, ignore_eos=True)[0] == 200
+
+
+def test_clients_that_come_and_go_leave_nothing(small_pair):
+    pair, chance = small_pair, random.Random(2)
+    before = sum(pair.metric("vllm:request_success_total", finished_reason=each) for each in ("length", "abort"))
+
+    def come_and_go(patience, **fields):
+        with client(pair, **fields) as connection:
+            connection.settimeout(patience)
+            with suppress(TimeoutError):
+                while connection.recv(1 << 16):
+                    pass
+
+    def asked():
+        sizes = {"prompt_tokens": chance.randint(1, 300), "max_tokens": chance.randint(1, 200)}
+        return chance.choice([0.001, 0.05, 0.3]), {"stream": chance.random() < 0.5, **sizes}
+
+    every = [asked() for _ in range(60)]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda each: come_and_go(each[0], **each[1]), every))
+    for port in (pair.port, pair.decode_port):
+        for gauge in ("num_requests_waiting", "num_requests_running", "kv_cache_usage_perc"):
+            pair.until(f"vllm:{gauge}", 0, port)
+    after = sum(pair.metric("vllm:request_success_total", finished_reason=each) for each in ("length", "abort"))
+    assert after - before == len(every)
+    assert pair.complete(prompt="next", max_tokens=3, ignore_eos=True)[0] == 200

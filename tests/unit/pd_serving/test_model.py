@@ -51,6 +51,7 @@ def test_a_config_of_another_model_is_refused_by_name(tmp_path, text):
         (["--role", "prefill", "--link", "/tmp/" + "x" * 110], "at most 107"),
         (["--role", "both", "--chunk", "64", "--max-batch", "64"], "--chunk 64 with --max-batch 64"),
         (["--role", "both", "--graphs"], "--graphs on cpu"),
+        (["--role", "prefill", "--link", "/tmp/x", "--hand-over", "ipc"], "--hand-over ipc on cpu"),
         (
             ["--role", "both", "--cache-blocks", "3", "--max-len", "512"],
             "3 blocks of 128 tokens; --max-len 512",

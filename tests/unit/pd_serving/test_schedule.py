@@ -95,3 +95,5 @@ def test_blocks_come_back(weights):
     assert cache.usage == 0.5
     cache.give_back(first)
     assert cache.free == 4
+    assert cache.set_aside() == 2
+    assert (cache.free, cache.usage) == (3, 0)
