@@ -39,5 +39,12 @@ class Hangups:
             for descriptor, _ in self._epoll.poll():
                 with self._lock:
                     note = self._notes.get(descriptor)
-                    if note is not None:
+                    # The number may be another connection's by now, which is still there.
+                    if note is not None and _hung_up(descriptor):
                         note()
+
+
+def _hung_up(descriptor: int) -> bool:
+    asked = select.poll()
+    asked.register(descriptor, select.POLLRDHUP)
+    return bool(asked.poll(0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ class Server(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, name="http", daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is no news."""
+        if not isinstance(sys.exception(), OSError):  # a client that hung up is no news
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 
 import torch
 
@@ -47,15 +49,22 @@ def serve(options: argparse.Namespace) -> int:
     server.start()
     try:
         engine = make(options)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: engine.stop())
+        _on_signal(lambda *_: engine.stop())
         server.engine = engine
         print(f"{options.role} listens on http://{options.host}:{server.server_port}", flush=True)
-        engine.run()
+        try:
+            engine.run()
+        finally:
+            _on_signal(signal.SIG_IGN)  # a second one would cut short what gives shared memory back
     finally:
         server.shutdown()
         server.server_close()
     return 0
+
+
+def _on_signal(does: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, does)
 
 
 def check(options: argparse.Namespace) -> None:

@@ -111,7 +111,8 @@ class Stack:
         self._run("flexnpud", [sys.executable, "-m", "flexnpu.daemon.main", *options])
         self._wait("flexnpud", lambda: bool(self.client.version()))
         link = self.root / "link.sock"
-        for role, cores in zip(MEMORY, self._start_split, strict=True):
+        for role in ("decode", "prefill"):
+            cores = getattr(self._start_split, role)
             engine = [sys.executable, str(EXAMPLE / "engine.py"), "--role", role, "--model", str(MODEL)]
             engine += ["--port", str(self.ports[role]), "--link", str(link)]
             quota = ["--name", role, "--phase", role, "--cores", str(cores), "--memory", MEMORY[role]]
@@ -146,7 +147,7 @@ class Stack:
 
     def _end(self) -> None:
         self.client.close()
-        # Engines before the daemon, so that it sees them go; decode last, since prefill holds its end of the link.
+        # Engines before the daemon, so that it sees them go; prefill first, which cannot do without decode.
         for _, part in reversed(self._parts):
             self.stop(part)
         shutil.rmtree(self.root, ignore_errors=True)
