@@ -74,7 +74,7 @@ class Decode(Loop):
         finally:
             self._listener.close()
             if self._link is not None:
-                self._link.close()
+                self._forget()
 
     def _listen(self) -> None:
         while (link := self._listener.accept()) is not None:

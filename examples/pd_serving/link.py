@@ -53,6 +53,11 @@ class Link:
         except (OSError, ValueError):
             return
 
+    def finish(self) -> None:
+        """Nothing more is sent; the other end may still say something, and hears of it."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         # shutdown wakes a thread that reads; close alone does not.
         with suppress(OSError):

@@ -19,6 +19,9 @@ from pd_serving.text import Tokenizer
 from pd_serving.ticket import Ticket
 
 
+_LET_GO = 5.0  # seconds
+
+
 @dataclass(frozen=True, slots=True)
 class PrefillOptions:
     """by: "auto", "ipc" or "host". patience: seconds to wait for decode to start."""
@@ -49,11 +52,14 @@ class Prefill(Front):
     def run(self) -> None:
         options = self._options
         self._link, self._pool = connect(options.link, self._layout, options.patience, self._stopping.is_set)
-        threading.Thread(target=self._listen, name="link", daemon=True).start()
+        reader = threading.Thread(target=self._listen, name="link", daemon=True)
+        reader.start()
         try:
             self._link.send({"share": self._shared()})
             super().run()
         finally:
+            self._link.finish()
+            reader.join(_LET_GO)  # decode closes its end when it has let go of what is shared with it
             self._link.close()
         if self._lost is not None and not self._stopping.is_set():
             raise LinkError(self._lost)

@@ -72,6 +72,8 @@ with tempfile.TemporaryDirectory() as name:
     if KILL:  # what it shared is decode's to let go of, and the next one shares its own
         prefill.kill()
         prefill.wait()
+        for counter in Path("/dev/shm").glob(f"torch_{{prefill.pid}}_*"):  # torch's, which a killed process leaves
+            counter.unlink()
         prefill = start("prefill", *link)
         client.port = int(lines_until(prefill, "listens").rsplit(":", 1)[1])
         lines_until(prefill, "hands")
