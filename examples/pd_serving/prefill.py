@@ -18,7 +18,6 @@ from pd_serving.schedule import Sequence
 from pd_serving.text import Tokenizer
 from pd_serving.ticket import Ticket
 
-
 _LET_GO = 5.0  # seconds
 
 
