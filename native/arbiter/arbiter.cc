@@ -34,13 +34,13 @@ uint64_t digest(const VNpu& vnpu, const Tenant& tenant) {
                                 uint64_t{tenant.page->waiting(vnpu.ordinal)}}) {
         hash = (hash ^ each) * 0x9e3779b97f4a7c15u;
     }
-    return hash;
+    return vnpu.watched ? (hash ^ tenant.page->begun_steps()) * 0x9e3779b97f4a7c15u : hash;
 }
 
 // Whether something depends on what this tenant will say.
 bool matters(const VNpu& vnpu, const Tenant& tenant) {
     if (!tenant.page) return false;
-    return vnpu.view.granted.time_shared || vnpu.view.idle || believed_grant(vnpu, tenant) < vnpu.view.granted.number;
+    return vnpu.watched || vnpu.view.granted.time_shared || vnpu.view.idle || believed_grant(vnpu, tenant) < vnpu.view.granted.number;
 }
 
 // One that is to leave the shared time has its last share until it does.
@@ -168,6 +168,16 @@ uint32_t Arbiter::applied_revision(VNpuId id, TenantId tenant) const {
     return flexnpu::applied_revision(view);
 }
 
+void Arbiter::watch(VNpuId id, bool watched) {
+    {
+        std::lock_guard lock(mutex_);
+        VNpu& vnpu = find(id);
+        vnpu.watched = watched;
+        vnpu.page->set_watched(watched);
+    }
+    step_and_wake();
+}
+
 VNpuState Arbiter::state(VNpuId id) const {
     std::lock_guard lock(mutex_);
     const VNpu& vnpu = find(id);
@@ -276,7 +286,7 @@ std::vector<VNpu*> Arbiter::present() {
 int64_t Arbiter::step(int64_t now_ns) {
     bool news = false;
     const std::vector<VNpu*> order = present();
-    for (VNpu* vnpu : order) news |= refresh(*vnpu, now_ns);
+    for (VNpu* vnpu : order) news |= refresh(*vnpu, now_ns) | has_begun_steps(*vnpu);
     int64_t look_ns = lending_.step(order, turns_, now_ns);
     Snapshot snapshot{.device = device_, .vnpus = {}};
     for (const VNpu* vnpu : order) snapshot.vnpus.push_back(vnpu->view);
@@ -302,6 +312,16 @@ bool Arbiter::refresh(VNpu& vnpu, int64_t now_ns) {
     vnpu.done_revision = view.granted.revision;
     vnpu.applied_after_ns = now_ns - vnpu.wanted_ns;
     return true;
+}
+
+bool Arbiter::has_begun_steps(VNpu& vnpu) {
+    bool any = false;
+    for (auto& [id, tenant] : vnpu.tenants) {
+        if (!vnpu.watched || !tenant.page) continue;
+        const uint64_t begun = tenant.page->begun_steps();
+        any |= std::exchange(tenant.begun, begun) != begun;
+    }
+    return any;
 }
 
 // Closed before the grant is published, so that nobody who applies it launches out of turn.

@@ -75,9 +75,13 @@ class Arbiter {
     // The newest revision that this tenant has applied.
     uint32_t applied_revision(VNpuId id, TenantId tenant) const;
 
+    // Whether event_fd() tells of each step that its tenants begin, too.
+    void watch(VNpuId id, bool watched);
+
     VNpuState state(VNpuId id) const;
     uint32_t held_cores() const;  // over the device
-    // Readable (an eventfd) after a grant was published or applied; who reads it asks state() again.
+    // Readable (an eventfd) after a grant was published or applied, or a step has begun that is watched; who reads it
+    // asks state() or the reports again.
     int event_fd() const { return event_fd_; }
 
   private:
@@ -90,6 +94,7 @@ class Arbiter {
     // With mutex_ held: read reports, decide, publish, pass turns; the time until the next look, 0 for never.
     int64_t step(int64_t now_ns);
     bool refresh(VNpu& vnpu, int64_t now_ns);
+    static bool has_begun_steps(VNpu& vnpu);
     bool carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64_t now_ns);
     void take_turns(VNpu& vnpu, bool turns);
     std::vector<VNpu*> present();

@@ -125,6 +125,10 @@ void ControlPage::set_in_flight(uint32_t ordinal, uint64_t ns) {
 
 void ControlPage::set_phase(uint32_t phase) { std::atomic_ref(page()->phase).store(phase, std::memory_order_relaxed); }
 
+void ControlPage::set_watched(bool watched) {
+    std::atomic_ref(page()->watched).store(watched ? 1u : 0u, std::memory_order_relaxed);
+}
+
 uint32_t ControlPage::grant(uint32_t ordinal) const {
     return static_cast<uint32_t>(std::atomic_ref(page()->devices[ordinal].quota).load(std::memory_order_relaxed) >> 32);
 }
@@ -159,9 +163,14 @@ DeviceReport ReportPage::read(uint32_t ordinal) const {
     return to;
 }
 
-IterationReport ReportPage::iteration() const {
+IterationReport ReportPage::iteration() const { return read_step(page()->iteration); }
+
+IterationReport ReportPage::begun() const { return read_step(page()->begun); }
+
+uint64_t ReportPage::begun_steps() const { return load(page()->begun.sequence) / 2; }
+
+IterationReport ReportPage::read_step(flexnpu_iteration& from) {
     constexpr int kTries = 4;
-    flexnpu_iteration& from = page()->iteration;
     for (int i = 0; i < kTries; ++i) {
         const uint64_t before = std::atomic_ref(from.sequence).load(std::memory_order_acquire);
         const IterationReport read{.steps = std::min(before / 2, kLargest),
@@ -170,7 +179,8 @@ IterationReport ReportPage::iteration() const {
                                    .new_tokens = load(from.new_tokens),
                                    .context_sum = load(from.context_sum),
                                    .context_most = load(from.context_most),
-                                   .graph = load(from.graph)};
+                                   .graph = load(from.graph),
+                                   .at_ns = load(from.at_ns)};
         std::atomic_thread_fence(std::memory_order_acquire);
         if (before % 2 == 0 && before == std::atomic_ref(from.sequence).load(std::memory_order_relaxed)) return read;
     }

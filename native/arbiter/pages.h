@@ -50,6 +50,8 @@ class ControlPage : public SharedPage, public std::enable_shared_from_this<Contr
     uint32_t device_count() const { return page()->device_count; }
     uint32_t grant(uint32_t ordinal) const;  // number of the newest
     void set_phase(uint32_t phase);          // flexnpu_phase that was declared
+    // Whether steps that begin ring the first bell.
+    void set_watched(bool watched);
 
   private:
     flexnpu_control_page* page() const { return static_cast<flexnpu_control_page*>(at()); }
@@ -66,6 +68,7 @@ struct ReportSnapshot {
 };
 struct IterationReport {
     uint64_t steps = 0, phase = 0, requests = 0, new_tokens = 0, context_sum = 0, context_most = 0, graph = 0;
+    uint64_t at_ns = 0;  // CLOCK_MONOTONIC, as the tenant says
 };
 // Steps of each phase so far.
 struct StepCounts {
@@ -85,6 +88,9 @@ class ReportPage : public SharedPage, public std::enable_shared_from_this<Report
     DeviceReport read(uint32_t ordinal) const;
     // The last step that was written whole; none (0 steps) of a tenant that never ends writing one.
     IterationReport iteration() const;
+    // The newest one that has begun, as far as it was known; the same.
+    IterationReport begun() const;
+    uint64_t begun_steps() const;
     StepCounts steps() const;
     std::vector<GraphReport> graphs() const;
     uint32_t applied_grant(uint32_t ordinal) const;
@@ -101,6 +107,7 @@ class ReportPage : public SharedPage, public std::enable_shared_from_this<Report
 
   private:
     flexnpu_report_page* page() const { return static_cast<flexnpu_report_page*>(at()); }
+    static IterationReport read_step(flexnpu_iteration& from);
 };
 
 // The memory that the tenants of one vNPU share. Nothing in it is believed beyond the vNPU itself.

@@ -61,6 +61,7 @@ struct Tenant {
 
     Bell bell;
     uint64_t digest = 0;  // of all that makes a difference here
+    uint64_t begun = 0;   // steps, as they were told last
     bool news = false;
 
     // Its process cannot run: nobody waits for it.
@@ -80,6 +81,7 @@ struct VNpu {
     Quota quota;
     std::map<TenantId, Tenant> tenants;
     bool leaving = false;
+    bool watched = false;  // somebody follows its steps
 
     // Cores.
     VNpuView view;

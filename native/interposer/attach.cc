@@ -84,7 +84,7 @@ bool bind_parts(char (&why)[512]) {
     tenant.report.bind(pages.report);
     tenant.graphs.bind(pages.report);
     Gate::connect(pages.socket);
-    start_observing(&pages.control->phase);
+    start_observing(pages.control);
     for (uint32_t i = 0; i < tenant.section_count; ++i) {
         DeviceTenant& device = tenant.devices[i];
         device.quota.bind(&pages.control->devices[order[i]]);

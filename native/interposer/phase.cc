@@ -116,7 +116,12 @@ void PhaseDetector::add(const Attention& call, uint32_t launches) {
         parts_[i].launches += launches;
         return;
     }
-    if (part_count_ < kParts) parts_[part_count_++] = {call, launches};
+    if (part_count_ == kParts) return;
+    parts_[part_count_++] = {call, launches};
+    if (begun_told_ == nullptr) return;
+    Prompts prompts{};
+    uint32_t width = width_;
+    begun_told_(owner_, so_far(&prompts, &width));
 }
 
 void PhaseDetector::end(bool late) {
@@ -172,7 +177,7 @@ void PhaseDetector::learn_budget(const Attention& call) {
     }
 }
 
-flexnpu_phase PhaseDetector::classify(const Attention& call, Prompts* prompts) {
+flexnpu_phase PhaseDetector::classify(const Attention& call, Prompts* prompts, uint32_t* width) const {
     uint32_t prompt_count = call.prompt_count() - call.padding();
     for (uint32_t i = 0; i < call.prompt_count() && i < Attention::kKept; ++i) {
         if (call.padding() == 0 || call.prompts[i].tokens > 1) prompts->add(call.prompts[i]);
@@ -182,7 +187,7 @@ flexnpu_phase PhaseDetector::classify(const Attention& call, Prompts* prompts) {
             prompts->add(call.briefs[i]);
             ++prompt_count;
         } else if (call.briefs[i].tokens > 1) {
-            width_ = call.briefs[i].tokens;
+            *width = call.briefs[i].tokens;
         }
     }
     if (prompt_count == 0) return FLEXNPU_PHASE_DECODE;
@@ -201,23 +206,28 @@ bool PhaseDetector::counts(uint32_t part) const {
 }
 
 Step PhaseDetector::summary() {
-    Step step{FLEXNPU_PHASE_IDLE, 0, 0, 0, 0, graph_, false};
     Prompts prompts{};
     for (uint32_t i = 0; i < part_count_; ++i) {
         if (counts(i)) learn_budget(parts_[i].call);
     }
+    const Step step = so_far(&prompts, &width_);
+    prompts_ = prompts;
+    tokens_ = step.tokens;
+    return step;
+}
+
+Step PhaseDetector::so_far(Prompts* prompts, uint32_t* width) const {
+    Step step{FLEXNPU_PHASE_IDLE, 0, 0, 0, 0, graph_, false};
     for (uint32_t i = 0; i < part_count_; ++i) {
         if (!counts(i)) continue;
         const Attention& call = parts_[i].call;
-        const flexnpu_phase phase = classify(call, &prompts);
+        const flexnpu_phase phase = classify(call, prompts, width);
         step.phase = step.phase == FLEXNPU_PHASE_IDLE || step.phase == phase ? phase : FLEXNPU_PHASE_MIXED;
         step.requests += call.requests - call.padding();
         step.tokens += call.tokens - call.padding();
         step.context += call.context - call.padding();
         if (call.longest > step.longest) step.longest = call.longest;
     }
-    prompts_ = prompts;
-    tokens_ = step.tokens;
     return step;
 }
 

@@ -58,10 +58,12 @@ struct Step {
 
 class PhaseDetector {
   public:
-    using Ended = void (*)(void* owner, const Step& step);
+    using Told = void (*)(void* owner, const Step& step);
 
-    void tell(Ended ended, void* owner) {
+    // `begun`: a step as far as its calls so far tell, once for each kind of call; null: nobody wants to know.
+    void tell(Told ended, Told begun, void* owner) {
         ended_ = ended;
+        begun_told_ = begun;
         owner_ = owner;
     }
 
@@ -102,6 +104,15 @@ class PhaseDetector {
     };
     static constexpr uint32_t kGraphs = 256;
 
+    // What the prompts of one step leave for the next: where they ended, and which of them came last.
+    struct Prompts {
+        uint32_t ends[Attention::kKept];
+        uint32_t count;
+        uint32_t last_place, last_end;
+        void add(const Attention::Sequence& sequence);
+        bool ended_at(uint32_t context) const;
+    };
+
     bool whole() const;
     bool repeats(const Attention& call) const;
     void start(bool graph);
@@ -114,23 +125,15 @@ class PhaseDetector {
     void learn();
     bool counts(uint32_t part) const;
     Step summary();
+    Step so_far(Prompts* prompts, uint32_t* width) const;
     Step rows_summary() const;
-    // What the prompts of one step leave for the next: where they ended, and which of them came last.
-    struct Prompts {
-        uint32_t ends[Attention::kKept];
-        uint32_t count;
-        uint32_t last_place, last_end;
-        void add(const Attention::Sequence& sequence);
-        bool ended_at(uint32_t context) const;
-    };
-
-    flexnpu_phase classify(const Attention& call, Prompts* prompts);
+    flexnpu_phase classify(const Attention& call, Prompts* prompts, uint32_t* width) const;
     bool is_prompt(const Attention::Sequence& brief) const;
     void learn_budget(const Attention& call);
     Graph* find(uint64_t graph);
     Graph& find_or_make(uint64_t graph);
 
-    Ended ended_ = nullptr;
+    Told ended_ = nullptr, begun_told_ = nullptr;
     void* owner_ = nullptr;
 
     Part parts_[kParts] = {};

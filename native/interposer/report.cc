@@ -8,8 +8,9 @@
 
 namespace flexnpu {
 
-void Report::iteration(const flexnpu_iteration& step) {
-    flexnpu_iteration& to = page_->iteration;
+namespace {
+
+void write(flexnpu_iteration& to, const flexnpu_iteration& step) {
     const uint64_t before = __atomic_load_n(&to.sequence, __ATOMIC_RELAXED) & ~uint64_t{1};
     __atomic_store_n(&to.sequence, before + 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -19,11 +20,27 @@ void Report::iteration(const flexnpu_iteration& step) {
     __atomic_store_n(&to.context_sum, step.context_sum, __ATOMIC_RELAXED);
     __atomic_store_n(&to.context_most, step.context_most, __ATOMIC_RELAXED);
     __atomic_store_n(&to.graph, step.graph, __ATOMIC_RELAXED);
-    __atomic_store_n(&to.ended_ns, step.ended_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&to.at_ns, step.at_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&to.sequence, before + 2, __ATOMIC_RELEASE);
+}
+
+void ring_bell(uint32_t* bell) {
+    __atomic_fetch_add(bell, 1, __ATOMIC_RELEASE);
+    futex_wake(bell, INT_MAX);
+}
+
+}  // namespace
+
+void Report::iteration(const flexnpu_iteration& step) {
+    write(page_->iteration, step);
     if (step.phase >= FLEXNPU_PHASE_PREFILL && step.phase <= FLEXNPU_PHASE_MIXED) {
         count(page_->totals[step.phase - FLEXNPU_PHASE_PREFILL]);
     }
+}
+
+void Report::begun(const flexnpu_iteration& step, bool rings) {
+    write(page_->begun, step);
+    if (rings) ring_bell(&page_->devices[0].bell);
 }
 
 void DeviceReport::seen(uint64_t grant) {
@@ -44,9 +61,6 @@ void DeviceReport::forget_applied() {
     __atomic_store_n(&section_->applied_grant, 0, __ATOMIC_RELEASE);
 }
 
-void DeviceReport::ring() {
-    __atomic_fetch_add(&section_->bell, 1, __ATOMIC_RELEASE);
-    futex_wake(&section_->bell, INT_MAX);
-}
+void DeviceReport::ring() { ring_bell(&section_->bell); }
 
 }  // namespace flexnpu

@@ -63,7 +63,8 @@ void bind_pages(nb::module_& m) {
         .def_ro("new_tokens", &IterationReport::new_tokens)
         .def_ro("context_sum", &IterationReport::context_sum)
         .def_ro("context_most", &IterationReport::context_most)
-        .def_ro("graph", &IterationReport::graph);
+        .def_ro("graph", &IterationReport::graph)
+        .def_ro("at_ns", &IterationReport::at_ns);
     nb::class_<GraphReport>(m, "GraphReport")
         .def_ro("ordinal", &GraphReport::ordinal)
         .def_ro("cube", &GraphReport::cube)
@@ -77,6 +78,7 @@ void bind_pages(nb::module_& m) {
         .def("read", nb::overload_cast<>(&ReportPage::read, nb::const_))
         .def("read_device", nb::overload_cast<uint32_t>(&ReportPage::read, nb::const_), "ordinal"_a)
         .def("iteration", &ReportPage::iteration)
+        .def("begun", &ReportPage::begun)
         .def("graphs", &ReportPage::graphs);
     nb::class_<LedgerPage>(m, "LedgerPage")
         .def(nb::init<uint32_t>(), "device_count"_a)
@@ -178,6 +180,7 @@ void bind_arbiter(nb::module_& m) {
         .def("attach", &Arbiter::attach, "vnpu"_a, "page"_a, "pid"_a, "fresh"_a)
         .def("detach", &Arbiter::detach, "vnpu"_a, "tenant"_a)
         .def("applied_revision", &Arbiter::applied_revision, "vnpu"_a, "tenant"_a)
+        .def("watch", &Arbiter::watch, "vnpu"_a, "watched"_a)
         .def("state", &Arbiter::state, "vnpu"_a);
 }
 

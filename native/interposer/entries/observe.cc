@@ -220,7 +220,7 @@ struct Observer {
     Keys keys;
     PhaseDetector detector;
     Recorder recorder;
-    const uint32_t* declared = nullptr;
+    const flexnpu_control_page* control = nullptr;
     uint64_t launched_ns = 0;  // the newest launch that told something
     std::atomic<bool> wants_products{true};
     std::atomic<bool> has_graphs{false};
@@ -232,12 +232,20 @@ struct Observer {
 };
 constinit Observer observer;
 
-void publish(void*, const Step& step) {
-    const uint32_t declared = load_word(*observer.declared, std::memory_order_relaxed);
+flexnpu_iteration as_reported(const Step& step, uint64_t at_ns) {
+    const uint32_t declared = load_word(observer.control->phase, std::memory_order_relaxed);
     const bool known = declared > FLEXNPU_PHASE_IDLE && declared <= FLEXNPU_PHASE_MIXED;
     const uint64_t phase = known ? declared : static_cast<uint64_t>(step.phase);
-    tenant.report.iteration({0, phase, step.requests, step.tokens, step.context, step.longest, step.graph ? 1u : 0u,
-                             step.late ? observer.launched_ns : now_ns()});
+    return {0, phase, step.requests, step.tokens, step.context, step.longest, step.graph ? 1u : 0u, at_ns};
+}
+
+void publish(void*, const Step& step) {
+    tenant.report.iteration(as_reported(step, step.late ? observer.launched_ns : now_ns()));
+}
+
+void publish_begun(void*, const Step& step) {
+    const bool watched = load_word(observer.control->watched, std::memory_order_relaxed) != 0;
+    tenant.report.begun(as_reported(step, now_ns()), watched);
 }
 
 // The graph that the stream is captured into, 0 for none. Asked only while a capture is under way.
@@ -326,9 +334,9 @@ constinit const Tells operator_tells[operator_count] = {
 };
 #undef FLEXNPU_ACLNN
 
-void start_observing(const uint32_t* declared) {
-    observer.declared = declared;
-    observer.detector.tell(publish, nullptr);
+void start_observing(const flexnpu_control_page* control) {
+    observer.control = control;
+    observer.detector.tell(publish, publish_begun, nullptr);
     observer.recorder.open();
 }
 

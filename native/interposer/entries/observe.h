@@ -3,6 +3,8 @@
 // be read is not fed.
 #pragma once
 
+#include "flexnpu/page.h"
+
 #include "entries/stubs.h"
 #include "table.h"
 
@@ -13,7 +15,7 @@ enum class Tells : uint8_t { nothing, attention, product, begin };
 extern const Tells operator_tells[operator_count];
 
 // At attach: `declared` is the control page's phase.
-void start_observing(const uint32_t* declared);
+void start_observing(const flexnpu_control_page* control);
 void stop_observing_in_child();
 
 // Phase one of an operator that tells something has succeeded; its arguments are still there.

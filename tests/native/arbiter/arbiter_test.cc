@@ -3,6 +3,7 @@
 #include "arbiter/arbiter.h"
 
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -27,6 +28,11 @@ class FakeTenant {
     FakeTenant& operator=(const FakeTenant&) = delete;
     void apply(uint64_t revision) {
         std::atomic_ref(own_->devices[0].applied_grant).store(revision, std::memory_order_release);
+        std::atomic_ref(own_->devices[0].bell).fetch_add(1);
+        futex_wake_shared(page->bell(0));
+    }
+    void begin_step() {
+        std::atomic_ref(own_->begun.sequence).fetch_add(2, std::memory_order_release);
         std::atomic_ref(own_->devices[0].bell).fetch_add(1);
         futex_wake_shared(page->bell(0));
     }
@@ -86,6 +92,27 @@ TEST_F(ArbiterTest, a_move_shrinks_waits_for_the_tenant_and_then_grows) {
     EXPECT_EQ(arbiter_.state(2).applied_revision, 1u);
     two.apply(2);
     EXPECT_TRUE(comes_true([&] { return arbiter_.state(2).applied_revision == 2; }));
+}
+
+TEST_F(ArbiterTest, tells_of_the_steps_of_whom_somebody_follows_and_of_no_others) {
+    auto followed = add(1, 12);
+    add(2, 12);
+    FakeTenant one(101), two(102);
+    arbiter_.attach(1, one.page, 1, true);
+    arbiter_.attach(2, two.page, 1, true);
+    arbiter_.watch(1, true);
+    uint64_t told = 0;
+    eventfd_read(arbiter_.event_fd(), &told);
+    two.begin_step();
+    std::this_thread::sleep_for(5ms);
+    EXPECT_NE(eventfd_read(arbiter_.event_fd(), &told), 0);
+    one.begin_step();
+    EXPECT_TRUE(comes_true([&] { return eventfd_read(arbiter_.event_fd(), &told) == 0; }));
+    EXPECT_EQ(one.page->begun().steps, 1u);
+    arbiter_.watch(1, false);
+    one.begin_step();
+    std::this_thread::sleep_for(5ms);
+    EXPECT_NE(eventfd_read(arbiter_.event_fd(), &told), 0);
 }
 
 TEST_F(ArbiterTest, the_death_of_a_tenant_gives_back_what_it_held) {

@@ -128,6 +128,8 @@ void Daemon::turn(uint64_t word, uint32_t ordinal) {
 
 void Daemon::declare(flexnpu_phase phase) { __atomic_store_n(&control_->phase, phase, __ATOMIC_RELAXED); }
 
+void Daemon::watch() { __atomic_store_n(&control_->watched, 1u, __ATOMIC_RELAXED); }
+
 void Daemon::limit_memory(uint64_t bytes, uint32_t ordinal) {
     __atomic_store_n(&control_->devices[ordinal].memory_bytes, bytes, __ATOMIC_RELEASE);
 }

@@ -48,6 +48,7 @@ class Daemon {
     void turn(uint64_t word, uint32_t ordinal = 0);
     void limit_memory(uint64_t bytes, uint32_t ordinal = 0);
     void declare(flexnpu_phase phase);
+    void watch();
 
     // The page of the n-th tenant that attached, and its section of the first device.
     const flexnpu_report_page& page(size_t tenant = 0);

@@ -67,9 +67,24 @@ TEST_F(Steps, are_on_the_report_page_with_their_tokens_and_contexts) {
     EXPECT_EQ(last().context_sum, 38u);
     EXPECT_EQ(last().context_most, 19u);
     EXPECT_EQ(last().graph, 0u);
-    EXPECT_GT(last().ended_ns, 0u);
+    EXPECT_GT(last().at_ns, 0u);
     EXPECT_EQ(daemon.page().totals[0], 1u);
     EXPECT_EQ(daemon.page().totals[1], 2u);
+}
+
+TEST_F(Steps, are_there_when_they_begin_and_ring_for_who_follows_them) {
+    begin();
+    aclnnFlashAttentionScore(nullptr, size_, tile(2, 170, 170), nullptr);
+    EXPECT_EQ(daemon.page().begun.sequence, 2u);
+    EXPECT_EQ(daemon.page().begun.phase, uint64_t{FLEXNPU_PHASE_PREFILL});
+    EXPECT_EQ(daemon.page().begun.new_tokens, 340u);
+    EXPECT_GT(daemon.page().begun.at_ns, 0u);
+    EXPECT_EQ(steps(), 0u);
+    EXPECT_EQ(daemon.report().bell, 0u) << "nobody follows";
+    daemon.watch();
+    pass(2, 1, 171);
+    EXPECT_EQ(daemon.page().begun.phase, uint64_t{FLEXNPU_PHASE_DECODE});
+    EXPECT_EQ(daemon.report().bell, 1u);
 }
 
 TEST_F(Steps, have_the_phase_that_was_declared_and_their_own_counts) {

@@ -30,7 +30,8 @@ Attention of(std::initializer_list<Sequence> sequences) {
 class Phase : public testing::Test {
   protected:
     Phase() {
-        detector.tell([](void* to, const Step& step) { static_cast<std::vector<Step>*>(to)->push_back(step); }, &steps);
+        detector.tell([](void* to, const Step& step) { static_cast<Phase*>(to)->steps.push_back(step); },
+                      [](void* to, const Step& step) { static_cast<Phase*>(to)->begun.push_back(step); }, this);
     }
     void pass(const Attention& call) {
         detector.begin();
@@ -54,7 +55,7 @@ class Phase : public testing::Test {
     using Phases = std::vector<flexnpu_phase>;
 
     PhaseDetector detector{};
-    std::vector<Step> steps;
+    std::vector<Step> steps, begun;
 };
 
 TEST_F(Phase, one_token_after_a_past_is_decode_and_a_prompt_is_prefill) {
@@ -67,6 +68,22 @@ TEST_F(Phase, one_token_after_a_past_is_decode_and_a_prompt_is_prefill) {
     EXPECT_EQ(steps[1].context, 319u);
     EXPECT_EQ(steps[1].longest, 301u);
     EXPECT_FALSE(steps[1].graph);
+}
+
+TEST_F(Phase, a_step_is_told_by_its_first_call_and_again_by_another_kind_of_call) {
+    detector.begin();
+    detector.attention(of({{1, 18}}));
+    ASSERT_EQ(begun.size(), 1u) << "long before it is over";
+    EXPECT_EQ(begun[0].phase, FLEXNPU_PHASE_DECODE);
+    detector.attention(of({{128, 640}}));
+    ASSERT_EQ(begun.size(), 2u);
+    EXPECT_EQ(begun[1].phase, FLEXNPU_PHASE_MIXED);
+    EXPECT_EQ(begun[1].tokens, 129u);
+    EXPECT_EQ(begun[1].context, 658u);
+    detector.attention(of({{1, 18}}));
+    detector.attention(of({{128, 640}}));
+    EXPECT_EQ(begun.size(), 2u);
+    EXPECT_TRUE(steps.empty());
 }
 
 TEST_F(Phase, a_prompt_of_one_token_is_prefill) {

@@ -49,7 +49,7 @@ class Player {
   public:
     explicit Player(const std::string& path) : file_(path) {
         if (!file_) throw std::runtime_error(path + " cannot be read");
-        detector_.tell(ended, this);
+        detector_.tell(ended, nullptr, this);
     }
 
     Result play() {

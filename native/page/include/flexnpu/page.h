@@ -66,7 +66,8 @@ typedef struct flexnpu_control_page {
     char vnpu[FLEXNPU_NAME_SIZE]; /* daemon, once */
     uint32_t bell;                /* daemon: +1, release, FUTEX_WAKE after a grant; the tenant's herald sleeps on it */
     uint32_t phase; /* daemon: relaxed. flexnpu_phase that was declared; IDLE: none, the tenant detects it */
-    uint8_t reserved0[40];
+    uint32_t watched; /* daemon: relaxed. 1: somebody follows the steps, and each that begins rings the first bell */
+    uint8_t reserved0[36];
     flexnpu_control_device devices[FLEXNPU_DEVICES];
     uint8_t reserved[FLEXNPU_PAGE_SIZE - 128 - FLEXNPU_DEVICES * 128];
 } flexnpu_control_page;
@@ -105,7 +106,7 @@ typedef struct flexnpu_report_device {
     uint8_t reserved[56];
 } flexnpu_report_device;
 
-/* One engine step as the operator stream tells it. All but the sequence: tenant, relaxed. */
+/* One engine step as the operator stream tells it, when the host launches it. All but the sequence: tenant, relaxed. */
 typedef struct flexnpu_iteration {
     uint64_t sequence;     /* tenant: odd while it is written; steps so far = sequence / 2 */
     uint64_t phase;        /* flexnpu_phase */
@@ -114,7 +115,7 @@ typedef struct flexnpu_iteration {
     uint64_t context_sum;  /* tokens attended to, new ones included, over the sequences */
     uint64_t context_most; /* of the longest sequence */
     uint64_t graph;        /* 1: it was a replayed graph */
-    uint64_t ended_ns;     /* CLOCK_MONOTONIC */
+    uint64_t at_ns;        /* CLOCK_MONOTONIC: its end; of `begun`, what was seen last of its beginning */
 } flexnpu_iteration;
 
 typedef struct flexnpu_graph {
@@ -134,7 +135,8 @@ typedef struct flexnpu_report_page {
     flexnpu_iteration iteration;
     flexnpu_graph graphs[FLEXNPU_GRAPHS];
     uint64_t launched; /* tenant, relaxed: operators that finished phase two, by another thread than `tiled` */
-    uint8_t reserved0[376];
+    flexnpu_iteration begun; /* the newest step, as far as it is known while it runs */
+    uint8_t reserved0[312];
     flexnpu_report_device devices[FLEXNPU_DEVICES];
     uint8_t reserved[FLEXNPU_PAGE_SIZE - 1024 - FLEXNPU_DEVICES * 192];
 } flexnpu_report_page;
@@ -228,6 +230,7 @@ FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_control_device, turn) == 24, "turn offset
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, iteration) == 64, "iteration offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, graphs) == 128, "graphs offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, launched) == 640, "launched offset");
+FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, begun) == 648, "begun offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, devices) == 1024, "report sections");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_device, launches) == 72, "launches offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_ledger_page, devices) == 64, "ledger sections");
