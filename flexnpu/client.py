@@ -21,6 +21,7 @@ from flexnpu.api.models import (
     QuotaState,
     Rebalance,
     RebalanceState,
+    Step,
     Tenant,
     Version,
     VNpu,
@@ -124,22 +125,29 @@ class Client:
     def events(self, after: int = 0) -> Iterator[Event]:
         """What has happened after the event of that id, then what happens, until the daemon ends. It takes the
         connection: use another client meanwhile."""
-        headers = {"Last-Event-ID": str(after)}
+        yield from self._follow(Event, "/api/v1/events", headers={"Last-Event-ID": str(after)})
+
+    def steps(self, names: Sequence[str]) -> Iterator[Step]:
+        """The newest step of each tenant of these vNPUs, then each as it begins, until the daemon or the last of the
+        vNPUs ends. It takes the connection, as events() does."""
+        yield from self._follow(Step, "/api/v1/steps", params={"vnpu": [check_name(name) for name in names]})
+
+    def version(self) -> Version:
+        return _read(Version, self._ask("GET", "/version"))
+
+    def _follow(self, model: type[_Model], path: str, **request: Any) -> Iterator[_Model]:  # noqa: ANN401 - of httpx
         try:
-            with self._http.stream("GET", "/api/v1/events", headers=headers, timeout=None) as answer:
+            with self._http.stream("GET", path, timeout=None, **request) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise _error(answer)
                 for line in answer.iter_lines():
                     if line.startswith("data: "):
-                        yield Event.model_validate_json(line.removeprefix("data: "))
+                        yield model.model_validate_json(line.removeprefix("data: "))
         except httpx.ConnectError as error:
             raise self._no_daemon() from error
         except httpx.HTTPError:  # the daemon was killed
             return
-
-    def version(self) -> Version:
-        return _read(Version, self._ask("GET", "/version"))
 
     def _ask(  # noqa: PLR0913 - the parts of a request
         self,
@@ -219,6 +227,7 @@ __all__ = [
     "QuotaState",
     "Rebalance",
     "RebalanceState",
+    "Step",
     "Tenant",
     "VNpu",
     "Version",

@@ -188,6 +188,23 @@ class Tenant(_Answer):
     iteration: Iteration | None = None
 
 
+class Step(_Answer):
+    """A step of a serving engine that has begun: the data of a server-sent event. number: of those that began; ended:
+    how many are over; context in tokens; at_s: CLOCK_MONOTONIC of the host."""
+
+    vnpu: str
+    pid: int
+    number: int
+    ended: int
+    phase: str
+    requests: int
+    new_tokens: int
+    context_sum: int
+    context_most: int
+    graph: bool
+    at_s: float
+
+
 class Event(_Answer):
     """Something that happened: the data of a server-sent event. at: seconds since 1970."""
 

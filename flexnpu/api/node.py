@@ -8,7 +8,7 @@ from typing import Annotated, Protocol, Unpack
 
 from fastapi import Depends, Request
 
-from flexnpu.tenancy import AppliedView, DeviceView, EventView, Move, QuotaFields, TenantView, VNpu, VNpuView
+from flexnpu.tenancy import AppliedView, DeviceView, EventView, Move, QuotaFields, StepView, TenantView, VNpu, VNpuView
 
 
 class NodeService(Protocol):
@@ -33,6 +33,8 @@ class NodeService(Protocol):
     async def applied(self, revisions: Mapping[str, int], within_s: float) -> AppliedView: ...
 
     def events(self, after: int, idle_s: float) -> AsyncIterator[EventView | None]: ...
+
+    def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]: ...
 
 
 def _node(request: Request) -> NodeService:

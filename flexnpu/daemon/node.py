@@ -22,6 +22,7 @@ from flexnpu.daemon.host import DeviceHost, Resident, granted_quota
 from flexnpu.daemon.news import tell
 from flexnpu.daemon.processes import Watch, born
 from flexnpu.daemon.restart import Survivor, survivors
+from flexnpu.daemon.steps import Steps
 from flexnpu.daemon.tenants import Tenants
 from flexnpu.daemon.waiting import Waiting
 from flexnpu.errors import InUse, InvalidValue, RegistryError
@@ -33,6 +34,7 @@ from flexnpu.tenancy import (
     Owner,
     QuotaFields,
     Registry,
+    StepView,
     TenantView,
     VNpu,
     VNpuView,
@@ -53,11 +55,13 @@ class Node:
         self._residents: dict[str, Resident] = {}
         self._waiting = Waiting()
         self.log = Events()
+        self._steps = Steps()
         self.attached = Tenants(registry, self.log, self._waiting, self._bury)
 
     def close(self) -> None:
         """Let go of everything; tenants keep their last quota."""
         self.log.close()
+        self._steps.close()
         self.attached.close()
         for resident in self._residents.values():
             resident.stop_settling()
@@ -88,6 +92,10 @@ class Node:
 
     def events(self, after: int, idle_s: float) -> AsyncIterator[EventView | None]:
         return self.log.follow(after, idle_s)
+
+    def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]:
+        """Of the tenants of these vNPUs."""
+        return self._steps.follow([self.resident(name) for name in names], idle_s)
 
     def create(self, wanted: VNpu, owner_pid: int | None) -> VNpuView:
         """`wanted` without id and owner."""
@@ -212,6 +220,7 @@ class Node:
         return {vnpu.name: vnpu.quota.revision for vnpu in after}
 
     def _on_news(self, host: DeviceHost) -> None:
+        self._steps.heard(host)
         for resident in [*host.residents.values()]:
             self._record(resident)
         self._waiting.look()
@@ -256,6 +265,7 @@ class Node:
             host.residents.pop(resident.id, None)
             host.arbiter.remove(resident.id)
         log.info("deleted %s", resident.name)
+        self._steps.heard(resident.hosts[0])
         self._waiting.look()
 
 

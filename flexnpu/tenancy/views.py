@@ -119,6 +119,26 @@ class TenantView:
 
 
 @dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of a serving engine, when its first operators are launched; what is known of it then.
+
+    number: of those that began; ended: how many are over, which some engines let see late. at_s: CLOCK_MONOTONIC.
+    """
+
+    vnpu: str
+    pid: int
+    number: int
+    ended: int
+    phase: str
+    requests: int
+    new_tokens: int
+    context_sum: int
+    context_most: int
+    graph: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AppliedView:
     """Where a change stands; applied_after_s from the change to its being applied by every tenant."""
 

@@ -27,6 +27,7 @@ def test_the_client_has_what_its_users_call():
         "rebalance": ["moves", "wait"],
         "tenants": [],
         "events": ["after"],
+        "steps": ["names"],
         "version": [],
     }
 

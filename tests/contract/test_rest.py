@@ -25,6 +25,7 @@ from flexnpu.tenancy import (
     Move,
     Quota,
     QuotaFields,
+    StepView,
     TenantView,
     UseView,
     VNpu,
@@ -126,6 +127,11 @@ class FakeNode:
             if event is None or event.id > after:
                 yield event
 
+    async def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]:
+        self.asked.append(list(names))
+        yield StepView("a", 42, 7, 6, "decode", 3, 3, 900, 400, True, 12.5)
+        yield None
+
 
 @pytest.fixture
 def node() -> FakeNode:
@@ -198,6 +204,16 @@ def test_events_are_sent_with_their_ids_from_where_the_reader_left_off(http: Tes
     assert blocks[2].startswith(":")
     assert http.get("/api/v1/events", headers={"Last-Event-ID": "4"}).text.count("id: ") == 1
     assert http.get("/api/v1/events", headers={"Last-Event-ID": "x"}).status_code == 422
+
+
+def test_steps_are_sent_as_they_begin(http: TestClient, node: FakeNode):
+    answer = http.get("/api/v1/steps?vnpu=a&vnpu=b")
+    assert node.asked == [["a", "b"]]
+    blocks = answer.text.strip().split("\n\n")
+    told = json.loads(blocks[1].split("data: ")[1])
+    assert (told["vnpu"], told["number"], told["phase"], told["context_sum"]) == ("a", 7, "decode", 900)
+    assert blocks[2].startswith(":")
+    assert http.get("/api/v1/steps").status_code == 422
 
 
 def test_a_revision_travels_as_an_etag(http: TestClient, node: FakeNode):

@@ -7,6 +7,7 @@ Run as a program, it takes its orders from its arguments: `deaf` never acknowled
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
@@ -25,7 +26,8 @@ NO_SLOT = 0xFFFFFFFF
 # Sections of a device, as native/page has them.
 CONTROL_AT, CONTROL_SIZE, PHASE_AT = 128, 128, 84
 REPORT_AT, REPORT_SIZE, DENIED_AT, WAITING_AT, WAITED_AT = 1024, 192, 64, 40, 48
-ITERATION_AT, GRAPHS_AT = 64, 128
+ITERATION_AT, GRAPHS_AT, BEGUN_AT, BELL_AT, WATCHED_AT = 64, 128, 648, 44, 88
+FUTEX_WAKE_ALL = (202, 1, 0x7FFFFFFF)  # the system call's number on x86-64, the operation, how many
 LEDGER_SIZE, LEDGER_AT, LEDGER_DEVICE, SLOTS_AT = 36864, 64, 1088, 64
 
 
@@ -116,6 +118,18 @@ class FakeTenant:
         return struct.unpack_from("<I", self.control, PHASE_AT)[0]
 
     @property
+    def watched(self) -> bool:
+        return bool(struct.unpack_from("<I", self.control, WATCHED_AT)[0])
+
+    def begin_step(self, phase: int, *, requests: int, tokens: int, context: int) -> None:
+        """As libflexnpu.so tells it: rings who follows."""
+        sequence = struct.unpack_from("<Q", self.report, BEGUN_AT)[0] + 2
+        step = (phase, requests, tokens, context, context, 0, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+        struct.pack_into("<8Q", self.report, BEGUN_AT, sequence, *step)
+        if self.watched:
+            self._ring(REPORT_AT + BELL_AT)
+
+    @property
     def memory_bytes(self) -> int:
         return struct.unpack_from("<Q", self.control, CONTROL_AT + 16)[0]
 
@@ -124,7 +138,7 @@ class FakeTenant:
             number = self.quota_on(each)[0]
             at = REPORT_AT + REPORT_SIZE * each
             struct.pack_into("<QQ", self.report, at, number, number)
-            self._ring(at + 44)
+            self._ring(at + BELL_AT)
 
     def use_memory(self, bytes_: int, ordinal: int = 0) -> None:
         """Charged, and within the sum of all, as by one call that is over."""
@@ -176,6 +190,9 @@ class FakeTenant:
     def _ring(self, at: int) -> None:
         (count,) = struct.unpack_from("<I", self.report, at)
         struct.pack_into("<I", self.report, at, (count + 1) & 0xFFFFFFFF)
+        word = ctypes.c_uint32.from_buffer(self.report, at)
+        number, operation, most = FUTEX_WAKE_ALL
+        ctypes.CDLL(None).syscall(number, ctypes.byref(word), operation, most)
 
 
 def main(orders: list[str]) -> None:

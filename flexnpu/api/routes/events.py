@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header
@@ -11,12 +10,11 @@ from fastapi.responses import StreamingResponse
 
 from flexnpu.api import models
 from flexnpu.api.node import Node
+from flexnpu.api.streams import ALIVE_EVERY_S, stream
 from flexnpu.errors import InvalidValue
 from flexnpu.tenancy import EventView
 
 router = APIRouter(tags=["events"])
-
-ALIVE_EVERY_S = 15.0
 
 
 @router.get(
@@ -29,15 +27,9 @@ async def follow_events(node: Node, last_event_id: Annotated[str | None, Header(
     text = last_event_id or "0"
     if not (text.isascii() and text.isdigit()):
         raise InvalidValue(f"Last-Event-ID {text!r} is not an id of an event", next_step="send one, or none")
-    events = node.events(int(text), ALIVE_EVERY_S)
-    return StreamingResponse(_lines(events), media_type="text/event-stream")
+    return stream(node.events(int(text), ALIVE_EVERY_S), _lines)
 
 
-async def _lines(events: AsyncIterator[EventView | None]) -> AsyncIterator[str]:
-    yield ": events\n\n"
-    async for event in events:
-        if event is None:
-            yield ": nothing new\n\n"
-        else:
-            data = models.Event.model_validate(event).model_dump_json()
-            yield f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n"
+def _lines(event: EventView) -> str:
+    data = models.Event.model_validate(event).model_dump_json()
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n"

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/api/v1/steps"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from flexnpu.api import models
+from flexnpu.api.node import Node
+from flexnpu.api.streams import ALIVE_EVERY_S, stream
+from flexnpu.tenancy import StepView
+
+router = APIRouter(tags=["steps"])
+
+
+@router.get(
+    "/steps",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "model": models.Step}},
+)
+async def follow_steps(
+    node: Node, vnpu: Annotated[list[str], Query(min_length=1, max_length=64, description="of these")]
+) -> StreamingResponse:
+    """Server-sent events: the newest step of each tenant of these vNPUs, then each as it begins."""
+    return stream(node.steps(vnpu, ALIVE_EVERY_S), _lines)
+
+
+def _lines(step: StepView) -> str:
+    return f"event: step\ndata: {models.Step.model_validate(step).model_dump_json()}\n\n"
