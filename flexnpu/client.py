@@ -125,17 +125,24 @@ class Client:
     def events(self, after: int = 0) -> Iterator[Event]:
         """What has happened after the event of that id, then what happens, until the daemon ends. It takes the
         connection: use another client meanwhile."""
-        yield from self._follow(Event, "/api/v1/events", headers={"Last-Event-ID": str(after)})
+        told = self._follow(Event, "/api/v1/events", headers={"Last-Event-ID": str(after)})
+        return (event for event in told if event is not None)
 
-    def steps(self, names: Sequence[str]) -> Iterator[Step]:
+    def steps(self, names: Sequence[str]) -> Iterator[Step | None]:
         """The newest step of each tenant of these vNPUs, then each as it begins, until the daemon or the last of the
-        vNPUs ends. It takes the connection, as events() does."""
-        yield from self._follow(Step, "/api/v1/steps", params={"vnpu": [check_name(name) for name in names]})
+        vNPUs ends; None at least once a second while none does. It takes the connection, as events() does."""
+        return self._follow(Step, "/api/v1/steps", params={"vnpu": [check_name(name) for name in names]})
 
     def version(self) -> Version:
         return _read(Version, self._ask("GET", "/version"))
 
-    def _follow(self, model: type[_Model], path: str, **request: Any) -> Iterator[_Model]:  # noqa: ANN401 - of httpx
+    def _follow(
+        self,
+        model: type[_Model],
+        path: str,
+        **request: Any,  # noqa: ANN401 - of httpx
+    ) -> Iterator[_Model | None]:
+        """What is told; None for each sign of life without news."""
         try:
             with self._http.stream("GET", path, timeout=None, **request) as answer:
                 if not answer.is_success:
@@ -144,6 +151,8 @@ class Client:
                 for line in answer.iter_lines():
                     if line.startswith("data: "):
                         yield model.model_validate_json(line.removeprefix("data: "))
+                    elif line.startswith(":"):
+                        yield None
         except httpx.ConnectError as error:
             raise self._no_daemon() from error
         except httpx.HTTPError:  # the daemon was killed

@@ -10,8 +10,6 @@ from fastapi.responses import StreamingResponse
 
 _Told = TypeVar("_Told")
 
-ALIVE_EVERY_S = 15.0
-
 
 def stream(told: AsyncIterator[_Told | None], one: Callable[[_Told], str]) -> StreamingResponse:
     """`one`: the lines of one; None is said as a comment, so that a reader that is gone is noticed."""

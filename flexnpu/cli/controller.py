@@ -13,12 +13,19 @@ from flexnpu.cli import options
 
 
 def controller(
-    prefill: Annotated[str, typer.Option(help="NAME=URL: the prefill vNPU and its engine")],
-    decode: Annotated[str, typer.Option(help="NAME=URL: the decode vNPU and its engine")],
-    model: Annotated[Path, typer.Option(help="The model's Hugging Face config.json")],
-    ttft: Annotated[str, typer.Option(help="Target of the time to the first token")] = "1s",
-    itl: Annotated[str, typer.Option(help="Target of the time between tokens")] = "50ms",
-    period: Annotated[str, typer.Option(help="Time between decisions")] = "50ms",
+    prefill: Annotated[
+        str | None, typer.Option(help="NAME=URL: the prefill vNPU and its engine; NAME: its steps are followed")
+    ] = None,
+    decode: Annotated[str | None, typer.Option(help="NAME=URL or NAME: the same for decode")] = None,
+    model: Annotated[Path | None, typer.Option(help="The model's Hugging Face config.json")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with these options; what is given here goes before")] = None,
+    ttft: Annotated[str | None, typer.Option(help="Target of the time to the first token [default: 1s]")] = None,
+    itl: Annotated[str | None, typer.Option(help="Target of the time between tokens [default: 50ms]")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="split, observe (moves nothing) or pinned (with --pin) [default: split]")
+    ] = None,
+    pin: Annotated[str | None, typer.Option(help="PREFILL/DECODE cores that are held in mode pinned")] = None,
+    period: Annotated[str | None, typer.Option(help="Longest time between decisions [default: 50ms]")] = None,
     decisions: Annotated[Path | None, typer.Option(help="Write every decision there, as JSON lines")] = None,
     safe: Annotated[str | None, typer.Option(help="PREFILL/DECODE cores while an engine cannot be read")] = None,
     minima: Annotated[str | None, typer.Option(help="PREFILL/DECODE cores that are never undercut")] = None,
@@ -27,17 +34,19 @@ def controller(
 ) -> None:
     """Keep prefill and decode inside their latency targets, until SIGTERM or SIGINT. Times are device time."""
     from flexnpu.controller.command import run_controller  # noqa: PLC0415 - heavy, and only needed here
+    from flexnpu.controller.config import read_options  # noqa: PLC0415
 
-    run_controller(
-        prefill,
-        decode,
-        model,
-        ttft,
-        itl,
-        decisions=decisions,
-        runtime_dir=runtime_dir,
-        period=period,
-        safe=safe,
-        minima=minima,
-        quiet=quiet,
-    )
+    given = {
+        "prefill": prefill,
+        "decode": decode,
+        "model": model,
+        "ttft": ttft,
+        "itl": itl,
+        "mode": mode,
+        "pin": pin,
+        "period": period,
+        "decisions": decisions,
+        "safe": safe,
+        "minima": minima,
+    }
+    run_controller(read_options(given, config, runtime_dir), quiet=quiet)

@@ -47,7 +47,7 @@ class DaemonCores:
         device = devices[prefill.device]
         # A real device has no scale: its seconds are everybody's.
         total = prefill.cores + decode.cores + device.cores_free
-        return DeviceView(device.soc, total, device.scale or 1.0, Split(prefill.cores, decode.cores))
+        return DeviceView(device.soc, total, device.scale or 1.0, Split(prefill.cores, decode.cores), device.index)
 
     def move(self, split: Split) -> Applied:
         began = time.monotonic()

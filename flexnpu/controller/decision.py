@@ -12,7 +12,7 @@ from typing import Literal
 
 from flexnpu.planner import Alternative, Split
 
-Mode = Literal["planned", "safe"]
+Mode = Literal["planned", "safe", "pinned", "observed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,12 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One turn of the loop. mode safe: an input was missing, and the static split was chosen instead of a plan."""
+    """One turn of the loop.
+
+    mode safe: an input was missing, and the static split was chosen instead of a plan; pinned: the operator's split
+    holds; observed: a plan that is not carried out, where before is the plan before it. seen_after_wall_seconds: from
+    the beginning of the newest step to the turn that knows of it, where steps are followed.
+    """
 
     number: int
     at: float
@@ -42,6 +47,7 @@ class Decision:
     alternatives: tuple[Alternative, ...] = ()
     applied: Applied | None = None
     planned_in_wall_seconds: float = 0.0
+    seen_after_wall_seconds: float | None = None
 
     @property
     def moved(self) -> bool:
@@ -64,6 +70,7 @@ class Decision:
             "alternatives": [_alternative(each) for each in self.alternatives],
             "applied": asdict(self.applied) if self.applied else None,
             "planned_in_wall_seconds": self.planned_in_wall_seconds,
+            "seen_after_wall_seconds": self.seen_after_wall_seconds,
         }
 
 

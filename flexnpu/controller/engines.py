@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From metrics to requests: what each engine has before it, as far as its page tells.
+"""What the loop knows of an engine, whichever way it is observed; and from metrics to requests.
 
 A plain vLLM page has counts but no lengths; then lengths are estimated, and the inputs say so.
 """
@@ -7,20 +7,54 @@ A plain vLLM page has counts but no lengths; then lengths are estimated, and the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
 
 from flexnpu.controller.metrics import EngineMetrics, parse_metrics
 from flexnpu.controller.seam import Endpoint, ScrapeError
 from flexnpu.forecast import Request
 
+Role = Literal["prefill", "decode"]
 # A prompt's length before any has been seen: the mean of the Azure code trace.
 ASSUMED_TOKENS = 2048
 
 
+class Progress(NamedTuple):
+    """Since the turn before. busy: all the time. gaps: between two tokens of a request; gap_seconds: their sum, device
+    seconds."""
+
+    busy: bool = False
+    prompt_tokens: float = 0.0
+    gaps: float = 0.0
+    gap_seconds: float = 0.0
+
+
+class Engine(Protocol):
+    """An engine, as one turn sees it. Times are device seconds."""
+
+    endpoint: Endpoint
+
+    def stale(self, at: float, limit: float) -> str | None:
+        """Why this engine cannot be planned for, or None."""
+
+    def requests(self, at: float) -> tuple[Request, ...]:
+        """What it has before it: prompts, or running requests."""
+
+    def describe(self) -> dict[str, object] | None:
+        """The inputs as a decision records them, with what had to be assumed; None before it was ever seen."""
+
+    def progress(self, scale: float) -> Progress:
+        """scale: wall per device second."""
+
+    def changes_at(self, at: float) -> float | None:
+        """When what it tells becomes another without any news; None: only by news."""
+
+
 @dataclass(slots=True)
-class Engine:
+class ScrapedEngine:
     """An engine's last good page, the one before it, and what has gone wrong since."""
 
     endpoint: Endpoint
+    role: Role
     now: EngineMetrics | None = None
     now_at: float = 0.0
     before: EngineMetrics | None = None
@@ -40,14 +74,28 @@ class Engine:
         self.now, self.now_at, self.trouble = fresh, at, None
 
     def stale(self, at: float, limit: float) -> str | None:
-        """Why this engine cannot be planned for, or None."""
         if self.now is None:
             return f"{self.endpoint.vnpu} has not been observed ({self.trouble or 'not asked yet'})"
         if self.trouble and at - self.now_at > limit:
             return f"{self.endpoint.vnpu} was last observed {at - self.now_at:.2f} s ago ({self.trouble})"
         return None
 
-    def grown(self, field: str) -> float:
+    def requests(self, at: float) -> tuple[Request, ...]:
+        if self.now is None:
+            return ()
+        return prefill_requests(self.now) if self.role == "prefill" else decode_requests(self.now)
+
+    def describe(self) -> dict[str, object] | None:
+        return None if self.now is None else describe(self.now)
+
+    def progress(self, scale: float) -> Progress:
+        busy = self.before is not None and self.before.busy and self.now is not None and self.now.busy
+        return Progress(busy, self._grown("prompt_tokens"), self._grown("itl_count"), self._grown("itl_sum") / scale)
+
+    def changes_at(self, at: float) -> float | None:
+        return None
+
+    def _grown(self, field: str) -> float:
         """By how much a counter grew between the last two pages; 0 when unknown or when the engine restarted."""
         ends = [getattr(page, field, None) for page in (self.before, self.now)]
         if self.trouble or ends[0] is None or ends[1] is None:

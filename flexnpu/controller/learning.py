@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flexnpu.controller.decision import Decision, Outcome
-from flexnpu.controller.engines import Engine
+from flexnpu.controller.engines import Progress
 from flexnpu.forecast import Forecaster, Request
 from flexnpu.forecast.batch import Batch, Floats
 from flexnpu.forecast.load import Load
@@ -62,18 +62,17 @@ class Episode:
     prefill_tokens: float = 0.0
     prefill_seconds: float = 0.0
 
-    def observe(self, prefill: Engine, decode: Engine, *, scale: float, turn: float, forecast: float) -> float | None:
+    def observe(self, prefill: Progress, decode: Progress, *, turn: float, forecast: float) -> float | None:
         """Add what the last turn brought; returns decode's observed gap, in device seconds, if there was one."""
-        if prefill.before and prefill.before.busy and prefill.now and prefill.now.busy:
-            self.prefill_tokens += prefill.grown("prompt_tokens")
+        if prefill.busy:
+            self.prefill_tokens += prefill.prompt_tokens
             self.prefill_seconds += turn
-        tokens, gaps = decode.grown("itl_count"), decode.grown("itl_sum") / scale
-        if tokens < 1 or gaps <= 0 or forecast <= 0:
+        if decode.gaps < 1 or decode.gap_seconds <= 0 or forecast <= 0:
             return None
-        self.decode_tokens += tokens
-        self.decode_observed += gaps
-        self.decode_forecast += forecast * tokens
-        return gaps / tokens
+        self.decode_tokens += decode.gaps
+        self.decode_observed += decode.gap_seconds
+        self.decode_forecast += forecast * decode.gaps
+        return decode.gap_seconds / decode.gaps
 
     def outcome(self, at: float, correction: float) -> Outcome:
         tokens, forecast = self.decode_tokens, self.decision.forecast

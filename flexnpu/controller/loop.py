@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""observe -> forecast -> plan -> apply -> record, once per period of device time.
+"""observe -> forecast -> plan -> apply -> record: at once when there is news, else once per period of device time.
 
 Every interval is device time: wall time divided by the device's scale, which is read anew each second. Whatever is
 missing leads to the safe split, never to a guess, and the decision says so.
@@ -7,11 +7,14 @@ missing leads to the safe split, never to a guess, and the decision says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from flexnpu.controller.decision import Applied, Decision
-from flexnpu.controller.engines import Engine, decode_requests, describe, prefill_requests
+from flexnpu.controller.engines import Role, ScrapedEngine
+from flexnpu.controller.followed import FollowedEngine
 from flexnpu.controller.learning import Corrected, Episode
 from flexnpu.controller.seam import DeviceView, Endpoint, Seams
 from flexnpu.errors import FlexNpuError
@@ -21,16 +24,20 @@ from flexnpu.planner import Instances, Plan, Snapshot, SnapshotError, Split, Tar
 LOOK_EVERY = 1.0  # wall seconds between two questions to the daemon
 # A typical request on its own; decode's guaranteed cores keep the target for it.
 LONE_REQUEST = (Request(1, 4096),)
+_BEYOND = 1e-4  # device seconds: a look at the very moment of a change may be a rounding too early
+Mode = Literal["split", "pinned", "observe"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator sets. None: chosen for the device, model and targets when the loop starts.
 
+    mode: split moves cores; pinned holds `safe`; observe decides the same and moves nothing.
     period, stale_after: device seconds. safe: the split without a plan (half and half).
     """
 
     targets: Targets
+    mode: Mode = "split"
     period: float = 0.05
     stale_after: float = 1.0
     safe: Split | None = None
@@ -70,13 +77,16 @@ class Loop:
     def __init__(
         self, prefill: Endpoint, decode: Endpoint, forecaster: Forecaster, settings: Settings, seams: Seams
     ) -> None:
-        self._prefill, self._decode = Engine(prefill), Engine(decode)
         self._seams = seams
         self._view = seams.cores.look()
         self._looked_at = seams.clock()
         self._clock = _Clock(seams.clock, self._view.scale)
         self._forecaster = Corrected(forecaster)
         self._settings = _settled(settings, self._view, forecaster)
+        self._prefill = self._engine(prefill, "prefill")
+        self._decode = self._engine(decode, "decode")
+        self._would = self._view.split  # where `observe` would be by now
+        self._seen_after: float | None = None
         self._device_trouble: str | None = None
         self._episode: Episode | None = None
         self._turn_at = self._clock.now()
@@ -91,13 +101,30 @@ class Loop:
     def correction(self) -> float:
         return self._forecaster.decode
 
+    def _engine(self, endpoint: Endpoint, role: Role) -> ScrapedEngine | FollowedEngine:
+        if endpoint.url is not None:
+            return ScrapedEngine(endpoint, role)
+
+        def took(requests: Sequence[Request]) -> float:
+            cores = self._view.split.prefill if role == "prefill" else self._view.split.decode
+            return float(self._forecaster.alone(requests)[max(1, cores)])
+
+        return FollowedEngine(endpoint, role, took)
+
     def run(self, stopped: Callable[[], bool]) -> None:
         """Turns until stopped; then the safe split, because nobody will move cores any more."""
         while not stopped():
             began = self._seams.clock()
             self.step()
-            self._seams.sleep(max(0.0, self._settings.period * self._view.scale - (self._seams.clock() - began)))
+            due = min(self._settings.period, self._next_change()) * self._view.scale
+            self._seams.sleep(max(0.0, due - (self._seams.clock() - began)))
         self.close()
+
+    def _next_change(self) -> float:
+        """Device seconds until an engine is to be taken for idle."""
+        at = self._clock.now()
+        changes = [change for engine in self._engines if (change := engine.changes_at(at)) is not None]
+        return max(0.0, min(changes, default=math.inf) - at) + _BEYOND
 
     def close(self) -> None:
         """Write the last outcome and leave the safe split behind."""
@@ -107,6 +134,8 @@ class Loop:
             self._view = self._seams.cores.look()
         except FlexNpuError:
             return  # the vNPUs or the daemon are gone, and with them what would have to be put back
+        if self._settings.mode == "observe":
+            return
         decision = self._apply(self._safe(at, "the controller ends"))
         if decision.moved:
             self._seams.record(decision)
@@ -114,15 +143,34 @@ class Loop:
     def step(self) -> Decision:
         """One turn. Returns its decision, whether or not it was worth recording."""
         self._look()
-        pages = self._seams.scraper.read([self._prefill.endpoint.url, self._decode.endpoint.url])
-        at = self._clock.now()
-        for engine, page in zip((self._prefill, self._decode), pages, strict=True):
-            engine.take(page, at)
+        at = self._observe()
         self._learn(at)
         self._turn_at = at
         decision = self._apply(self._decide(at))
         self._keep(decision)
         return decision
+
+    def _observe(self) -> float:
+        """Pages and steps; the device time that they are of."""
+        scraped = [engine for engine in self._engines if isinstance(engine, ScrapedEngine)]
+        urls = [engine.endpoint.url for engine in scraped if engine.endpoint.url is not None]
+        pages = self._seams.scraper.read(urls) if urls else []
+        steps, trouble = self._seams.follower.fresh() if self._seams.follower is not None else ([], None)
+        at, wall = self._clock.now(), self._seams.clock()
+        for asked, page in zip(scraped, pages, strict=True):
+            asked.take(page, at)
+        self._seen_after = wall - steps[-1].at_s if steps else None
+        for engine in self._engines:
+            if isinstance(engine, FollowedEngine):
+                engine.fail(trouble, at)
+                for step in steps:
+                    if step.vnpu == engine.endpoint.vnpu:
+                        engine.take(step, at - (wall - step.at_s) / self._view.scale)
+        return at
+
+    @property
+    def _engines(self) -> tuple[ScrapedEngine | FollowedEngine, ...]:
+        return self._prefill, self._decode
 
     def _look(self) -> None:
         """Scale, quotas and what the device has left; another hand may have changed them."""
@@ -141,33 +189,36 @@ class Loop:
             return
         forecast = self._episode.decision.forecast
         expected = forecast.decode_seconds if forecast else 0.0
-        observed = self._episode.observe(
-            self._prefill, self._decode, scale=self._view.scale, turn=at - self._turn_at, forecast=expected
-        )
+        prefill, decode = (engine.progress(self._view.scale) for engine in self._engines)
+        observed = self._episode.observe(prefill, decode, turn=at - self._turn_at, forecast=expected)
         # Tokens of the first two iterations after a move may have been made on the cores before it.
         if observed is not None and at - self._episode.decision.at > 2 * expected:
             self._forecaster.learn(observed, expected)
 
     def _decide(self, at: float) -> Decision:
-        engines = (self._prefill, self._decode)
-        missing = [why for engine in engines if (why := engine.stale(at, self._settings.stale_after))]
+        missing = [why for engine in self._engines if (why := engine.stale(at, self._settings.stale_after))]
         if missing:
             return self._safe(at, "; ".join(missing))
         began = self._seams.clock()
-        snapshot = self._snapshot()
+        snapshot = self._snapshot(at)
         plan = Instances().plan(snapshot, self._forecaster)
-        return self._planned(at, snapshot, plan, self._seams.clock() - began)
+        planned = self._planned(at, snapshot, plan, self._seams.clock() - began)
+        if self._settings.mode != "pinned" or self._settings.safe is None:
+            return planned
+        safe = self._settings.safe
+        why = f"pinned {safe.prefill}/{safe.decode}; a plan would be {plan.split.prefill}/{plan.split.decode}"
+        return replace(planned, mode="pinned", after=safe, reason=f"{why}: {plan.reason}", forecast=None)
 
-    def _snapshot(self) -> Snapshot:
-        prefill, decode, known = self._prefill.now, self._decode.now, self._settings
-        if prefill is None or decode is None or known.minima is None or known.idle_reserve is None:
-            raise AssertionError("_decide has seen both pages and _settled has filled the settings")
+    def _snapshot(self, at: float) -> Snapshot:
+        known = self._settings
+        if known.minima is None or known.idle_reserve is None:
+            raise AssertionError("_settled has filled the settings")
         return Snapshot(
             device_cores=self._view.cores,
             targets=known.targets,
-            prefill=prefill_requests(prefill),
-            decode=decode_requests(decode),
-            current=self._view.split,
+            prefill=self._prefill.requests(at),
+            decode=self._decode.requests(at),
+            current=self._before,
             minima=known.minima,
             idle_reserve=known.idle_reserve,
             margin=known.margin,
@@ -175,23 +226,28 @@ class Loop:
             switch_seconds=known.switch_seconds,
         )
 
+    @property
+    def _before(self) -> Split:
+        return self._would if self._settings.mode == "observe" else self._view.split
+
     def _planned(self, at: float, snapshot: Snapshot, plan: Plan, wall_seconds: float) -> Decision:
         return Decision(
             number=self._next_number(),
             at=at,
-            mode="planned",
+            mode="observed" if self._settings.mode == "observe" else "planned",
             phases={
                 "prefill": "busy" if snapshot.prompts else "idle",
                 "decode": "busy" if snapshot.running else "idle",
             },
             inputs=self._inputs() | {"prefill_tokens": snapshot.waiting_tokens},
-            before=self._view.split,
+            before=self._before,
             after=plan.split,
             reason=plan.reason,
             meets_itl=plan.meets_itl,
             forecast=plan.chosen,
             alternatives=plan.alternatives,
             planned_in_wall_seconds=wall_seconds,
+            seen_after_wall_seconds=self._seen_after,
         )
 
     def _safe(self, at: float, why: str) -> Decision:
@@ -202,18 +258,21 @@ class Loop:
             mode="safe",
             phases={"prefill": "unknown", "decode": "unknown"},
             inputs=self._inputs(),
-            before=self._view.split,
+            before=self._before,
             after=safe,
             reason=f"safe split {safe.prefill}/{safe.decode}: {why}",
             meets_itl=False,
         )
 
     def _inputs(self) -> dict[str, object]:
-        pages = {"prefill": self._prefill.now, "decode": self._decode.now}
-        told: dict[str, object] = {name: describe(page) for name, page in pages.items() if page is not None}
+        known = {engine.role: engine.describe() for engine in self._engines}
+        told: dict[str, object] = {role: page for role, page in known.items() if page is not None}
         return told | {"scale": self._view.scale, "cores": self._view.cores, "decode_correction": self.correction}
 
     def _apply(self, decision: Decision) -> Decision:
+        if self._settings.mode == "observe":
+            self._would = decision.after
+            return decision
         if self._device_trouble is not None:
             applied = Applied(done=False, wall_seconds=0.0, error=self._device_trouble) if decision.moved else None
             return replace(decision, applied=applied)
@@ -231,7 +290,7 @@ class Loop:
     def _keep(self, decision: Decision) -> None:
         """Record what differs from the last record; count the turns that do not."""
         last = self._episode.decision if self._episode else None
-        did_move = decision.applied is not None and decision.applied.error is None
+        did_move = decision.moved and (decision.applied is None or decision.applied.error is None)
         if self._episode and last and not did_move and _looks(last) == _looks(decision):
             self._episode.turns += 1
             self._episode.decision = replace(last, forecast=decision.forecast)

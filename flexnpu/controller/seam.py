@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from flexnpu.client import Step
 from flexnpu.controller.decision import Applied, Decision, Outcome
 from flexnpu.errors import Refused
 from flexnpu.planner import Split
@@ -23,12 +24,16 @@ class ScrapeError(Exception):
     """An engine's metrics cannot be had, or make no sense."""
 
 
+class FollowError(Exception):
+    """Steps cannot be followed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An engine: the vNPU it runs on and where it serves its metrics."""
+    """An engine: the vNPU it runs on and where it serves its metrics; None: its steps are followed instead."""
 
     vnpu: str
-    url: str
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class DeviceView:
     cores: int
     scale: float
     split: Split
+    device: int = 0
 
 
 class Cores(Protocol):
@@ -58,12 +64,21 @@ class Scraper(Protocol):
         """The text of each page, or why it could not be had; bounded in time."""
 
 
+class Follower(Protocol):
+    """Steps of engines that have no metrics."""
+
+    def fresh(self) -> tuple[list[Step], FollowError | None]:
+        """Those that began since the last call, oldest first; and why no more can be had at the moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """All of the outside. clock and sleep are in wall seconds; the loop turns them into device time."""
+    """All of the outside. clock and sleep are in wall seconds, and a step's at_s is of that clock; the loop turns them
+    into device time. sleep returns early where there is news."""
 
     cores: Cores
     scraper: Scraper
     clock: Callable[[], float]
     sleep: Callable[[float], object]
     record: Callable[[Decision | Outcome], None]
+    follower: Follower | None = None

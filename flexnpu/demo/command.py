@@ -15,7 +15,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from flexnpu.controller.command import parse_split
+from flexnpu.controller.config import parse_split
 from flexnpu.demo.calibrate import Calibration, calibrate
 from flexnpu.demo.live import Progress, result_table
 from flexnpu.demo.picture import draw

@@ -40,7 +40,8 @@ uint64_t digest(const VNpu& vnpu, const Tenant& tenant) {
 // Whether something depends on what this tenant will say.
 bool matters(const VNpu& vnpu, const Tenant& tenant) {
     if (!tenant.page) return false;
-    return vnpu.watched || vnpu.view.granted.time_shared || vnpu.view.idle || believed_grant(vnpu, tenant) < vnpu.view.granted.number;
+    return vnpu.watched || vnpu.view.granted.time_shared || vnpu.view.idle ||
+           believed_grant(vnpu, tenant) < vnpu.view.granted.number;
 }
 
 // One that is to leave the shared time has its last share until it does.

@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from fake_tenant import FakeTenant
 from local_node import GIB, Node, eventually
 
+from flexnpu.client import Client, Step
 from flexnpu.errors import UnknownVNpu
 
 PREFILL, DECODE = 1, 2
+
+
+def begun(reader: Client, *names: str) -> Iterator[Step]:
+    return (step for step in reader.steps(names) if step is not None)
 
 
 def test_who_follows_hears_of_each_step_and_rings_cost_nothing_without_one(node: Node):
@@ -19,7 +26,7 @@ def test_who_follows_hears_of_each_step_and_rings_cost_nothing_without_one(node:
     tenants = {name: FakeTenant.attach(node.attach_socket, name) for name in ("p", "d", "other")}
     tenants["d"].begin_step(DECODE, requests=3, tokens=3, context=900)
     assert not tenants["d"].watched
-    steps = reader.steps(["p", "d"])
+    steps = begun(reader, "p", "d")
     newest = next(steps)
     assert (newest.vnpu, newest.number, newest.phase, newest.context_sum) == ("d", 1, "decode", 900)
     assert [tenants[name].watched for name in ("p", "d", "other")] == [True, True, False]
@@ -38,7 +45,7 @@ def test_two_follow_the_same_and_the_last_ends_it(node: Node):
     tenant = FakeTenant.attach(node.attach_socket, "a")
     tenant.begin_step(DECODE, requests=1, tokens=1, context=1)
     first, second = node.client(), node.client()
-    streams = [reader.steps(["a"]) for reader in (first, second)]
+    streams = [begun(reader, "a") for reader in (first, second)]
     assert [next(steps).number for steps in streams] == [1, 1]
     streams[0].close()
     first.close()
@@ -57,7 +64,7 @@ def test_steps_end_with_the_vnpu_and_are_refused_of_one_that_does_not_exist(node
         next(node.client().steps(["a", "nobody"]))
     tenant = FakeTenant.attach(node.attach_socket, "a")
     tenant.begin_step(DECODE, requests=1, tokens=1, context=1)
-    steps = node.client().steps(["a"])
+    steps = begun(node.client(), "a")
     next(steps)
     tenant.close()
     assert eventually(lambda: not client.tenants())

@@ -10,11 +10,13 @@ from fastapi.responses import StreamingResponse
 
 from flexnpu.api import models
 from flexnpu.api.node import Node
-from flexnpu.api.streams import ALIVE_EVERY_S, stream
+from flexnpu.api.streams import stream
 from flexnpu.errors import InvalidValue
 from flexnpu.tenancy import EventView
 
 router = APIRouter(tags=["events"])
+
+ALIVE_EVERY_S = 15.0
 
 
 @router.get(

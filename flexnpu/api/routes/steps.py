@@ -10,10 +10,12 @@ from fastapi.responses import StreamingResponse
 
 from flexnpu.api import models
 from flexnpu.api.node import Node
-from flexnpu.api.streams import ALIVE_EVERY_S, stream
+from flexnpu.api.streams import stream
 from flexnpu.tenancy import StepView
 
 router = APIRouter(tags=["steps"])
+
+ALIVE_EVERY_S = 1.0  # so that a reader can end soon
 
 
 @router.get(

@@ -3,9 +3,8 @@
 // be read is not fed.
 #pragma once
 
-#include "flexnpu/page.h"
-
 #include "entries/stubs.h"
+#include "flexnpu/page.h"
 #include "table.h"
 
 namespace flexnpu {

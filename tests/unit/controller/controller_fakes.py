@@ -3,7 +3,9 @@
 
 from dataclasses import dataclass, field, replace
 
+from flexnpu.client import Step
 from flexnpu.controller import Applied, CoresError, Decision, DeviceView, Endpoint, Outcome, Seams
+from flexnpu.controller.seam import FollowError
 from flexnpu.planner import Split
 
 PREFILL = Endpoint("prefill", "http://127.0.0.1:1")
@@ -72,18 +74,32 @@ class World:
     decode: FakeEngine = field(default_factory=FakeEngine)
     wall: float = 1000.0
     slept: list[float] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    unfollowed: FollowError | None = None
     records: list[Decision | Outcome] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
 
     def read(self, urls):
         assert urls == [PREFILL.url, DECODE.url]
         return [self.prefill.page(), self.decode.page()]
+
+    def fresh(self):
+        fresh, self.steps = self.steps, []
+        return fresh, self.unfollowed
+
+    def begin(self, vnpu, *, phase=None, requests=1, tokens=1, context=1, ago=0.0):
+        """A step of that vNPU, which began so many wall seconds ago."""
+        self.numbers[vnpu] = self.numbers.get(vnpu, 0) + 1
+        told = {"vnpu": vnpu, "pid": 7, "number": self.numbers[vnpu], "ended": 0, "phase": phase or vnpu}
+        told |= {"requests": requests, "new_tokens": tokens, "context_sum": context, "context_most": context}
+        self.steps.append(Step(**told, graph=False, at_s=self.wall - ago))
 
     def sleep(self, seconds):
         self.slept.append(seconds)
         self.wall += seconds
 
     def seams(self):
-        return Seams(self.cores, self, lambda: self.wall, self.sleep, self.records.append)
+        return Seams(self.cores, self, lambda: self.wall, self.sleep, self.records.append, self)
 
     @property
     def decisions(self):

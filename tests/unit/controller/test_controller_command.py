@@ -11,15 +11,8 @@ import pytest
 from controller_fakes import FakeCores, FakeEngine
 
 from flexnpu.controller import Endpoint, Settings
-from flexnpu.controller.command import (
-    Controller,
-    OptionError,
-    Options,
-    on_signals,
-    parse_duration,
-    parse_endpoint,
-    parse_split,
-)
+from flexnpu.controller.command import Controller, on_signals
+from flexnpu.controller.config import OptionError, Options, parse_duration, parse_endpoint, parse_split
 from flexnpu.planner import Split, Targets
 
 
@@ -90,10 +83,11 @@ def test_a_time_that_is_none_is_refused_by_option(text):
 
 def test_an_endpoint_is_a_name_and_a_url():
     assert parse_endpoint("p=http://127.0.0.1:8100", "--prefill") == Endpoint("p", "http://127.0.0.1:8100")
+    assert parse_endpoint("p", "--prefill") == Endpoint("p")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "prefill", "=http://x", "p=", "p=ftp://x:1", "p=http://", "p=http://x:99999", "p=127.0.0.1:1"]
+    "text", ["", "no/name", "=http://x", "p=", "p=ftp://x:1", "p=http://", "p=http://x:99999", "p=127.0.0.1:1"]
 )
 def test_an_endpoint_that_is_none_is_refused_by_option(text):
     with pytest.raises(OptionError, match=r"--prefill .*; it must be NAME=URL"):

@@ -65,7 +65,7 @@ class FakeClient:
 
 def test_the_pair_may_have_its_own_cores_and_the_free_ones():
     cores = DaemonCores(FakeClient(), "prefill", "decode")
-    assert cores.look() == DeviceView("Ascend910B2", 24, 2.5, Split(12, 8))
+    assert cores.look() == DeviceView("Ascend910B2", 24, 2.5, Split(12, 8), 1)
 
 
 def test_a_move_is_one_transaction_of_both():

@@ -3,7 +3,7 @@ import pytest
 from controller_fakes import DECODE, FakeEngine
 
 from flexnpu.controller import ScrapeError
-from flexnpu.controller.engines import Engine, decode_requests, prefill_requests
+from flexnpu.controller.engines import ScrapedEngine, decode_requests, prefill_requests
 from flexnpu.controller.metrics import parse_metrics
 from flexnpu.forecast import Request
 
@@ -66,17 +66,17 @@ def test_idle_engines_have_no_requests():
 
 
 def test_a_restarted_engine_does_not_count_backwards():
-    engine = Engine(DECODE)
+    engine = ScrapedEngine(DECODE, "decode")
     engine.take(FakeEngine(itl_count=100, itl_sum=5.0).page(), 1.0)
     engine.take(FakeEngine(itl_count=10, itl_sum=0.5).page(), 1.05)
-    assert engine.grown("itl_count") == 0
+    assert engine.progress(1.0).gaps == 0
 
 
 def test_growth_is_not_taken_across_a_gap():
-    engine = Engine(DECODE)
+    engine = ScrapedEngine(DECODE, "decode")
     engine.take(FakeEngine(itl_count=100).page(), 1.0)
     engine.take(ScrapeError("timed out"), 1.05)
     engine.take(FakeEngine(itl_count=200).page(), 1.1)
-    assert engine.grown("itl_count") == 0
+    assert engine.progress(1.0).gaps == 0
     engine.take(FakeEngine(itl_count=207).page(), 1.15)
-    assert engine.grown("itl_count") == 7
+    assert engine.progress(1.0).gaps == 7

@@ -65,7 +65,7 @@ typedef struct flexnpu_control_page {
     uint32_t device_count;        /* daemon, once: sections in use */
     char vnpu[FLEXNPU_NAME_SIZE]; /* daemon, once */
     uint32_t bell;                /* daemon: +1, release, FUTEX_WAKE after a grant; the tenant's herald sleeps on it */
-    uint32_t phase; /* daemon: relaxed. flexnpu_phase that was declared; IDLE: none, the tenant detects it */
+    uint32_t phase;   /* daemon: relaxed. flexnpu_phase that was declared; IDLE: none, the tenant detects it */
     uint32_t watched; /* daemon: relaxed. 1: somebody follows the steps, and each that begins rings the first bell */
     uint8_t reserved0[36];
     flexnpu_control_device devices[FLEXNPU_DEVICES];
@@ -134,7 +134,7 @@ typedef struct flexnpu_report_page {
     uint64_t totals[3];  /* tenant, relaxed: steps of phase prefill, decode, mixed */
     flexnpu_iteration iteration;
     flexnpu_graph graphs[FLEXNPU_GRAPHS];
-    uint64_t launched; /* tenant, relaxed: operators that finished phase two, by another thread than `tiled` */
+    uint64_t launched;       /* tenant, relaxed: operators that finished phase two, by another thread than `tiled` */
     flexnpu_iteration begun; /* the newest step, as far as it is known while it runs */
     uint8_t reserved0[312];
     flexnpu_report_device devices[FLEXNPU_DEVICES];

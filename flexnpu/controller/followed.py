@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine that knows nothing of the controller: its steps, as its operators tell them when they are launched.
+
+A step's end is when the device is done with it, which nobody tells; the forecast says when that is. Until then, and a
+little longer, the engine counts as busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from flexnpu.client import Step
+from flexnpu.controller.engines import Progress, Role
+from flexnpu.controller.seam import Endpoint, FollowError
+from flexnpu.forecast import Request
+
+# Of what a step is forecast to take, how long its engine counts as busy; and how long a host may take between two.
+_PATIENCE, _HOST_SECONDS = 1.5, 0.04
+# A gap longer than that is a pause and no step.
+_PAUSE = 3.0
+
+
+@dataclass(slots=True)
+class FollowedEngine:
+    """An engine's newest step. took: forecast seconds of a step, on the cores that it has."""
+
+    endpoint: Endpoint
+    role: Role
+    took: Callable[[Sequence[Request]], float]
+    newest: Step | None = None
+    began: float = 0.0
+    trouble: str | None = None
+    trouble_at: float = 0.0
+    _lasts: float = 0.0
+    _progress: list[Progress] = field(default_factory=list)
+
+    def take(self, step: Step, began: float) -> None:
+        """A step that has begun at that device time."""
+        before, began_before = self.newest, self.began
+        if before is not None and step.pid == before.pid and step.number == before.number + 1:
+            self._count(before, began - began_before)
+        self.newest, self.began = step, began
+        self._lasts = self.took(self._requests(step))
+
+    def fail(self, error: FollowError | None, at: float) -> None:
+        """Steps cannot be followed since; None: they can."""
+        if error is None:
+            self.trouble = None
+        elif self.trouble is None:
+            self.trouble, self.trouble_at = str(error), at
+
+    def stale(self, at: float, limit: float) -> str | None:
+        name = self.endpoint.vnpu
+        if self.trouble is not None and at - self.trouble_at > limit:
+            return f"{name} has not been followed for {at - self.trouble_at:.2f} s ({self.trouble})"
+        if self.newest is not None and self._busy(at) and self._contradicts(self.newest):
+            return f"{name} runs {self.newest.phase} steps; it must be the vNPU of the {self.role} engine"
+        return None
+
+    def requests(self, at: float) -> tuple[Request, ...]:
+        return self._requests(self.newest) if self.newest is not None and self._busy(at) else ()
+
+    def describe(self) -> dict[str, object] | None:
+        if self.newest is None:
+            return {"steps": 0}
+        step = self.newest
+        return {
+            "steps": step.number,
+            "phase": step.phase,
+            "requests": step.requests,
+            "new_tokens": step.new_tokens,
+            "context_tokens": step.context_sum,
+            "lengths": "observed",
+        }
+
+    def progress(self, scale: float) -> Progress:
+        told, self._progress = self._progress, []
+        return Progress(bool(told), *map(sum, zip(*(each[1:] for each in told), strict=True))) if told else Progress()
+
+    def changes_at(self, at: float) -> float | None:
+        return self._until() if self._busy(at) else None
+
+    def _busy(self, at: float) -> bool:
+        return self.newest is not None and at < self._until()
+
+    def _until(self) -> float:
+        """With more cores it is sooner over; that it has lost some since is no reason to think that it goes on."""
+        if self.newest is not None:
+            self._lasts = min(self._lasts, self.took(self._requests(self.newest)))
+        return self.began + _PATIENCE * self._lasts + _HOST_SECONDS
+
+    def _contradicts(self, step: Step) -> bool:
+        return step.phase in {"prefill", "decode"} and step.phase != self.role
+
+    def _requests(self, step: Step) -> tuple[Request, ...]:
+        count = max(1, step.requests)
+        if self.role == "decode":
+            return (Request(1, max(1, round(step.context_sum / count)), count),)
+        new = max(2, round(step.new_tokens / count))  # one would be taken for a decode step
+        return (Request(new, max(0, round((step.context_sum - step.new_tokens) / count)), count),)
+
+    def _count(self, step: Step, seconds: float) -> None:
+        if seconds > _PAUSE * self._lasts + _HOST_SECONDS:
+            return
+        if self.role == "decode":
+            self._progress.append(Progress(True, 0.0, step.requests, step.requests * seconds))
+        else:
+            self._progress.append(Progress(True, step.new_tokens))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+
+import pytest
+
+from flexnpu.controller import CoresError, Endpoint
+from flexnpu.controller.config import OptionError, read_options
+from flexnpu.controller.hold import Hold
+from flexnpu.llm.presets import find_config
+
+FILE = """
+prefill: {vnpu: p, url: "http://127.0.0.1:8100"}
+decode: {vnpu: d}
+model: MODEL
+ttft: 500ms
+itl: 20ms
+mode: pinned
+pin: 10/14
+decisions: out.jsonl
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "controller.yaml"
+        path.write_text(text.replace("MODEL", str(find_config("Qwen3-8B")[1])))
+        return path
+
+    return write
+
+
+def test_a_file_says_what_the_options_say(file):
+    options = read_options({}, file(FILE))
+    assert options.prefill == Endpoint("p", "http://127.0.0.1:8100")
+    assert options.decode == Endpoint("d")
+    assert (options.settings.targets.ttft, options.settings.targets.itl) == (0.5, 0.02)
+    assert (options.settings.mode, options.settings.safe) == ("pinned", (10, 14))
+    assert options.decisions.name == "out.jsonl"
+
+
+def test_an_option_goes_before_the_file(file):
+    options = read_options({"decode": "other", "itl": "30ms", "ttft": None}, file(FILE))
+    assert options.decode == Endpoint("other")
+    assert (options.settings.targets.ttft, options.settings.targets.itl) == (0.5, 0.03)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("- a\n", "holds no mapping; its keys may be prefill, decode"),
+        ("a: [", "is no YAML"),
+        (FILE + "speed: 3\n", "has a key 'speed'; its keys may be"),
+        (FILE.replace("{vnpu: d}", "{name: d}"), "decode has the keys name; it must have vnpu, and may have url"),
+        (FILE.replace("vnpu: d", "vnpu: p"), "are both vNPU 'p'; each engine needs its own"),
+        (FILE.replace("itl: 20ms", "itl: 20"), "--itl '20'; it must be a time"),
+        (FILE.replace("mode: pinned", "mode: fast"), "--mode 'fast'; it must be split, pinned, observe"),
+        (FILE.replace("pin: 10/14", ""), "mode pinned needs a split"),
+        (FILE.replace("mode: pinned", "mode: split"), "--mode split with --pin 10/14"),
+        (FILE.replace("model: MODEL", ""), "--model is missing"),
+    ],
+)
+def test_what_cannot_be_read_is_one_clear_error(file, text, why):
+    with pytest.raises(OptionError) as error:
+        read_options({}, file(text))
+    assert why in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OptionError, match=r"--config .*no.yaml' cannot be read \(No such file"):
+        read_options({}, tmp_path / "no.yaml")
+
+
+def test_a_second_controller_of_a_device_is_refused_with_the_first_ones_pid(tmp_path):
+    first = Hold(tmp_path, 0)
+    with pytest.raises(CoresError, match=rf"device 0 has a controller already \(pid {os.getpid()}\)"):
+        Hold(tmp_path, 0)
+    Hold(tmp_path, 1).release()
+    first.release()
+    Hold(tmp_path, 0).release()
