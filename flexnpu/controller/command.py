@@ -18,6 +18,7 @@ from typing import TextIO
 from flexnpu.controller.config import OptionError, Options
 from flexnpu.controller.daemon import DaemonCores
 from flexnpu.controller.decision import Decision, Outcome
+from flexnpu.controller.feasible import out_of_reach
 from flexnpu.controller.follow import DaemonSteps
 from flexnpu.controller.hold import Hold
 from flexnpu.controller.loop import Loop, Settings
@@ -78,10 +79,14 @@ class Controller:
             opened.callback(scraper.close)
             followed = [each.vnpu for each in (options.prefill, options.decode) if each.url is None]
             self._steps = DaemonSteps(followed, self._news.set, options.runtime_dir) if followed else None
+            forecaster = Forecaster(options.model, load_soc(view.soc))
+            if people is not None:
+                missed = out_of_reach(options.settings.targets, forecaster, view.cores)
+                people.writelines(f"flexnpu: warning: {line}\n" for line in missed)
             self._loop = Loop(
                 options.prefill,
                 options.decode,
-                Forecaster(options.model, load_soc(view.soc)),
+                forecaster,
                 options.settings,
                 Seams(reached, scraper, time.monotonic, self._sleep, Journal(lines, people), self._steps),
             )

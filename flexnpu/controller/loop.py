@@ -14,6 +14,7 @@ from typing import Literal
 
 from flexnpu.controller.decision import Applied, Decision
 from flexnpu.controller.engines import Role, ScrapedEngine
+from flexnpu.controller.feasible import LONE_REQUEST
 from flexnpu.controller.followed import FollowedEngine
 from flexnpu.controller.learning import Corrected, Episode
 from flexnpu.controller.seam import DeviceView, Endpoint, Seams
@@ -22,8 +23,6 @@ from flexnpu.forecast import Forecaster, Request
 from flexnpu.planner import Instances, Plan, Snapshot, SnapshotError, Split, Targets
 
 LOOK_EVERY = 1.0  # wall seconds between two questions to the daemon
-# A typical request on its own; decode's guaranteed cores keep the target for it.
-LONE_REQUEST = (Request(1, 4096),)
 _BEYOND = 1e-4  # device seconds: a look at the very moment of a change may be a rounding too early
 Mode = Literal["split", "pinned", "observe"]
 
@@ -332,7 +331,7 @@ def _settled(settings: Settings, view: DeviceView, forecaster: Forecaster) -> Se
 
 def _lone_cores(settings: Settings, forecaster: Forecaster, total: int) -> int:
     """Fewest cores that keep the ITL target for one request; a quarter of the device when that is fewer."""
-    seconds = forecaster.alone(LONE_REQUEST)
+    seconds = forecaster.alone(LONE_REQUEST)  # its guaranteed cores keep the target for that
     limit = settings.targets.itl * settings.margin
     most = max(1, total // 4)
     return next((cores for cores in range(1, most) if seconds[cores] <= limit), most)

@@ -49,6 +49,18 @@ def test_running_engines_are_followed_until_the_stop(pair):
     assert not any(thread.name.startswith(("scrape", "flexnpu-controller")) for thread in threading.enumerate())
 
 
+def test_targets_out_of_reach_are_said_at_once_and_served_as_well_as_can_be(pair):
+    _, options = pair
+    cores, people = FakeCores(), io.StringIO()
+    settings = replace(options.settings, targets=Targets(ttft=0.01, itl=0.001))
+    with Controller(replace(options, settings=settings), cores=cores, people=people):
+        until(lambda: cores.moves)
+    first, second = people.getvalue().splitlines()[:2]
+    assert "warning: the ITL target of 1 ms is out of reach: a token after 4096 takes " in first
+    assert "warning: the TTFT target of 10 ms is out of reach: a prompt of 2048 tokens takes " in second
+    assert "alone on all 24 cores" in second
+
+
 def test_a_signal_ends_the_loop_and_leaves_the_safe_split(pair):
     _, options = pair
     cores = FakeCores()

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Targets that no split can keep, said before anything runs."""
+
+from __future__ import annotations
+
+from flexnpu.forecast import Forecaster, Request
+from flexnpu.planner import Targets
+
+# Even these have to be in time: one running request of a usual context, and one prompt of a usual length.
+LONE_REQUEST = (Request(1, 4096),)
+LONE_PROMPT = (Request(2048, 0),)
+
+
+def out_of_reach(targets: Targets, forecaster: Forecaster, cores: int) -> list[str]:
+    """A line for each target that the forecast misses with all cores for one request alone; none: both can be kept."""
+    found = []
+    for name, target, request in (("ITL", targets.itl, LONE_REQUEST), ("TTFT", targets.ttft, LONE_PROMPT)):
+        seconds = float(forecaster.alone(request)[cores])
+        if seconds > target:
+            (one,) = request
+            what = f"a token after {one.cached}" if name == "ITL" else f"a prompt of {one.new} tokens"
+            found.append(
+                f"the {name} target of {target * 1e3:g} ms is out of reach: {what} takes {seconds * 1e3:.3g} ms alone "
+                f"on all {cores} cores; ask for more than that, or it is served as well as it can be"
+            )
+    return found
