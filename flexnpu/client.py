@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ from flexnpu.tenancy.vnpu import check_name
 
 _Model = TypeVar("_Model", bound=BaseModel)
 ANSWER_WITHIN_S = 10.0
+SILENT_FOR_S = 5.0  # of a stream that speaks once a second
 
 
 class Limits(TypedDict, total=False):
@@ -125,13 +127,15 @@ class Client:
     def events(self, after: int = 0) -> Iterator[Event]:
         """What has happened after the event of that id, then what happens, until the daemon ends. It takes the
         connection: use another client meanwhile."""
-        told = self._follow(Event, "/api/v1/events", headers={"Last-Event-ID": str(after)})
+        told = self._follow(Event, "/api/v1/events", timeout=None, headers={"Last-Event-ID": str(after)})
         return (event for event in told if event is not None)
 
     def steps(self, names: Sequence[str]) -> Iterator[Step | None]:
-        """The newest step of each tenant of these vNPUs, then each as it begins, until the daemon or the last of the
+        """The newest step of each tenant of these vNPUs, then each as it begins, until the daemon or the first of the
         vNPUs ends; None at least once a second while none does. It takes the connection, as events() does."""
-        return self._follow(Step, "/api/v1/steps", params={"vnpu": [check_name(name) for name in names]})
+        return self._follow(
+            Step, "/api/v1/steps", timeout=SILENT_FOR_S, params={"vnpu": [check_name(name) for name in names]}
+        )
 
     def version(self) -> Version:
         return _read(Version, self._ask("GET", "/version"))
@@ -144,13 +148,13 @@ class Client:
     ) -> Iterator[_Model | None]:
         """What is told; None for each sign of life without news."""
         try:
-            with self._http.stream("GET", path, timeout=None, **request) as answer:
+            with self._http.stream("GET", path, **request) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise _error(answer)
                 for line in answer.iter_lines():
                     if line.startswith("data: "):
-                        yield model.model_validate_json(line.removeprefix("data: "))
+                        yield _read(model, _json(line.removeprefix("data: ")))
                     elif line.startswith(":"):
                         yield None
         except httpx.ConnectError as error:
@@ -187,6 +191,13 @@ class Client:
         return NoDaemon(
             f"no daemon listens in {self.paths.root}", next_step="start flexnpud, or set FLEXNPU_RUNTIME_DIR"
         )
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DaemonFault("what the daemon tells is no JSON", next_step="see its log") from error
 
 
 def _read(model: type[_Model], answer: object) -> _Model:

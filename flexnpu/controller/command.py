@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TextIO
 
@@ -39,10 +40,19 @@ class Journal:
 
     def __call__(self, record: Decision | Outcome) -> None:
         if self.lines is not None:
-            self.lines.write(json.dumps(record.as_dict(), separators=(",", ":")) + "\n")
-            self.lines.flush()
+            self._write(self.lines, json.dumps(record.as_dict(), separators=(",", ":")) + "\n")
         if self.people is not None and isinstance(record, Decision):
             self._tell(record, self.people)
+
+    def _write(self, lines: TextIO, line: str) -> None:
+        """A journal that is full is given up; cores go on being moved."""
+        try:
+            lines.write(line)
+            lines.flush()
+        except OSError as error:
+            self.lines = None
+            if self.people is not None:
+                self.people.write(f"flexnpu: warning: decisions are written no more ({error.strerror})\n")
 
     def _tell(self, decision: Decision, people: TextIO) -> None:
         error = decision.applied.error if decision.applied else None
@@ -69,7 +79,7 @@ class Controller:
         reached: Cores = cores or DaemonCores.connect(options.prefill.vnpu, options.decode.vnpu, options.runtime_dir)
         view = reached.look()
         self._stop = False
-        self._news = threading.Event()
+        self._news: SimpleQueue[None] = SimpleQueue()  # a signal handler may put into it while the loop takes
         with ExitStack() as opened:
             lines = _journal_file(options.decisions, opened)
             if cores is None and options.settings.mode != "observe":
@@ -78,7 +88,7 @@ class Controller:
             scraper = HttpScraper(timeout=max(0.25, 2 * options.settings.period * view.scale))
             opened.callback(scraper.close)
             followed = [each.vnpu for each in (options.prefill, options.decode) if each.url is None]
-            self._steps = DaemonSteps(followed, self._news.set, options.runtime_dir) if followed else None
+            self._steps = DaemonSteps(followed, self._wake, options.runtime_dir) if followed else None
             forecaster = Forecaster(options.model, load_soc(view.soc))
             if people is not None:
                 missed = out_of_reach(options.settings.targets, forecaster, view.cores)
@@ -110,17 +120,25 @@ class Controller:
     def ask_to_stop(self) -> None:
         """Ends the loop after its turn; safe in a signal handler."""
         self._stop = True
-        self._news.set()
+        self._wake()
 
     def _sleep(self, seconds: float) -> None:
         """Less where there is news."""
-        self._news.wait(seconds)
-        self._news.clear()
+        with suppress(Empty):
+            self._news.get(timeout=seconds)
+            while True:
+                self._news.get_nowait()
+
+    def _wake(self) -> None:
+        self._news.put(None)
 
     def stop(self) -> None:
         """Ends the loop, waits for its safe split to be applied, and closes the journal."""
         self.ask_to_stop()
-        self._thread.join()
+        if self._thread.ident is None:
+            self._opened.close()  # it was never started
+        else:
+            self._thread.join()
 
     def __enter__(self) -> Controller:
         self.start()

@@ -67,7 +67,7 @@ def read_options(given: Mapping[str, object], config: Path | None = None, runtim
             targets=Targets(ttft=parse_duration(texts["ttft"], "--ttft"), itl=parse_duration(texts["itl"], "--itl")),
             mode=mode,
             period=parse_duration(texts["period"], "--period"),
-            safe=parse_split(safe, "--pin" if pin is not None else "--safe") if safe else None,
+            safe=parse_split(safe, "--pin" if pin is not None else "--safe") if safe is not None else None,
             minima=parse_split(texts["minima"], "--minima") if "minima" in texts else None,
         ),
         decisions=Path(texts["decisions"]) if "decisions" in texts else None,
@@ -80,7 +80,7 @@ def _read_file(path: Path) -> dict[str, object]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(f"--config {str(path)!r} cannot be read ({error.strerror}); name another file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise OptionError(f"--config {str(path)!r} is no YAML ({' '.join(str(error).split())})") from error
     if not isinstance(found, dict):
         raise OptionError(f"--config {str(path)!r} holds no mapping; its keys may be {', '.join(KEYS)}")
@@ -90,7 +90,16 @@ def _read_file(path: Path) -> dict[str, object]:
     for role in ("prefill", "decode"):
         if isinstance(found.get(role), dict):
             found[role] = _engine(found[role], role, path)
+    for key, value in found.items():
+        _check_text(f"--config {str(path)!r}: {key}", value)
     return found
+
+
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise OptionError(
+            f"{what} is {value!r}; it must be a text, in quotes where YAML would take it for something else"
+        )
 
 
 def _engine(told: Mapping[str, Any], role: str, path: Path) -> str:
@@ -98,7 +107,9 @@ def _engine(told: Mapping[str, Any], role: str, path: Path) -> str:
     if not set(told) <= _ENGINE_KEYS or "vnpu" not in told:
         keys = ", ".join(map(str, told)) or "none"
         raise OptionError(f"--config {str(path)!r}: {role} has the keys {keys}; it must have vnpu, and may have url")
-    return f"{told['vnpu']}={told['url']}" if told.get("url") is not None else str(told["vnpu"])
+    for key, value in told.items():
+        _check_text(f"--config {str(path)!r}: {role}.{key}", value)
+    return f"{told['vnpu']}={told['url']}" if "url" in told else str(told["vnpu"])
 
 
 def _mode(text: str) -> Mode:
@@ -134,7 +145,7 @@ def parse_duration(text: str, option: str) -> float:
 
 def parse_split(text: str, option: str) -> Split:
     """PREFILL/DECODE cores."""
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
     if not found:
         raise OptionError(f"{option} {text!r}; it must be PREFILL/DECODE cores, such as 12/12")
     return Split(int(found[1]), int(found[2]))

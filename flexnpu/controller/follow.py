@@ -14,6 +14,7 @@ from flexnpu.controller.seam import FollowError
 from flexnpu.errors import FlexNpuError
 
 _AGAIN_EVERY_S = 0.2
+_END_WITHIN_S = 2.0
 _MOST_KEPT = 10_000  # steps, of a loop that does not look
 
 
@@ -36,7 +37,7 @@ class DaemonSteps:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()  # the daemon speaks at least once a second
+        self._thread.join(_END_WITHIN_S)  # the daemon speaks once a second, unless it hangs
 
     def fresh(self) -> tuple[list[Step], FollowError | None]:
         with self._lock:
@@ -54,6 +55,8 @@ class DaemonSteps:
                 trouble = "the daemon has ended, or the vNPUs have"
             except FlexNpuError as error:
                 trouble = str(error)
+            except Exception as error:
+                trouble = f"{type(error).__name__}: {error}"
             with self._lock:
                 self._trouble = FollowError(trouble)
             self._news()

@@ -17,8 +17,8 @@ from flexnpu.forecast import Request
 
 # Of what a step is forecast to take, how long its engine counts as busy; and how long a host may take between two.
 _PATIENCE, _HOST_SECONDS = 1.5, 0.04
-# A gap longer than that is a pause and no step.
-_PAUSE = 3.0
+# A gap longer than so many times the step, and a little of the host's, is a pause and no step.
+_PAUSE, _PAUSE_SECONDS = 3.0, 0.005
 
 
 @dataclass(slots=True)
@@ -38,7 +38,9 @@ class FollowedEngine:
     def take(self, step: Step, began: float) -> None:
         """A step that has begun at that device time."""
         before, began_before = self.newest, self.began
-        if before is not None and step.pid == before.pid and step.number == before.number + 1:
+        if before is not None and (step.pid, step.number) == (before.pid, before.number):
+            began = began_before  # more of the same
+        elif before is not None and step.pid == before.pid and step.number == before.number + 1:
             self._count(before, began - began_before)
         self.newest, self.began = step, began
         self._lasts = self.took(self._requests(step))
@@ -54,7 +56,9 @@ class FollowedEngine:
         name = self.endpoint.vnpu
         if self.trouble is not None and at - self.trouble_at > limit:
             return f"{name} has not been followed for {at - self.trouble_at:.2f} s ({self.trouble})"
-        if self.newest is not None and self._busy(at) and self._contradicts(self.newest):
+        if self.newest is None:
+            return f"{name} has begun no step yet"
+        if self._busy(at) and self._contradicts(self.newest):
             return f"{name} runs {self.newest.phase} steps; it must be the vNPU of the {self.role} engine"
         return None
 
@@ -101,7 +105,7 @@ class FollowedEngine:
         return (Request(new, max(0, round((step.context_sum - step.new_tokens) / count)), count),)
 
     def _count(self, step: Step, seconds: float) -> None:
-        if seconds > _PAUSE * self._lasts + _HOST_SECONDS:
+        if seconds > _PAUSE * self._lasts + _PAUSE_SECONDS:
             return
         if self.role == "decode":
             self._progress.append(Progress(True, 0.0, step.requests, step.requests * seconds))

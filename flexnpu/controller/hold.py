@@ -14,11 +14,29 @@ class Hold:
     """The right to move cores on a device. Refused with the pid of the controller that has it."""
 
     def __init__(self, runtime_dir: Path, device: int) -> None:
-        path = runtime_dir / f"controller-{device}.lock"
+        self._path = runtime_dir / f"controller-{device}.lock"
+        self._file = self._open()
+        while not self._lock(device):
+            os.close(self._file)
+            self._file = self._open()
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Nothing stays, or the daemon would not remove its directory. In that order: who opens the file before it is
+        gone finds, once it has the lock, that it is not there any more."""
+        self._path.unlink(missing_ok=True)
+        fcntl.flock(self._file, fcntl.LOCK_UN)  # of the file, wherever it is still open: a child may have it
+        os.close(self._file)
+
+    def _open(self) -> int:
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CoresError(f"{path} cannot be opened ({error.strerror})") from error
+            raise CoresError(f"{self._path} cannot be opened ({error.strerror})") from error
+
+    def _lock(self, device: int) -> bool:
+        """Whether it is locked and still the file of that name."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -28,10 +46,7 @@ class Hold:
                 f"device {device} has a controller already (pid {other})",
                 next_step="end that one first, or run this one with --mode observe, which moves nothing",
             ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """The file stays, empty: who waits for it and who makes it anew would hold different ones."""
-        os.ftruncate(self._file, 0)
-        os.close(self._file)
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.stat())
+        except FileNotFoundError:
+            return False

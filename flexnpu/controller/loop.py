@@ -112,12 +112,14 @@ class Loop:
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Turns until stopped; then the safe split, because nobody will move cores any more."""
-        while not stopped():
-            began = self._seams.clock()
-            self.step()
-            due = min(self._settings.period, self._next_change()) * self._view.scale
-            self._seams.sleep(max(0.0, due - (self._seams.clock() - began)))
-        self.close()
+        try:
+            while not stopped():
+                began = self._seams.clock()
+                self.step()
+                due = min(self._settings.period, self._next_change()) * self._view.scale
+                self._seams.sleep(max(0.0, due - (self._seams.clock() - began)))
+        finally:
+            self.close()
 
     def _next_change(self) -> float:
         """Device seconds until an engine is to be taken for idle."""
@@ -320,9 +322,10 @@ def _settled(settings: Settings, view: DeviceView, forecaster: Forecaster) -> Se
     safe = settings.safe or Split(total - total // 2, total // 2)
     reserve = total // 2 if settings.idle_reserve is None else settings.idle_reserve
     if sum(safe) > total or any(cores < least for cores, least in zip(safe, minima, strict=True)):
+        option = "--pin" if settings.mode == "pinned" else "--safe"
         raise SnapshotError(
-            f"safe split is {safe.prefill}/{safe.decode}; it must be at most {total} cores "
-            f"and at least the minima {minima.prefill}/{minima.decode}"
+            f"{option}: the safe split is {safe.prefill}/{safe.decode}; it must be at most {total} cores "
+            f"and at least the minima {minima.prefill}/{minima.decode} (--minima)"
         )
     settled = replace(settings, minima=minima, safe=safe, idle_reserve=reserve)
     Snapshot(total, settings.targets, minima=minima, idle_reserve=reserve, margin=settings.margin, band=settings.band)

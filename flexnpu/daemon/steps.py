@@ -20,7 +20,7 @@ MOST_READERS = 32
 class _Reader:
     residents: Sequence[Resident]
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    told: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # by tenant: steps begun and ended
+    told: dict[tuple[int, int, int], tuple[int, int, int]] = field(default_factory=dict)  # by tenant
 
     def fresh(self) -> Iterator[StepView]:
         """Of each tenant its newest step, where that was not told yet."""
@@ -29,7 +29,8 @@ class _Reader:
                 if tenant.report is None:
                     continue
                 begun, ended = tenant.report.begun(), tenant.report.iteration()
-                name, known = (resident.id, tenant.lease.slot), (begun.steps, ended.steps)
+                name = (resident.id, tenant.lease.slot, tenant.pid)
+                known = (begun.steps, begun.at_ns, ended.steps)
                 if begun.steps and self.told.get(name) != known:
                     self.told[name] = known
                     yield _view(resident, tenant, begun, ended)
@@ -57,7 +58,8 @@ class Steps:
 
     def follow(self, residents: Sequence[Resident], idle_s: float) -> AsyncIterator[StepView | None]:
         """The newest step of each tenant, then each as it begins; steps that begin while one is told are told as their
-        newest. None whenever nothing came for so long. Ends with the daemon, or with the last of the vNPUs."""
+        newest. None whenever nothing came for so long. Ends with the daemon, or with the first of the vNPUs, since one
+        that is made anew is another."""
         if len(self._readers) >= MOST_READERS:
             raise Refused(f"{MOST_READERS} readers follow steps already", next_step="let one of them end")
         return self._follow(_Reader(residents), idle_s)
@@ -67,7 +69,7 @@ class Steps:
         for resident in reader.residents:
             self._watch(resident, 1)
         try:
-            while not self._closed and not all(resident.deleted for resident in reader.residents):
+            while not self._closed and not any(resident.deleted for resident in reader.residents):
                 reader.news.clear()
                 for step in reader.fresh():
                     yield step

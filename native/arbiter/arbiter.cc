@@ -34,7 +34,7 @@ uint64_t digest(const VNpu& vnpu, const Tenant& tenant) {
                                 uint64_t{tenant.page->waiting(vnpu.ordinal)}}) {
         hash = (hash ^ each) * 0x9e3779b97f4a7c15u;
     }
-    return vnpu.watched ? (hash ^ tenant.page->begun_steps()) * 0x9e3779b97f4a7c15u : hash;
+    return vnpu.watched ? (hash ^ tenant.page->begun_tellings()) * 0x9e3779b97f4a7c15u : hash;
 }
 
 // Whether something depends on what this tenant will say.
@@ -319,7 +319,7 @@ bool Arbiter::has_begun_steps(VNpu& vnpu) {
     bool any = false;
     for (auto& [id, tenant] : vnpu.tenants) {
         if (!vnpu.watched || !tenant.page) continue;
-        const uint64_t begun = tenant.page->begun_steps();
+        const uint64_t begun = tenant.page->begun_tellings();
         any |= std::exchange(tenant.begun, begun) != begun;
     }
     return any;

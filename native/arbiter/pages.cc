@@ -165,22 +165,24 @@ DeviceReport ReportPage::read(uint32_t ordinal) const {
 
 IterationReport ReportPage::iteration() const { return read_step(page()->iteration); }
 
-IterationReport ReportPage::begun() const { return read_step(page()->begun); }
+IterationReport ReportPage::begun() const { return read_step(page()->begun, &page()->begun_number); }
 
-uint64_t ReportPage::begun_steps() const { return load(page()->begun.sequence) / 2; }
+uint64_t ReportPage::begun_tellings() const {
+    return std::atomic_ref(page()->begun.sequence).load(std::memory_order_relaxed);
+}
 
-IterationReport ReportPage::read_step(flexnpu_iteration& from) {
+IterationReport ReportPage::read_step(flexnpu_iteration& from, uint64_t* number) {
     constexpr int kTries = 4;
     for (int i = 0; i < kTries; ++i) {
         const uint64_t before = std::atomic_ref(from.sequence).load(std::memory_order_acquire);
-        const IterationReport read{.steps = std::min(before / 2, kLargest),
+        const IterationReport read{.steps = number != nullptr ? load(*number) : std::min(before / 2, kLargest),
                                    .phase = load(from.phase),
                                    .requests = load(from.requests),
                                    .new_tokens = load(from.new_tokens),
                                    .context_sum = load(from.context_sum),
                                    .context_most = load(from.context_most),
                                    .graph = load(from.graph),
-                                   .at_ns = load(from.at_ns)};
+                                   .at_ns = std::atomic_ref(from.at_ns).load(std::memory_order_relaxed)};
         std::atomic_thread_fence(std::memory_order_acquire);
         if (before % 2 == 0 && before == std::atomic_ref(from.sequence).load(std::memory_order_relaxed)) return read;
     }

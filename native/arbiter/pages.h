@@ -88,9 +88,10 @@ class ReportPage : public SharedPage, public std::enable_shared_from_this<Report
     DeviceReport read(uint32_t ordinal) const;
     // The last step that was written whole; none (0 steps) of a tenant that never ends writing one.
     IterationReport iteration() const;
-    // The newest one that has begun, as far as it was known; the same.
+    // The newest one that has begun, as far as it was known; the same. steps: which one it is.
     IterationReport begun() const;
-    uint64_t begun_steps() const;
+    // Changes whenever begun() does.
+    uint64_t begun_tellings() const;
     StepCounts steps() const;
     std::vector<GraphReport> graphs() const;
     uint32_t applied_grant(uint32_t ordinal) const;
@@ -107,7 +108,7 @@ class ReportPage : public SharedPage, public std::enable_shared_from_this<Report
 
   private:
     flexnpu_report_page* page() const { return static_cast<flexnpu_report_page*>(at()); }
-    static IterationReport read_step(flexnpu_iteration& from);
+    static IterationReport read_step(flexnpu_iteration& from, uint64_t* number = nullptr);
 };
 
 // The memory that the tenants of one vNPU share. Nothing in it is believed beyond the vNPU itself.

@@ -441,12 +441,16 @@ void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
     view.turn = Turn::none;
     view.last_ns = now_ns;
     view.behind = false;
-    for (TurnView& other : views) {
-        if (!other.behind || is_behind(views, other)) continue;
-        other.behind = false;
-        other.charged_from_ns = other.slice_from_ns = now_ns;
-    }
+    uncover(views, now_ns);
     note_demand(views, at, before, now_ns);
+}
+
+void uncover(Views& views, int64_t now_ns) {
+    for (TurnView& view : views) {
+        if (!view.behind || is_behind(views, view)) continue;
+        view.behind = false;
+        view.charged_from_ns = view.slice_from_ns = now_ns;
+    }
 }
 
 void level(Views& views, size_t at, int64_t now_ns) {

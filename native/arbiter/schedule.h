@@ -93,6 +93,10 @@ void close_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 // believed alone: a turn is let off what its own seem to need, at most a little over the (lower) median of all.
 void end_turn(std::vector<TurnView>& views, size_t at, uint64_t busy_ns, int64_t now_ns);
 
+// Where a turn is gone without an end (its vNPU takes no turns any more, or is gone itself), the same for who was
+// behind it.
+void uncover(std::vector<TurnView>& views, int64_t now_ns);
+
 // After a change of what its share means: it starts level with the others.
 void level(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 

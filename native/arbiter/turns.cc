@@ -127,6 +127,7 @@ Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
         if (bound != vnpu.in_flight_ns) vnpu.page->set_in_flight(vnpu.ordinal, bound);
         vnpu.in_flight_ns = bound;
     }
+    uncover(pool.views, now_ns);
     return pool;
 }
 

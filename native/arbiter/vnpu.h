@@ -61,7 +61,7 @@ struct Tenant {
 
     Bell bell;
     uint64_t digest = 0;  // of all that makes a difference here
-    uint64_t begun = 0;   // steps, as they were told last
+    uint64_t begun = 0;   // tellings of steps, as they were seen last
     bool news = false;
 
     // Its process cannot run: nobody waits for it.

@@ -10,7 +10,7 @@ namespace flexnpu {
 
 namespace {
 
-void write(flexnpu_iteration& to, const flexnpu_iteration& step) {
+void write(flexnpu_iteration& to, const flexnpu_iteration& step, uint64_t* number_at = nullptr, uint64_t number = 0) {
     const uint64_t before = __atomic_load_n(&to.sequence, __ATOMIC_RELAXED) & ~uint64_t{1};
     __atomic_store_n(&to.sequence, before + 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
@@ -21,6 +21,7 @@ void write(flexnpu_iteration& to, const flexnpu_iteration& step) {
     __atomic_store_n(&to.context_most, step.context_most, __ATOMIC_RELAXED);
     __atomic_store_n(&to.graph, step.graph, __ATOMIC_RELAXED);
     __atomic_store_n(&to.at_ns, step.at_ns, __ATOMIC_RELAXED);
+    if (number_at != nullptr) __atomic_store_n(number_at, number, __ATOMIC_RELAXED);
     __atomic_store_n(&to.sequence, before + 2, __ATOMIC_RELEASE);
 }
 
@@ -39,7 +40,8 @@ void Report::iteration(const flexnpu_iteration& step) {
 }
 
 void Report::begun(const flexnpu_iteration& step, bool rings) {
-    write(page_->begun, step);
+    const uint64_t ended = __atomic_load_n(&page_->iteration.sequence, __ATOMIC_RELAXED) / 2;
+    write(page_->begun, step, &page_->begun_number, ended + 1);
     if (rings) ring_bell(&page_->devices[0].bell);
 }
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +38,41 @@ def test_who_follows_hears_of_each_step_and_rings_cost_nothing_without_one(node:
     steps.close()
     reader.close()
     assert eventually(lambda: not tenants["p"].watched)
+
+
+def test_steps_end_with_the_first_of_the_vnpus_as_one_made_anew_is_another(node: Node):
+    client = node.client()
+    for name in ("p", "d"):
+        client.create_vnpu(name, cores=4, memory_bytes=GIB)
+    steps = begun(node.client(), "p", "d")
+    tenant = FakeTenant.attach(node.attach_socket, "p")
+    tenant.begin_step(PREFILL, requests=1, tokens=50, context=50)
+    assert next(steps).vnpu == "p"
+    client.delete_vnpu("d")
+    assert list(steps) == []
+
+
+def test_the_first_step_of_a_process_is_told_although_one_before_it_began_as_many(node: Node):
+    node.client().create_vnpu("a", cores=4, memory_bytes=GIB)
+    steps = begun(node.client(), "a")
+    for tokens in (5000, 9000):
+        tenant = FakeTenant.attach(node.attach_socket, "a")
+        tenant.begin_step(PREFILL, requests=1, tokens=tokens, context=tokens)
+        assert next(steps).new_tokens == tokens
+        tenant.close()
+        eventually(lambda: not node.client().tenants())
+
+
+def test_a_daemon_that_hangs_is_noticed(node: Node):
+    node.client().create_vnpu("a", cores=4, memory_bytes=GIB)
+    steps = node.client().steps(["a"])
+    next(steps)
+    assert node.daemon is not None
+    node.daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        assert [each for each in steps if each is not None] == []
+    finally:
+        node.daemon.process.send_signal(signal.SIGCONT)
 
 
 def test_two_follow_the_same_and_the_last_ends_it(node: Node):

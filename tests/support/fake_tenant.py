@@ -125,7 +125,7 @@ class FakeTenant:
         """As libflexnpu.so tells it: rings who follows."""
         sequence = struct.unpack_from("<Q", self.report, BEGUN_AT)[0] + 2
         step = (phase, requests, tokens, context, context, 0, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
-        struct.pack_into("<8Q", self.report, BEGUN_AT, sequence, *step)
+        struct.pack_into("<9Q", self.report, BEGUN_AT, sequence, *step, sequence // 2)
         if self.watched:
             self._ring(REPORT_AT + BELL_AT)
 

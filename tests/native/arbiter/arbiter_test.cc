@@ -108,7 +108,7 @@ TEST_F(ArbiterTest, tells_of_the_steps_of_whom_somebody_follows_and_of_no_others
     EXPECT_NE(eventfd_read(arbiter_.event_fd(), &told), 0);
     one.begin_step();
     EXPECT_TRUE(comes_true([&] { return eventfd_read(arbiter_.event_fd(), &told) == 0; }));
-    EXPECT_EQ(one.page->begun().steps, 1u);
+    EXPECT_EQ(one.page->begun_tellings(), 2u);
     arbiter_.watch(1, false);
     one.begin_step();
     std::this_thread::sleep_for(5ms);

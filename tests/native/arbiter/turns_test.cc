@@ -149,6 +149,37 @@ TEST_F(TurnsTest, a_higher_priority_enters_before_the_lower_has_drained) {
     EXPECT_TRUE(arbiter_.state(2).holds_turn);
 }
 
+TEST_F(TurnsTest, who_comes_after_another_has_its_turn_although_that_one_takes_none_any_more_or_is_gone) {
+    for (const bool removed : {false, true}) {
+        const VNpuId first = removed ? 4 : 1;
+        GatePlayer& low = add(first, share(1, 4000));
+        const TenantId tenant = last_;
+        GatePlayer& high = add(first + 1, share(1, 2000, 1));
+        GatePlayer& other = add(first + 2, share(1, 4000));
+        ASSERT_TRUE(take_turn(low));
+        ASSERT_TRUE(take_turn(high));
+        EXPECT_NE(high.turn() & FLEXNPU_TURN_BEHIND, 0u);
+        other.wait(1);
+        other.ring();
+        if (removed) {
+            arbiter_.remove(first);
+            arbiter_.detach(first, tenant);
+        } else {
+            Quota own = share(2, 0);
+            own.cores = own.burst_cores = 1;
+            const Change change{first, own};
+            arbiter_.change({&change, 1});
+        }
+        EXPECT_TRUE(comes_true([&] { return (high.turn() & FLEXNPU_TURN_BEHIND) == 0; })) << removed;
+        EXPECT_TRUE(comes_true([&] { return (high.turn() & FLEXNPU_TURN_OPEN) == 0; }))
+            << "its slice ends, " << removed;
+        high.drain();
+        EXPECT_TRUE(comes_true([&] { return other.enter(); })) << removed;
+        other.wait(0);
+        other.drain();
+    }
+}
+
 TEST_F(TurnsTest, the_death_of_the_holder_lets_the_next_one_in) {
     GatePlayer& one = add(1, share(1, 5000));
     const TenantId dead = last_;

@@ -85,6 +85,18 @@ TEST_F(Steps, are_there_when_they_begin_and_ring_for_who_follows_them) {
     pass(2, 1, 171);
     EXPECT_EQ(daemon.page().begun.phase, uint64_t{FLEXNPU_PHASE_DECODE});
     EXPECT_EQ(daemon.report().bell, 1u);
+    EXPECT_EQ(daemon.page().begun_number, 2u);
+}
+
+TEST_F(Steps, that_are_told_twice_are_one) {
+    pass(2, 170, 170);
+    begin();
+    aclnnFlashAttentionScore(nullptr, size_, tile(2, 1, 171), nullptr);
+    const uint64_t told = daemon.page().begun.sequence;
+    aclnnFlashAttentionScore(nullptr, size_, tile(1, 40, 40), nullptr);
+    EXPECT_EQ(daemon.page().begun.sequence, told + 2);
+    EXPECT_EQ(daemon.page().begun.phase, uint64_t{FLEXNPU_PHASE_MIXED});
+    EXPECT_EQ(daemon.page().begun_number, 2u);
 }
 
 TEST_F(Steps, have_the_phase_that_was_declared_and_their_own_counts) {

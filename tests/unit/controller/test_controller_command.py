@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from controller_fakes import FakeCores, FakeEngine
@@ -73,6 +74,22 @@ def test_a_signal_ends_the_loop_and_leaves_the_safe_split(pair):
         restore()
     assert len(cores.moves) == 2
     assert cores.view.split == (12, 12)
+
+
+def test_a_journal_that_is_full_is_given_up_and_the_loop_goes_on(pair):
+    (prefill, _), options = pair
+    cores, people = FakeCores(), io.StringIO()
+    with Controller(replace(options, decisions=Path("/dev/full")), cores=cores, people=people):
+        until(lambda: cores.view.split.prefill >= 18)
+        prefill.waiting = 0
+        until(lambda: cores.view.split == (12, 12))
+    assert people.getvalue().count("decisions are written no more (No space left on device)") == 1
+
+
+def test_one_that_was_never_started_can_be_stopped(pair):
+    controller = Controller(pair[1], cores=FakeCores())
+    controller.stop()
+    assert not any(thread.name.startswith("scrape") for thread in threading.enumerate())
 
 
 def test_a_journal_that_cannot_be_written_is_refused_before_anything_runs(pair, tmp_path):

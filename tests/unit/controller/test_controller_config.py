@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import signal
 
 import pytest
 
@@ -53,11 +54,18 @@ def test_an_option_goes_before_the_file(file):
         (FILE + "speed: 3\n", "has a key 'speed'; its keys may be"),
         (FILE.replace("{vnpu: d}", "{name: d}"), "decode has the keys name; it must have vnpu, and may have url"),
         (FILE.replace("vnpu: d", "vnpu: p"), "are both vNPU 'p'; each engine needs its own"),
-        (FILE.replace("itl: 20ms", "itl: 20"), "--itl '20'; it must be a time"),
+        (FILE.replace("itl: 20ms", "itl: 20x"), "--itl '20x'; it must be a time"),
         (FILE.replace("mode: pinned", "mode: fast"), "--mode 'fast'; it must be split, pinned, observe"),
         (FILE.replace("pin: 10/14", ""), "mode pinned needs a split"),
         (FILE.replace("mode: pinned", "mode: split"), "--mode split with --pin 10/14"),
         (FILE.replace("model: MODEL", ""), "--model is missing"),
+        (FILE.replace("pin: 10/14", "pin: ''"), "pin is ''; it must be a text"),
+        (FILE.replace("decisions: out.jsonl", "decisions: null"), "decisions is None; it must be a text"),
+        (FILE.replace("{vnpu: d}", "{vnpu: null}"), "decode.vnpu is None; it must be a text"),
+        (FILE + "safe: 12:12\n", "safe is 732; it must be a text, in quotes"),
+        (FILE + "safe: 2024-13-45\n", "is no YAML (month must be in 1..12"),
+        ("[" * 5000, "is no YAML"),
+        (FILE.replace("pin: 10/14", "pin: " + "9" * 5000 + "/1"), "it must be PREFILL/DECODE cores"),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_error(file, text, why):
@@ -76,5 +84,11 @@ def test_a_second_controller_of_a_device_is_refused_with_the_first_ones_pid(tmp_
     with pytest.raises(CoresError, match=rf"device 0 has a controller already \(pid {os.getpid()}\)"):
         Hold(tmp_path, 0)
     Hold(tmp_path, 1).release()
+    child = os.fork()
+    if child == 0:
+        signal.pause()
     first.release()
-    Hold(tmp_path, 0).release()
+    Hold(tmp_path, 0).release()  # though the child has the file open
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,11 @@ SETTINGS = Settings(Targets(ttft=1.0, itl=0.05))
 
 @pytest.fixture
 def world():
-    return World()
+    """Both engines were seen at work long ago."""
+    world = World()
+    prefill_step(world, ago=60)
+    decode_step(world, ago=60)
+    return world
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def test_a_prompt_moves_cores_in_the_turn_that_sees_its_step_begin(loop, world):
     assert decision.phases == {"prefill": "busy", "decode": "busy"}
     assert decision.inputs["prefill"]["new_tokens"] == 6000
     assert decision.inputs["decode"] == {
-        "steps": 1, "phase": "decode", "requests": 8, "new_tokens": 8, "context_tokens": 16_000, "lengths": "observed",
+        "steps": 2, "phase": "decode", "requests": 8, "new_tokens": 8, "context_tokens": 16_000, "lengths": "observed",
     }  # fmt: skip
     assert world.cores.view.split.prefill > 12
     assert decision.seen_after_wall_seconds == pytest.approx(0.002)
@@ -90,6 +94,30 @@ def test_steps_are_read_in_device_time(world, forecaster):
         world.sleep(0.4)
     loop.close()
     assert world.outcomes[0].decode_observed_seconds == pytest.approx(0.04)
+
+
+def test_an_engine_that_never_began_a_step_is_not_taken_for_idle(forecaster):
+    world = World()
+    loop = Loop(Endpoint("prefill"), Endpoint("decode"), forecaster, SETTINGS, world.seams())
+    decode_step(world)
+    decision = loop.step()
+    assert (decision.mode, decision.after) == ("safe", (12, 12))
+    assert "prefill has begun no step yet" in decision.reason
+    prefill_step(world)
+    assert loop.step().mode == "planned"
+
+
+def test_a_step_that_is_told_anew_is_the_same_step(loop, world):
+    for _ in range(5):
+        decode_step(world, context=8000)
+        loop.step()
+        world.sleep(0.001)
+        world.numbers["decode"] -= 1
+        decode_step(world, context=16_000)
+        assert loop.step().inputs["decode"]["context_tokens"] == 16_000
+        world.sleep(0.039)
+    loop.close()
+    assert world.outcomes[-1].decode_observed_seconds == pytest.approx(0.04)
 
 
 def test_steps_that_cannot_be_followed_lead_to_the_safe_split(loop, world):

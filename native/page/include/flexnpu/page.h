@@ -135,8 +135,9 @@ typedef struct flexnpu_report_page {
     flexnpu_iteration iteration;
     flexnpu_graph graphs[FLEXNPU_GRAPHS];
     uint64_t launched;       /* tenant, relaxed: operators that finished phase two, by another thread than `tiled` */
-    flexnpu_iteration begun; /* the newest step, as far as it is known while it runs */
-    uint8_t reserved0[312];
+    flexnpu_iteration begun; /* the newest step, as far as it is known while it runs; told anew when more is */
+    uint64_t begun_number;   /* tenant, within the sequence of `begun`: which step it is, counted from 1 */
+    uint8_t reserved0[304];
     flexnpu_report_device devices[FLEXNPU_DEVICES];
     uint8_t reserved[FLEXNPU_PAGE_SIZE - 1024 - FLEXNPU_DEVICES * 192];
 } flexnpu_report_page;
