@@ -419,7 +419,7 @@ void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
     TurnView& view = views[at];
     const bool before = has_demand(view);
     settle(view, now_ns);
-    if (view.turn == Turn::closing) {
+    if (view.turn == Turn::closing && !view.behind) {
         const int64_t drain = now_ns - std::max(view.closed_ns, view.charged_from_ns);
         view.drain_ns += (drain - view.drain_ns) / 4;
         view.longest_ns -= view.longest_ns / 4;

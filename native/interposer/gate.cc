@@ -233,6 +233,7 @@ bool Gate::enter(uint64_t now) {
         // What was launched while it was not time-shared has no events behind it.
         if (free_.exchange(kNone, std::memory_order_relaxed) != kNone) windows_->untracked.store(true);
         entered_.store(number, std::memory_order_seq_cst);
+        given_up_ns_ = 0;  // it did not find the gate closed
         report_->entered(number);
         windows_->enter_turn(has(now, FLEXNPU_TURN_BEHIND));
         wake_meter();
@@ -393,7 +394,8 @@ bool Gate::is_idle(uint64_t turn) {
     {
         const Held held(lock_);
         look_behind();
-        lull_ns = std::clamp(windows_->left_ns() / 2, patience_.ns(), kLongLullNs);
+        const uint64_t least_ns = windows_->is_calling() ? Patience::kMostNs : patience_.ns();
+        lull_ns = std::clamp(windows_->left_ns() / 2, least_ns, kLongLullNs);
     }
     const timespec lull = as_timespec(lull_ns);
     if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &lull)) nap(lull_ns);
