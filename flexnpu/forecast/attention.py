@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention of an iteration where no measurements scale it: OperatorModel's equations, in a third of the time.
 
+One prompt is charged as a prompt; whatever else there is, reads its keys as running requests do, in a launch of its
+own. So a batch takes no less time when a request of it asks for a second token, and turns from one into the other.
+
 A plan asks for a handful of forecasts and a simulator for a million. So what heads and device fix is worked out once,
 and sizes are floats, on one number of cores or on each: nobody looks whether they are arrays.
 """
@@ -13,6 +16,7 @@ from math import sqrt
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.breakdown import Quote
 from flexnpu.forecast.contention import HALF
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import QUERIES, OperatorModel
@@ -39,62 +43,123 @@ class PlainAttention:
         # Operations of a pair of query and key; bytes of a query, and of a key and its value.
         query, each = 4.0 * attention.heads * attention.head_dim, attention.cached_bytes
         query += 4.0 * attention.kv_heads * attention.head_dim - each
-        self._context = times * 4.0 * width * attention.heads, times * query, times * each
+        self._context = times * 4.0 * width * attention.heads, times * query, times * each * self._pace
         heads, kv_heads, size, each = attention.decoding
         pair = 4.0 * size * kv_heads * operators.rows_of_a_group(heads, kv_heads)
         self._generation = times * pair, times * 4.0 * heads * size, times * each
+        # Of a key that nothing hides; as rows of _slow_moves.
+        self._reading = np.hypot(self._generation[0] * self._slow, self._context[2] * self._slow_moves)
 
     def seconds(self, load: Load, cores: int) -> float:
         """Alone on so many cores."""
         total, bandwidth = 0.0, self._bandwidth[cores]
-        for squared, moved in self._phases(load, cores):
+        for squared, moved, surplus in self._phases(load, cores):
             memory = moved / bandwidth
             total += sqrt(squared + memory * memory) + self._fixed
+            if surplus:
+                total += surplus * self._reading[0].item(cores)
         return total
 
     def single(self, load: Load, cores: int) -> tuple[float, float, float]:
         """The same, beside a neighbour, and what its bytes take of the whole bandwidth."""
         alone = held = traffic = 0.0
-        for squared, moved in self._phases(load, cores):
-            memory, slower = moved / self._bandwidth[cores], moved / self._left[cores]
+        bandwidth, left = self._bandwidth[cores], self._left[cores]
+        for squared, moved, surplus in self._phases(load, cores):
+            memory, slower = moved / bandwidth, moved / left
             alone += sqrt(squared + memory * memory) + self._fixed
             held += sqrt(squared + slower * slower) + self._fixed
-            traffic += moved / self._full
-        return alone, held, traffic
+            if surplus:
+                alone += surplus * self._reading[0].item(cores)
+                held += surplus * self._reading[1].item(cores)
+                traffic += surplus * self._context[2]
+            traffic += moved
+        return alone, held, traffic / self._full
+
+    def prompts(self, load: Load, cores: int) -> Quote:
+        """What prompts add to what the running requests of an iteration take by themselves."""
+        squared, moved, _ = next(self._phases(load, cores))
+        several = load.prefill_sequences > 1.0
+        alone, held, traffic = self.single(load if several else Load(*load[:4]), cores)
+        if several and load.decode_sequences:
+            running = self.single(Load.decode(load.decode_sequences, load.decode_seen), cores)
+            alone, held, traffic = alone - running[0], held - running[1], traffic - running[2]
+        bound = "compute" if squared >= (moved / self._bandwidth[cores]) ** 2 else "bandwidth"
+        if 2.0 * self._fixed > alone:
+            bound = "launch"
+        return Quote("prefill_attention", "context_attention", alone, held, traffic, 0.0, bound)
 
     def by_cores(self, load: Load) -> tuple[Floats, Floats, float]:
         """The same by cores; what it says of none is to be ignored."""
-        phases, traffic = [], 0.0
+        total: Floats | None = None
+        traffic, readers = 0.0, load.readers
+        # In place: half of the time would go to new arrays.
         if load.prefill_sequences:
-            operations, blocks, block, moved = self._prompts(load)
-            compute = operations * self._slow + blocks * self._part
+            operations, blocks, block, moved, surplus = self._prompts(load)
+            compute = self._slow * operations
+            compute += self._part * blocks
             compute *= compute
-            memory = moved * self._slow_moves
-            phases.append(np.sqrt(np.sqrt(compute * compute + block**4) + memory * memory) + self._fixed)
+            compute *= compute
+            compute += block**4
+            total = self._slow_moves * moved
+            total *= total
+            total += np.sqrt(compute, compute)
+            np.sqrt(total, total)
+            if surplus:
+                total += self._reading * surplus
+            total += self._fixed
+            traffic += (moved + surplus * self._context[2]) / self._full
+        if readers > 0.0:
+            operations, moved = self._running(readers, load.decode_seen)
+            seconds = self._slow_moves * moved
+            seconds *= seconds
+            if operations:
+                compute = self._slow * operations
+                compute += self._block
+                compute *= compute
+                seconds += compute
+            else:
+                seconds += self._block * self._block
+            np.sqrt(seconds, seconds)
+            seconds += self._fixed
+            total = seconds if total is None else np.add(total, seconds, total)
             traffic += moved / self._full
-        if load.decode_sequences:
-            operations, moved = self._running(load)
-            compute, memory = operations * self._slow + self._block, moved * self._slow_moves
-            phases.append(np.sqrt(compute * compute + memory * memory) + self._fixed)
-            traffic += moved / self._full
-        alone, held = phases[0] if len(phases) == 1 else phases[0] + phases[1]
-        return alone, held, traffic
+        assert total is not None
+        return total[0], total[1], traffic
 
-    def _phases(self, load: Load, cores: int) -> Iterator[tuple[float, float]]:
-        """Seconds of computing, squared, and bytes of prompts and of running requests."""
-        rate = self._rates[cores]
+    def steps(self, load: Load, cores: int, seen: Floats) -> Floats:
+        """Seconds alone, by the keys that running requests read."""
+        total, readers = np.zeros(len(seen)), load.readers
         if load.prefill_sequences:
-            operations, blocks, block, moved = self._prompts(load)
+            squared, moved, surplus = next(self._phases(load, cores))
+            total += sqrt(squared + (moved / self._bandwidth[cores]) ** 2) + self._fixed
+            total += surplus * self._reading[0].item(cores)
+        if readers > 0.0:
+            operations, query, key = self._generation
+            memory = (readers * query + seen * key) * (self._pace / self._bandwidth[cores])
+            total += np.hypot(seen * (operations / self._rates[cores]) + self._block, memory) + self._fixed
+        return total
+
+    def _phases(self, load: Load, cores: int) -> Iterator[tuple[float, float, float]]:
+        """Seconds of computing, squared, bytes, and keys beyond them: of one prompt, and of all other requests."""
+        rate = self._rates[cores]
+        readers = load.decode_sequences
+        if load.prefill_sequences:
+            operations, blocks, block, moved, surplus = self._prompts(load)
             spread = operations / rate + blocks / cores
             spread, block = spread * spread, block * block
-            yield sqrt(spread * spread + block * block), moved
-        if load.decode_sequences:
-            operations, moved = self._running(load)
+            yield sqrt(spread * spread + block * block), moved, surplus
+            if load.prefill_sequences > 1.0:
+                readers += load.prefill_sequences - 1.0
+        if readers > 0.0:
+            operations, moved = self._running(readers, load.decode_seen)
             compute = operations / rate + self._block
-            yield compute * compute, moved
+            yield compute * compute, moved, 0.0
 
-    def _prompts(self, load: Load) -> tuple[float, float, float, float]:
-        """Operations, one core's seconds for all blocks, those of the longest one, and bytes. `context_of` says why."""
+    def _prompts(self, load: Load) -> tuple[float, float, float, float, float]:
+        """Operations, one core's seconds for all blocks, those of the longest one, bytes, and keys beyond those.
+
+        `context_of` says why. What one prompt of so many tokens and pairs reads, computing hides; the rest it does not.
+        """
         tokens, sequences, pairs, seen, _, _, _ = load
         operations, query, key = self._context
         blocks = tokens * (1.0 / QUERIES)
@@ -103,14 +168,29 @@ class PlainAttention:
         rate = self._core if share >= 1.0 else (1.0 + self._bend * (1.0 - share)) * self._core
         longest = sqrt(2.0 * pairs)
         block = (longest if longest < seen else seen) * self._key / rate + self._block
+        first = hidden_keys(tokens, pairs, seen)
         work = (pairs + tokens * (QUERIES / 2.0)) * operations
-        return work, blocks * self._block, block, tokens * query + seen * key
+        # No less than a running request computes, whose few heads the cube may fill up to a tile.
+        least = first * self._generation[0]
+        return work if work > least else least, blocks * self._block, block, tokens * query + first * key, seen - first
 
-    def _running(self, load: Load) -> tuple[float, float]:
+    def _running(self, sequences: float, seen: float) -> tuple[float, float]:
         """Operations and bytes of one new token each; bytes count by how quickly they are read."""
         operations, query, key = self._generation
-        seen = load.decode_seen
-        return seen * operations, (load.decode_sequences * query + seen * key) * self._pace
+        return seen * operations, (sequences * query + seen * key) * self._pace
+
+
+def hidden_keys(tokens: float, pairs: float, seen: float) -> float:
+    """Keys whose reading the computing of so many pairs hides: those of one prompt with so many tokens and pairs.
+
+    That is the fewest that prompts of so many can have. Of fewer queries than a block so much less, down to the prompt
+    of as many pairs with nothing cached; more tokens than one prompt has, as several short ones have, change nothing.
+    """
+    own = 0.5 * (sqrt(1.0 + 8.0 * pairs) - 1.0)
+    if tokens < own:
+        one = pairs / tokens + 0.5 * (tokens - 1.0)
+        own = one if tokens >= QUERIES else own + (one - own) * (tokens * (1.0 / QUERIES))
+    return own if own < seen else seen
 
 
 def _inverse(values: Iterable[float]) -> Floats:

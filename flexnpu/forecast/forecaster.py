@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 
@@ -26,8 +27,8 @@ from flexnpu.hardware import Soc
 from flexnpu.llm import ModelShape, Parallel
 
 Requests = Iterable[Request] | Batch | Load
+_readers, _prompts_keys = attrgetter("readers"), attrgetter("prefill_seen")
 _REMEMBERED = 4096  # of what was asked for, how much is remembered
-_DECODES, _SEEN = Load._fields.index("decode_sequences"), Load._fields.index("prefill_seen")
 
 
 class Forecaster:
@@ -51,9 +52,9 @@ class Forecaster:
         self._all = np.arange(1, self.cores + 1)
         self._plain = None if self.profile.series else PlainAttention(self.operators, work.attention)
         self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)
-        # Places in a Load, and the operators that have so many rows.
-        others = ((_DECODES, work.by_decodes), (_SEEN, work.by_seen))
-        self._others = [(place, self._table(some)) for place, some in others if some]
+        # What of a load they are asked by, and the operators that have so many rows.
+        others = ((_readers, work.by_readers), (_prompts_keys, work.by_seen))
+        self._others = [(rows_of, self._table(some)) for rows_of, some in others if some]
         self._sums: dict[tuple[float, ...], Row] = {}
         self._known: dict[tuple[float, ...], Known] = {}
 
@@ -66,8 +67,8 @@ class Forecaster:
         total = self._by_tokens.alone(load.prefill_tokens + load.decode_sequences, cores)
         if load.logits:
             total += self._by_logits.alone(load.logits, cores)
-        for place, rows in self._others:
-            total += rows.alone(load[place], cores)
+        for rows_of, rows in self._others:
+            total += rows.alone(rows_of(load), cores)
         if self._plain is not None:
             return total + self._plain.seconds(load, cores)
         return total + self._attention(load, cores)  # type: ignore[return-value]
@@ -109,6 +110,8 @@ class Forecaster:
         if self.model.window is not None:
             seen = np.minimum(seen, start.decode_sequences * self.model.window)
         steady = self._rows(start).alone.item(cores) if start.tokens else 0.0
+        if self._plain is not None:
+            return steady + self._plain.steps(start, cores, seen)
         return np.full(count, steady) + self._attention(start, cores, seen)
 
     def forecast(self, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:
@@ -146,7 +149,7 @@ class Forecaster:
     def _rows(self, load: Load) -> Row:
         """All operators but attention together, remembered."""
         tokens = load.prefill_tokens + load.decode_sequences
-        key = (tokens, load.logits, *[load[place] for place, _ in self._others])
+        key = (tokens, load.logits, *[rows_of(load) for rows_of, _ in self._others])
         row = self._sums.get(key)
         if row is None:
             if len(self._sums) >= _REMEMBERED:
@@ -154,8 +157,8 @@ class Forecaster:
             row = self._by_tokens.row(tokens)
             if load.logits:
                 row = row.plus(self._by_logits.row(load.logits))
-            for place, rows in self._others:
-                row = row.plus(rows.row(load[place]))
+            for rows_of, rows in self._others:
+                row = row.plus(rows.row(rows_of(load)))
             self._sums[key] = row
         return row
 
@@ -180,7 +183,7 @@ class Forecaster:
         rows = [self._by_tokens.row(load.prefill_tokens + load.decode_sequences)]
         if load.logits:
             rows.append(self._by_logits.row(load.logits))
-        rows += [table.row(load[place]) for place, table in self._others]
+        rows += [table.row(rows_of(load)) for rows_of, table in self._others]
         alone, held, traffic = self._attention_single(load, cores)
         links = 0.0
         for row in rows:
@@ -235,7 +238,7 @@ class Forecaster:
     def _by_rows(self, cores: int, load: Load) -> Known:
         """All operators but attention, remembered: the next iteration has as many tokens more often than not."""
         tokens = load.prefill_tokens + load.decode_sequences
-        key = (cores, tokens, load.logits, *[load[place] for place, _ in self._others])
+        key = (cores, tokens, load.logits, *[rows_of(load) for rows_of, _ in self._others])
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _REMEMBERED:
@@ -244,7 +247,7 @@ class Forecaster:
             layer = self._quotes(work.by_tokens, cores, tokens)
             output = next(place for place, quote in enumerate(layer) if quote.name == "o")
             before = [*layer[:output], *self._quotes(work.by_seen, cores, load.prefill_seen)]
-            before += self._quotes(work.by_decodes, cores, load.decode_sequences)
+            before += self._quotes(work.by_readers, cores, load.readers)
             after = [*layer[output:], *self._quotes(work.by_logits, cores, load.logits)]
             found = self._known[key] = Known.of(before, after, self.profile.uncertainty)
         return found
@@ -255,9 +258,12 @@ class Forecaster:
         return [self._quote(one.name, one.kind, one.cost(self.operators, rows, cores)) for one in work]
 
     def _attention_quotes(self, cores: int, load: Load) -> list[Quote]:
-        times, costs = self.workload.attention.times, self._costs(load, cores)
+        times, quotes = self.workload.attention.times, []
+        if self._plain is not None and load.prefill_sequences:
+            quotes.append(self._plain.prompts(load, cores))
+            load = Load.decode(load.decode_sequences, load.decode_seen)
+        costs = self._costs(load, cores)
         context, generation = costs
-        quotes = []
         if context is not None:
             quotes.append(self._quote("prefill_attention", "context_attention", context, times))
         if generation is not None:

@@ -78,6 +78,12 @@ class Load(NamedTuple):
     def sequences(self) -> float:
         return self.prefill_sequences + self.decode_sequences
 
+    @property
+    def readers(self) -> float:
+        """Requests that are charged as running ones: all but one prompt."""
+        prompts = self.prefill_sequences
+        return self.decode_sequences + (prompts - 1.0 if prompts > 1.0 else 0.0)
+
 
 def _running(requests: tuple[Request, ...]) -> Load | None:
     """The sums where every entry is one running request, the usual decode batch, in half the time; else None."""

@@ -293,10 +293,9 @@ class OperatorModel:
         rate = (1.0 + profile.attention_bend * (1.0 - share)) * (self.attention_by_cores[-1] / self.soc.cube_cores)
         block = longest * (QUERIES * 4.0 * width) / rate + profile.block_seconds
         own = 4.0 * kv_heads * head_dim
-        if cached is None or cached == own:
-            moved = tokens * (4.0 * heads * head_dim) + seen * own
-        else:
-            moved = tokens * (4.0 * heads * head_dim + own - cached) + seen * cached
+        cached = own if cached is None else cached
+        # Keys are read no quicker than by running requests.
+        moved = tokens * (4.0 * heads * head_dim + own - cached) + seen * (cached * self.attention_pace)
         if isinstance(cores, int):
             spread = flops / self.attention_by_cores[cores] + blocks * (profile.block_seconds / cores)
             memory = moved / self.bandwidth_by_cores[cores]

@@ -131,7 +131,7 @@ class Workload(NamedTuple):
     by_tokens: tuple[Operator, ...]
     by_logits: tuple[Operator, ...]
     attention: Attention
-    by_decodes: tuple[Operator, ...] = ()  # running requests
+    by_readers: tuple[Operator, ...] = ()  # running requests, and prompts beside a prompt
     by_seen: tuple[Operator, ...] = ()  # keys of prompts
 
     @classmethod

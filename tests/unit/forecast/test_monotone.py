@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""More work never takes less time, nor the same work on fewer cores: whatever batch, device, model, and way to ask."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flexnpu.forecast import Forecaster, Request
+from flexnpu.hardware import load_soc
+from flexnpu.llm import ModelShape, Parallel
+from flexnpu.llm.presets import find_config
+
+LLAMA_8B = Path(__file__).parents[2] / "data" / "models" / "llama-3.1-8b.json"
+ROUNDED = 1e-9  # relative
+SHEETS = [
+    ("Ascend910B2", "Qwen3-8B"),
+    ("Ascend310P3", "Qwen2.5-7B"),
+    ("H100", "Qwen3-8B"),
+    ("A100", "Qwen2.5-7B"),
+    ("Ascend910_9391", "DeepSeek-R1"),
+]
+
+
+@cache
+def sheet(device, model):
+    """From the data sheet alone."""
+    parallel = Parallel(expert=64) if model == "DeepSeek-R1" else None
+    return Forecaster(ModelShape.from_config(find_config(model)[1]), load_soc(device), parallel=parallel)
+
+
+def sizes(most):
+    """Small ones as often as large ones: where kernels change, and knots are close together."""
+    return st.one_of(
+        st.integers(0, 3), st.integers(0, 64), st.integers(0, most), st.sampled_from([127, 255, 1023, 2047])
+    )
+
+
+requests = st.builds(
+    lambda new, cached, copies: Request(new + 1, cached, copies),
+    st.one_of(st.just(0), sizes(8192)),
+    sizes(32_000),
+    st.one_of(st.just(1), st.integers(1, 64)),
+)
+batches = st.lists(requests, max_size=4)
+
+
+@st.composite
+def growths(draw):
+    """A batch, and one that has more to do: a token, a cached token, a request more; or very many."""
+    rest, one, by = draw(batches), draw(requests), draw(st.one_of(st.just(1), st.integers(1, 4000)))
+    what = draw(st.sampled_from(["second token", "new", "cached", "request"]))
+    if what == "request":
+        return (rest, [*rest, one]) if rest else ([one], [one, one])
+    one = one._replace(copies=1, new=1 if what == "second token" else one.new)
+    more = one._replace(cached=one.cached + by) if what == "cached" else one._replace(new=one.new + by)
+    return [*rest, one], [*rest, more]
+
+
+def never_less(before, after):
+    before, after = np.asarray(before), np.asarray(after)
+    assert (after >= before * (1 - ROUNDED)).all(), float(np.nanmin(after / before)) - 1.0
+
+
+def check_growth(forecaster, growth, beside, on):
+    """By every way to ask, on every number of cores, alone and beside others."""
+    before, after = map(forecaster.load, growth)
+    other, cores = forecaster.load(beside), forecaster.cores
+    on = 1 + on % (cores - 1)
+    never_less(forecaster.alone(before)[1:], forecaster.alone(after)[1:])
+    never_less(forecaster.seconds(on, before), forecaster.seconds(on, after))
+    never_less(forecaster.split(before, other)[0][:-1], forecaster.split(after, other)[0][:-1])
+    never_less(forecaster.split(other, before)[1][1:], forecaster.split(other, after)[1][1:])
+    never_less(forecaster.beside(on, before, cores - on, other)[0], forecaster.beside(on, after, cores - on, other)[0])
+    never_less(forecaster.steps(on, before, 8), forecaster.steps(on, after, 8))
+    neighbour = forecaster.forecast(cores - on, beside)
+    never_less(forecaster.forecast(on, before, neighbour).seconds, forecaster.forecast(on, after, neighbour).seconds)
+
+
+def check_cores(forecaster, batch, other):
+    """Of all splits too: whoever gets a core more takes no longer."""
+    load = forecaster.load(batch)
+    alone = forecaster.alone(load)
+    never_less(alone[2:], alone[1:-1])
+    prefill, decode = forecaster.split(batch, other)
+    never_less(decode[2:], decode[1:-1])
+    never_less(prefill[:-2], prefill[1:-1])
+    steps = np.array([forecaster.steps(cores, load, 3) for cores in range(1, forecaster.cores + 1)])
+    never_less(steps[1:], steps[:-1])
+    never_less(steps[:, :-1], steps[:, 1:])
+
+
+@pytest.mark.parametrize(("device", "model"), SHEETS)
+@settings(deadline=None)
+@given(growth=growths(), beside=batches, on=st.integers(0, 200))
+def test_more_work_never_takes_less_time(device, model, growth, beside, on):
+    check_growth(sheet(device, model), growth, beside, on)
+
+
+@pytest.mark.parametrize(("device", "model"), SHEETS)
+@settings(deadline=None, max_examples=40)
+@given(batch=batches, other=batches)
+def test_fewer_cores_never_take_less_time(device, model, batch, other):
+    check_cores(sheet(device, model), batch, other)
