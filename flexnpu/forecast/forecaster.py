@@ -14,12 +14,13 @@ from operator import attrgetter
 import numpy as np
 
 from flexnpu.forecast.attention import PlainAttention
+from flexnpu.forecast.attention_tabled import TabledAttention
 from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
 from flexnpu.forecast.breakdown import Forecast, Known, Quote
 from flexnpu.forecast.contention import HALF, Single, contended, slowed
 from flexnpu.forecast.fitting import fitting
 from flexnpu.forecast.load import Load
-from flexnpu.forecast.operators import Amount, Cores, Cost, OperatorModel
+from flexnpu.forecast.operators import Amount, Cores, Cost, OperatorModel, bound_by
 from flexnpu.forecast.profile import Profile
 from flexnpu.forecast.rows import Filled, Row, Rows
 from flexnpu.forecast.workload import Operator, Workload
@@ -28,6 +29,7 @@ from flexnpu.llm import ModelShape, Parallel
 
 Requests = Iterable[Request] | Batch | Load
 _readers, _prompts_keys = attrgetter("readers"), attrgetter("prefill_seen")
+_PROMPTS, _RUNNING = ("prefill_attention", "context_attention"), ("decode_attention", "generation_attention")
 _REMEMBERED = 4096  # of what was asked for, how much is remembered
 
 
@@ -50,7 +52,11 @@ class Forecaster:
         self.workload = work = Workload.of(model, soc, self.parallel, self.profile)
         self.cores = soc.cube_cores
         self._all = np.arange(1, self.cores + 1)
-        self._plain = None if self.profile.series else PlainAttention(self.operators, work.attention)
+        # None: calls over prompts and running requests together were measured, and are asked for as such.
+        self._quick: PlainAttention | TabledAttention | None = None
+        if not self.operators.joins:
+            kind = TabledAttention if self.profile.series else PlainAttention
+            self._quick = kind(self.operators, work.attention)
         self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)
         # What of a load they are asked by, and the operators that have so many rows.
         others = ((_readers, work.by_readers), (_prompts_keys, work.by_seen))
@@ -69,8 +75,8 @@ class Forecaster:
             total += self._by_logits.alone(load.logits, cores)
         for rows_of, rows in self._others:
             total += rows.alone(rows_of(load), cores)
-        if self._plain is not None:
-            return total + self._plain.seconds(load, cores)
+        if self._quick is not None:
+            return total + self._quick.seconds(load, cores)
         return total + self._attention(load, cores)  # type: ignore[return-value]
 
     def alone(self, requests: Requests) -> Floats:
@@ -78,8 +84,8 @@ class Forecaster:
         load = self.load(requests)
         if not load.tokens:
             return self._nothing().alone
-        if self._plain is not None:
-            alone, _, _ = self._plain.by_cores(load)
+        if self._quick is not None:
+            alone, _, _ = self._quick.by_cores(load)
             return self._rows(load).alone + alone
         seconds = self._rows(load).alone.copy()
         seconds[1:] += self._attention(load, self._all)
@@ -110,8 +116,8 @@ class Forecaster:
         if self.model.window is not None:
             seen = np.minimum(seen, start.decode_sequences * self.model.window)
         steady = self._rows(start).alone.item(cores) if start.tokens else 0.0
-        if self._plain is not None:
-            return steady + self._plain.steps(start, cores, seen)
+        if self._quick is not None:
+            return steady + self._quick.steps(start, cores, seen)
         return np.full(count, steady) + self._attention(start, cores, seen)
 
     def forecast(self, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:
@@ -167,8 +173,8 @@ class Forecaster:
         if not load.tokens:
             return self._nothing()
         row = self._rows(load)
-        if self._plain is not None:
-            alone, held, traffic = self._plain.by_cores(load)
+        if self._quick is not None:
+            alone, held, traffic = self._quick.by_cores(load)
             return Row(row.alone + alone, row.held + held, row.traffic + traffic, row.links)
         costs = self._costs(load, self._all)
         alone, held = row.alone.copy(), row.held.copy()
@@ -201,8 +207,8 @@ class Forecaster:
 
     def _attention_single(self, load: Load, cores: int) -> tuple[float, float, float]:
         """Seconds of all layers alone and with half of the bandwidth, and what they take of all of it."""
-        if self._plain is not None:
-            return self._plain.single(load, cores)
+        if self._quick is not None:
+            return self._quick.single(load, cores)
         costs = self._costs(load, cores)
         return float(self._together(costs, load)), float(self._together(costs, load, HALF)), self._traffic(costs)
 
@@ -258,16 +264,18 @@ class Forecaster:
         return [self._quote(one.name, one.kind, one.cost(self.operators, rows, cores)) for one in work]
 
     def _attention_quotes(self, cores: int, load: Load) -> list[Quote]:
+        if isinstance(self._quick, TabledAttention):
+            return self._tabled_quotes(self._quick, cores, load)
         times, quotes = self.workload.attention.times, []
-        if self._plain is not None and load.prefill_sequences:
-            quotes.append(self._plain.prompts(load, cores))
+        if isinstance(self._quick, PlainAttention) and load.prefill_sequences:
+            quotes.append(self._quick.prompts(load, cores))
             load = Load.decode(load.decode_sequences, load.decode_seen)
         costs = self._costs(load, cores)
         context, generation = costs
         if context is not None:
-            quotes.append(self._quote("prefill_attention", "context_attention", context, times))
+            quotes.append(self._quote(*_PROMPTS, context, times))
         if generation is not None:
-            quotes.append(self._quote("decode_attention", "generation_attention", generation, times))
+            quotes.append(self._quote(*_RUNNING, generation, times))
         if self.operators.joins and len(quotes) > 1:
             # What both take together is theirs in proportion to what each would take.
             first, second = quotes
@@ -276,14 +284,24 @@ class Forecaster:
             quotes = [quote._replace(alone=quote.alone * part, held=quote.held * slow) for quote in quotes]
         return quotes
 
+    def _tabled_quotes(self, attention: TabledAttention, cores: int, load: Load) -> list[Quote]:
+        """Running requests have what they take by themselves, prompts what they add."""
+        own, quotes = (0.0, 0.0, 0.0), []
+        if load.decode_sequences:
+            own = attention.single(Load.decode(load.decode_sequences, load.decode_seen), cores)
+        if load.prefill_sequences:
+            alone, held, traffic = attention.single(load, cores)
+            more = alone - own[0], held - own[1], traffic - own[2]
+            quotes.append(Quote(*_PROMPTS, *more, 0.0, attention.prompts_bound(load, cores)))
+        if load.decode_sequences:
+            quotes.append(Quote(*_RUNNING, *own, 0.0, attention.running_bound(load, cores)))
+        return quotes
+
     def _quote(self, name: str, kind: str, cost: Cost, times: int = 1) -> Quote:
-        compute, memory, fixed, traffic, links = cost
         alone, held = self.operators.seconds(cost), self.operators.seconds(cost, HALF)
-        bound = "compute" if compute >= memory else "bandwidth"
-        if fixed > alone - fixed:
-            bound = "launch" if links < HALF * fixed else "links"
+        bound = bound_by(cost, float(alone))
         alone, held = times * float(alone), times * float(held)
-        return Quote(name, kind, alone, held, times * float(traffic), times * float(links), bound)
+        return Quote(name, kind, alone, held, times * float(cost.traffic), times * float(cost.links), bound)
 
 
 def forecast(model: ModelShape, soc: Soc, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:

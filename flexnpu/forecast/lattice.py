@@ -22,6 +22,7 @@ class Lattice:
     """log_values by the knots of each axis. Built once, read often: scalars take no numpy."""
 
     def __init__(self, knots: Sequence[Floats], log_values: Floats, rising: Sequence[int]) -> None:
+        self.knots = tuple(knots)
         for axis in rising:
             log_values = np.maximum.accumulate(log_values, axis=axis)
         # The far end: in proportion to the size, along the axes that rise.

@@ -66,6 +66,13 @@ class Cost(NamedTuple):
         return Cost(compute * count, memory * count, fixed * count, traffic * count, links * count)
 
 
+def bound_by(cost: Cost, alone: float) -> str:
+    """What most of an operator's time on so many cores goes to."""
+    if 2.0 * cost.fixed > alone:
+        return "launch" if 2.0 * cost.links < cost.fixed else "links"
+    return "compute" if cost.compute >= cost.memory else "bandwidth"
+
+
 class Cache(NamedTuple):
     """Cached keys and values where they are not in 16 bits, or not one per head."""
 
@@ -141,7 +148,7 @@ class OperatorModel:
         cached = None if cache is None else cache.bytes_per_token
         if not self.profile.series or (cache is not None and not cache.measured):
             return self.context_of(*sizes, cores, cached=cached)
-        measured = self._lattice("context", heads, kv_heads, head_dim)
+        measured = self.lattice("context", heads, kv_heads, head_dim)
         if measured is not None:
             # It was measured with a cache in 16 bits. Prompts compute more than they read, so it stands for others too.
             cached = None
@@ -170,7 +177,7 @@ class OperatorModel:
         roofline = self._generation(*sizes, cores, each)
         if not self.profile.series or (cache is not None and not cache.measured):
             return roofline
-        measured = self._lattice("generation", heads, kv_heads, head_dim, "bf16" if cache is None else cache.dtype)
+        measured = self.lattice("generation", heads, kv_heads, head_dim, "bf16" if cache is None else cache.dtype)
         if measured is None:
             return roofline
         # Half of the operations: a cache in 8 bits may be multiplied in 8.
@@ -357,7 +364,8 @@ class OperatorModel:
             return self.soc.matrix_rate(known)
         return MATRIX_RATE.get(known, 1.0)
 
-    def _lattice(self, kind: str, heads: int, kv_heads: int, head_dim: int, kv_dtype: str = "bf16") -> Lattice | None:
+    def lattice(self, kind: str, heads: int, kv_heads: int, head_dim: int, kv_dtype: str = "bf16") -> Lattice | None:
+        """Measured attention of that kind, context or generation; None where it was not."""
         key = (kind, heads, kv_heads, head_dim, kv_dtype)
         if key not in self._lattices:
             series, soc = self.profile.series, self.soc
@@ -395,8 +403,8 @@ class OperatorModel:
         """Time of one call over prompts and running requests, over that of two calls."""
         if self._mixed is None:
             self._mixed = mixed_lattice(self.profile.series, self.soc)
-        first = self._lattice("context", 1, 1, 1)
-        second = self._lattice("generation", 1, 1, 1)
+        first = self.lattice("context", 1, 1, 1)
+        second = self.lattice("generation", 1, 1, 1)
         if self._mixed is None or first is None or second is None:
             return 1.0
         prompt, sequences = (load.prefill_seen, load.prefill_pairs), load.decode_sequences

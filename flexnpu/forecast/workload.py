@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from flexnpu.forecast.collectives import Route, all_gather, all_reduce, exchange
 from flexnpu.forecast.experts import Grouped, expert_layers
+from flexnpu.forecast.lattice import Lattice
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import Amount, Cache, Cores, Cost, OperatorModel
 from flexnpu.forecast.profile import Profile
@@ -75,6 +76,7 @@ class Collective(NamedTuple):
         return Cost(tokens * 0.0, tokens * 0.0, links + self.route.start, tokens * 0.0, links).times(self.times)
 
 
+Sums = tuple[Amount, Amount, Amount, Amount]
 Operator = Linear | PerHead | Grouped | Elementwise | Collective
 
 
@@ -92,18 +94,21 @@ class Attention(NamedTuple):
     latent: Cache | None = None  # one head of keys that all queries share; None: they have as in prompts
     latent_dim: int = 0
 
+    def measured(self, operators: OperatorModel) -> tuple[Lattice | None, Lattice | None]:
+        """Tables of running requests and of prompts; None where there is none for this model."""
+        cached, one = self.cache, (self.heads, self.kv_heads, self.head_dim)
+        if self.latent is not None or (cached is not None and not cached.measured):
+            return None, None
+        format_ = "bf16" if cached is None else cached.dtype
+        return operators.lattice("generation", *one, format_), operators.lattice("context", *one)
+
     def context(self, operators: OperatorModel, load: Load, cores: Cores = None) -> Cost:
-        return operators.context_attention(
-            load.prefill_sequences,
-            load.prefill_pairs,
-            load.prefill_tokens,
-            load.prefill_seen,
-            self.heads,
-            self.kv_heads,
-            self.head_dim,
-            cores,
-            self.cache,
-        )
+        sums = (load.prefill_sequences, load.prefill_pairs, load.prefill_tokens, load.prefill_seen)
+        return self.context_sums(operators, sums, cores)
+
+    def context_sums(self, operators: OperatorModel, sums: Sums, cores: Cores = None) -> Cost:
+        """Of prompts by their sequences, pairs, tokens and keys."""
+        return operators.context_attention(*sums, self.heads, self.kv_heads, self.head_dim, cores, self.cache)
 
     @property
     def decoding(self) -> tuple[int, int, int, float]:

@@ -107,3 +107,42 @@ def test_more_work_never_takes_less_time(device, model, growth, beside, on):
 @given(batch=batches, other=batches)
 def test_fewer_cores_never_take_less_time(device, model, batch, other):
     check_cores(sheet(device, model), batch, other)
+
+
+@pytest.fixture(scope="session", params=["llama-3.1-8b", "Qwen3-8B"])
+def measured(request, a100):
+    """Calibrated: products, prompts and running requests."""
+    soc, profile = a100
+    config = LLAMA_8B if request.param == LLAMA_8B.stem else find_config(request.param)[1]
+    return Forecaster(ModelShape.from_config(config), soc, profile)
+
+
+@settings(deadline=None)
+@given(growth=growths(), beside=batches, on=st.integers(0, 200))
+def test_more_work_never_takes_less_time_where_operators_were_measured(measured, growth, beside, on):
+    check_growth(measured, growth, beside, on)
+
+
+@settings(deadline=None, max_examples=40)
+@given(batch=batches, other=batches)
+def test_fewer_cores_never_take_less_time_where_operators_were_measured(measured, batch, other):
+    check_cores(measured, batch, other)
+
+
+def test_measured_prompts_and_running_requests_take_what_was_measured(measured, a100_table):
+    """What makes times rise moves them by little: medians over the table's rows of the model's heads."""
+    for kind, most in (("context", 0.02), ("generation", 0.02)):
+        rows = a100_table.parts[kind]
+        sizes = rows.sizes
+        heads = measured.part.heads, measured.part.kv_heads
+        mine = (sizes["heads"] == heads[0]) & (sizes["kv_heads"] == heads[1])
+        length = sizes["new" if kind == "context" else "length"]
+        errors = []
+        for place in np.flatnonzero(mine):
+            size, copies = int(length[place]), int(sizes["batch"][place])
+            batch = [Request(size, 0, copies) if kind == "context" else Request(1, size - 1, copies)]
+            told = measured.forecast(measured.cores, batch).by_operator
+            told = told["prefill_attention" if kind == "context" else "decode_attention"] / measured.model.layers
+            errors.append(abs(told / rows.seconds[place] - 1.0))
+        assert len(errors) > 20
+        assert np.median(errors) < most
