@@ -75,13 +75,31 @@ class Tabled:
         ]
 
 
-class TabledAttention:
+class MeasuredAttention:
+    """What all of them say of an operator: its roofline's part, which is the same scaled or not."""
+
+    def __init__(self, operators: OperatorModel, attention: Attention) -> None:
+        self._operators, self._attention, self._cores = operators, attention, operators.soc.cube_cores
+        self._sheet = OperatorModel(operators.soc, operators.profile.without_series())
+
+    def prompts_bound(self, load: Load, cores: int) -> str:
+        """What prompts mostly wait for."""
+        return self._bound(self._attention.context(self._sheet, load, cores))
+
+    def running_bound(self, load: Load, cores: int) -> str:
+        """What running requests mostly wait for."""
+        sequences, seen = load.decode_sequences, load.decode_seen
+        return self._bound(self._attention.generation(self._sheet, sequences, seen, cores))
+
+    def _bound(self, cost: Cost) -> str:
+        return bound_by(cost, float(self._sheet.seconds(cost)))
+
+
+class TabledAttention(MeasuredAttention):
     """Of one model on one device. Answers are seconds of all layers, as PlainAttention has them."""
 
     def __init__(self, operators: OperatorModel, attention: Attention) -> None:
-        self._cores, self._attention = operators.soc.cube_cores, attention
-        # What bounds an operator is said by its roofline: scaled or not, it is the same.
-        self._sheet = OperatorModel(operators.soc, operators.profile.without_series())
+        super().__init__(operators, attention)
         running, prompts = attention.measured(operators)
         sequences, seen = _knots(running, _SEQUENCES, _SEEN)
         one, two = _mesh(sequences, seen)
@@ -123,18 +141,6 @@ class TabledAttention:
         if load.prefill_sequences:
             total += self._beyond.entry(load.prefill_sequences, load.prefill_pairs, cores)[0]
         return total
-
-    def prompts_bound(self, load: Load, cores: int) -> str:
-        """What prompts mostly wait for."""
-        return self._bound(self._attention.context(self._sheet, load, cores))
-
-    def running_bound(self, load: Load, cores: int) -> str:
-        """What running requests mostly wait for."""
-        sequences, seen = load.decode_sequences, load.decode_seen
-        return self._bound(self._attention.generation(self._sheet, sequences, seen, cores))
-
-    def _bound(self, cost: Cost) -> str:
-        return bound_by(cost, float(self._sheet.seconds(cost)))
 
     def _some(self, load: Load, *entries: int) -> list[float]:
         if not load.tokens:

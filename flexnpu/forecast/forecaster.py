@@ -14,16 +14,17 @@ from operator import attrgetter
 import numpy as np
 
 from flexnpu.forecast.attention import PlainAttention
+from flexnpu.forecast.attention_joined import JoinedAttention
 from flexnpu.forecast.attention_tabled import TabledAttention
 from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
 from flexnpu.forecast.breakdown import Forecast, Known, Quote
 from flexnpu.forecast.contention import HALF, Single, contended, slowed
 from flexnpu.forecast.fitting import fitting
 from flexnpu.forecast.load import Load
-from flexnpu.forecast.operators import Amount, Cores, Cost, OperatorModel, bound_by
+from flexnpu.forecast.operators import Cost, OperatorModel, bound_by
 from flexnpu.forecast.profile import Profile
 from flexnpu.forecast.rows import Filled, Row, Rows
-from flexnpu.forecast.workload import Operator, Workload
+from flexnpu.forecast.workload import Attention, Operator, Workload
 from flexnpu.hardware import Soc
 from flexnpu.llm import ModelShape, Parallel
 
@@ -52,11 +53,7 @@ class Forecaster:
         self.workload = work = Workload.of(model, soc, self.parallel, self.profile)
         self.cores = soc.cube_cores
         self._all = np.arange(1, self.cores + 1)
-        # None: calls over prompts and running requests together were measured, and are asked for as such.
-        self._quick: PlainAttention | TabledAttention | None = None
-        if not self.operators.joins:
-            kind = TabledAttention if self.profile.series else PlainAttention
-            self._quick = kind(self.operators, work.attention)
+        self._attention = _attention_of(self.operators, work.attention)
         self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)
         # What of a load they are asked by, and the operators that have so many rows.
         others = ((_readers, work.by_readers), (_prompts_keys, work.by_seen))
@@ -75,21 +72,15 @@ class Forecaster:
             total += self._by_logits.alone(load.logits, cores)
         for rows_of, rows in self._others:
             total += rows.alone(rows_of(load), cores)
-        if self._quick is not None:
-            return total + self._quick.seconds(load, cores)
-        return total + self._attention(load, cores)  # type: ignore[return-value]
+        return total + self._attention.seconds(load, cores)
 
     def alone(self, requests: Requests) -> Floats:
         """Seconds of the iteration by cores; index 0 is no cores and infinite."""
         load = self.load(requests)
         if not load.tokens:
             return self._nothing().alone
-        if self._quick is not None:
-            alone, _, _ = self._quick.by_cores(load)
-            return self._rows(load).alone + alone
-        seconds = self._rows(load).alone.copy()
-        seconds[1:] += self._attention(load, self._all)
-        return seconds
+        alone, _, _ = self._attention.by_cores(load)
+        return self._rows(load).alone + alone
 
     def split(self, prefill: Requests, decode: Requests, cores: int | None = None) -> tuple[Floats, Floats]:
         """Seconds of both phases side by side, by decode's cores; prefill has the rest of `cores` (default: all).
@@ -116,9 +107,7 @@ class Forecaster:
         if self.model.window is not None:
             seen = np.minimum(seen, start.decode_sequences * self.model.window)
         steady = self._rows(start).alone.item(cores) if start.tokens else 0.0
-        if self._quick is not None:
-            return steady + self._quick.steps(start, cores, seen)
-        return np.full(count, steady) + self._attention(start, cores, seen)
+        return steady + self._attention.steps(start, cores, seen)
 
     def forecast(self, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:
         """One iteration of `requests` on `cores`, while the iteration `beside` (forecast alone) runs on other cores."""
@@ -173,14 +162,8 @@ class Forecaster:
         if not load.tokens:
             return self._nothing()
         row = self._rows(load)
-        if self._quick is not None:
-            alone, held, traffic = self._quick.by_cores(load)
-            return Row(row.alone + alone, row.held + held, row.traffic + traffic, row.links)
-        costs = self._costs(load, self._all)
-        alone, held = row.alone.copy(), row.held.copy()
-        alone[1:] += self._together(costs, load)
-        held[1:] += self._together(costs, load, HALF)
-        return Row(alone, held, row.traffic + self._traffic(costs), row.links)
+        alone, held, traffic = self._attention.by_cores(load)
+        return Row(row.alone + alone, row.held + held, row.traffic + traffic, row.links)
 
     def _single(self, cores: int, load: Load) -> Single:
         """The whole iteration on so many cores."""
@@ -190,7 +173,7 @@ class Forecaster:
         if load.logits:
             rows.append(self._by_logits.row(load.logits))
         rows += [table.row(rows_of(load)) for rows_of, table in self._others]
-        alone, held, traffic = self._attention_single(load, cores)
+        alone, held, traffic = self._attention.single(load, cores)
         links = 0.0
         for row in rows:
             alone += row.alone.item(cores)
@@ -198,46 +181,6 @@ class Forecaster:
             traffic += row.traffic
             links += row.links
         return Single(alone, held, traffic, links)
-
-    # --- attention -----------------------------------------------------------------------------------------------
-
-    def _attention(self, load: Load, cores: Cores, seen: Amount | None = None) -> Amount:
-        """Seconds of all layers, alone. `seen` stands in for the load's keys of running requests."""
-        return self._together(self._costs(load, cores, seen), load, seen=seen)
-
-    def _attention_single(self, load: Load, cores: int) -> tuple[float, float, float]:
-        """Seconds of all layers alone and with half of the bandwidth, and what they take of all of it."""
-        if self._quick is not None:
-            return self._quick.single(load, cores)
-        costs = self._costs(load, cores)
-        return float(self._together(costs, load)), float(self._together(costs, load, HALF)), self._traffic(costs)
-
-    def _costs(self, load: Load, cores: Cores, seen: Amount | None = None) -> tuple[Cost | None, Cost | None]:
-        """One layer's attention over prompts and over running requests."""
-        work, operators = self.workload.attention, self.operators
-        context = work.context(operators, load, cores) if load.prefill_sequences else None
-        if not load.decode_sequences:
-            return context, None
-        keys = load.decode_seen if seen is None else seen
-        return context, work.generation(operators, load.decode_sequences, keys, cores)
-
-    def _together(
-        self, costs: tuple[Cost | None, Cost | None], load: Load, bandwidth: float = 1.0, seen: Amount | None = None
-    ) -> Amount:
-        context, generation = costs
-        if context is not None and generation is not None:
-            seconds = self.operators.together(context, generation, bandwidth, load, seen)
-        else:
-            only = context or generation
-            seconds = 0.0 if only is None else self.operators.seconds(only, bandwidth)
-        return seconds * self.workload.attention.times
-
-    def _traffic(self, costs: tuple[Cost | None, Cost | None]) -> float:
-        """What is moved does not depend on cores; where it was measured, it is as long as the slowest."""
-        each = [cost.traffic for cost in costs if cost is not None]
-        return self.workload.attention.times * sum(
-            [one if isinstance(one, float) else float(np.max(one)) for one in each]
-        )
 
     # --- one number of cores, operator by operator -----------------------------------------------------------------
 
@@ -264,27 +207,17 @@ class Forecaster:
         return [self._quote(one.name, one.kind, one.cost(self.operators, rows, cores)) for one in work]
 
     def _attention_quotes(self, cores: int, load: Load) -> list[Quote]:
-        if isinstance(self._quick, TabledAttention):
-            return self._tabled_quotes(self._quick, cores, load)
-        times, quotes = self.workload.attention.times, []
-        if isinstance(self._quick, PlainAttention) and load.prefill_sequences:
-            quotes.append(self._quick.prompts(load, cores))
-            load = Load.decode(load.decode_sequences, load.decode_seen)
-        costs = self._costs(load, cores)
-        context, generation = costs
-        if context is not None:
-            quotes.append(self._quote(*_PROMPTS, context, times))
-        if generation is not None:
-            quotes.append(self._quote(*_RUNNING, generation, times))
-        if self.operators.joins and len(quotes) > 1:
-            # What both take together is theirs in proportion to what each would take.
-            first, second = quotes
-            part = float(self._together(costs, load)) / (first.alone + second.alone)
-            slow = float(self._together(costs, load, HALF)) / (first.held + second.held)
-            quotes = [quote._replace(alone=quote.alone * part, held=quote.held * slow) for quote in quotes]
+        attention, work, quotes = self._attention, self.workload.attention, []
+        if not isinstance(attention, PlainAttention):
+            return self._measured_quotes(attention, cores, load)
+        if load.prefill_sequences:
+            quotes.append(attention.prompts(load, cores))
+        if load.decode_sequences:
+            cost = work.generation(self.operators, load.decode_sequences, load.decode_seen, cores)
+            quotes.append(self._quote(*_RUNNING, cost, work.times))
         return quotes
 
-    def _tabled_quotes(self, attention: TabledAttention, cores: int, load: Load) -> list[Quote]:
+    def _measured_quotes(self, attention: TabledAttention | JoinedAttention, cores: int, load: Load) -> list[Quote]:
         """Running requests have what they take by themselves, prompts what they add."""
         own, quotes = (0.0, 0.0, 0.0), []
         if load.decode_sequences:
@@ -302,6 +235,12 @@ class Forecaster:
         bound = bound_by(cost, float(alone))
         alone, held = times * float(alone), times * float(held)
         return Quote(name, kind, alone, held, times * float(cost.traffic), times * float(cost.links), bound)
+
+
+def _attention_of(operators: OperatorModel, work: Attention) -> PlainAttention | TabledAttention | JoinedAttention:
+    if operators.joins:
+        return JoinedAttention(operators, work)
+    return TabledAttention(operators, work) if operators.profile.series else PlainAttention(operators, work)
 
 
 def forecast(model: ModelShape, soc: Soc, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:

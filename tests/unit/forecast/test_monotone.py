@@ -18,6 +18,7 @@ from flexnpu.llm.presets import find_config
 
 LLAMA_8B = Path(__file__).parents[2] / "data" / "models" / "llama-3.1-8b.json"
 ROUNDED = 1e-9  # relative
+JOINED = 1e-2  # what docs/forecast.md grants a table of prompts and running requests in one call
 SHEETS = [
     ("Ascend910B2", "Qwen3-8B"),
     ("Ascend310P3", "Qwen2.5-7B"),
@@ -62,24 +63,31 @@ def growths(draw):
     return [*rest, one], [*rest, more]
 
 
-def never_less(before, after):
+def never_less(before, after, slack=ROUNDED):
     before, after = np.asarray(before), np.asarray(after)
-    assert (after >= before * (1 - ROUNDED)).all(), float(np.nanmin(after / before)) - 1.0
+    assert (after >= before * (1 - slack)).all(), float(np.nanmin(after / before)) - 1.0
 
 
-def check_growth(forecaster, growth, beside, on):
+def check_growth(forecaster, growth, beside, on, slack=ROUNDED):
     """By every way to ask, on every number of cores, alone and beside others."""
-    before, after = map(forecaster.load, growth)
     other, cores = forecaster.load(beside), forecaster.cores
     on = 1 + on % (cores - 1)
-    never_less(forecaster.alone(before)[1:], forecaster.alone(after)[1:])
-    never_less(forecaster.seconds(on, before), forecaster.seconds(on, after))
-    never_less(forecaster.split(before, other)[0][:-1], forecaster.split(after, other)[0][:-1])
-    never_less(forecaster.split(other, before)[1][1:], forecaster.split(other, after)[1][1:])
-    never_less(forecaster.beside(on, before, cores - on, other)[0], forecaster.beside(on, after, cores - on, other)[0])
-    never_less(forecaster.steps(on, before, 8), forecaster.steps(on, after, 8))
     neighbour = forecaster.forecast(cores - on, beside)
-    never_less(forecaster.forecast(on, before, neighbour).seconds, forecaster.forecast(on, after, neighbour).seconds)
+    before, after = (
+        (
+            forecaster.alone(load)[1:],
+            forecaster.seconds(on, load),
+            forecaster.split(load, other)[0][:-1],
+            forecaster.split(other, load)[1][1:],
+            forecaster.beside(on, load, cores - on, other)[0],
+            forecaster.beside(cores - on, other, on, load)[1],
+            forecaster.steps(on, load, 8),
+            forecaster.forecast(on, load, neighbour).seconds,
+        )
+        for load in map(forecaster.load, growth)
+    )
+    for less, more in zip(before, after, strict=True):
+        never_less(less, more, slack)
 
 
 def check_cores(forecaster, batch, other):
@@ -127,6 +135,25 @@ def test_more_work_never_takes_less_time_where_operators_were_measured(measured,
 @given(batch=batches, other=batches)
 def test_fewer_cores_never_take_less_time_where_operators_were_measured(measured, batch, other):
     check_cores(measured, batch, other)
+
+
+@pytest.fixture(scope="session")
+def joined(rtx):
+    """Calibrated: layers, and prompts and running requests in one call."""
+    soc, profile = rtx
+    return Forecaster(ModelShape.from_config(LLAMA_8B), soc, profile)
+
+
+@settings(deadline=None)
+@given(growth=growths(), beside=batches, on=st.integers(0, 200))
+def test_more_work_takes_hardly_less_time_where_one_call_over_all_was_measured(joined, growth, beside, on):
+    check_growth(joined, growth, beside, on, JOINED)
+
+
+@settings(deadline=None, max_examples=20)
+@given(batch=batches, other=batches)
+def test_fewer_cores_never_take_less_time_where_one_call_over_all_was_measured(joined, batch, other):
+    check_cores(joined, batch, other)
 
 
 def test_measured_prompts_and_running_requests_take_what_was_measured(measured, a100_table):
