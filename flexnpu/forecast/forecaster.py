@@ -23,7 +23,7 @@ from flexnpu.forecast.fitting import fitting
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import Cost, OperatorModel, bound_by
 from flexnpu.forecast.profile import Profile
-from flexnpu.forecast.rows import Filled, Row, Rows
+from flexnpu.forecast.rows import Filled, RisingRows, Row, Rows
 from flexnpu.forecast.workload import Attention, Operator, Workload
 from flexnpu.hardware import Soc
 from flexnpu.llm import ModelShape, Parallel
@@ -55,9 +55,10 @@ class Forecaster:
         self._all = np.arange(1, self.cores + 1)
         self._attention = _attention_of(self.operators, work.attention)
         self._by_tokens, self._by_logits = self._table(work.by_tokens), self._table(work.by_logits)
-        # What of a load they are asked by, and the operators that have so many rows.
-        others = ((_readers, work.by_readers), (_prompts_keys, work.by_seen))
-        self._others = [(rows_of, self._table(some)) for rows_of, some in others if some]
+        self._by_readers, self._by_seen = self._table(work.by_readers), self._table(work.by_seen)
+        # Those that the model has, and what of a load they are asked by.
+        others = ((work.by_readers, _readers, self._by_readers), (work.by_seen, _prompts_keys, self._by_seen))
+        self._others = [(rows_of, table) for some, rows_of, table in others if some]
         self._sums: dict[tuple[float, ...], Row] = {}
         self._known: dict[tuple[float, ...], Known] = {}
 
@@ -122,7 +123,8 @@ class Forecaster:
         return Forecast.of(known, cores, int(load.tokens), beside)
 
     def _table(self, work: tuple[Operator, ...]) -> Rows:
-        return Rows(partial(self._fill, work), self.cores)
+        rows = RisingRows if self.profile.series else Rows
+        return rows(partial(self._fill, work), self.cores)
 
     def _fill(self, work: Sequence[Operator], tokens: Floats) -> Filled:
         alone, held = np.zeros((len(tokens), self.cores + 1)), np.zeros((len(tokens), self.cores + 1))
@@ -193,18 +195,25 @@ class Forecaster:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             work = self.workload
-            layer = self._quotes(work.by_tokens, cores, tokens)
+            layer = self._quotes(work.by_tokens, self._by_tokens, cores, tokens)
             output = next(place for place, quote in enumerate(layer) if quote.name == "o")
-            before = [*layer[:output], *self._quotes(work.by_seen, cores, load.prefill_seen)]
-            before += self._quotes(work.by_readers, cores, load.readers)
-            after = [*layer[output:], *self._quotes(work.by_logits, cores, load.logits)]
+            before = [*layer[:output], *self._quotes(work.by_seen, self._by_seen, cores, load.prefill_seen)]
+            before += self._quotes(work.by_readers, self._by_readers, cores, load.readers)
+            after = [*layer[output:], *self._quotes(work.by_logits, self._by_logits, cores, load.logits)]
             found = self._known[key] = Known.of(before, after, self.profile.uncertainty)
         return found
 
-    def _quotes(self, work: Sequence[Operator], cores: int, rows: float) -> list[Quote]:
-        if not rows:
+    def _quotes(self, work: Sequence[Operator], table: Rows, cores: int, rows: float) -> list[Quote]:
+        if not rows or not work:
             return []
-        return [self._quote(one.name, one.kind, one.cost(self.operators, rows, cores)) for one in work]
+        quotes = [self._quote(one.name, one.kind, one.cost(self.operators, rows, cores)) for one in work]
+        if not self.profile.series:
+            return quotes
+        # Together they take what the table says, which never falls.
+        row = table.row(rows)
+        alone = row.alone.item(cores) / sum([quote.alone for quote in quotes])
+        held = row.held.item(cores) / sum([quote.held for quote in quotes])
+        return [quote._replace(alone=quote.alone * alone, held=quote.held * held) for quote in quotes]
 
     def _attention_quotes(self, cores: int, load: Load) -> list[Quote]:
         attention, work, quotes = self._attention, self.workload.attention, []

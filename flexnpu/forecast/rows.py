@@ -15,7 +15,7 @@ import numpy as np
 
 from flexnpu.forecast.batch import Floats
 
-_EXACT = 2048  # rows of their own
+_EXACT, _FINE = 2048, 10  # rows of their own; beyond, 2 ** 10 of them per doubling
 _BLOCK = 64  # rows worked out at once
 _KEPT = 4096  # rows between two others that are remembered, and single numbers
 
@@ -49,6 +49,7 @@ class Rows:
 
     def __init__(self, fill: Callable[[Floats], Filled], cores: int) -> None:
         self._fill = fill
+        self._exact, self._fine = _EXACT, _FINE
         self._rows = {0.0: Row(np.zeros(cores + 1), np.zeros(cores + 1), 0.0, 0.0)}
         self._between: dict[float, Row] = {}
         self._single: dict[tuple[float, int], float] = {}
@@ -87,7 +88,7 @@ class Rows:
 
     def _around(self, tokens: float) -> tuple[Row, Row, float]:
         """The rows below and above, and where between them; twice the same where it has its own."""
-        step = 1.0 if tokens < _EXACT else 2.0 ** (math.floor(math.log2(tokens)) - 10)
+        step = 1.0 if tokens < self._exact else 2.0 ** (math.floor(math.log2(tokens)) - self._fine)
         low = math.floor(tokens / step) * step
         below = self._node(low, step)
         if low == tokens:
@@ -104,3 +105,42 @@ class Rows:
                 self._rows.setdefault(each, Row(*row))
             found = self._rows[tokens]
         return found
+
+
+class RisingRows(Rows):
+    """The same where filled rows may fall with tokens or rise with cores: none of these does.
+
+    What was measured is flat here and there, and a roofline scaled by it falls there, on some of the cores or beside a
+    neighbour. A running maximum needs all rows below, so there are fewer, worked out at once; beyond the last, in
+    proportion.
+    """
+
+    def __init__(self, fill: Callable[[Floats], Filled], cores: int) -> None:
+        super().__init__(fill, cores)
+        self._exact, self._fine, self._last = 256, 6, 2.0**20
+
+    def _around(self, tokens: float) -> tuple[Row, Row, float]:
+        if tokens <= self._last:
+            return super()._around(tokens)
+        last = self._node(self._last, 1.0)
+        more = tokens / self._last
+        row = Row(last.alone * more, last.held * more, last.traffic * more, last.links * more)
+        return row, row, 0.0
+
+    def _node(self, tokens: float, step: float) -> Row:
+        if tokens not in self._rows:
+            few = np.arange(1.0, self._exact)
+            starts = np.power(2.0, np.arange(math.log2(self._exact), math.log2(self._last)))
+            part = np.arange(2.0**self._fine) * 2.0**-self._fine
+            wanted = np.concatenate([few, (starts[:, None] * (1.0 + part)).reshape(-1), [self._last]])
+            alone, held, traffic, links = self._fill(wanted)
+            alone, held = _rising(alone), _rising(held)
+            for each, *row in zip(wanted.tolist(), alone, held, traffic.tolist(), links.tolist(), strict=True):
+                self._rows[each] = Row(*row)
+        return self._rows[tokens]
+
+
+def _rising(seconds: Floats) -> Floats:
+    """By (tokens, cores)."""
+    least: Floats = np.maximum.accumulate(np.maximum.accumulate(seconds[:, ::-1], axis=1)[:, ::-1], axis=0)
+    return least

@@ -137,6 +137,17 @@ def test_fewer_cores_never_take_less_time_where_operators_were_measured(measured
     check_cores(measured, batch, other)
 
 
+@pytest.mark.parametrize("cores", [1, 54, 108])
+def test_no_number_of_tokens_shortens_what_is_no_attention(measured, cores):
+    """Beside a neighbour too: a roofline scaled by a table falls where the table is flat."""
+    neighbour = measured.forecast(measured.cores - cores, [Request(1, 4000, 64)]) if cores < measured.cores else None
+    told = []
+    for tokens in [*range(1, 300), *range(300, 3000, 17), *range(3000, 2_000_000, 99_999)]:
+        parts = measured.forecast(cores, [Request(tokens)], neighbour).by_operator
+        told.append(sum(seconds for name, seconds in parts.items() if "attention" not in name))
+    never_less(told[:-1], told[1:])
+
+
 @pytest.fixture(scope="session")
 def joined(rtx):
     """Calibrated: layers, and prompts and running requests in one call."""
