@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from flexnpu.forecast.contention import busy, part_met
+
 
 class Part(NamedTuple):
     """One operator of an iteration."""
@@ -102,11 +104,11 @@ class Forecast(NamedTuple):
         seconds, between, within, waited = alone, 1.0, 0.0, 0.0
         if beside is not None and (beside.demand > 0 or beside.link_demand > 0):
             # The neighbour takes half of the bandwidth in the part `met` of the time.
-            met, waited = min(1.0, 2.0 * beside.demand), beside.link_demand
-            busy = alone / (1.0 - met * (1.0 - alone / held))
+            met, waited = part_met(beside.demand), beside.link_demand
+            slower = busy(alone, held, met)
             # So much of the iteration is done between the neighbour's bursts, and so much beside them.
-            between, within = (1.0 - met) * busy / alone, met * busy / held
-            seconds = busy + waited * links
+            between, within = (1.0 - met) * slower / alone, met * slower / held
+            seconds = slower + waited * links
         every = (*known.before, *known.after)
         if within or waited:
             parts = [

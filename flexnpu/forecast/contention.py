@@ -8,13 +8,14 @@ devices, each has half of the links.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.rows import Row
 
+Seconds = TypeVar("Seconds", float, Floats)
 HALF = 0.5  # of the device's bandwidth: the least that a neighbour leaves
 
 
@@ -27,15 +28,23 @@ class Single(NamedTuple):
     links: float
 
 
+def busy(alone: Seconds, held: Seconds, met: Seconds) -> Seconds:
+    """Seconds of an iteration whose neighbour takes half of the bandwidth in the part `met` of the time."""
+    return alone * (held / (held - met * (held - alone)))
+
+
+def part_met(demand: float) -> float:
+    """That part, by the mean part of the bandwidth that the neighbour draws."""
+    return min(1.0, demand / HALF)
+
+
 def contended(mine: Row, other: Row) -> Floats:
     """Seconds by split of a phase beside another. Row i of both is the same split; at the first and the last one of
     them has no cores, and so no effect on the other."""
     seconds = mine.alone.copy()
     if mine.traffic and other.traffic:
-        alone, held = mine.alone[1:-1], mine.held[1:-1]
         met = np.minimum(1.0, (other.traffic / HALF) / other.alone[1:-1])
-        # As in `slowed`, multiplied out.
-        seconds[1:-1] *= held / (held - met * (held - alone))
+        seconds[1:-1] = busy(mine.alone[1:-1], mine.held[1:-1], met)
     if mine.links and other.links:
         seconds += mine.links * np.minimum(1.0, other.links / other.alone)
     return seconds
@@ -45,6 +54,5 @@ def slowed(mine: Single, other: Single) -> float:
     """The same for one split."""
     if not mine.alone or not other.alone:
         return mine.alone
-    met = min(1.0, other.traffic / HALF / other.alone)
-    seconds = mine.alone / (1.0 - met * (1.0 - mine.alone / mine.held))
+    seconds = busy(mine.alone, mine.held, part_met(other.traffic / other.alone))
     return seconds + mine.links * min(1.0, other.links / other.alone)
