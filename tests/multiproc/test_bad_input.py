@@ -107,7 +107,7 @@ def check(result: tuple[int, str, str], code: int, *words: str) -> None:
         (("forecast", "--model", "/nowhere", "--decode", "64x4096"), 2, ("/nowhere", "config.json")),
         (("forecast", "--model", MODEL, "--decode", "64x4096", "--cores", "25"), 2, ("25", "1 to 24")),
         (("forecast", "--model", MODEL, "--prefill", "many"), 2, ("many", "4x2048")),
-        (("controller", "--prefill", "p", "--decode", DECODE, "--model", MODEL), 2, ("'p'", "NAME=URL")),
+        (("controller", "--prefill", "p=", "--decode", DECODE, "--model", MODEL), 2, ("'p='", "NAME=URL")),
         (("controller", "--prefill", PREFILL, "--decode", DECODE, "--model", MODEL), 3, ("'p'",)),
     ],
 )
