@@ -188,20 +188,13 @@ class Tenant(_Answer):
     iteration: Iteration | None = None
 
 
-class Step(_Answer):
+class Step(Iteration):
     """A step of a serving engine that has begun: the data of a server-sent event. number: of those that began; ended:
     how many are over; context in tokens; at_s: CLOCK_MONOTONIC of the host."""
 
     vnpu: str
     pid: int
-    number: int
     ended: int
-    phase: str
-    requests: int
-    new_tokens: int
-    context_sum: int
-    context_most: int
-    graph: bool
     at_s: float
 
 

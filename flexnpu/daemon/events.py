@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
-from flexnpu.errors import Refused
+from flexnpu.daemon.readers import Readers
 from flexnpu.tenancy import EventView
 
 log = logging.getLogger("flexnpud")
 
 KEPT = 1024
-MOST_READERS = 32
 # A process that is refused again and again must not fill the log, nor push out what others did.
 REFUSALS_PER_S = 10
 
@@ -26,21 +24,19 @@ class Events:
     def __init__(self) -> None:
         self._ring: deque[EventView] = deque(maxlen=KEPT)
         self._next = 1
-        self._readers: set[asyncio.Event] = set()
-        self._closed = False
+        self._readers = Readers("the events")
         self._refusals = (0.0, 0)
 
     def close(self) -> None:
         """Readers end."""
-        self._closed = True
-        self._wake()
+        self._readers.close()
 
     def publish(self, kind: str, vnpu: str, text: str, *, pid: int | None = None) -> None:
         """`text`: one line for a person, which names the vNPU and the process."""
         self._ring.append(EventView(self._next, time.time(), kind, vnpu, pid, text))
         self._next += 1
         log.info("%s", text)
-        self._wake()
+        self._readers.wake()
 
     def refused(self, vnpu: str, text: str, pid: int | None) -> None:
         began, count = self._refusals
@@ -56,26 +52,11 @@ class Events:
 
     def follow(self, after: int, idle_s: float) -> AsyncIterator[EventView | None]:
         """Those after `after`, then what comes; None whenever nothing came for so long. Ends with the daemon."""
-        if len(self._readers) >= MOST_READERS:
-            raise Refused(f"{MOST_READERS} readers follow the events already", next_step="let one of them end")
-        return self._follow(after, idle_s)
 
-    async def _follow(self, after: int, idle_s: float) -> AsyncIterator[EventView | None]:
-        news = asyncio.Event()
-        self._readers.add(news)
-        try:
-            while not self._closed:
-                news.clear()
-                for event in self.since(after):
-                    after = event.id
-                    yield event
-                try:
-                    await asyncio.wait_for(news.wait(), idle_s)
-                except TimeoutError:
-                    yield None
-        finally:
-            self._readers.discard(news)
+        def fresh() -> Iterator[EventView]:
+            nonlocal after
+            for event in self.since(after):
+                after = event.id
+                yield event
 
-    def _wake(self) -> None:
-        for reader in self._readers:
-            reader.set()
+        return self._readers.follow(fresh, idle_s)

@@ -220,7 +220,7 @@ class Node:
         return {vnpu.name: vnpu.quota.revision for vnpu in after}
 
     def _on_news(self, host: DeviceHost) -> None:
-        self._steps.heard(host)
+        self._steps.heard()
         for resident in [*host.residents.values()]:
             self._record(resident)
         self._waiting.look()
@@ -265,7 +265,7 @@ class Node:
             host.residents.pop(resident.id, None)
             host.arbiter.remove(resident.id)
         log.info("deleted %s", resident.name)
-        self._steps.heard(resident.hosts[0])
+        self._steps.heard()
         self._waiting.look()
 
 

@@ -3,83 +3,50 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 
-from flexnpu import _native
-from flexnpu.daemon.host import PHASES, DeviceHost, Resident, Tenant
-from flexnpu.errors import Refused
+from flexnpu.daemon import views
+from flexnpu.daemon.host import Resident
+from flexnpu.daemon.readers import Readers
 from flexnpu.tenancy import StepView
-
-MOST_READERS = 32
-
-
-@dataclass(eq=False, slots=True)
-class _Reader:
-    residents: Sequence[Resident]
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    told: dict[tuple[int, int, int], tuple[int, int, int]] = field(default_factory=dict)  # by tenant
-
-    def fresh(self) -> Iterator[StepView]:
-        """Of each tenant its newest step, where that was not told yet."""
-        for resident in self.residents:
-            for tenant in [*resident.tenants.values()]:
-                if tenant.report is None:
-                    continue
-                begun, ended = tenant.report.begun(), tenant.report.iteration()
-                name = (resident.id, tenant.lease.slot, tenant.pid)
-                known = (begun.steps, begun.at_ns, ended.steps)
-                if begun.steps and self.told.get(name) != known:
-                    self.told[name] = known
-                    yield _view(resident, tenant, begun, ended)
 
 
 class Steps:
     """Who follows which vNPUs."""
 
     def __init__(self) -> None:
-        self._readers: set[_Reader] = set()
+        self._readers = Readers("steps")
         self._watched: Counter[int] = Counter()
-        self._closed = False
 
     def close(self) -> None:
         """Readers end."""
-        self._closed = True
-        for reader in self._readers:
-            reader.news.set()
+        self._readers.close()
 
-    def heard(self, host: DeviceHost) -> None:
-        """The arbiter of that device has news."""
-        for reader in self._readers:
-            if any(resident.hosts[0] is host for resident in reader.residents):
-                reader.news.set()
+    def heard(self) -> None:
+        """An arbiter has news."""
+        self._readers.wake()
 
     def follow(self, residents: Sequence[Resident], idle_s: float) -> AsyncIterator[StepView | None]:
         """The newest step of each tenant, then each as it begins; steps that begin while one is told are told as their
         newest. None whenever nothing came for so long. Ends with the daemon, or with the first of the vNPUs, since one
         that is made anew is another."""
-        if len(self._readers) >= MOST_READERS:
-            raise Refused(f"{MOST_READERS} readers follow steps already", next_step="let one of them end")
-        return self._follow(_Reader(residents), idle_s)
+        newest = _Newest(residents)
+        told = self._readers.follow(newest.fresh, idle_s, lambda: any(each.deleted for each in residents))
+        return self._watching(residents, told)
 
-    async def _follow(self, reader: _Reader, idle_s: float) -> AsyncIterator[StepView | None]:
-        self._readers.add(reader)
-        for resident in reader.residents:
+    async def _watching(
+        self, residents: Sequence[Resident], told: AsyncGenerator[StepView | None, None]
+    ) -> AsyncIterator[StepView | None]:
+        for resident in residents:
             self._watch(resident, 1)
         try:
-            while not self._closed and not any(resident.deleted for resident in reader.residents):
-                reader.news.clear()
-                for step in reader.fresh():
+            async with aclosing(told):
+                async for step in told:
                     yield step
-                try:
-                    await asyncio.wait_for(reader.news.wait(), idle_s)
-                except TimeoutError:
-                    yield None
         finally:
-            self._readers.discard(reader)
-            for resident in reader.residents:
+            for resident in residents:
                 self._watch(resident, -1)
 
     def _watch(self, resident: Resident, more: int) -> None:
@@ -92,19 +59,21 @@ class Steps:
             del self._watched[resident.id]
 
 
-def _view(
-    resident: Resident, tenant: Tenant, begun: _native.IterationReport, ended: _native.IterationReport
-) -> StepView:
-    return StepView(
-        vnpu=resident.name,
-        pid=tenant.pid,
-        number=begun.steps,
-        ended=ended.steps,
-        phase=PHASES[begun.phase] if begun.phase < len(PHASES) else "unknown",
-        requests=begun.requests,
-        new_tokens=begun.new_tokens,
-        context_sum=begun.context_sum,
-        context_most=begun.context_most,
-        graph=begun.graph != 0,
-        at_s=begun.at_ns / 1e9,
-    )
+class _Newest:
+    """Of each tenant the newest step, where that was not told yet."""
+
+    def __init__(self, residents: Sequence[Resident]) -> None:
+        self._residents = residents
+        self._told: dict[tuple[int, int, int], tuple[int, int, int]] = {}  # by tenant
+
+    def fresh(self) -> Iterator[StepView]:
+        for resident in self._residents:
+            for tenant in [*resident.tenants.values()]:
+                if tenant.report is None:
+                    continue
+                begun, ended = tenant.report.begun(), tenant.report.iteration()
+                name = (resident.id, tenant.lease.slot, tenant.pid)
+                known = (begun.steps, begun.at_ns, ended.steps)
+                if begun.steps and self._told.get(name) != known:
+                    self._told[name] = known
+                    yield views.step(tenant, begun, ended.steps)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from flexnpu import _native
 from flexnpu.backend import Device, live_state
@@ -12,6 +13,7 @@ from flexnpu.tenancy import (
     DeviceView,
     GraphView,
     IterationView,
+    StepView,
     TenantView,
     Usage,
     UseView,
@@ -108,7 +110,7 @@ def tenant(tenant: Tenant) -> TenantView:
         ungoverned=report.ungoverned,
         launches={kind: sum(each.launches[at] for each in devices) for at, kind in enumerate(LAUNCH_KINDS)},
         graphs=_graphs(page, resident.registered.devices),
-        iteration=_iteration(page),
+        iteration=_last_iteration(page),
     )
 
 
@@ -125,10 +127,18 @@ def _graphs(page: _native.ReportPage, devices: Sequence[int]) -> list[GraphView]
     ]
 
 
-def _iteration(page: _native.ReportPage) -> IterationView | None:
+def step(tenant: Tenant, begun: _native.IterationReport, ended: int) -> StepView:
+    """ended: how many of its steps are over."""
+    seen = asdict(_iteration(begun))
+    return StepView(**seen, vnpu=tenant.resident.name, pid=tenant.pid, ended=ended, at_s=begun.at_ns / 1e9)
+
+
+def _last_iteration(page: _native.ReportPage) -> IterationView | None:
     step = page.iteration()
-    if not step.steps:
-        return None
+    return _iteration(step) if step.steps else None
+
+
+def _iteration(step: _native.IterationReport) -> IterationView:
     return IterationView(
         number=step.steps,
         phase=PHASES[step.phase] if step.phase < len(PHASES) else "unknown",

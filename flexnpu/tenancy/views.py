@@ -119,7 +119,7 @@ class TenantView:
 
 
 @dataclass(frozen=True, slots=True)
-class StepView:
+class StepView(IterationView):
     """A step of a serving engine, when its first operators are launched; what is known of it then.
 
     number: of those that began; ended: how many are over, which some engines let see late. at_s: CLOCK_MONOTONIC.
@@ -127,14 +127,7 @@ class StepView:
 
     vnpu: str
     pid: int
-    number: int
     ended: int
-    phase: str
-    requests: int
-    new_tokens: int
-    context_sum: int
-    context_most: int
-    graph: bool
     at_s: float
 
 

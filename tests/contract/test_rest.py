@@ -129,7 +129,8 @@ class FakeNode:
 
     async def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]:
         self.asked.append(list(names))
-        yield StepView("a", 42, 7, 6, "decode", 3, 3, 900, 400, True, 12.5)
+        iteration = {"requests": 3, "new_tokens": 3, "context_sum": 900, "context_most": 400, "graph": True}
+        yield StepView(number=7, phase="decode", **iteration, vnpu="a", pid=42, ended=6, at_s=12.5)
         yield None
 
 

@@ -7,7 +7,8 @@ import asyncio
 
 import pytest
 
-from flexnpu.daemon.events import KEPT, MOST_READERS, REFUSALS_PER_S, Events
+from flexnpu.daemon.events import KEPT, REFUSALS_PER_S, Events
+from flexnpu.daemon.readers import MOST_READERS, Readers
 from flexnpu.errors import Refused
 
 
@@ -75,3 +76,21 @@ def test_readers_are_limited():
         events.follow(0, 60)
 
     asyncio.run(many())
+
+
+def test_a_reader_that_is_woken_for_others_still_hears_that_nothing_came():
+    async def follow() -> object:
+        readers = Readers("x")
+
+        async def wake() -> None:
+            while True:
+                readers.wake()
+                await asyncio.sleep(0.001)
+
+        waking = asyncio.create_task(wake())
+        try:
+            return await asyncio.wait_for(anext(readers.follow(list, idle_s=0.05)), 10)
+        finally:
+            waking.cancel()
+
+    assert asyncio.run(follow()) is None

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Those who follow what happens, each from where it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import TypeVar
+
+from flexnpu.errors import Refused
+
+_Told = TypeVar("_Told")
+
+MOST_READERS = 32
+
+
+def _never() -> bool:
+    return False
+
+
+class Readers:
+    """what: they follow, as a refusal says it."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._news: set[asyncio.Event] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """They end."""
+        self._closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something new for some of them."""
+        for news in self._news:
+            news.set()
+
+    def follow(
+        self, fresh: Callable[[], Iterable[_Told]], idle_s: float, over: Callable[[], bool] = _never
+    ) -> AsyncGenerator[_Told | None, None]:
+        """What `fresh` gives whenever they are woken, and None whenever nothing was told for so long; until over."""
+        if len(self._news) >= MOST_READERS:
+            raise Refused(f"{MOST_READERS} readers follow {self._what} already", next_step="let one of them end")
+        return self._follow(fresh, idle_s, over)
+
+    async def _follow(
+        self, fresh: Callable[[], Iterable[_Told]], idle_s: float, over: Callable[[], bool]
+    ) -> AsyncGenerator[_Told | None, None]:
+        news, now = asyncio.Event(), asyncio.get_running_loop().time
+        self._news.add(news)
+        told = now()
+        try:
+            while not self._closed and not over():
+                news.clear()
+                for each in fresh():
+                    yield each
+                    told = now()
+                try:
+                    # Woken for others, it is as silent as before.
+                    await asyncio.wait_for(news.wait(), told + idle_s - now())
+                except TimeoutError:
+                    yield None
+                    told = now()
+        finally:
+            self._news.discard(news)
