@@ -84,10 +84,11 @@ def rows(scenario: Scenario, ran: Run) -> list[Row]:
     A share is of the device time that those who always want it use together; a fixed one is of the time that passes.
     """
     wanting = [tenant for tenant in scenario.tenants if tenant.always_wants]
-    whole = _off(wanting, {name: _whole(ran, name) for name in ran.traces})
+    shares = {name: _whole(ran, name) for name in ran.traces}
+    whole = _off(wanting, shares)
     windows = _off(wanting, {name: _windows(ran, name) for name in ran.traces})
     gaps = {tenant.name: _Gaps.of(scenario, ran, tenant.name) for tenant in wanting if not tenant.fixed}
-    used = {name: 100 * float(_whole(ran, name)[0]) for name in ran.traces}
+    used = {name: 100 * float(share[0]) for name, share in shares.items()}
     passing = {"percent": {name: round(share, 3) for name, share in used.items()}}
     return [
         Row(f"{scenario.name}: off its share", _most(whole), "points", scenario.points, more=passing),

@@ -32,6 +32,7 @@ class Engine(Protocol):
     """An engine, as one turn sees it. Times are device seconds."""
 
     endpoint: Endpoint
+    role: Role
 
     def stale(self, at: float, limit: float) -> str | None:
         """Why this engine cannot be planned for, or None."""

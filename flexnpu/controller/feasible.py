@@ -13,14 +13,13 @@ LONE_PROMPT = (Request(2048, 0),)
 
 def out_of_reach(targets: Targets, forecaster: Forecaster, cores: int) -> list[str]:
     """A line for each target that the forecast misses with all cores for one request alone; none: both can be kept."""
-    found = []
-    for name, target, request in (("ITL", targets.itl, LONE_REQUEST), ("TTFT", targets.ttft, LONE_PROMPT)):
-        seconds = float(forecaster.alone(request)[cores])
-        if seconds > target:
-            (one,) = request
-            what = f"a token after {one.cached}" if name == "ITL" else f"a prompt of {one.new} tokens"
-            found.append(
-                f"the {name} target of {target * 1e3:g} ms is out of reach: {what} takes {seconds * 1e3:.3g} ms alone "
-                f"on all {cores} cores; ask for more than that, or it is served as well as it can be"
-            )
-    return found
+    asked = (
+        ("ITL", targets.itl, LONE_REQUEST, f"a token after {LONE_REQUEST[0].cached}"),
+        ("TTFT", targets.ttft, LONE_PROMPT, f"a prompt of {LONE_PROMPT[0].new} tokens"),
+    )
+    return [
+        f"the {name} target of {target * 1e3:g} ms is out of reach: {what} takes {seconds * 1e3:.3g} ms alone "
+        f"on all {cores} cores; ask for more than that, or it is served as well as it can be"
+        for name, target, requests, what in asked
+        if (seconds := float(forecaster.alone(requests)[cores])) > target
+    ]

@@ -55,7 +55,7 @@ class DaemonSteps:
                 trouble = "the daemon has ended, or the vNPUs have"
             except FlexNpuError as error:
                 trouble = str(error)
-            except Exception as error:
+            except Exception as error:  # whatever it is: without a word from here all engines would seem to be silent
                 trouble = f"{type(error).__name__}: {error}"
             with self._lock:
                 self._trouble = FollowError(trouble)

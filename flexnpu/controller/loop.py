@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flexnpu.controller.decision import Applied, Decision
-from flexnpu.controller.engines import Role, ScrapedEngine
+from flexnpu.controller.engines import Engine, Role, ScrapedEngine
 from flexnpu.controller.feasible import LONE_REQUEST
 from flexnpu.controller.followed import FollowedEngine
 from flexnpu.controller.learning import Corrected, Episode
@@ -100,7 +100,7 @@ class Loop:
     def correction(self) -> float:
         return self._forecaster.decode
 
-    def _engine(self, endpoint: Endpoint, role: Role) -> ScrapedEngine | FollowedEngine:
+    def _engine(self, endpoint: Endpoint, role: Role) -> Engine:
         if endpoint.url is not None:
             return ScrapedEngine(endpoint, role)
 
@@ -170,7 +170,7 @@ class Loop:
         return at
 
     @property
-    def _engines(self) -> tuple[ScrapedEngine | FollowedEngine, ...]:
+    def _engines(self) -> tuple[Engine, ...]:
         return self._prefill, self._decode
 
     def _look(self) -> None:
