@@ -22,8 +22,7 @@ constinit std::atomic<int32_t> Gate::captures{0};
 namespace {
 
 constexpr uint64_t kLookNs = 20'000'000;          // how often who waits at a closed gate looks for the daemon
-constexpr uint64_t kLongLullNs = 1'000'000;       // how often a holder whose work the device does is looked at
-constexpr uint64_t kBehindLookNs = 1'000'000;     // how often who comes after others looks at its events
+constexpr uint64_t kNapNs = 1'000'000;            // where the kernel does not let it sleep on the turn's word
 constexpr uint64_t kUnboundWindowNs = 4'000'000;  // of estimated time, where nothing bounds what is in flight
 constexpr uint64_t kUnknownNs = 1'000'000;        // of a launch that was never measured, where nothing bounds it
 constexpr uint64_t kWhole = 1024;
@@ -37,8 +36,6 @@ constinit std::atomic<int> daemon_socket{-1};
 constinit std::atomic<uint32_t> connections{0};
 
 bool daemon_lives() { return peer_is_there(daemon_socket.load(std::memory_order_acquire)); }
-
-bool has(uint64_t turn, uint64_t flags) { return (turn & flags) == flags; }
 
 // The half of the turn's word that its waiters sleep on.
 const uint32_t* low_word(const uint64_t& word) { return reinterpret_cast<const uint32_t*>(&word); }
@@ -185,7 +182,7 @@ Pass Gate::pass_patiently(const Launch& launch, uint64_t excess) {
 
 // Not time-shared, or open for want of a daemon.
 bool Gate::is_free(uint64_t turn) {
-    const bool rings = has(turn, FLEXNPU_TURN_OPEN | FLEXNPU_TURN_RING);
+    const bool rings = has_flags(turn, FLEXNPU_TURN_OPEN | FLEXNPU_TURN_RING);
     if (turn != FLEXNPU_TURN_FREE && !rings) return turn == free_.load(std::memory_order_relaxed);
     const Held held(lock_);
     if (rings && turn != free_.load(std::memory_order_relaxed)) {
@@ -222,7 +219,7 @@ bool Gate::may_enter(uint64_t turn) {
     const uint32_t now = connections.load(std::memory_order_acquire);
     if (now != connection_) left_ = 0;
     connection_ = now;
-    return has(turn, FLEXNPU_TURN_OPEN) && flexnpu_turn_number(turn) != left_;
+    return has_flags(turn, FLEXNPU_TURN_OPEN) && flexnpu_turn_number(turn) != left_;
 }
 
 bool Gate::enter(uint64_t now) {
@@ -235,7 +232,7 @@ bool Gate::enter(uint64_t now) {
         entered_.store(number, std::memory_order_seq_cst);
         given_up_ns_ = 0;  // it did not find the gate closed
         report_->entered(number);
-        windows_->enter_turn(has(now, FLEXNPU_TURN_BEHIND));
+        windows_->enter_turn(has_flags(now, FLEXNPU_TURN_BEHIND));
         wake_meter();
     }
     const uint64_t again = turn();
@@ -245,11 +242,10 @@ bool Gate::enter(uint64_t now) {
 }
 
 bool Gate::is_inside(uint64_t turn) const {
-    return has(turn, FLEXNPU_TURN_OPEN) && flexnpu_turn_number(turn) == entered_.load(std::memory_order_seq_cst);
+    return has_flags(turn, FLEXNPU_TURN_OPEN) && flexnpu_turn_number(turn) == entered_.load(std::memory_order_seq_cst);
 }
 
 void Gate::wait_for_turn() {
-    const timespec look = as_timespec(kLookNs);
     for (;;) {
         const uint64_t now = turn();
         if (now == FLEXNPU_TURN_FREE) return;  // it is not time-shared any more
@@ -258,7 +254,7 @@ void Gate::wait_for_turn() {
             if (may_enter(now)) return;
         }
         if (!daemon_lives()) return open_without_daemon(now);
-        if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(now), &look)) nap(1'000'000);
+        sleep_while(now, kLookNs);
     }
 }
 
@@ -388,84 +384,19 @@ void Gate::settle_debts() {
     }
 }
 
-bool Gate::is_idle(uint64_t turn) {
-    const uint64_t before = windows_->started();
-    uint64_t lull_ns = 0;
-    {
-        const Held held(lock_);
-        look_behind();
-        const uint64_t least_ns = windows_->is_calling() ? Patience::kMostNs : patience_.ns();
-        lull_ns = std::clamp(windows_->left_ns() / 2, least_ns, kLongLullNs);
-    }
-    const timespec lull = as_timespec(lull_ns);
-    if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &lull)) nap(lull_ns);
-    if (this->turn() != turn) return false;
-    if (windows_->started() != before || windows_->is_calling()) return false;
-    const Held held(lock_);
-    windows_->close_all();
-    windows_->reap();
-    return windows_->is_empty() && windows_->started() == before;
-}
-
-void Gate::give_up_turn() {
-    {
-        const Held held(lock_);
-        given_up_ns_ = now_ns();
-    }
-    end_turn();
-}
-
 // A launch finds the gate closed.
 void Gate::come_back() {
     const Held held(lock_);
     if (const uint64_t since = std::exchange(given_up_ns_, 0)) patience_.came_back(now_ns() - since);
 }
 
-// Under the lock.
-void Gate::look_behind() {
-    if (!has(turn(), FLEXNPU_TURN_BEHIND)) windows_->uncover();
-}
-
-// Until the device works for this process. Where it can do so beside others, events tell that all is over.
-void Gate::wait_while_behind(uint64_t number) {
-    const timespec look = as_timespec(kBehindLookNs);
-    for (;;) {
-        windows_->reap();
-        const uint64_t now = turn();
-        const bool behind = has(now, FLEXNPU_TURN_BEHIND) && flexnpu_turn_number(now) == number;
-        if (!behind || windows_->is_empty()) break;
-        lock_.release();
-        if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(now), &look)) nap(kBehindLookNs);
-        lock_.acquire();
-    }
-    windows_->uncover();
-}
-
-void Gate::end_turn() {
-    uint64_t number = 0;
-    {
-        const Held held(lock_);
-        number = left_ = entered_.load(std::memory_order_relaxed);
-        passed_.store(kNone, std::memory_order_seq_cst);
-    }
-    windows_->wait_for_calls();
-    const Held held(lock_);
-    windows_->close_all();
-    wait_while_behind(number);
-    while (windows_->wait_until_near(lead_ns())) {
-    }
-    const uint64_t rest = windows_->next();
-    if (windows_->untracked.exchange(false) && !windows_->wait_for_device()) windows_->untracked.store(true);
-    drained_.store(number, std::memory_order_seq_cst);
-    report_->drained(number);
-    report_->ring();
-    windows_->wait_until_over(rest);  // so that it is measured
-}
-
 // A daemon that has started anew puts another page in this one's place, and wakes nobody who sleeps on the old one.
-void Gate::sleep_in_turn(uint64_t turn) const {
-    const timespec look = as_timespec(kLookNs);
-    if (!futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &look)) nap(1'000'000);
+void Gate::sleep_in_turn(uint64_t turn) const { sleep_while(turn, kLookNs); }
+
+void Gate::sleep_while(uint64_t turn, uint64_t most_ns) const {
+    const timespec most = as_timespec(most_ns);
+    const bool slept = futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &most);
+    if (!slept) nap(std::min(most_ns, kNapNs));
 }
 
 void Gate::wake_meter() {

@@ -30,6 +30,8 @@ struct Launch {
     void* stream;
 };
 
+constexpr bool has_flags(uint64_t turn, uint64_t flags) { return (turn & flags) == flags; }
+
 constexpr uint8_t of_cube_cores = 0;
 constexpr uint8_t of_vector_cores = 16;
 
@@ -144,6 +146,8 @@ class Gate {
     bool may_enter(uint64_t turn);
     void come_back();
     void wait_for_turn();
+    // Sleeps for as long as the turn's word is this one, or less.
+    void sleep_while(uint64_t turn, uint64_t most_ns) const;
     Queue& queue_of(const Launch& launch);
     bool take(const Launch& launch, Pass& pass);
     bool join(const Launch& launch, Pass& pass, uint64_t ns);
