@@ -8,7 +8,7 @@ equations.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import partial, reduce
 from operator import attrgetter
 
 import numpy as np
@@ -151,13 +151,16 @@ class Forecaster:
         if row is None:
             if len(self._sums) >= _REMEMBERED:
                 self._sums.clear()
-            row = self._by_tokens.row(tokens)
-            if load.logits:
-                row = row.plus(self._by_logits.row(load.logits))
-            for rows_of, rows in self._others:
-                row = row.plus(rows.row(rows_of(load)))
-            self._sums[key] = row
+            row = self._sums[key] = reduce(Row.plus, self._parts(load))
         return row
+
+    def _parts(self, load: Load) -> list[Row]:
+        """What its operators other than attention take, by what of a load they are asked by."""
+        parts = [self._by_tokens.row(load.prefill_tokens + load.decode_sequences)]
+        if load.logits:
+            parts.append(self._by_logits.row(load.logits))
+        parts += [table.row(rows_of(load)) for rows_of, table in self._others]
+        return parts
 
     def _summary(self, load: Load) -> Row:
         """The whole iteration by cores."""
@@ -171,13 +174,9 @@ class Forecaster:
         """The whole iteration on so many cores."""
         if not load.tokens:
             return Single(0.0, 0.0, 0.0, 0.0)
-        rows = [self._by_tokens.row(load.prefill_tokens + load.decode_sequences)]
-        if load.logits:
-            rows.append(self._by_logits.row(load.logits))
-        rows += [table.row(rows_of(load)) for rows_of, table in self._others]
         alone, held, traffic = self._attention.single(load, cores)
         links = 0.0
-        for row in rows:
+        for row in self._parts(load):
             alone += row.alone.item(cores)
             held += row.held.item(cores)
             traffic += row.traffic
