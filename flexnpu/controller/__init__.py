@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live loop: observe two engines, forecast, plan, move cores, and check the forecast against what came."""
+"""The live loop: observe engines, forecast, plan, move cores, and check the forecast against what came."""
 
-from flexnpu.controller.decision import Applied, Decision, Outcome
-from flexnpu.controller.loop import Loop, Settings
+from flexnpu.controller.decision import Applied, Decision, Grant, Outcome, ServicePlan
+from flexnpu.controller.loop import Loop
 from flexnpu.controller.seam import Cores, CoresError, DeviceView, Endpoint, ScrapeError, Seams
+from flexnpu.controller.services import Service, ServiceError, Settings
 
 __all__ = [
     "Applied",
@@ -12,9 +13,13 @@ __all__ = [
     "Decision",
     "DeviceView",
     "Endpoint",
+    "Grant",
     "Loop",
     "Outcome",
     "ScrapeError",
     "Seams",
+    "Service",
+    "ServiceError",
+    "ServicePlan",
     "Settings",
 ]

@@ -19,14 +19,11 @@ from typing import TextIO
 from flexnpu.controller.config import OptionError, Options
 from flexnpu.controller.daemon import DaemonCores
 from flexnpu.controller.decision import Decision, Outcome
-from flexnpu.controller.feasible import out_of_reach
 from flexnpu.controller.follow import DaemonSteps
 from flexnpu.controller.hold import Hold
-from flexnpu.controller.loop import Loop, Settings
+from flexnpu.controller.loop import Loop
 from flexnpu.controller.scrape import HttpScraper
 from flexnpu.controller.seam import Cores, Seams
-from flexnpu.forecast import Forecaster
-from flexnpu.hardware import load_soc
 from flexnpu.paths import RuntimeDir
 
 
@@ -36,7 +33,7 @@ class Journal:
 
     lines: TextIO | None = None
     people: TextIO | None = None
-    _seen_safe: bool = field(default=False)
+    _seen_safe: set[int] = field(default_factory=set)  # devices
 
     def __call__(self, record: Decision | Outcome) -> None:
         if self.lines is not None:
@@ -56,16 +53,16 @@ class Journal:
 
     def _tell(self, decision: Decision, people: TextIO) -> None:
         error = decision.applied.error if decision.applied else None
-        entered_safe = decision.mode == "safe" and not self._seen_safe
-        self._seen_safe = decision.mode == "safe"
+        entered_safe = decision.mode == "safe" and decision.device not in self._seen_safe
+        self._seen_safe.discard(decision.device)
+        if decision.mode == "safe":
+            self._seen_safe.add(decision.device)
         if not (decision.moved or entered_safe or error):
             return
-        split = (
-            f"{decision.before.prefill}/{decision.before.decode} -> {decision.after.prefill}/{decision.after.decode}"
-        )
         took = f" in {decision.applied.wall_seconds * 1e3:.1f} ms" if decision.applied else " (not carried out)"
         failed = f"; NOT applied: {error}" if error else ""
-        people.write(f"{decision.at:9.3f} s  prefill/decode {split}{took}{failed}  {decision.reason}\n")
+        changes = f"{decision.changes}{took}" if decision.moved else "no move"
+        people.write(f"{decision.at:9.3f} s  device {decision.device}  {changes}{failed}  {decision.reason}\n")
         people.flush()
 
 
@@ -76,36 +73,30 @@ class Controller:
     """
 
     def __init__(self, options: Options, *, cores: Cores | None = None, people: TextIO | None = None) -> None:
-        reached: Cores = cores or DaemonCores.connect(options.prefill.vnpu, options.decode.vnpu, options.runtime_dir)
-        view = reached.look()
+        vnpus = [each.vnpu for each in options.endpoints]
+        reached: Cores = cores or DaemonCores.connect(vnpus, options.runtime_dir)
+        views = reached.look()
+        settings = options.settings
         self._stop = False
         self._news: SimpleQueue[None] = SimpleQueue()  # a signal handler may put into it while the loop takes
         with ExitStack() as opened:
             lines = _journal_file(options.decisions, opened)
-            if cores is None and options.settings.mode != "observe":
-                opened.callback(Hold(RuntimeDir.find(options.runtime_dir).root, view.device).release)
+            if cores is None and settings.moves:
+                root = RuntimeDir.find(options.runtime_dir).root
+                for device in sorted({index for view in views for index in view.devices}):
+                    opened.callback(Hold(root, device).release)
             # Two periods, so that one slow page is not yet a stale one; a host under load needs some wall time for it.
-            scraper = HttpScraper(timeout=max(0.25, 2 * options.settings.period * view.scale))
+            slowest = max(view.scale for view in views)
+            scraper = HttpScraper(timeout=max(0.25, 2 * settings.period * slowest))
             opened.callback(scraper.close)
-            followed = [each.vnpu for each in (options.prefill, options.decode) if each.url is None]
+            followed = [each.vnpu for each in options.endpoints if each.url is None]
             self._steps = DaemonSteps(followed, self._wake, options.runtime_dir) if followed else None
-            forecaster = Forecaster(options.model, load_soc(view.soc))
+            seams = Seams(reached, scraper, time.monotonic, self._sleep, Journal(lines, people), self._steps)
+            self._loop = Loop(options.services, settings, seams)
             if people is not None:
-                missed = out_of_reach(options.settings.targets, forecaster, view.cores)
-                people.writelines(f"flexnpu: warning: {line}\n" for line in missed)
-            self._loop = Loop(
-                options.prefill,
-                options.decode,
-                forecaster,
-                options.settings,
-                Seams(reached, scraper, time.monotonic, self._sleep, Journal(lines, people), self._steps),
-            )
+                people.writelines(f"flexnpu: warning: {line}\n" for line in self._loop.out_of_reach())
             self._opened = opened.pop_all()
         self._thread = threading.Thread(target=self.run, name="flexnpu-controller", daemon=True)
-
-    @property
-    def settings(self) -> Settings:
-        return self._loop.settings
 
     def run(self) -> None:
         """The loop in the calling thread, until ask_to_stop()."""

@@ -4,24 +4,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import yaml
 
-from flexnpu.controller.loop import Mode, Settings
 from flexnpu.controller.seam import Endpoint
+from flexnpu.controller.services import MODES, Mode, Service, Settings, check
 from flexnpu.errors import FlexNpuError, InvalidValue
+from flexnpu.forecast import calibration_file
 from flexnpu.llm import ModelShape
 from flexnpu.planner import Split, Targets
 from flexnpu.tenancy import check_name
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _ENGINE_KEYS = {"vnpu", "url"}
-_DEFAULTS = {"ttft": "1s", "itl": "50ms", "period": "50ms", "mode": "split"}
+# Of a service: in the file under its name, or where there is one alone, at the top of the file and as options.
+SERVICE_KEYS = ("prefill", "decode", "model", "profile", "ttft", "itl", "weight", "pin", "safe", "minima", "engine")
+LOOP_KEYS = ("mode", "period", "dwell", "decisions")
+KEYS = (*SERVICE_KEYS, *LOOP_KEYS, "services")
+_NUMBERS = ("weight", "minima", "safe", "pin")  # may be written without quotes
+_DEFAULTS = {"ttft": "1s", "itl": "50ms"}
+_ROLES = ("prefill", "decode", "engine")
+OBSERVE = "observe"
 
 
 class OptionError(InvalidValue):
@@ -32,47 +39,108 @@ class OptionError(InvalidValue):
 class Options:
     """What `flexnpu controller` was asked for. Times are device seconds."""
 
-    prefill: Endpoint
-    decode: Endpoint
-    model: ModelShape
+    services: tuple[Service, ...]
     settings: Settings
     decisions: Path | None = None
     runtime_dir: Path | None = None
 
-
-# Of the file, by what an option of the same name takes.
-KEYS = ("prefill", "decode", "model", "ttft", "itl", "mode", "pin", "period", "safe", "minima", "decisions")
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return tuple(each for service in self.services for each in service.endpoints)
 
 
 def read_options(given: Mapping[str, object], config: Path | None = None, runtime_dir: Path | None = None) -> Options:
-    """given: by the names of KEYS, None where the option was not given."""
+    """given: by the names of KEYS but for services, None where the option was not given."""
     known = _read_file(config) if config is not None else {}
     known |= {key: value for key, value in given.items() if value is not None}
-    texts = {**_DEFAULTS, **{key: str(value) for key, value in known.items()}}
-    for needed in ("prefill", "decode", "model"):
-        if needed not in texts:
-            raise OptionError(f"--{needed} is missing; give it, or {needed} in the file of --config")
-    prefill, decode = (parse_endpoint(texts[role], f"--{role}") for role in ("prefill", "decode"))
-    if prefill.vnpu == decode.vnpu:
-        raise OptionError(f"--prefill and --decode are both vNPU {prefill.vnpu!r}; each engine needs its own")
-    mode, pin = _mode(texts["mode"]), texts.get("pin")
-    if (mode == "pinned") != (pin is not None):
-        raise OptionError(f"--mode {mode} with --pin {pin or 'not given'}; mode pinned needs a split, others take none")
-    safe = pin if pin is not None else texts.get("safe")
-    return Options(
-        prefill,
-        decode,
-        model=ModelShape.from_config(texts["model"]),
-        settings=Settings(
-            targets=Targets(ttft=parse_duration(texts["ttft"], "--ttft"), itl=parse_duration(texts["itl"], "--itl")),
-            mode=mode,
-            period=parse_duration(texts["period"], "--period"),
-            safe=parse_split(safe, "--pin" if pin is not None else "--safe") if safe is not None else None,
-            minima=parse_split(texts["minima"], "--minima") if "minima" in texts else None,
-        ),
+    named = known.pop("services", None)
+    services: tuple[Service, ...]
+    if named is None:
+        services = (_service("default", known, "--", ""),)
+    else:
+        for key in SERVICE_KEYS:
+            if key in known:
+                raise OptionError(f"--{key} beside services: it is of one service; write it under the service's name")
+        services = _services(named, config)
+    texts = {key: str(value) for key, value in known.items()}
+    options = Options(
+        services,
+        _settings(texts),
         decisions=Path(texts["decisions"]) if "decisions" in texts else None,
         runtime_dir=runtime_dir,
     )
+    check(options.services, options.settings)
+    return options
+
+
+def _settings(texts: Mapping[str, str]) -> Settings:
+    mode, moves = _mode(texts.get("mode", "split"))
+    times = {key: parse_duration(texts[key], f"--{key}") for key in ("period", "dwell") if key in texts}
+    return Settings(mode=mode, moves=moves, **times)
+
+
+def _mode(text: str) -> tuple[Mode, bool]:
+    """The mode, and whether anything is to be moved: `observe` is a dry run of split, `observe:MODE` of that one."""
+    observed, _, of = text.partition(":")
+    wanted = (of or "split") if observed == OBSERVE else text
+    for mode in MODES:
+        if wanted == mode:
+            return mode, observed != OBSERVE
+    raise OptionError(f"--mode {text!r}; it must be {', '.join(MODES)}, {OBSERVE}, or {OBSERVE}: and one of those")
+
+
+def _services(named: object, path: Path | None) -> tuple[Service, ...]:
+    if not isinstance(named, dict) or not named:
+        raise OptionError(f"--config {str(path)!r}: services is no mapping of names; write services: {{NAME: {{…}}}}")
+    found = []
+    for name, told in named.items():
+        where = f"--config {str(path)!r}: services.{name}"
+        if not isinstance(name, str) or not isinstance(told, dict):
+            raise OptionError(f"{where} holds no mapping; its keys may be {', '.join(SERVICE_KEYS)}")
+        _check_keys(where, told, SERVICE_KEYS)
+        found.append(_service(name, told, f"{where}.", where))
+    return tuple(found)
+
+
+def _service(name: str, told: Mapping[str, object], prefix: str, where: str) -> Service:
+    """prefix: of a key in messages; where: the service's place in the file, empty where it is given by options."""
+
+    def text(key: str) -> str | None:
+        return str(told[key]) if key in told else _DEFAULTS.get(key)
+
+    def cores(key: str) -> tuple[int, ...] | None:
+        return None if key not in told else parse_cores(str(told[key]), f"{prefix}{key}", parts)
+
+    engines = {role: _endpoints(told[role], f"{prefix}{role}") for role in _ROLES if role in told}
+    needed = ("engine",) if "engine" in engines else ("prefill", "decode")
+    for key in (*needed, "model"):
+        if key not in told:
+            instead = f"give it, or {key} in the file of --config" if not where else "write it there"
+            raise OptionError(f"{prefix}{key} is missing; {instead}")
+    parts = len(needed)
+    ttft, itl = (parse_duration(text(key) or "", f"{prefix}{key}") for key in ("ttft", "itl"))
+    profile = text("profile")
+    return Service(
+        name=name,
+        model=ModelShape.from_config(str(told["model"])),
+        targets=Targets(ttft=ttft, itl=itl),
+        prefill=engines.get("prefill", ()),
+        decode=engines.get("decode", ()),
+        engines=engines.get("engine", ()),
+        weight=parse_weight(text("weight") or "1", f"{prefix}weight"),
+        profile=calibration_file.load(profile) if profile else None,
+        minima=cores("minima"),
+        safe=cores("safe"),
+        pin=cores("pin"),
+    )
+
+
+def _endpoints(told: object, what: str) -> tuple[Endpoint, ...]:
+    """One engine, or a list of them: as NAME or NAME=URL, or in the file as {vnpu: NAME, url: URL}."""
+    each = told if isinstance(told, list) else [told]
+    if not each:
+        raise OptionError(f"{what} is an empty list; name one engine at least")
+    return tuple(parse_endpoint(_engine(one, what), what) for one in each)
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -84,15 +152,17 @@ def _read_file(path: Path) -> dict[str, object]:
         raise OptionError(f"--config {str(path)!r} is no YAML ({' '.join(str(error).split())})") from error
     if not isinstance(found, dict):
         raise OptionError(f"--config {str(path)!r} holds no mapping; its keys may be {', '.join(KEYS)}")
-    for key in found:
-        if key not in KEYS:
-            raise OptionError(f"--config {str(path)!r} has a key {key!r}; its keys may be {', '.join(KEYS)}")
-    for role in ("prefill", "decode"):
-        if isinstance(found.get(role), dict):
-            found[role] = _engine(found[role], role, path)
-    for key, value in found.items():
-        _check_text(f"--config {str(path)!r}: {key}", value)
+    _check_keys(f"--config {str(path)!r}", found, KEYS)
     return found
+
+
+def _check_keys(where: str, found: Mapping[str, object], keys: Sequence[str]) -> None:
+    for key, value in found.items():
+        if key not in keys:
+            raise OptionError(f"{where} has a key {key!r}; its keys may be {', '.join(keys)}")
+        number = key in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool)
+        if key not in (*_ROLES, "services") and not number:
+            _check_text(f"{where}: {key}", value)
 
 
 def _check_text(what: str, value: object) -> None:
@@ -102,21 +172,17 @@ def _check_text(what: str, value: object) -> None:
         )
 
 
-def _engine(told: Mapping[str, Any], role: str, path: Path) -> str:
+def _engine(told: object, what: str) -> str:
     """vnpu and, where its metrics are read, url; as the option has it."""
+    if not isinstance(told, dict):
+        _check_text(what, told)
+        return str(told)
     if not set(told) <= _ENGINE_KEYS or "vnpu" not in told:
         keys = ", ".join(map(str, told)) or "none"
-        raise OptionError(f"--config {str(path)!r}: {role} has the keys {keys}; it must have vnpu, and may have url")
+        raise OptionError(f"{what} has the keys {keys}; it must have vnpu, and may have url")
     for key, value in told.items():
-        _check_text(f"--config {str(path)!r}: {role}.{key}", value)
+        _check_text(f"{what}.{key}", value)
     return f"{told['vnpu']}={told['url']}" if "url" in told else str(told["vnpu"])
-
-
-def _mode(text: str) -> Mode:
-    for mode in get_args(Mode):
-        if text == mode:
-            return mode  # type: ignore[no-any-return] # one of Mode's own
-    raise OptionError(f"--mode {text!r}; it must be {', '.join(get_args(Mode))}")
 
 
 def parse_endpoint(text: str, option: str) -> Endpoint:
@@ -143,9 +209,21 @@ def parse_duration(text: str, option: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def parse_weight(text: str, option: str) -> float:
+    """A number over 0."""
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) or float(text) == 0:
+        raise OptionError(f"{option} {text!r}; it must be a number over 0, such as 1 or 2.5")
+    return float(text)
+
+
+def parse_cores(text: str, option: str, parts: int) -> tuple[int, ...]:
+    """Cores of each of `parts` engines: PREFILL/DECODE, or CORES of the one."""
+    if not re.fullmatch(r"\d{1,6}" + r"/\d{1,6}" * (parts - 1), text, re.ASCII):
+        wanted = "PREFILL/DECODE cores, such as 12/12" if parts > 1 else "cores, such as 6"
+        raise OptionError(f"{option} {text!r}; it must be {wanted}")
+    return tuple(map(int, text.split("/")))
+
+
 def parse_split(text: str, option: str) -> Split:
     """PREFILL/DECODE cores."""
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
-    if not found:
-        raise OptionError(f"{option} {text!r}; it must be PREFILL/DECODE cores, such as 12/12")
-    return Split(int(found[1]), int(found[2]))
+    return Split(*parse_cores(text, option, 2))

@@ -1,56 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon as the loop's Cores: what the two vNPUs may have together, and one transaction per move."""
+"""The daemon as the loop's Cores: what some vNPUs may have together on each device, and one transaction per move."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flexnpu.client import Client
-from flexnpu.controller.decision import Applied
+from flexnpu.client import Client, Device, VNpu
+from flexnpu.controller.decision import Applied, Grant
 from flexnpu.controller.seam import CoresError, DeviceView
-from flexnpu.planner import Split
 
 # Operators take milliseconds. A move that is not applied by then waits for a hung engine, and the loop must go on.
 APPLY_WITHIN = 0.5
 
 
-@dataclass(frozen=True, slots=True)
 class DaemonCores:
-    """Two vNPUs of one device."""
+    """These vNPUs, wherever they are."""
 
-    client: Client
-    prefill: str
-    decode: str
+    def __init__(self, client: Client, vnpus: Sequence[str]) -> None:
+        self._client, self._names = client, tuple(vnpus)
+        self._where: dict[str, tuple[int, ...]] = {}  # those that have been there
 
     @classmethod
-    def connect(cls, prefill: str, decode: str, runtime_dir: Path | None = None) -> DaemonCores:
+    def connect(cls, vnpus: Sequence[str], runtime_dir: Path | None = None) -> DaemonCores:
         """Through the admin socket of the daemon at hand."""
-        return cls(Client(runtime_dir), prefill, decode)
+        return cls(Client(runtime_dir), vnpus)
 
-    def look(self) -> DeviceView:
-        vnpus = {each.name: each for each in self.client.vnpus()}
-        devices = {each.index: each for each in self.client.devices()}
-        for name in (self.prefill, self.decode):
-            if name not in vnpus:
-                there = ", ".join(vnpus) or "none"
+    def look(self) -> list[DeviceView]:
+        there = self._client.vnpus()
+        known = {each.name: each for each in there}
+        for name in self._names:
+            if name in known:
+                self._where[name] = tuple(known[name].devices or [known[name].device])
+            elif name not in self._where:
+                names = ", ".join(known) or "none"
                 raise CoresError(
-                    f"vNPU {name!r} does not exist; there are {there}; start it with flexnpu run --name {name}"
+                    f"vNPU {name!r} does not exist; there are {names}; start it with flexnpu run --name {name}"
                 )
-        prefill, decode = vnpus[self.prefill], vnpus[self.decode]
-        if prefill.device != decode.device:
-            raise CoresError(
-                f"vNPU {self.prefill!r} is on device {prefill.device} and {self.decode!r} on device {decode.device}; "
-                "cores move only within one device, start both on the same"
-            )
-        device = devices[prefill.device]
-        # A real device has no scale: its seconds are everybody's.
-        total = prefill.cores + decode.cores + device.cores_free
-        return DeviceView(device.soc, total, device.scale or 1.0, Split(prefill.cores, decode.cores), device.index)
+        devices = {each.index: each for each in self._client.devices()}
+        return [self._view(where, there, devices) for where in sorted(set(self._where.values()))]
 
-    def move(self, split: Split) -> Applied:
+    def move(self, grants: Mapping[str, Grant]) -> Applied:
         began = time.monotonic()
-        moves = [{"vnpu": self.prefill, "cores": split.prefill}, {"vnpu": self.decode, "cores": split.decode}]
-        answer = self.client.rebalance(moves, wait=APPLY_WITHIN)
+        answer = self._client.rebalance([_move(name, grant) for name, grant in grants.items()], wait=APPLY_WITHIN)
         return Applied(answer.applied, time.monotonic() - began, dict(answer.revisions))
+
+    def _view(self, where: tuple[int, ...], there: Sequence[VNpu], devices: Mapping[int, Device]) -> DeviceView:
+        ours = {each.name: each for each in there if each.name in self._names and self._where[each.name] == where}
+        others = [each for each in there if each.name not in ours]
+        for other in others:
+            on = set(other.devices or [other.device])
+            if other.name in self._names and (both := on & set(where)):
+                raise CoresError(
+                    f"vNPU {other.name!r} is on device {min(both)} and not on all that {next(iter(ours), '')!r} is on; "
+                    "cores move only between vNPUs of the same devices"
+                )
+        first = devices[where[0]]
+        return DeviceView(
+            devices=where,
+            soc=first.soc,
+            cores=min(devices[index].cores - _taken(others, index) for index in where),
+            scale=first.scale or 1.0,  # a real device has no scale: its seconds are everybody's
+            grants={name: Grant(each.cores, each.share_percent) for name, each in ours.items()},
+            pending=frozenset(name for name, each in ours.items() if not each.applied),
+        )
+
+
+def _taken(others: Sequence[VNpu], device: int) -> int:
+    """Cores that are guaranteed to others: those who take turns have theirs one after another."""
+    here = [each for each in others if device in (each.devices or [each.device])]
+    shared = max((each.cores for each in here if each.share_percent is not None), default=0)
+    return sum(each.cores for each in here if each.share_percent is None) + shared
+
+
+def _move(name: str, grant: Grant) -> dict[str, object]:
+    return {"vnpu": name, "cores": grant.cores}

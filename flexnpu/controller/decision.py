@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from flexnpu.planner import Alternative, Split
+from flexnpu.planner import Alternative
 
 Mode = Literal["planned", "safe", "pinned", "observed"]
+
+
+class Grant(NamedTuple):
+    """What a vNPU has: cores, and of the device's time that many per cent (None: its cores all the time)."""
+
+    cores: int
+    share: float | None = None
+
+    def __str__(self) -> str:
+        return str(self.cores) if self.share is None else f"{self.cores} at {self.share:.3g} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,48 +36,88 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """One turn of the loop.
+class ServicePlan:
+    """A decision's part for one service on one device.
 
-    mode safe: an input was missing, and the static split was chosen instead of a plan; pinned: the operator's split
-    holds; observed: a plan that is not carried out, where before is the plan before it. seen_after_wall_seconds: from
-    the beginning of the newest step to the turn that knows of it, where steps are followed.
+    mode safe: an input was missing, and the safe cores were chosen instead of a plan; pinned: the operator's cores
+    hold. grants: by vNPU.
     """
 
-    number: int
-    at: float
+    service: str
     mode: Mode
+    grants: Mapping[str, Grant]
     phases: Mapping[str, str]
     inputs: Mapping[str, object]
-    before: Split
-    after: Split
     reason: str
     meets_itl: bool
     forecast: Alternative | None = None
     alternatives: tuple[Alternative, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "service": self.service,
+            "mode": self.mode,
+            "grants": _grants(self.grants),
+            "phases": dict(self.phases),
+            "inputs": dict(self.inputs),
+            "reason": self.reason,
+            "meets_itl": self.meets_itl,
+            "forecast": _alternative(self.forecast) if self.forecast else None,
+            "alternatives": [_alternative(each) for each in self.alternatives],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One turn of the loop on one device. before, after: by vNPU.
+
+    mode: safe where any service is in it; observed: plans that are not carried out, where before is the plan before.
+    seen_after_wall_seconds: from the beginning of the newest step to the turn that knows of it, where steps are
+    followed.
+    """
+
+    number: int
+    at: float
+    device: int
+    mode: Mode
+    before: Mapping[str, Grant]
+    after: Mapping[str, Grant]
+    reason: str
+    services: tuple[ServicePlan, ...]
+    scale: float
+    cores: int
     applied: Applied | None = None
     planned_in_wall_seconds: float = 0.0
     seen_after_wall_seconds: float | None = None
 
     @property
     def moved(self) -> bool:
-        return self.before != self.after
+        return bool(self.moves)
+
+    @property
+    def moves(self) -> Mapping[str, Grant]:
+        """What is to become another, by vNPU."""
+        return {name: grant for name, grant in self.after.items() if grant != self.before.get(name)}
+
+    @property
+    def changes(self) -> str:
+        """The same for people: `prefill 12 -> 18, decode 12 -> 6`."""
+        return ", ".join(f"{name} {self.before.get(name, 'gone')} -> {grant}" for name, grant in self.moves.items())
 
     def as_dict(self) -> dict[str, object]:
         return {
             "kind": "decision",
             "number": self.number,
             "at": self.at,
+            "device": self.device,
             "mode": self.mode,
-            "phases": dict(self.phases),
-            "inputs": dict(self.inputs),
-            "before": self.before._asdict(),
-            "after": self.after._asdict(),
+            "before": _grants(self.before),
+            "after": _grants(self.after),
             "moved": self.moved,
             "reason": self.reason,
-            "meets_itl": self.meets_itl,
-            "forecast": _alternative(self.forecast) if self.forecast else None,
-            "alternatives": [_alternative(each) for each in self.alternatives],
+            "services": [each.as_dict() for each in self.services],
+            "scale": self.scale,
+            "cores": self.cores,
             "applied": asdict(self.applied) if self.applied else None,
             "planned_in_wall_seconds": self.planned_in_wall_seconds,
             "seen_after_wall_seconds": self.seen_after_wall_seconds,
@@ -76,9 +126,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came while a decision held, beside what was forecast. None where nothing was observed."""
+    """What came to a service while a decision held, beside what was forecast. None where nothing was observed."""
 
     decision: int
+    service: str
     held_seconds: float
     turns: int
     decode_forecast_seconds: float | None
@@ -90,6 +141,10 @@ class Outcome:
 
     def as_dict(self) -> dict[str, object]:
         return {"kind": "outcome", **asdict(self)}
+
+
+def _grants(grants: Mapping[str, Grant]) -> dict[str, dict[str, object]]:
+    return {name: {"cores": grant.cores, "share_percent": grant.share} for name, grant in grants.items()}
 
 
 def _alternative(each: Alternative) -> dict[str, object]:

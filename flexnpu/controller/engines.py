@@ -13,9 +13,16 @@ from flexnpu.controller.metrics import EngineMetrics, parse_metrics
 from flexnpu.controller.seam import Endpoint, ScrapeError
 from flexnpu.forecast import Request
 
-Role = Literal["prefill", "decode"]
+Role = Literal["prefill", "decode", "both"]
 # A prompt's length before any has been seen: the mean of the Azure code trace.
 ASSUMED_TOKENS = 2048
+
+
+class Work(NamedTuple):
+    """What an engine has before it: prompts, and running requests."""
+
+    prefill: tuple[Request, ...] = ()
+    decode: tuple[Request, ...] = ()
 
 
 class Progress(NamedTuple):
@@ -37,8 +44,8 @@ class Engine(Protocol):
     def stale(self, at: float, limit: float) -> str | None:
         """Why this engine cannot be planned for, or None."""
 
-    def requests(self, at: float) -> tuple[Request, ...]:
-        """What it has before it: prompts, or running requests."""
+    def work(self, at: float) -> Work:
+        """Prompts, running requests or both, by its role."""
 
     def describe(self) -> dict[str, object] | None:
         """The inputs as a decision records them, with what had to be assumed; None before it was ever seen."""
@@ -81,10 +88,14 @@ class ScrapedEngine:
             return f"{self.endpoint.vnpu} was last observed {at - self.now_at:.2f} s ago ({self.trouble})"
         return None
 
-    def requests(self, at: float) -> tuple[Request, ...]:
+    def work(self, at: float) -> Work:
         if self.now is None:
-            return ()
-        return prefill_requests(self.now) if self.role == "prefill" else decode_requests(self.now)
+            return Work()
+        if self.role == "prefill":
+            return Work(prefill=_prompts(self.now, running=True))
+        if self.role == "decode":
+            return Work(decode=_running(self.now, waiting=True))
+        return Work(_prompts(self.now, running=False), _running(self.now, waiting=False))
 
     def describe(self) -> dict[str, object] | None:
         return None if self.now is None else describe(self.now)
@@ -104,11 +115,12 @@ class ScrapedEngine:
         return max(0.0, float(ends[1]) - float(ends[0]))
 
 
-def prefill_requests(page: EngineMetrics) -> tuple[Request, ...]:
-    """Prompts that run or wait. How far the running ones are is not told; they count in full."""
+def _prompts(page: EngineMetrics, *, running: bool) -> tuple[Request, ...]:
+    """Prompts that wait, and where running ones are prompts too, those. How far they are is not told; they count in
+    full."""
     mean = _mean_prompt(page)
     found = []
-    if page.running >= 1:
+    if running and page.running >= 1:
         found.append(Request(mean, 0, int(page.running)))
     if page.waiting >= 1:
         waiting = max(1, round(page.waiting_tokens / page.waiting)) if page.waiting_tokens else mean
@@ -117,9 +129,9 @@ def prefill_requests(page: EngineMetrics) -> tuple[Request, ...]:
     return tuple(request._replace(new=max(2, request.new)) for request in found)
 
 
-def decode_requests(page: EngineMetrics) -> tuple[Request, ...]:
-    """Requests in the running batch, and those about to join it."""
-    count = int(page.running + page.waiting)
+def _running(page: EngineMetrics, *, waiting: bool) -> tuple[Request, ...]:
+    """Requests in the running batch, and where they wait for that alone, those about to join it."""
+    count = int(page.running + (page.waiting if waiting else 0))
     if count < 1:
         return ()
     if page.context_tokens and page.running >= 1:

@@ -7,11 +7,11 @@ little longer, the engine counts as busy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flexnpu.client import Step
-from flexnpu.controller.engines import Progress, Role
+from flexnpu.controller.engines import Progress, Role, Work
 from flexnpu.controller.seam import Endpoint, FollowError
 from flexnpu.forecast import Request
 
@@ -23,15 +23,16 @@ _PAUSE, _PAUSE_SECONDS = 3.0, 0.005
 
 @dataclass(slots=True)
 class FollowedEngine:
-    """An engine's newest step. took: forecast seconds of a step, on the cores that it has."""
+    """An engine's newest step. took: forecast seconds of an iteration, on the cores that it has."""
 
     endpoint: Endpoint
     role: Role
-    took: Callable[[Sequence[Request]], float]
+    took: Callable[[Work], float]
     newest: Step | None = None
     began: float = 0.0
     trouble: str | None = None
     trouble_at: float = 0.0
+    _work: Work = field(default_factory=Work)
     _lasts: float = 0.0
     _progress: list[Progress] = field(default_factory=list)
 
@@ -42,8 +43,12 @@ class FollowedEngine:
             began = began_before  # more of the same
         elif before is not None and step.pid == before.pid and step.number == before.number + 1:
             self._count(before, began - began_before)
+        # Who decodes waits meanwhile where the two phases do not share an iteration.
+        waits = self._work.decode if self.role == "both" and step.phase == "prefill" and self._busy(began) else ()
         self.newest, self.began = step, began
-        self._lasts = self.took(self._requests(step))
+        work = self._of(step)
+        self._lasts = self.took(work)
+        self._work = work._replace(decode=work.decode or waits)
 
     def fail(self, error: FollowError | None, at: float) -> None:
         """Steps cannot be followed since; None: they can."""
@@ -62,8 +67,8 @@ class FollowedEngine:
             return f"{name} runs {self.newest.phase} steps; it must be the vNPU of the {self.role} engine"
         return None
 
-    def requests(self, at: float) -> tuple[Request, ...]:
-        return self._requests(self.newest) if self.newest is not None and self._busy(at) else ()
+    def work(self, at: float) -> Work:
+        return self._work if self._busy(at) else Work()
 
     def describe(self) -> dict[str, object] | None:
         if self.newest is None:
@@ -91,23 +96,33 @@ class FollowedEngine:
     def _until(self) -> float:
         """With more cores it is sooner over; that it has lost some since is no reason to think that it goes on."""
         if self.newest is not None:
-            self._lasts = min(self._lasts, self.took(self._requests(self.newest)))
+            self._lasts = min(self._lasts, self.took(self._of(self.newest)))
         return self.began + _PATIENCE * self._lasts + _HOST_SECONDS
 
     def _contradicts(self, step: Step) -> bool:
-        return step.phase in {"prefill", "decode"} and step.phase != self.role
+        return self.role != "both" and step.phase in {"prefill", "decode"} and step.phase != self.role
 
-    def _requests(self, step: Step) -> tuple[Request, ...]:
+    def _of(self, step: Step) -> Work:
+        """What the step computes. Of one that mixes phases only sums are told: one prompt, and the others decode."""
         count = max(1, step.requests)
-        if self.role == "decode":
-            return (Request(1, max(1, round(step.context_sum / count)), count),)
-        new = max(2, round(step.new_tokens / count))  # one would be taken for a decode step
-        return (Request(new, max(0, round((step.context_sum - step.new_tokens) / count)), count),)
+        if self.role == "decode" or (self.role == "both" and step.phase == "decode"):
+            return Work(decode=(_decodes(step.context_sum, count),))
+        if self.role == "prefill" or step.phase != "mixed" or count == 1:
+            new = max(2, round(step.new_tokens / count))  # one would be taken for a decode step
+            return Work(prefill=(Request(new, max(0, round((step.context_sum - step.new_tokens) / count)), count),))
+        running = count - 1
+        new = max(2, step.new_tokens - running)
+        decoding = _decodes(max(0, step.context_sum - step.context_most), running)
+        return Work((Request(new, max(0, step.context_most - new)),), (decoding,))
 
     def _count(self, step: Step, seconds: float) -> None:
         if seconds > _PAUSE * self._lasts + _PAUSE_SECONDS:
             return
-        if self.role == "decode":
-            self._progress.append(Progress(True, 0.0, step.requests, step.requests * seconds))
-        else:
+        if self._of(step).prefill:
             self._progress.append(Progress(True, step.new_tokens))
+        else:
+            self._progress.append(Progress(True, 0.0, step.requests, step.requests * seconds))
+
+
+def _decodes(context: int, count: int) -> Request:
+    return Request(1, max(1, round(context / count)), count)

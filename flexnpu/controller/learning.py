@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from flexnpu.controller.decision import Decision, Outcome
+from flexnpu.controller.decision import Outcome, ServicePlan
 from flexnpu.controller.engines import Progress
 from flexnpu.forecast import Forecaster, Request
 from flexnpu.forecast.batch import Batch, Floats
+from flexnpu.forecast.breakdown import Forecast
 from flexnpu.forecast.load import Load
+from flexnpu.planner.snapshot import Requests
 
 # One observation moves the correction by a tenth of what it missed. The bounds keep an engine that is slow for another
 # reason than its cores (its host, say) from drawing all of them.
@@ -44,6 +46,10 @@ class Corrected:
         prefill_seconds, decode_seconds = self.forecaster.beside(prefill_cores, prefill, decode_cores, decode)
         return prefill_seconds, decode_seconds * self.decode
 
+    def forecast(self, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:
+        """Uncorrected: what an iteration draws of the device, for those beside it."""
+        return self.forecaster.forecast(cores, requests, beside)
+
     def learn(self, observed: float, forecast: float) -> None:
         """An iteration forecast (with the correction of then) at `forecast` took `observed`."""
         wanted = self.decode * observed / forecast
@@ -52,9 +58,11 @@ class Corrected:
 
 @dataclass(slots=True)
 class Episode:
-    """The time during which one decision holds."""
+    """What comes to a service while one decision holds. at: when it was made; plan: with the newest forecast."""
 
-    decision: Decision
+    number: int
+    at: float
+    plan: ServicePlan
     turns: int = 1
     decode_tokens: float = 0.0
     decode_observed: float = 0.0  # summed over tokens
@@ -62,26 +70,39 @@ class Episode:
     prefill_tokens: float = 0.0
     prefill_seconds: float = 0.0
 
-    def observe(self, prefill: Progress, decode: Progress, *, turn: float, forecast: float) -> float | None:
+    @property
+    def expected(self) -> float:
+        """Of a decode step; 0: there was no forecast."""
+        forecast = self.plan.forecast
+        return forecast.decode_seconds if forecast and self.plan.phases.get("decode") == "busy" else 0.0
+
+    def goes_on(self, plan: ServicePlan) -> None:
+        """Another turn decided the same."""
+        self.turns += 1
+        self.plan = replace(self.plan, forecast=plan.forecast)
+
+    def observe(self, prefill: Progress, decode: Progress, *, turn: float) -> float | None:
         """Add what the last turn brought; returns decode's observed gap, in device seconds, if there was one."""
+        expected = self.expected
         if prefill.busy:
             self.prefill_tokens += prefill.prompt_tokens
             self.prefill_seconds += turn
-        if decode.gaps < 1 or decode.gap_seconds <= 0 or forecast <= 0:
+        if decode.gaps < 1 or decode.gap_seconds <= 0 or expected <= 0:
             return None
         self.decode_tokens += decode.gaps
         self.decode_observed += decode.gap_seconds
-        self.decode_forecast += forecast * decode.gaps
+        self.decode_forecast += expected * decode.gaps
         return decode.gap_seconds / decode.gaps
 
     def outcome(self, at: float, correction: float) -> Outcome:
-        tokens, forecast = self.decode_tokens, self.decision.forecast
-        queue = self.decision.inputs.get("prefill_tokens")
+        tokens, forecast = self.decode_tokens, self.plan.forecast
+        queue = self.plan.inputs.get("prefill_tokens")
         planned = forecast.prefill_seconds if forecast else 0.0
         rate = queue / planned if isinstance(queue, int) and queue and planned > 0 else None
         return Outcome(
-            decision=self.decision.number,
-            held_seconds=at - self.decision.at,
+            decision=self.number,
+            service=self.plan.service,
+            held_seconds=at - self.at,
             turns=self.turns,
             decode_forecast_seconds=self.decode_forecast / tokens if tokens else None,
             decode_observed_seconds=self.decode_observed / tokens if tokens else None,

@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the loop needs from outside: the device's cores, the engines' metrics, time, and a place for its records.
+"""What the loop needs from outside: devices' cores, engines' metrics and steps, time, and a place for its records.
 
-The real ones are in daemon.py, scrape.py and the standard library; tests pass their own.
+The real ones are in daemon.py, scrape.py, follow.py and the standard library; tests pass their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from flexnpu.client import Step
-from flexnpu.controller.decision import Applied, Decision, Outcome
+from flexnpu.controller.decision import Applied, Decision, Grant, Outcome
 from flexnpu.errors import Refused
-from flexnpu.planner import Split
 
 
 class CoresError(Refused):
-    """The two vNPUs cannot share cores."""
+    """The vNPUs cannot share cores as they are asked to."""
 
 
 class ScrapeError(Exception):
@@ -28,8 +27,7 @@ class FollowError(Exception):
     """Steps cannot be followed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """An engine: the vNPU it runs on and where it serves its metrics; None: its steps are followed instead."""
 
     vnpu: str
@@ -38,22 +36,28 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """The device as the daemon tells it. cores: what both vNPUs may have together; scale: wall per device second."""
+    """The devices that some vNPUs are on, as the daemon tells them: one, or those that each of the vNPUs spans.
 
+    cores: what all of the vNPUs may have together on each; scale: wall per device second; grants: by vNPU, without
+    those that are not there; pending: those whose newest quota is not in force yet.
+    """
+
+    devices: tuple[int, ...]
     soc: str
     cores: int
     scale: float
-    split: Split
-    device: int = 0
+    grants: Mapping[str, Grant]
+    pending: frozenset[str] = field(default=frozenset())
 
 
 class Cores(Protocol):
-    """The two vNPUs' cores."""
+    """The vNPUs' cores."""
 
-    def look(self) -> DeviceView:
-        """The device now; a FlexNpuError when it cannot be had."""
+    def look(self) -> Sequence[DeviceView]:
+        """The devices now, those with the lowest index first; a FlexNpuError when they cannot be had. A vNPU that has
+        never been there is an error, one that is gone is not."""
 
-    def move(self, split: Split) -> Applied:
+    def move(self, grants: Mapping[str, Grant]) -> Applied:
         """One transaction; returns when it is applied, or after a bounded wait; a FlexNpuError when refused."""
 
 

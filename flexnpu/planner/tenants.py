@@ -135,7 +135,8 @@ def curve(tenant: Tenant, device_cores: int, slower: float = 1.0) -> Curve:
     new, cached, copies = prompts.new, prompts.cached, prompts.copies
     work = new * (cost.token + cost.pair * (cached + 0.5 * new))
     waits = np.zeros(len(new)) if state.waits is None else np.asarray(state.waits, dtype=np.float64)
-    in_time = keep + _prompts_in_time(work, targets.ttft - waits, copies, pace)
+    each = copies.astype(np.intp)  # one after the other, and some of them may be in time
+    in_time = keep + _prompts_in_time(work.repeat(each), targets.ttft - waits.repeat(each), pace)
     in_time[0] = 0.0
     seconds = step + float(work @ copies) / np.maximum(pace, 1e-9)
     seconds[0] = seconds[1] * 2.0
@@ -144,18 +145,17 @@ def curve(tenant: Tenant, device_cores: int, slower: float = 1.0) -> Curve:
     return Curve(np.maximum.accumulate(in_time), np.minimum.accumulate(seconds), running + float(copies.sum()))
 
 
-def _prompts_in_time(work: Floats, slack: Floats, copies: Floats, pace: Floats) -> Floats:
+def _prompts_in_time(work: Floats, slack: Floats, pace: Floats) -> Floats:
     """How many are, by pace: by deadline one after the other, without those who are lost on the whole device."""
     chance = work <= slack
-    work, slack, copies = work[chance], slack[chance], copies[chance]
+    work, slack = work[chance], slack[chance]
     if not len(work):
         return np.zeros(len(pace))
     order = slack.argsort(kind="stable")
     # Each needs the device at this pace from now on; who comes later by deadline waits for who comes first.
-    needed = (work[order] * copies[order]).cumsum() / slack[order]
-    by_need = needed.argsort(kind="stable")
-    counts = np.concatenate(([0.0], copies[order][by_need].cumsum()))
-    found: Floats = counts[needed[by_need].searchsorted(pace, side="right")]
+    needed = work[order].cumsum() / slack[order]
+    needed.sort()
+    found: Floats = needed.searchsorted(pace, side="right").astype(np.float64)
     return found
 
 

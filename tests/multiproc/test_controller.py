@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from fake_tenant import FakeTenant
 from local_node import GIB, Node, eventually
 
-from flexnpu.controller import CoresError, Endpoint, Settings
+from flexnpu.controller import CoresError, Endpoint, Service, Settings
 from flexnpu.controller.command import Controller
 from flexnpu.controller.config import Options
 from flexnpu.llm import ModelShape
@@ -27,9 +28,8 @@ def options(node: Node, tmp_path: Path) -> Options:
     for name in ("p", "d"):
         client.create_vnpu(name, cores=12, memory_bytes=GIB)
     model = ModelShape.from_config(find_config("Qwen2.5-7B")[1])
-    settings = Settings(Targets(1.0, 0.05))
-    decisions = tmp_path / "decisions.jsonl"
-    return Options(Endpoint("p"), Endpoint("d"), model, settings, decisions, node.root)
+    chat = Service("chat", model, Targets(1.0, 0.05), prefill=(Endpoint("p"),), decode=(Endpoint("d"),))
+    return Options((chat,), Settings(), tmp_path / "decisions.jsonl", node.root)
 
 
 def test_a_step_that_begins_moves_cores_and_idleness_moves_them_back(node: Node, options: Options):
@@ -44,7 +44,7 @@ def test_a_step_that_begins_moves_cores_and_idleness_moves_them_back(node: Node,
         assert options.decisions is not None
         told = [json.loads(line) for line in options.decisions.read_text().splitlines()]
         planned = [each for each in told if each["kind"] == "decision" and each["mode"] == "planned"]
-        return [each for each in planned if each["phases"]["prefill"] == prefill_is]
+        return [each for each in planned if each["services"][0]["phases"]["prefill"] == prefill_is]
 
     with Controller(options):
         eventually(lambda: decode.watched)
@@ -53,8 +53,8 @@ def test_a_step_that_begins_moves_cores_and_idleness_moves_them_back(node: Node,
         seen = eventually(lambda: decisions("busy"))[0]
         eventually(lambda: decisions("idle") and decisions("idle")[-1]["number"] > seen["number"])
     assert seen["moved"]
-    assert seen["after"]["prefill"] > 12
-    assert seen["inputs"]["prefill"]["new_tokens"] == 8000
+    assert seen["after"]["p"]["cores"] > 12
+    assert seen["services"][0]["inputs"]["prefill"]["new_tokens"] == 8000
     assert seen["seen_after_wall_seconds"] > 0
     eventually(lambda: acknowledge() or (prefill.quota[1], decode.quota[1]) == (12, 12))
     eventually(lambda: not decode.watched)
@@ -64,19 +64,13 @@ def test_two_controllers_of_one_device_are_refused_but_an_observer_is_not(node: 
     with Controller(options):
         with pytest.raises(CoresError, match="device 0 has a controller already"):
             Controller(options)
-        observer = Options(
-            options.prefill, options.decode, options.model, Settings(Targets(1.0, 0.05), mode="observe"),
-            runtime_dir=options.runtime_dir,
-        )  # fmt: skip
-        with Controller(observer):
+        with Controller(replace(options, settings=Settings(moves=False), decisions=None)):
             pass
     with Controller(options):
         pass
 
 
 def test_a_vnpu_that_does_not_exist_is_named_with_those_that_do(node: Node, options: Options):
-    missing = Options(
-        Endpoint("nobody"), options.decode, options.model, options.settings, runtime_dir=options.runtime_dir
-    )
+    missing = replace(options.services[0], prefill=(Endpoint("nobody"),))
     with pytest.raises(CoresError, match="vNPU 'nobody' does not exist; there are p, d"):
-        Controller(missing)
+        Controller(replace(options, services=(missing,)))

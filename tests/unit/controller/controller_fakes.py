@@ -4,34 +4,66 @@
 from dataclasses import dataclass, field, replace
 
 from flexnpu.client import Step
-from flexnpu.controller import Applied, CoresError, Decision, DeviceView, Endpoint, Outcome, Seams
+from flexnpu.controller import Applied, CoresError, Decision, DeviceView, Endpoint, Grant, Outcome, Seams, Service
 from flexnpu.controller.seam import FollowError
-from flexnpu.planner import Split
+from flexnpu.planner import Split, Targets
 
 PREFILL = Endpoint("prefill", "http://127.0.0.1:1")
 DECODE = Endpoint("decode", "http://127.0.0.1:2")
 
 
+def pair(qwen, prefill=PREFILL, decode=DECODE, targets=None, **settings):
+    """A service of one engine per phase."""
+    targets = targets or Targets(ttft=1.0, itl=0.05)
+    return Service("chat", qwen, targets, prefill=(prefill,), decode=(decode,), **settings)
+
+
+def view(prefill=12, decode=12, *, cores=24, scale=1.0, **others):
+    grants = {"prefill": Grant(prefill), "decode": Grant(decode)} | {
+        name: Grant(count) for name, count in others.items()
+    }
+    return DeviceView((0,), "Ascend910B2", cores, scale, grants)
+
+
+def split(grants):
+    return Split(grants["prefill"].cores, grants["decode"].cores)
+
+
 @dataclass
 class FakeCores:
-    """Keeps the split it is told, unless it is to refuse."""
+    """Keeps the cores it is told, unless it is to refuse. Views by device."""
 
-    view: DeviceView = field(default_factory=lambda: DeviceView("Ascend910B2", 24, 1.0, Split(12, 12)))
+    views: list[DeviceView] = field(default_factory=lambda: [view()])
     refusal: str | None = None
-    gone: str | None = None
-    moves: list[Split] = field(default_factory=list)
+    away: str | None = None
+    late: bool = False
+    moves: list[dict[str, Grant]] = field(default_factory=list)
 
     def look(self):
-        if self.gone:
-            raise CoresError(self.gone)
-        return self.view
+        if self.away:
+            raise CoresError(self.away)
+        return list(self.views)
 
-    def move(self, split):
-        if self.refusal or self.gone:
-            raise CoresError(self.refusal or self.gone)
-        self.moves.append(split)
-        self.view = replace(self.view, split=split)
-        return Applied(done=True, wall_seconds=0.003, revisions={"prefill": len(self.moves), "decode": len(self.moves)})
+    def move(self, grants):
+        if self.refusal or self.away:
+            raise CoresError(self.refusal or self.away)
+        self.moves.append(dict(grants))
+        for index, each in enumerate(self.views):
+            mine = {name: grant for name, grant in grants.items() if name in each.grants}
+            pending = each.pending | mine.keys() if self.late else frozenset()
+            self.views[index] = replace(each, grants={**each.grants, **mine}, pending=frozenset(pending))
+        revisions = {name: len(self.moves) for name in grants}
+        return Applied(done=not self.late, wall_seconds=0.003, revisions=revisions)
+
+    @property
+    def split(self):
+        return split(self.views[0].grants)
+
+    def forget(self, name):
+        """That vNPU has ended."""
+        for index, each in enumerate(self.views):
+            kept = {other: grant for other, grant in each.grants.items() if other != name}
+            self.views[index] = replace(each, grants=kept, pending=each.pending - {name})
 
 
 @dataclass
@@ -79,9 +111,11 @@ class World:
     records: list[Decision | Outcome] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
 
+    pages: dict[str, FakeEngine] = field(default_factory=dict)
+
     def read(self, urls):
-        assert urls == [PREFILL.url, DECODE.url]
-        return [self.prefill.page(), self.decode.page()]
+        known = {PREFILL.url: self.prefill, DECODE.url: self.decode, **self.pages}
+        return [known[url].page() for url in urls]
 
     def fresh(self):
         fresh, self.steps = self.steps, []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from controller_fakes import FakeCores, FakeEngine
+from controller_fakes import pair as make_service
 
 from flexnpu.controller import Endpoint, Settings
 from flexnpu.controller.command import Controller, on_signals
@@ -20,13 +21,9 @@ from flexnpu.planner import Split, Targets
 @pytest.fixture
 def pair(serve, qwen, tmp_path):
     engines = FakeEngine(waiting=4), FakeEngine(running=8)
-    options = Options(
-        Endpoint("prefill", serve(engines[0].page)),
-        Endpoint("decode", serve(engines[1].page)),
-        qwen,
-        Settings(Targets(1.0, 0.05), period=0.01),
-        decisions=tmp_path / "decisions.jsonl",
-    )
+    ends = Endpoint("prefill", serve(engines[0].page)), Endpoint("decode", serve(engines[1].page))
+    service = make_service(qwen, *ends)
+    options = Options((service,), Settings(period=0.01), decisions=tmp_path / "decisions.jsonl")
     return engines, options
 
 
@@ -41,24 +38,24 @@ def test_running_engines_are_followed_until_the_stop(pair):
     (prefill, _), options = pair
     cores, people = FakeCores(), io.StringIO()
     with Controller(options, cores=cores, people=people):
-        until(lambda: cores.view.split.prefill >= 18)
+        until(lambda: cores.split.prefill >= 18)
         prefill.waiting = 0
-        until(lambda: cores.view.split == (12, 12))
+        until(lambda: cores.split == (12, 12))
     lines = [json.loads(line) for line in options.decisions.read_text().splitlines()]
     assert {line["kind"] for line in lines} == {"decision", "outcome"}
-    assert "12/12 -> " in people.getvalue()
+    assert "prefill 12 -> " in people.getvalue()
     assert not any(thread.name.startswith(("scrape", "flexnpu-controller")) for thread in threading.enumerate())
 
 
 def test_targets_out_of_reach_are_said_at_once_and_served_as_well_as_can_be(pair):
     _, options = pair
     cores, people = FakeCores(), io.StringIO()
-    settings = replace(options.settings, targets=Targets(ttft=0.01, itl=0.001))
-    with Controller(replace(options, settings=settings), cores=cores, people=people):
+    service = replace(options.services[0], targets=Targets(ttft=0.01, itl=0.001))
+    with Controller(replace(options, services=(service,)), cores=cores, people=people):
         until(lambda: cores.moves)
     first, second = people.getvalue().splitlines()[:2]
-    assert "warning: the ITL target of 1 ms is out of reach: a token after 4096 takes " in first
-    assert "warning: the TTFT target of 10 ms is out of reach: a prompt of 2048 tokens takes " in second
+    assert "warning: service chat: the ITL target of 1 ms is out of reach: a token after 4096 takes " in first
+    assert "warning: service chat: the TTFT target of 10 ms is out of reach: a prompt of 2048 tokens takes " in second
     assert "alone on all 24 cores" in second
 
 
@@ -73,16 +70,16 @@ def test_a_signal_ends_the_loop_and_leaves_the_safe_split(pair):
     finally:
         restore()
     assert len(cores.moves) == 2
-    assert cores.view.split == (12, 12)
+    assert cores.split == (12, 12)
 
 
 def test_a_journal_that_is_full_is_given_up_and_the_loop_goes_on(pair):
     (prefill, _), options = pair
     cores, people = FakeCores(), io.StringIO()
     with Controller(replace(options, decisions=Path("/dev/full")), cores=cores, people=people):
-        until(lambda: cores.view.split.prefill >= 18)
+        until(lambda: cores.split.prefill >= 18)
         prefill.waiting = 0
-        until(lambda: cores.view.split == (12, 12))
+        until(lambda: cores.split == (12, 12))
     assert people.getvalue().count("decisions are written no more (No space left on device)") == 1
 
 

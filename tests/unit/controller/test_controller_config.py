@@ -7,6 +7,7 @@ import pytest
 from flexnpu.controller import CoresError, Endpoint
 from flexnpu.controller.config import OptionError, read_options
 from flexnpu.controller.hold import Hold
+from flexnpu.errors import InvalidValue
 from flexnpu.llm.presets import find_config
 
 FILE = """
@@ -33,17 +34,19 @@ def file(tmp_path):
 
 def test_a_file_says_what_the_options_say(file):
     options = read_options({}, file(FILE))
-    assert options.prefill == Endpoint("p", "http://127.0.0.1:8100")
-    assert options.decode == Endpoint("d")
-    assert (options.settings.targets.ttft, options.settings.targets.itl) == (0.5, 0.02)
-    assert (options.settings.mode, options.settings.safe) == ("pinned", (10, 14))
+    (service,) = options.services
+    assert service.prefill == (Endpoint("p", "http://127.0.0.1:8100"),)
+    assert service.decode == (Endpoint("d"),)
+    assert (service.targets.ttft, service.targets.itl) == (0.5, 0.02)
+    assert (options.settings.mode, service.pin) == ("pinned", (10, 14))
     assert options.decisions.name == "out.jsonl"
 
 
 def test_an_option_goes_before_the_file(file):
     options = read_options({"decode": "other", "itl": "30ms", "ttft": None}, file(FILE))
-    assert options.decode == Endpoint("other")
-    assert (options.settings.targets.ttft, options.settings.targets.itl) == (0.5, 0.03)
+    (service,) = options.services
+    assert service.decode == (Endpoint("other"),)
+    assert (service.targets.ttft, service.targets.itl) == (0.5, 0.03)
 
 
 @pytest.mark.parametrize(
@@ -53,23 +56,74 @@ def test_an_option_goes_before_the_file(file):
         ("a: [", "is no YAML"),
         (FILE + "speed: 3\n", "has a key 'speed'; its keys may be"),
         (FILE.replace("{vnpu: d}", "{name: d}"), "decode has the keys name; it must have vnpu, and may have url"),
-        (FILE.replace("vnpu: d", "vnpu: p"), "are both vNPU 'p'; each engine needs its own"),
+        (FILE.replace("vnpu: d", "vnpu: p"), "vNPU 'p' is named for two engines, of 'default'; each needs its own"),
         (FILE.replace("itl: 20ms", "itl: 20x"), "--itl '20x'; it must be a time"),
-        (FILE.replace("mode: pinned", "mode: fast"), "--mode 'fast'; it must be split, pinned, observe"),
-        (FILE.replace("pin: 10/14", ""), "mode pinned needs a split"),
-        (FILE.replace("mode: pinned", "mode: split"), "--mode split with --pin 10/14"),
+        (
+            FILE.replace("mode: pinned", "mode: fast"),
+            "--mode 'fast'; it must be split, co-located, disaggregated, pinned, observe, or observe: and one",
+        ),
+        (FILE.replace("pin: 10/14", ""), "mode pinned needs the cores that service 'default' is held at"),
+        (FILE.replace("mode: pinned", "mode: split"), "mode split takes no pin"),
         (FILE.replace("model: MODEL", ""), "--model is missing"),
         (FILE.replace("pin: 10/14", "pin: ''"), "pin is ''; it must be a text"),
         (FILE.replace("decisions: out.jsonl", "decisions: null"), "decisions is None; it must be a text"),
         (FILE.replace("{vnpu: d}", "{vnpu: null}"), "decode.vnpu is None; it must be a text"),
-        (FILE + "safe: 12:12\n", "safe is 732; it must be a text, in quotes"),
+        (FILE + "safe: 12:12\n", "--safe '732'; it must be PREFILL/DECODE cores, such as 12/12"),
         (FILE + "safe: 2024-13-45\n", "is no YAML (month must be in 1..12"),
         ("[" * 5000, "is no YAML"),
         (FILE.replace("pin: 10/14", "pin: " + "9" * 5000 + "/1"), "it must be PREFILL/DECODE cores"),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_error(file, text, why):
-    with pytest.raises(OptionError) as error:
+    with pytest.raises(InvalidValue) as error:
+        read_options({}, file(text))
+    assert why in str(error.value)
+
+
+SERVICES = """
+services:
+  chat:
+    model: MODEL
+    prefill: [{vnpu: p0, url: "http://h:1"}, p1]
+    decode: [{vnpu: d0}, d1]
+    weight: 2
+    minima: 2/4
+  embed: {model: MODEL, engine: {vnpu: e}, ttft: 200ms, minima: 3, safe: 6}
+mode: observe:split
+dwell: 4s
+"""
+
+
+def test_several_services_are_read_each_with_its_engines_targets_and_cores(file):
+    options = read_options({"ttft": None}, file(SERVICES))
+    chat, embed = options.services
+    assert chat.prefill == (Endpoint("p0", "http://h:1"), Endpoint("p1"))
+    assert chat.decode == (Endpoint("d0"), Endpoint("d1"))
+    assert (chat.weight, chat.minima, chat.safe, chat.targets.ttft) == (2.0, (2, 4), None, 1.0)
+    assert (embed.engines, embed.minima, embed.safe, embed.targets.ttft) == ((Endpoint("e"),), (3,), (6,), 0.2)
+    assert (options.settings.mode, options.settings.moves, options.settings.dwell) == ("split", False, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (SERVICES + "ttft: 1s\n", "--ttft beside services: it is of one service; write it under the service's name"),
+        (SERVICES.replace("minima: 3", "minima: 3/4"), "services.embed.minima '3/4'; it must be cores, such as 6"),
+        (SERVICES.replace("weight: 2", "weight: 0"), "services.chat.weight '0'; it must be a number over 0"),
+        (SERVICES.replace("{vnpu: e}", "{vnpu: p1}"), "vNPU 'p1' is named for two engines, of 'chat' and 'embed'"),
+        (SERVICES.replace("engine: {vnpu: e}, ", ""), "services.embed.prefill is missing; write it there"),
+        (SERVICES.replace("decode: [{vnpu: d0}, d1]", "decode: []"), "services.chat.decode is an empty list"),
+        (
+            SERVICES.replace("engine:", "prefill: p5, engine:"),
+            "service 'embed' must have engines, or prefill and decode",
+        ),
+        (SERVICES.replace("observe:split", "observe:disaggregated"), "mode disaggregated needs one service"),
+        ("services: {chat: 3}\n", "services.chat holds no mapping"),
+        ("services: []\n", "services is no mapping of names"),
+    ],
+)
+def test_services_that_cannot_be_read_are_one_clear_error(file, text, why):
+    with pytest.raises(InvalidValue) as error:
         read_options({}, file(text))
     assert why in str(error.value)
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from flexnpu.api.models import Device, RebalanceState, VNpu
-from flexnpu.controller import CoresError, DeviceView
+from flexnpu.controller import CoresError, DeviceView, Grant
 from flexnpu.controller.daemon import DaemonCores
 from flexnpu.errors import InUse, NoDaemon
-from flexnpu.planner import Split
 
 
 def device(index, soc, cores_free, scale):
@@ -24,17 +23,18 @@ def device(index, soc, cores_free, scale):
     )
 
 
-def vnpu(name, index, cores):
+def vnpu(name, devices, cores, applied):
     return VNpu(
         name=name,
-        device=index,
+        device=devices[0],
+        devices=devices,
         cores=cores,
         memory_bytes=1 << 30,
         revision=3,
         granted_cores=cores,
         granted_revision=3,
         applied_revision=3,
-        applied=True,
+        applied=applied,
         tenants=1,
     )
 
@@ -46,6 +46,9 @@ class FakeClient:
     applied: bool = True
     error: Exception | None = None
     decode_device: int = 1
+    there: list = field(default_factory=lambda: ["prefill", "decode"])
+    in_force: bool = True
+    wide: bool = False
     moves: list = field(default_factory=list)
 
     def devices(self):
@@ -54,7 +57,9 @@ class FakeClient:
         return [device(0, "Ascend910B1", 24, None), device(1, "Ascend910B2", 4, 2.5)]
 
     def vnpus(self):
-        return [vnpu("prefill", 1, 12), vnpu("decode", self.decode_device, 8)]
+        prefill = vnpu("prefill", [1], 12, self.in_force)
+        decode = vnpu("decode", [0, 1] if self.wide else [self.decode_device], 8, self.in_force)
+        return [each for each in (prefill, decode) if each.name in self.there]
 
     def rebalance(self, moves, *, wait):
         if self.error:
@@ -63,36 +68,66 @@ class FakeClient:
         return RebalanceState(revisions={"prefill": 7, "decode": 9}, applied=self.applied)
 
 
-def test_the_pair_may_have_its_own_cores_and_the_free_ones():
-    cores = DaemonCores(FakeClient(), "prefill", "decode")
-    assert cores.look() == DeviceView("Ascend910B2", 24, 2.5, Split(12, 8), 1)
+def both(client):
+    return DaemonCores(client, ["prefill", "decode"])
 
 
-def test_a_move_is_one_transaction_of_both():
+def test_vnpus_may_have_together_what_is_not_guaranteed_to_others():
+    grants = {"prefill": Grant(12), "decode": Grant(8)}
+    assert both(FakeClient()).look() == [DeviceView((1,), "Ascend910B2", 24, 2.5, grants)]
+    alone = DaemonCores(FakeClient(), ["prefill"]).look()
+    assert [(view.cores, view.grants) for view in alone] == [(16, {"prefill": Grant(12)})]
+
+
+def test_those_of_two_devices_are_two_views():
+    views = both(FakeClient(decode_device=0)).look()
+    assert [(view.devices, view.soc, view.cores, list(view.grants)) for view in views] == [
+        ((0,), "Ascend910B1", 24, ["decode"]),
+        ((1,), "Ascend910B2", 24, ["prefill"]),
+    ]
+
+
+def test_a_move_is_one_transaction_of_all():
     client = FakeClient()
-    applied = DaemonCores(client, "prefill", "decode").move(Split(19, 5))
+    applied = both(client).move({"prefill": Grant(19), "decode": Grant(5)})
     assert client.moves == [[{"vnpu": "prefill", "cores": 19}, {"vnpu": "decode", "cores": 5}]]
     assert (applied.done, applied.revisions, applied.error) == (True, {"prefill": 7, "decode": 9}, None)
 
 
 def test_a_move_that_is_not_applied_in_time_is_told_apart():
-    assert not DaemonCores(FakeClient(applied=False), "prefill", "decode").move(Split(19, 5)).done
+    assert not both(FakeClient(applied=False)).move({"prefill": Grant(19)}).done
 
 
-def test_a_vnpu_that_does_not_exist_is_named_with_those_that_do():
+def test_a_vnpu_that_never_existed_is_named_with_those_that_do():
     with pytest.raises(CoresError, match="vNPU 'other' does not exist; there are prefill, decode; start it with"):
-        DaemonCores(FakeClient(), "other", "decode").look()
+        DaemonCores(FakeClient(), ["other", "decode"]).look()
 
 
-def test_vnpus_of_two_devices_are_refused():
-    client = FakeClient(decode_device=0)
-    with pytest.raises(CoresError, match="'prefill' is on device 1 and 'decode' on device 0"):
-        DaemonCores(client, "prefill", "decode").look()
+def test_a_vnpu_that_has_ended_is_missing_from_its_device_until_it_is_back():
+    client = FakeClient()
+    cores = both(client)
+    cores.look()
+    client.there = ["decode"]
+    (view,) = cores.look()
+    assert (view.cores, list(view.grants)) == (24, ["decode"])
+    client.there = ["prefill", "decode"]
+    assert list(cores.look()[0].grants) == ["prefill", "decode"]
+
+
+def test_a_quota_that_is_not_in_force_yet_is_pending():
+    client = FakeClient(in_force=False)
+    assert both(client).look()[0].pending == {"prefill", "decode"}
+
+
+def test_vnpus_that_share_only_some_devices_are_refused():
+    client = FakeClient(wide=True)
+    with pytest.raises(CoresError, match="'prefill' is on device 1 and not on all that 'decode' is on"):
+        both(client).look()
 
 
 @pytest.mark.parametrize("error", [NoDaemon("no: nobody listens"), InUse("no: other tenants")])
 def test_what_the_daemon_says_no_with_is_passed_on(error):
-    cores = DaemonCores(FakeClient(error=error), "prefill", "decode")
-    for ask in (cores.look, lambda: cores.move(Split(12, 12))):
+    cores = both(FakeClient(error=error))
+    for ask in (cores.look, lambda: cores.move({"prefill": Grant(12)})):
         with pytest.raises(type(error), match="no: "):
             ask()

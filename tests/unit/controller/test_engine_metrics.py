@@ -3,7 +3,7 @@ import pytest
 from controller_fakes import DECODE, FakeEngine
 
 from flexnpu.controller import ScrapeError
-from flexnpu.controller.engines import ScrapedEngine, decode_requests, prefill_requests
+from flexnpu.controller.engines import ScrapedEngine, Work
 from flexnpu.controller.metrics import parse_metrics
 from flexnpu.forecast import Request
 
@@ -49,20 +49,29 @@ def test_a_page_that_cannot_be_used_is_refused_by_metric(page, complaint):
         parse_metrics(page)
 
 
-def test_the_queue_is_what_runs_and_what_waits():
-    page = parse_metrics(FakeEngine(running=1, waiting=3, lengths=500, prompt_tokens=9000, prompts=9).page())
-    assert prefill_requests(page) == (Request(1000, 0, 1), Request(500, 0, 3))
+def work(role, **page):
+    engine = ScrapedEngine(DECODE, role)
+    engine.take(FakeEngine(**page).page(), 1.0)
+    return engine.work(1.0)
 
 
-def test_the_batch_is_what_runs_and_what_is_about_to_join():
-    page = parse_metrics(FakeEngine(running=6, waiting=2, lengths=1800).page())
-    assert decode_requests(page) == (Request(1, 1800, 8),)
+def test_a_prefill_engines_queue_is_what_runs_and_what_waits():
+    found = work("prefill", running=1, waiting=3, lengths=500, prompt_tokens=9000, prompts=9)
+    assert found == Work(prefill=(Request(1000, 0, 1), Request(500, 0, 3)))
 
 
-def test_idle_engines_have_no_requests():
-    page = parse_metrics(FakeEngine().page())
-    assert prefill_requests(page) == decode_requests(page) == ()
-    assert not page.busy
+def test_a_decode_engines_batch_is_what_runs_and_what_is_about_to_join():
+    assert work("decode", running=6, waiting=2, lengths=1800) == Work(decode=(Request(1, 1800, 8),))
+
+
+def test_an_engine_of_both_phases_runs_its_batch_and_prompts_wait():
+    found = work("both", running=6, waiting=2, lengths=1800)
+    assert found == Work((Request(1800, 0, 2),), (Request(1, 1800, 6),))
+
+
+@pytest.mark.parametrize("role", ["prefill", "decode", "both"])
+def test_idle_engines_have_no_requests(role):
+    assert work(role) == Work()
 
 
 def test_a_restarted_engine_does_not_count_backwards():

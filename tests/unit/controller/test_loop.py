@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-from dataclasses import replace
 
 import pytest
-from controller_fakes import DECODE, PREFILL, FakeCores, FakeEngine, World
+from controller_fakes import FakeCores, FakeEngine, World, pair, split, view
 
-from flexnpu.controller import DeviceView, Loop, ScrapeError, Settings
-from flexnpu.planner import SnapshotError, Split, Targets
-
-SETTINGS = Settings(Targets(ttft=1.0, itl=0.05))
+from flexnpu.controller import Loop, ScrapeError, Settings
+from flexnpu.planner import SnapshotError
 
 
 @pytest.fixture
@@ -17,13 +14,17 @@ def world():
 
 
 @pytest.fixture
-def loop(world, forecaster):
-    return Loop(PREFILL, DECODE, forecaster, SETTINGS, world.seams())
+def loop(world, qwen):
+    return Loop([pair(qwen)], Settings(), world.seams())
+
+
+def unit(loop):
+    return loop.devices[0].units[0]
 
 
 def turn(loop, world, times=1):
     for _ in range(times):
-        decision = loop.step()
+        (decision,) = loop.step()
         world.sleep(0.05)
     return decision
 
@@ -37,36 +38,37 @@ def test_a_burst_moves_cores_to_prefill_in_the_turn_that_sees_it(loop, world):
     before = turn(loop, world)
     world.prefill.waiting = 4
     after = turn(loop, world)
-    assert before.after.prefill < after.after.prefill >= 18
-    assert world.cores.view.split == after.after
-    assert after.phases == {"prefill": "busy", "decode": "busy"}
+    assert split(before.after).prefill < split(after.after).prefill >= 18
+    assert world.cores.split == split(after.after)
+    assert after.services[0].phases == {"prefill": "busy", "decode": "busy"}
 
 
 def test_a_phase_that_goes_idle_gives_its_cores_in_the_turn_that_sees_it(loop, world):
     busy(world)
     turn(loop, world)
     world.decode.running = 0
-    least = loop.settings.minima.decode
-    assert turn(loop, world).after == (24 - least, least)
+    least = unit(loop).minima[1]
+    assert split(turn(loop, world).after) == (24 - least, least)
     world.decode.running, world.prefill.waiting = 8, 0
-    assert turn(loop, world).after == (12, 12)
+    assert split(turn(loop, world).after) == (12, 12)
 
 
-def test_guaranteed_minima_hold_for_a_lone_request(loop, forecaster):
-    least = loop.settings.minima.decode
-    assert 1 <= least <= 6
-    assert loop.settings.safe == (12, 12)
-    assert loop.settings.idle_reserve == 12
+def test_guaranteed_minima_hold_for_a_lone_request(loop):
+    assert unit(loop).minima[0] == 3
+    assert 1 <= unit(loop).minima[1] <= 6
+    assert unit(loop).safe == (12, 12)
 
 
 def test_a_decision_can_be_read_back_with_inputs_alternatives_and_reason(loop, world):
     busy(world)
     turn(loop, world)
     told = json.loads(json.dumps(world.decisions[0].as_dict()))
-    assert told["inputs"]["decode"]["running"] == 8
-    assert told["inputs"]["prefill"]["waiting_tokens"] == 4 * 2048
-    assert told["forecast"]["decode_seconds"] < 0.05
-    assert len(told["alternatives"]) > 10
+    (chat,) = told["services"]
+    assert chat["inputs"]["decode"]["running"] == 8
+    assert chat["inputs"]["prefill"]["waiting_tokens"] == 4 * 2048
+    assert chat["forecast"]["decode_seconds"] < 0.05
+    assert len(chat["alternatives"]) > 10
+    assert told["before"] == {name: {"cores": 12, "share_percent": None} for name in ("prefill", "decode")}
     assert told["applied"] == {
         "done": True,
         "wall_seconds": 0.003,
@@ -102,13 +104,13 @@ def test_the_forecast_is_checked_against_what_came(loop, world):
 
 def test_a_decode_that_is_slower_than_forecast_gets_more_cores(loop, world):
     busy(world)
-    first = turn(loop, world).after.decode
+    first = split(turn(loop, world).after).decode
     for _ in range(60):
         world.decode.itl_count += 8
         world.decode.itl_sum += 8 * 0.055
         turn(loop, world)
-    assert loop.correction > 1.2
-    assert world.cores.view.split.decode > first
+    assert unit(loop).forecaster.decode > 1.2
+    assert world.cores.split.decode > first
 
 
 def test_the_correction_is_bounded(loop, world):
@@ -117,7 +119,7 @@ def test_the_correction_is_bounded(loop, world):
         world.decode.itl_count += 8
         world.decode.itl_sum += 8 * 5.0
         turn(loop, world)
-    assert loop.correction == 1.5
+    assert unit(loop).forecaster.decode == 1.5
 
 
 @pytest.mark.parametrize("trouble", [ScrapeError("connection refused"), "vllm:num_requests_running 3\n"])
@@ -128,19 +130,19 @@ def test_an_engine_that_is_not_seen_leads_to_the_safe_split_and_says_so(loop, wo
     world.decode.page = lambda: trouble
     assert turn(loop, world).mode == "planned"  # one lost page is no reason to move
     late = turn(loop, world, times=25)
-    assert (late.mode, late.after) == ("safe", (12, 12))
+    assert (late.mode, split(late.after)) == ("safe", (12, 12))
     assert "decode was last observed" in late.reason
-    assert world.cores.view.split == (12, 12)
+    assert world.cores.split == (12, 12)
     world.decode.page = good
     assert turn(loop, world).mode == "planned"
-    assert world.cores.view.split != (12, 12)
+    assert world.cores.split != (12, 12)
 
 
-def test_engines_that_were_never_seen_leave_the_safe_split(world, forecaster):
-    world.cores.view = replace(world.cores.view, split=Split(20, 4))
+def test_engines_that_were_never_seen_leave_the_safe_split(world, qwen):
+    world.cores.views = [view(20, 4)]
     world.prefill.broken = ScrapeError("connection refused")
-    decision = Loop(PREFILL, DECODE, forecaster, SETTINGS, world.seams()).step()
-    assert (decision.mode, world.cores.view.split) == ("safe", (12, 12))
+    (decision,) = Loop([pair(qwen)], Settings(), world.seams()).step()
+    assert (decision.mode, world.cores.split) == ("safe", (12, 12))
     assert "prefill has not been observed (connection refused)" in decision.reason
 
 
@@ -151,23 +153,23 @@ def test_a_refused_move_is_recorded_once_and_tried_again(loop, world):
     assert [decision.applied.error for decision in world.decisions] == ["409 conflict"]
     world.cores.refusal = None
     turn(loop, world)
-    assert world.cores.view.split.prefill > 12
+    assert world.cores.split.prefill > 12
 
 
 def test_a_daemon_that_is_away_is_recorded_and_found_again(loop, world):
-    world.cores.gone = "no daemon at /run/flexnpu"
+    world.cores.away = "no daemon at /run/flexnpu"
     world.sleep(1.1)
     busy(world)
     turn(loop, world, times=3)
     assert world.decisions[-1].applied.error == "no daemon at /run/flexnpu"
-    world.cores.gone = None
+    world.cores.away = None
     turn(loop, world)
-    assert world.cores.view.split.prefill > 12
+    assert world.cores.split.prefill > 12
 
 
-def test_all_intervals_are_device_time(world, forecaster):
-    world.cores.view = replace(world.cores.view, scale=10.0)
-    loop = Loop(PREFILL, DECODE, forecaster, SETTINGS, world.seams())
+def test_all_intervals_are_device_time(world, qwen):
+    world.cores.views = [view(scale=10.0)]
+    loop = Loop([pair(qwen)], Settings(), world.seams())
     turns = iter([False, False, True])
     busy(world)
     loop.run(lambda: next(turns))
@@ -175,9 +177,9 @@ def test_all_intervals_are_device_time(world, forecaster):
     assert world.outcomes[0].held_seconds == pytest.approx(0.1)
 
 
-def test_gaps_between_tokens_are_read_in_device_time(world, forecaster):
-    world.cores.view = replace(world.cores.view, scale=10.0)
-    loop = Loop(PREFILL, DECODE, forecaster, SETTINGS, world.seams())
+def test_gaps_between_tokens_are_read_in_device_time(world, qwen):
+    world.cores.views = [view(scale=10.0)]
+    loop = Loop([pair(qwen)], Settings(), world.seams())
     busy(world)
     for _ in range(3):
         loop.step()
@@ -189,32 +191,32 @@ def test_gaps_between_tokens_are_read_in_device_time(world, forecaster):
 
 
 def test_a_scale_that_changes_while_it_runs_is_followed(loop, world):
-    world.cores.view = replace(world.cores.view, scale=4.0)
+    world.cores.views = [view(scale=4.0)]
     world.sleep(1.1)
-    assert turn(loop, world).inputs["scale"] == 4.0
+    assert turn(loop, world).scale == 4.0
 
 
-def test_cores_that_others_hold_are_left_alone(world, forecaster):
-    world.cores.view = DeviceView("Ascend910B2", 16, 1.0, Split(8, 8))
-    loop = Loop(PREFILL, DECODE, forecaster, SETTINGS, world.seams())
+def test_cores_that_others_hold_are_left_alone(world, qwen):
+    world.cores.views = [view(8, 8, cores=16)]
+    loop = Loop([pair(qwen)], Settings(), world.seams())
     busy(world)
     for running in (8, 0, 200):
         world.decode.running = running
-        assert sum(turn(loop, world).after) == 16
+        assert sum(split(turn(loop, world).after)) == 16
 
 
 def test_the_end_leaves_the_safe_split(loop, world):
     busy(world)
     turns = iter([False, True])
     loop.run(lambda: next(turns))
-    assert world.cores.view.split == (12, 12)
-    assert world.decisions[-1].reason == "safe split 12/12: the controller ends"
+    assert world.cores.split == (12, 12)
+    assert world.decisions[-1].reason == "safe cores 12/12: the controller ends"
 
 
 def test_the_end_is_quiet_when_everything_is_gone(loop, world):
     busy(world)
     turn(loop, world)
-    world.cores.gone = "no daemon"
+    world.cores.away = "no daemon"
     loop.close()
     assert len(world.decisions) == 1
 
@@ -224,8 +226,9 @@ def test_plain_vllm_without_lengths_is_planned_for_with_assumed_ones(loop, world
     world.decode = FakeEngine(running=8, lengths=None)
     decision = turn(loop, world)
     assert decision.mode == "planned"
-    assert decision.inputs["prefill_tokens"] == 4 * 3000
-    assert decision.inputs["decode"]["lengths"] == "assumed"
+    inputs = decision.services[0].inputs
+    assert inputs["prefill_tokens"] == 4 * 3000
+    assert inputs["decode"]["lengths"] == "assumed"
 
 
 def test_a_batch_that_wavers_moves_no_cores(loop, world):
@@ -238,13 +241,14 @@ def test_a_batch_that_wavers_moves_no_cores(loop, world):
     assert len(world.cores.moves) <= moves + 1
 
 
-@pytest.mark.parametrize("safe", [Split(20, 20), Split(1, 23), Split(23, 1)])
-def test_a_safe_split_that_is_none_is_refused_at_the_start(world, forecaster, safe):
-    with pytest.raises(SnapshotError, match=rf"safe split is {safe.prefill}/{safe.decode}; it must be"):
-        Loop(PREFILL, DECODE, forecaster, replace(SETTINGS, safe=safe), world.seams())
+@pytest.mark.parametrize("safe", [(20, 20), (1, 23), (23, 1)])
+def test_safe_cores_that_cannot_be_had_are_refused_at_the_start(world, qwen, safe):
+    with pytest.raises(
+        SnapshotError, match=rf"safe cores of service 'chat' are {safe[0]}/{safe[1]}; they must be at most"
+    ):
+        Loop([pair(qwen, safe=safe)], Settings(), world.seams())
 
 
-def test_minima_over_the_device_are_refused_at_the_start(world, forecaster):
-    settings = replace(SETTINGS, minima=Split(20, 20), safe=Split(12, 12))
+def test_minima_over_the_device_are_refused_at_the_start(qwen):
     with pytest.raises(SnapshotError):
-        Loop(PREFILL, DECODE, forecaster, settings, World(cores=FakeCores()).seams())
+        Loop([pair(qwen, minima=(20, 20), safe=(12, 12))], Settings(), World(cores=FakeCores()).seams())

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a service has on one device: a pair of engines, one per phase, or an engine of its own that runs both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from flexnpu.controller.decision import Grant, ServicePlan
+from flexnpu.controller.engines import Engine, Progress, Role, ScrapedEngine, Work
+from flexnpu.controller.feasible import LONE_REQUEST
+from flexnpu.controller.followed import FollowedEngine
+from flexnpu.controller.learning import Corrected
+from flexnpu.controller.seam import Endpoint
+from flexnpu.controller.services import Service, Settings
+from flexnpu.planner import Instances, Plan, Policy, Snapshot, SnapshotError, Split, Tenant
+from flexnpu.planner.plan import mixed, verdict
+
+Phase = Literal["prefill", "decode"]
+Grants = Mapping[str, Grant]
+
+
+class Unit:
+    """One service's engines on one device.
+
+    present: its vNPUs that are there, with what they have; the device keeps it up to date. minima, safe: cores by
+    engine, with every default chosen by settle().
+    """
+
+    roles: ClassVar[tuple[Role, ...]]
+
+    def __init__(
+        self, service: Service, endpoints: Sequence[Endpoint], forecaster: Corrected, settings: Settings
+    ) -> None:
+        self.service, self.forecaster, self.settings = service, forecaster, settings
+        self.present: Grants = {}
+        self.minima: tuple[int, ...] = ()
+        self.safe: tuple[int, ...] = ()
+        self.engines = tuple(map(self._engine, endpoints, self.roles))
+        self.vnpus = tuple(endpoint.vnpu for endpoint in endpoints)
+
+    def settle(self, total: int, part: int) -> None:
+        """total: cores that all services have here; part: about this one's. SnapshotError where they do not fit."""
+        self.minima = self.service.minima or self._least(part)
+        self.safe = self.service.pin or self.service.safe or self._halves(part)
+        if sum(self.safe) > total or any(cores < least for cores, least in zip(self.safe, self.minima, strict=True)):
+            what = "pin" if self.service.pin else "safe"
+            raise SnapshotError(
+                f"--{what}: the {what} cores of service {self.service.name!r} are {_slashed(self.safe)}; they must be "
+                f"at most {total} and at least the minima {_slashed(self.minima)} (--minima)"
+            )
+
+    def _engine(self, endpoint: Endpoint, role: Role) -> Engine:
+        if endpoint.url is not None:
+            return ScrapedEngine(endpoint, role)
+
+        def took(work: Work) -> float:
+            held = self.present.get(endpoint.vnpu)
+            seconds = self.forecaster.alone((*work.prefill, *work.decode))
+            return float(seconds[max(1, held.cores if held else 1)])
+
+        return FollowedEngine(endpoint, role, took)
+
+    @property
+    def least(self) -> int:
+        return sum(self.minima)
+
+    def missing(self, at: float, pending: Mapping[str, float]) -> str | None:
+        """Why this service cannot be planned for, or None. pending: for how long a quota is not in force, by vNPU."""
+        found = []
+        for engine in self.engines:
+            name, limit = engine.endpoint.vnpu, self.settings.stale_after
+            if name not in self.present:
+                found.append(f"vNPU {name} is gone")
+            elif (since := pending.get(name, 0.0)) > limit:
+                found.append(f"{name} has not acknowledged its cores for {since:.2f} s")
+            elif (why := engine.stale(at, limit)) is not None:
+                found.append(why)
+        return "; ".join(found) or None
+
+    def hold(self, mode: Literal["safe", "pinned"], why: str) -> ServicePlan:
+        """The safe cores, whatever is known of the engines. Those of one that is not there stay free, so that it finds
+        them when it comes back."""
+        return ServicePlan(
+            service=self.service.name,
+            mode=mode,
+            grants={
+                name: Grant(count) for name, count in zip(self.vnpus, self.safe, strict=True) if name in self.present
+            },
+            phases={engine.role: "unknown" for engine in self.engines},
+            inputs=self.inputs(),
+            reason=f"{mode} cores {_slashed(self.safe)}: {why}",
+            meets_itl=False,
+        )
+
+    def tenant(self, at: float, total: int) -> Tenant:
+        state = self._state(at, total, {})
+        return Tenant(self.service.name, state, self.forecaster, self.least, weight=self.service.weight)
+
+    def inputs(self) -> dict[str, object]:
+        known = {engine.role: engine.describe() for engine in self.engines}
+        told: dict[str, object] = {role: page for role, page in known.items() if page is not None}
+        return told | {"decode_correction": self.forecaster.decode}
+
+    def plan(self, at: float, cores: int, now: Grants, phase: Phase | None = None) -> ServicePlan:
+        """What its engines get of so many cores. now: in force; phase: the one that the device is for, if it is."""
+        raise NotImplementedError
+
+    def progress(self, scale: float) -> tuple[Progress, Progress]:
+        """Of prompts and of running requests, since the last call."""
+        raise NotImplementedError
+
+    def _least(self, part: int) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _halves(self, part: int) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _work(self, at: float) -> Work:
+        found = [engine.work(at) for engine in self.engines]
+        return Work(sum((each.prefill for each in found), ()), sum((each.decode for each in found), ()))
+
+    def _state(self, at: float, cores: int, now: Grants) -> Snapshot:
+        work = self._work(at)
+        return Snapshot(
+            device_cores=cores,
+            targets=self.service.targets,
+            prefill=work.prefill,
+            decode=work.decode,
+            margin=self.settings.margin,
+            band=self.settings.band,
+            switch_seconds=self.settings.switch_seconds,
+        )
+
+
+class Pair(Unit):
+    """A prefill and a decode engine."""
+
+    roles = ("prefill", "decode")
+
+    def __init__(
+        self, service: Service, endpoints: Sequence[Endpoint], forecaster: Corrected, settings: Settings
+    ) -> None:
+        super().__init__(service, endpoints, forecaster, settings)
+        self._policy: Policy = Instances()
+
+    def plan(self, at: float, cores: int, now: Grants, phase: Phase | None = None) -> ServicePlan:
+        state = self._state(at, cores, now)
+        if phase is not None:
+            state = replace(state, idle_reserve=self.minima[0])
+        plan = self._policy.plan(state, self.forecaster)
+        grants, reason = self._grants(plan), plan.reason
+        if phase == "decode" and not state.prompts:
+            least = self.minima[0]
+            grants = self._named(Grant(least), Grant(cores - least))
+            reason = f"the device is for decode: prefill keeps {least}"
+        return ServicePlan(
+            service=self.service.name,
+            mode="planned",
+            grants=grants,
+            phases={
+                "prefill": "busy" if state.prompts else "idle",
+                "decode": "busy" if state.running else "idle",
+            },
+            inputs=self.inputs() | {"prefill_tokens": state.waiting_tokens},
+            reason=reason,
+            meets_itl=plan.meets_itl,
+            forecast=plan.chosen,
+            alternatives=plan.alternatives,
+        )
+
+    def progress(self, scale: float) -> tuple[Progress, Progress]:
+        return self.engines[0].progress(scale), self.engines[1].progress(scale)
+
+    def _grants(self, plan: Plan) -> Grants:
+        if plan.mode != "shared":
+            return self._named(Grant(plan.split.prefill), Grant(plan.split.decode))
+        percent = round(100 * plan.weight, 1)
+        return self._named(Grant(plan.split.prefill, 100 - percent), Grant(plan.split.decode, percent))
+
+    def _named(self, *grants: Grant) -> Grants:
+        return dict(zip(self.vnpus, grants, strict=True))
+
+    def _state(self, at: float, cores: int, now: Grants) -> Snapshot:
+        held = [now[name] for name in self.vnpus if name in now]
+        shared = any(grant.share is not None for grant in held)
+        reserve = self.service.idle_reserve
+        return replace(
+            super()._state(at, cores, now),
+            current=Split(*(grant.cores for grant in held)) if len(held) == len(self.vnpus) else None,
+            current_mode="shared" if shared else "split",
+            minima=Split(*self.minima),
+            idle_reserve=cores // 2 if reserve is None else reserve,
+        )
+
+    def _least(self, part: int) -> tuple[int, ...]:
+        return max(1, part // 8), self._lone_cores(part)
+
+    def _halves(self, part: int) -> tuple[int, ...]:
+        return part - part // 2, part // 2
+
+    def _lone_cores(self, part: int) -> int:
+        """Fewest cores that keep the ITL target for one request; a quarter of the part when that is fewer."""
+        seconds = self.forecaster.alone(LONE_REQUEST)  # its guaranteed cores keep the target for that
+        limit = self.service.targets.itl * self.settings.margin
+        most = max(1, part // 4)
+        return next((cores for cores in range(1, most) if seconds[cores] <= limit), most)
+
+
+class Lone(Unit):
+    """An engine that runs prompts and running requests on the same cores, or prompts alone."""
+
+    roles = ("both",)
+
+    def plan(self, at: float, cores: int, now: Grants, phase: Phase | None = None) -> ServicePlan:
+        work = self._work(at)
+        load = self.forecaster.load((*work.prefill, *work.decode))
+        seconds = self.forecaster.seconds(cores, load) if load.tokens else 0.0
+        holds = not work.decode or seconds <= self.service.targets.itl
+        running, waiting = (
+            sum(each.copies for each in work.decode),
+            sum(each.new * each.copies for each in work.prefill),
+        )
+        return ServicePlan(
+            service=self.service.name,
+            mode="planned",
+            grants={self.vnpus[0]: Grant(cores)},
+            phases={"prefill": "busy" if work.prefill else "idle", "decode": "busy" if work.decode else "idle"},
+            inputs=self.inputs() | {"prefill_tokens": waiting},
+            reason=f"{running} running and {waiting} tokens of prompts on {cores} cores",
+            meets_itl=holds,
+            forecast=mixed(cores, seconds, load.tokens, verdict(holds)),
+        )
+
+    def progress(self, scale: float) -> tuple[Progress, Progress]:
+        told = self.engines[0].progress(scale)
+        return told, told
+
+    def _least(self, part: int) -> tuple[int, ...]:
+        return (max(1, part // 8),)
+
+    def _halves(self, part: int) -> tuple[int, ...]:
+        return (part,)
+
+
+def _slashed(cores: tuple[int, ...]) -> str:
+    return "/".join(map(str, cores))
