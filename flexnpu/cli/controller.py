@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: PLR0913, PLR0917 - a command has one parameter per option
-"""flexnpu controller: moves cores between a prefill and a decode vNPU."""
+"""flexnpu controller: moves cores between the engines of LLM services."""
 
 from __future__ import annotations
 
@@ -18,11 +18,18 @@ def controller(
     ] = None,
     decode: Annotated[str | None, typer.Option(help="NAME=URL or NAME: the same for decode")] = None,
     model: Annotated[Path | None, typer.Option(help="The model's Hugging Face config.json")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML with these options; what is given here goes before")] = None,
+    profile: Annotated[Path | None, typer.Option(help="A calibrated forecast (flexnpu calibrate)")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML with these options, or with several services; read anew at SIGHUP")
+    ] = None,
     ttft: Annotated[str | None, typer.Option(help="Target of the time to the first token [default: 1s]")] = None,
     itl: Annotated[str | None, typer.Option(help="Target of the time between tokens [default: 50ms]")] = None,
     mode: Annotated[
-        str | None, typer.Option(help="split, observe (moves nothing) or pinned (with --pin) [default: split]")
+        str | None,
+        typer.Option(
+            help="split, co-located, disaggregated, pinned (with --pin), or a dry run: observe, observe:MODE "
+            "[default: split]"
+        ),
     ] = None,
     pin: Annotated[str | None, typer.Option(help="PREFILL/DECODE cores that are held in mode pinned")] = None,
     period: Annotated[str | None, typer.Option(help="Longest time between decisions [default: 50ms]")] = None,
@@ -32,7 +39,7 @@ def controller(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing about moves")] = False,
     runtime_dir: options.RuntimeDir = None,
 ) -> None:
-    """Keep prefill and decode inside their latency targets, until SIGTERM or SIGINT. Times are device time."""
+    """Keep LLM services inside their latency targets, until SIGTERM or SIGINT. Times are device time."""
     from flexnpu.controller.command import run_controller  # noqa: PLC0415 - heavy, and only needed here
     from flexnpu.controller.config import read_options  # noqa: PLC0415
 
@@ -40,6 +47,7 @@ def controller(
         "prefill": prefill,
         "decode": decode,
         "model": model,
+        "profile": profile,
         "ttft": ttft,
         "itl": itl,
         "mode": mode,
@@ -49,4 +57,4 @@ def controller(
         "safe": safe,
         "minima": minima,
     }
-    run_controller(read_options(given, config, runtime_dir), quiet=quiet)
+    run_controller(lambda: read_options(given, config, runtime_dir), quiet=quiet)

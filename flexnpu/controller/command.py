@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TextIO
 
+from flexnpu.controller.admission import HttpAdmission
 from flexnpu.controller.config import OptionError, Options
 from flexnpu.controller.daemon import DaemonCores
 from flexnpu.controller.decision import Decision, Outcome
@@ -24,6 +25,7 @@ from flexnpu.controller.hold import Hold
 from flexnpu.controller.loop import Loop
 from flexnpu.controller.scrape import HttpScraper
 from flexnpu.controller.seam import Cores, Seams
+from flexnpu.errors import FlexNpuError
 from flexnpu.paths import RuntimeDir
 
 
@@ -69,15 +71,24 @@ class Journal:
 class Controller:
     """The loop in a thread of this process. Use as a context manager, or start() and stop().
 
-    cores: where to move them; the daemon of options.runtime_dir when not given.
+    cores: where to move them; the daemon of options.runtime_dir when not given. reread: options as they are by then.
     """
 
-    def __init__(self, options: Options, *, cores: Cores | None = None, people: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        cores: Cores | None = None,
+        people: TextIO | None = None,
+        reread: Callable[[], Options] | None = None,
+    ) -> None:
+        self._options = reread or (lambda: options)
+        self._people = people
         vnpus = [each.vnpu for each in options.endpoints]
         reached: Cores = cores or DaemonCores.connect(vnpus, options.runtime_dir)
         views = reached.look()
         settings = options.settings
-        self._stop = False
+        self._stop = self._reread = False
         self._news: SimpleQueue[None] = SimpleQueue()  # a signal handler may put into it while the loop takes
         with ExitStack() as opened:
             lines = _journal_file(options.decisions, opened)
@@ -91,19 +102,27 @@ class Controller:
             opened.callback(scraper.close)
             followed = [each.vnpu for each in options.endpoints if each.url is None]
             self._steps = DaemonSteps(followed, self._wake, options.runtime_dir) if followed else None
-            seams = Seams(reached, scraper, time.monotonic, self._sleep, Journal(lines, people), self._steps)
+            self._admission = HttpAdmission(self._warn)
+            journal = Journal(lines, people)
+            seams = Seams(reached, scraper, time.monotonic, self._sleep, journal, self._steps, self._admission)
             self._loop = Loop(options.services, settings, seams)
-            if people is not None:
-                people.writelines(f"flexnpu: warning: {line}\n" for line in self._loop.out_of_reach())
+            for line in self._loop.out_of_reach():
+                self._warn(line)
             self._opened = opened.pop_all()
         self._thread = threading.Thread(target=self.run, name="flexnpu-controller", daemon=True)
 
     def run(self) -> None:
         """The loop in the calling thread, until ask_to_stop()."""
         with self._opened:
+            self._opened.enter_context(self._admission)
             if self._steps is not None:
                 self._opened.enter_context(self._steps)
-            self._loop.run(lambda: self._stop)
+            try:
+                while not self._stop:
+                    self._loop.run(lambda: self._stop or self._reread)
+                    self._read_anew()
+            finally:
+                self._loop.close()
 
     def start(self) -> None:
         self._thread.start()
@@ -112,6 +131,28 @@ class Controller:
         """Ends the loop after its turn; safe in a signal handler."""
         self._stop = True
         self._wake()
+
+    def ask_to_reread(self) -> None:
+        """Takes what `reread` gives over after this turn, for the same engines; safe in a signal handler."""
+        self._reread = True
+        self._wake()
+
+    def _read_anew(self) -> None:
+        if not self._reread or self._stop:
+            return
+        self._reread = False
+        try:
+            options = self._options()
+            self._loop.change(options.services, options.settings)
+        except FlexNpuError as error:
+            self._warn(f"nothing is changed: {error}")
+        else:
+            self._warn(f"read anew: mode {options.settings.mode}", level="info")
+
+    def _warn(self, text: str, level: str = "warning") -> None:
+        if self._people is not None:
+            self._people.write(f"flexnpu: {level}: {text}\n")
+            self._people.flush()
 
     def _sleep(self, seconds: float) -> None:
         """Less where there is news."""
@@ -141,13 +182,15 @@ class Controller:
         self.stop()
 
 
-def run_controller(options: Options, *, quiet: bool = False) -> None:
-    """Run until SIGTERM or SIGINT."""
-    controller = Controller(options, people=None if quiet else sys.stderr)
+def run_controller(read: Callable[[], Options], *, quiet: bool = False) -> None:
+    """Run until SIGTERM or SIGINT; at SIGHUP what `read` gives is taken over."""
+    controller = Controller(read(), people=None if quiet else sys.stderr, reread=read)
     restore = on_signals(controller.ask_to_stop)
+    before = signal.signal(signal.SIGHUP, lambda *_: controller.ask_to_reread())
     try:
         controller.run()
     finally:
+        signal.signal(signal.SIGHUP, before)
         restore()
 
 

@@ -78,6 +78,15 @@ class Device:
     def before(self) -> Mapping[str, Grant]:
         return self.view.grants if self.settings.moves else self._would
 
+    def adopt(self, old: Device) -> None:
+        """Go on where another one of the same engines was."""
+        self.clock, self._pending_since, self._turn_at = old.clock, old._pending_since, old._turn_at
+        self._would = old._would
+        known = {engine.endpoint.vnpu: engine for unit in old.units for engine in unit.engines}
+        for unit in self.units:
+            for engine in unit.engines:
+                engine.adopt(known[engine.endpoint.vnpu])
+
     def look(self, view: DeviceView) -> None:
         """What the daemon tells now; another hand may have changed it."""
         self.view = view
@@ -98,11 +107,15 @@ class Device:
             if observed is not None and at - self._decision.at > 2 * expected:
                 unit.forecaster.learn(observed, expected)
 
-    def decide(self, at: float, seen_after: float | None = None) -> Decision:
-        """seen_after: wall seconds from the beginning of the newest step until now."""
+    def missing(self, at: float) -> dict[str, str]:
+        """Why services cannot be planned for, by name."""
+        pending = self._pending(at)
+        return {unit.service.name: why for unit in self.units if (why := unit.missing(at, pending))}
+
+    def decide(self, at: float, seen_after: float | None = None, because: str = "") -> Decision:
+        """seen_after: wall seconds from the beginning of the newest step until now; because: of its phase."""
         began = self._wall()
-        pending = {name: at - since for name, since in self._pending_since.items()}
-        missing = {unit.service.name: why for unit in self.units if (why := unit.missing(at, pending))}
+        pending, missing = self._pending(at), self.missing(at)
         seen = [unit for unit in self.units if unit.service.name not in missing]
         left = self.view.cores - sum(sum(unit.safe) for unit in self.units if unit not in seen)
         dealt = self._deal(at, seen, left)
@@ -115,7 +128,8 @@ class Device:
                 plans.append(self._pinned(unit, at, dealt.cores[name]))
             else:
                 plans.append(unit.plan(at, dealt.cores[name], self.before, self.phase))
-        return self._as_decision(at, plans, dealt.reason, self._wall() - began, seen_after)
+        why = "; ".join(each for each in (because, dealt.reason) if each)
+        return self._as_decision(at, plans, why, self._wall() - began, seen_after)
 
     def end(self, at: float, why: str) -> Decision:
         """The safe cores of all services."""
@@ -157,6 +171,10 @@ class Device:
         engines = (engine for unit in self.units for engine in unit.engines)
         return min((change for engine in engines if (change := engine.changes_at(at)) is not None), default=None)
 
+    def _pending(self, at: float) -> dict[str, float]:
+        """For how long a quota is not in force, by vNPU."""
+        return {name: at - since for name, since in self._pending_since.items()}
+
     def _tell(self) -> None:
         for unit in self.units:
             unit.present = self.view.grants
@@ -166,7 +184,7 @@ class Device:
             return Deal({})
         now = {unit.service.name: held for unit in units if (held := self._held(unit)) is not None}
         rules = Rules(band=self.settings.band / 2, switch_seconds=self.settings.switch_seconds)
-        return deal(cores, [unit.tenant(at, self.view.cores) for unit in units], now, rules)
+        return deal(cores, [unit.tenant(at) for unit in units], now, rules)
 
     def _held(self, unit: Unit) -> int | None:
         grants = [self.before[name] for name in unit.vnpus if name in self.before]
@@ -189,7 +207,7 @@ class Device:
         return replace(plan, mode="pinned", grants=held.grants, reason=held.reason, forecast=None)
 
     def _as_decision(
-        self, at: float, plans: Sequence[ServicePlan], dealt: str, wall_seconds: float, seen_after: float | None
+        self, at: float, plans: Sequence[ServicePlan], why: str, wall_seconds: float, seen_after: float | None
     ) -> Decision:
         mode: Mode = "planned" if self.settings.moves else "observed"
         if any(plan.mode == "safe" for plan in plans):
@@ -204,7 +222,7 @@ class Device:
             mode=mode,
             before=dict(self.before),
             after={**self.before, **{name: grant for plan in plans for name, grant in plan.grants.items()}},
-            reason="; ".join([dealt, *reasons] if dealt else reasons),
+            reason="; ".join([why, *reasons] if why else reasons),
             services=tuple(plans),
             scale=self.view.scale,
             cores=self.view.cores,

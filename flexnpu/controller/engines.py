@@ -41,6 +41,9 @@ class Engine(Protocol):
     endpoint: Endpoint
     role: Role
 
+    def adopt(self, old: Engine) -> None:
+        """Know what another one knew, if it was observed in the same way."""
+
     def stale(self, at: float, limit: float) -> str | None:
         """Why this engine cannot be planned for, or None."""
 
@@ -80,6 +83,10 @@ class ScrapedEngine:
         # Differences over a gap would mix what was done under different splits.
         self.before = None if self.trouble else self.now
         self.now, self.now_at, self.trouble = fresh, at, None
+
+    def adopt(self, old: Engine) -> None:
+        if isinstance(old, ScrapedEngine):
+            self.now, self.now_at, self.before, self.trouble = old.now, old.now_at, old.before, old.trouble
 
     def stale(self, at: float, limit: float) -> str | None:
         if self.now is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flexnpu.client import Step
-from flexnpu.controller.engines import Progress, Role, Work
+from flexnpu.controller.engines import Engine, Progress, Role, Work
 from flexnpu.controller.seam import Endpoint, FollowError
 from flexnpu.forecast import Request
 
@@ -49,6 +49,11 @@ class FollowedEngine:
         work = self._of(step)
         self._lasts = self.took(work)
         self._work = work._replace(decode=work.decode or waits)
+
+    def adopt(self, old: Engine) -> None:
+        if isinstance(old, FollowedEngine) and old.role == self.role:
+            self.newest, self.began, self._work, self._lasts = old.newest, old.began, old._work, old._lasts
+            self.trouble, self.trouble_at = old.trouble, old.trouble_at
 
     def fail(self, error: FollowError | None, at: float) -> None:
         """Steps cannot be followed since; None: they can."""

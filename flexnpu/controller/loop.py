@@ -17,8 +17,9 @@ from flexnpu.controller.engines import ScrapedEngine
 from flexnpu.controller.feasible import out_of_reach
 from flexnpu.controller.followed import FollowedEngine
 from flexnpu.controller.making import make_devices
+from flexnpu.controller.roles import Roles
 from flexnpu.controller.seam import Seams
-from flexnpu.controller.services import Service, Settings, check
+from flexnpu.controller.services import Service, ServiceError, Settings, check, endpoints
 from flexnpu.errors import FlexNpuError
 
 LOOK_EVERY = 0.5  # wall seconds between two questions to the daemon
@@ -30,12 +31,12 @@ class Loop:
 
     def __init__(self, services: Sequence[Service], settings: Settings, seams: Seams) -> None:
         check(tuple(services), settings)
-        self._seams, self._settings = seams, settings
+        self._seams = seams
         self._numbers = itertools.count(1)
-        self._views = tuple(seams.cores.look())
+        views = tuple(seams.cores.look())
         self._looked_at = seams.clock()
         self._daemon_trouble: str | None = None
-        self.devices = make_devices(services, settings, self._views, seams.clock, self._numbers.__next__)
+        self._take(services, settings, make_devices(services, settings, views, seams.clock, self._numbers.__next__))
 
     def out_of_reach(self) -> list[str]:
         """A line for each target that no cores can keep."""
@@ -47,24 +48,46 @@ class Loop:
         return list(dict.fromkeys(found))
 
     def run(self, stopped: Callable[[], bool]) -> None:
-        """Turns until stopped; then the safe cores, because nobody will move any more."""
-        try:
-            while not stopped():
-                began = self._seams.clock()
-                self.step()
-                self._seams.sleep(max(0.0, self._due() - (self._seams.clock() - began)))
-        finally:
-            self.close()
+        """Turns until stopped. close() afterwards."""
+        while not stopped():
+            began = self._seams.clock()
+            self.step()
+            self._seams.sleep(max(0.0, self._due() - (self._seams.clock() - began)))
+
+    def change(self, services: Sequence[Service], settings: Settings) -> None:
+        """Other targets, weights, cores or another mode for the same engines, from the next turn on. They keep what
+        they have, and what was seen of them is not forgotten. A FlexNpuError, and no change, where it cannot be."""
+        check(tuple(services), settings)
+        before, after = ({each.vnpu for each in endpoints(known)} for known in (self._services, tuple(services)))
+        if before != after:
+            raise ServiceError(
+                f"engines on {', '.join(sorted(before))} became engines on {', '.join(sorted(after))}; start the "
+                "controller anew for others"
+            )
+        views = tuple(device.view for device in self.devices)
+        made = make_devices(services, settings, views, self._seams.clock, self._numbers.__next__)
+        for old, new in zip(self.devices, made, strict=True):
+            new.adopt(old)
+            for record in old.finish(old.clock.now()):
+                self._seams.record(record)
+        if self._roles is not None and settings.mode != "disaggregated":
+            self._admit_all()
+        self._take(services, settings, made)
+
+    def _take(self, services: Sequence[Service], settings: Settings, devices: tuple[Device, ...]) -> None:
+        self._services, self._settings, self.devices = tuple(services), settings, devices
+        self._roles = Roles(devices, settings.dwell) if settings.mode == "disaggregated" else None
 
     def step(self) -> list[Decision]:
         """One turn. Returns its decisions, one per device, whether or not they were worth recording."""
         self._look()
         seen_after = self._observe()
+        because = self._assign()
         decisions = []
         for device in self.devices:
             at = device.clock.now()
             device.learn(at)
-            decisions.append(device.decide(at, seen_after))
+            decisions.append(device.decide(at, seen_after, because))
         decisions = self._apply(decisions)
         for device, decision in zip(self.devices, decisions, strict=True):
             for record in device.keep(decision):
@@ -76,6 +99,7 @@ class Loop:
         for device in self.devices:
             for record in device.finish(device.clock.now()):
                 self._seams.record(record)
+        self._admit_all()
         self._daemon_trouble = "not asked"  # anew, whenever it was asked last
         self._look()
         if self._daemon_trouble is not None or not self._settings.moves:
@@ -83,6 +107,31 @@ class Loop:
         for decision in self._apply([device.end(device.clock.now(), "the controller ends") for device in self.devices]):
             if decision.moved:
                 self._seams.record(decision)
+
+    def _assign(self) -> str:
+        """Which device runs which phase, where each runs one; and why."""
+        if self._roles is None:
+            return ""
+        seen = [device for device in self.devices if not device.missing(device.clock.now())]
+        reason = self._roles.turn(self.devices[0].clock.now(), seen)
+        if self._seams.admission is not None and self._settings.moves:
+            self._seams.admission.want(self._admitted())
+        return reason
+
+    def _admit_all(self) -> None:
+        """Every engine takes new work again."""
+        if self._seams.admission is not None and self._roles is not None and self._settings.moves:
+            self._seams.admission.want(dict.fromkeys(self._admitted(), True))
+
+    def _admitted(self) -> dict[str, bool]:
+        """By URL, whether an engine is to take new work."""
+        return {
+            engine.endpoint.url: engine.role == device.phase
+            for device in self.devices
+            for unit in device.units
+            for engine in unit.engines
+            if engine.endpoint.url is not None
+        }
 
     def _due(self) -> float:
         """Wall seconds until the next turn, if there is no news before."""

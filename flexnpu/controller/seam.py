@@ -75,6 +75,13 @@ class Follower(Protocol):
         """Those that began since the last call, oldest first; and why no more can be had at the moment."""
 
 
+class Admission(Protocol):
+    """Which engines take new work, where each device runs one phase."""
+
+    def want(self, takes: Mapping[str, bool]) -> None:
+        """By URL; the same again costs nothing. Returns at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seams:
     """All of the outside. clock and sleep are in wall seconds, and a step's at_s is of that clock; the loop turns them
@@ -86,3 +93,4 @@ class Seams:
     sleep: Callable[[float], object]
     record: Callable[[Decision | Outcome], None]
     follower: Follower | None = None
+    admission: Admission | None = None

@@ -24,8 +24,8 @@ Grants = Mapping[str, Grant]
 class Unit:
     """One service's engines on one device.
 
-    present: its vNPUs that are there, with what they have; the device keeps it up to date. minima, safe: cores by
-    engine, with every default chosen by settle().
+    present: its vNPUs that are there, with what they have; the device keeps it up to date. total: cores that all
+    services have there. minima, safe: cores by engine, with every default chosen by settle().
     """
 
     roles: ClassVar[tuple[Role, ...]]
@@ -35,13 +35,15 @@ class Unit:
     ) -> None:
         self.service, self.forecaster, self.settings = service, forecaster, settings
         self.present: Grants = {}
+        self.total = 0
         self.minima: tuple[int, ...] = ()
         self.safe: tuple[int, ...] = ()
         self.engines = tuple(map(self._engine, endpoints, self.roles))
         self.vnpus = tuple(endpoint.vnpu for endpoint in endpoints)
 
     def settle(self, total: int, part: int) -> None:
-        """total: cores that all services have here; part: about this one's. SnapshotError where they do not fit."""
+        """part: about this one's of the total. SnapshotError where they do not fit."""
+        self.total = total
         self.minima = self.service.minima or self._least(part)
         self.safe = self.service.pin or self.service.safe or self._halves(part)
         if sum(self.safe) > total or any(cores < least for cores, least in zip(self.safe, self.minima, strict=True)):
@@ -94,8 +96,12 @@ class Unit:
             meets_itl=False,
         )
 
-    def tenant(self, at: float, total: int) -> Tenant:
-        state = self._state(at, total, {})
+    def state(self, at: float) -> Snapshot:
+        """What is before its engines, as if they had the whole device."""
+        return self._state(at, self.total, {})
+
+    def tenant(self, at: float) -> Tenant:
+        state = self.state(at)
         return Tenant(self.service.name, state, self.forecaster, self.least, weight=self.service.weight)
 
     def inputs(self) -> dict[str, object]:
@@ -117,12 +123,13 @@ class Unit:
     def _halves(self, part: int) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def _work(self, at: float) -> Work:
+    def work(self, at: float) -> Work:
+        """Of all its engines."""
         found = [engine.work(at) for engine in self.engines]
         return Work(sum((each.prefill for each in found), ()), sum((each.decode for each in found), ()))
 
     def _state(self, at: float, cores: int, now: Grants) -> Snapshot:
-        work = self._work(at)
+        work = self.work(at)
         return Snapshot(
             device_cores=cores,
             targets=self.service.targets,
@@ -214,7 +221,7 @@ class Lone(Unit):
     roles = ("both",)
 
     def plan(self, at: float, cores: int, now: Grants, phase: Phase | None = None) -> ServicePlan:
-        work = self._work(at)
+        work = self.work(at)
         load = self.forecaster.load((*work.prefill, *work.decode))
         seconds = self.forecaster.seconds(cores, load) if load.tokens else 0.0
         holds = not work.decode or seconds <= self.service.targets.itl

@@ -11,6 +11,7 @@ from flexnpu.planner.goodput import Goodput
 from flexnpu.planner.instances import Instances
 from flexnpu.planner.pdmux import PdMux
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, Policy
+from flexnpu.planner.ratio import Ratio, ratio
 from flexnpu.planner.semipd import SemiPd
 from flexnpu.planner.snapshot import (
     Feedback,
@@ -55,6 +56,7 @@ __all__ = [
     "PhaseForecaster",
     "Plan",
     "Policy",
+    "Ratio",
     "Rules",
     "SemiPd",
     "Shares",
@@ -67,5 +69,6 @@ __all__ = [
     "Weights",
     "decode_goes_to",
     "prompt_goes_to",
+    "ratio",
     "share_cores",
 ]

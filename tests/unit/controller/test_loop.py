@@ -173,6 +173,7 @@ def test_all_intervals_are_device_time(world, qwen):
     turns = iter([False, False, True])
     busy(world)
     loop.run(lambda: next(turns))
+    loop.close()
     assert world.slept == [0.5, 0.5]
     assert world.outcomes[0].held_seconds == pytest.approx(0.1)
 
@@ -209,6 +210,7 @@ def test_the_end_leaves_the_safe_split(loop, world):
     busy(world)
     turns = iter([False, True])
     loop.run(lambda: next(turns))
+    loop.close()
     assert world.cores.split == (12, 12)
     assert world.decisions[-1].reason == "safe cores 12/12: the controller ends"
 
