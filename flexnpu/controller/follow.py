@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of engines from the daemon, as they begin: a thread that listens, and begins anew when the daemon does."""
+"""Steps of engines from the daemon, as they begin: a thread per vNPU that listens, and begins anew when it has to."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,52 +19,60 @@ _MOST_KEPT = 10_000  # steps, of a loop that does not look
 
 
 class DaemonSteps:
-    """Follows the steps of these vNPUs while it is entered; `news` is called for each, from the thread."""
+    """Follows the steps of these vNPUs while it is entered; `news` is called for each, from the threads.
+
+    Each vNPU has a connection of its own, so that one that ends takes nothing from the others.
+    """
 
     def __init__(self, vnpus: Sequence[str], news: Callable[[], object], runtime_dir: Path | None = None) -> None:
-        self._vnpus, self._news, self._runtime_dir = list(vnpus), news, runtime_dir
+        self._news, self._runtime_dir = news, runtime_dir
         self._lock = threading.Lock()
         self._fresh: list[Step] = []
-        self._trouble: FollowError | None = None
+        self._troubles: dict[str, FollowError] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="flexnpu-follow", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(name,), name=f"flexnpu-follow {name}", daemon=True)
+            for name in vnpus
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(_END_WITHIN_S)  # the daemon speaks once a second, unless it hangs
+        for thread in self._threads:
+            thread.join(_END_WITHIN_S)  # the daemon speaks once a second, unless it hangs
 
-    def fresh(self) -> tuple[list[Step], FollowError | None]:
+    def fresh(self) -> tuple[list[Step], Mapping[str, FollowError]]:
         with self._lock:
             fresh, self._fresh = self._fresh, []
-            return fresh, self._trouble
+            return sorted(fresh, key=lambda step: step.at_s), dict(self._troubles)
 
-    def _run(self) -> None:
+    def _run(self, vnpu: str) -> None:
         while not self._stop.is_set():
             try:
                 with Client(self._runtime_dir) as client:
-                    for step in client.steps(self._vnpus):
+                    for step in client.steps([vnpu]):
                         if self._stop.is_set():
                             return
-                        self._keep(step)
-                trouble = "the daemon has ended, or the vNPUs have"
+                        self._keep(vnpu, step)
+                trouble = "the daemon has ended, or the vNPU has"
             except FlexNpuError as error:
                 trouble = str(error)
-            except Exception as error:  # whatever it is: without a word from here all engines would seem to be silent
+            except Exception as error:  # whatever it is: without a word from here the engine would seem to be silent
                 trouble = f"{type(error).__name__}: {error}"
             with self._lock:
-                self._trouble = FollowError(trouble)
+                self._troubles[vnpu] = FollowError(trouble)
             self._news()
             self._stop.wait(_AGAIN_EVERY_S)
 
-    def _keep(self, step: Step | None) -> None:
+    def _keep(self, vnpu: str, step: Step | None) -> None:
         with self._lock:
-            self._trouble = None
+            self._troubles.pop(vnpu, None)
             if step is None:
                 return
             self._fresh.append(step)

@@ -166,7 +166,7 @@ class Loop:
         scraped = [(engine, engine.endpoint.url) for engine in engines if isinstance(engine, ScrapedEngine)]
         urls = [url for _, url in scraped if url is not None]
         pages = self._seams.scraper.read(urls) if urls else []
-        steps, trouble = self._seams.follower.fresh() if self._seams.follower is not None else ([], None)
+        steps, troubles = self._seams.follower.fresh() if self._seams.follower is not None else ([], {})
         wall = self._seams.clock()
         read = {id(engine): page for (engine, _), page in zip(scraped, pages, strict=True)}
         for device in self.devices:
@@ -175,7 +175,7 @@ class Loop:
                 if isinstance(engine, ScrapedEngine):
                     engine.take(read[id(engine)], at)
                 elif isinstance(engine, FollowedEngine):
-                    engine.fail(trouble, at)
+                    engine.fail(troubles.get(engine.endpoint.vnpu), at)
                     for step in steps:
                         if step.vnpu == engine.endpoint.vnpu:
                             engine.take(step, at - (wall - step.at_s) / device.view.scale)

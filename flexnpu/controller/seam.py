@@ -71,8 +71,8 @@ class Scraper(Protocol):
 class Follower(Protocol):
     """Steps of engines that have no metrics."""
 
-    def fresh(self) -> tuple[list[Step], FollowError | None]:
-        """Those that began since the last call, oldest first; and why no more can be had at the moment."""
+    def fresh(self) -> tuple[list[Step], Mapping[str, FollowError]]:
+        """Those that began since the last call, oldest first; and by vNPU, why no more can be had at the moment."""
 
 
 class Admission(Protocol):

@@ -107,7 +107,7 @@ class World:
     wall: float = 1000.0
     slept: list[float] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    unfollowed: FollowError | None = None
+    unfollowed: dict[str, FollowError] = field(default_factory=dict)
     records: list[Decision | Outcome] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
 

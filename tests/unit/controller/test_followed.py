@@ -126,13 +126,13 @@ def test_a_step_that_is_told_anew_is_the_same_step(loop, world):
 def test_steps_that_cannot_be_followed_lead_to_the_safe_split(loop, world):
     decode_step(world)
     loop.step()
-    world.unfollowed = FollowError("no daemon listens in /run/x")
+    world.unfollowed = {"decode": FollowError("no daemon listens in /run/x")}
     assert one(loop)[0].mode == "planned"
     world.sleep(1.1)
     decision, _ = one(loop)
     assert (decision.mode, split(decision.after)) == ("safe", (12, 12))
     assert "has not been followed for 1.10 s (no daemon listens in /run/x)" in decision.reason
-    world.unfollowed = None
+    world.unfollowed = {}
     assert one(loop)[0].mode == "planned"
 
 
