@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from flexnpu.controller.seam import ScrapeError
 
 _AGAIN_EVERY_S = 1.0  # an engine that was started anew takes everything
 _ANSWER_WITHIN_S = 2.0
+_AT_ONCE = 16
 
 
 class HttpAdmission:
@@ -39,7 +41,7 @@ class HttpAdmission:
         with self._changed:
             self._ending = True
             self._changed.notify()
-        self._thread.join(_ANSWER_WITHIN_S * (1 + len(self._wanted)))
+        self._thread.join(3 * _ANSWER_WITHIN_S)
 
     def want(self, takes: Mapping[str, bool]) -> None:
         with self._changed:
@@ -52,18 +54,21 @@ class HttpAdmission:
         ending = False
         while not ending:
             with self._changed:
-                if not self._ending and self._told == self._wanted:
+                while not self._ending and self._told == self._wanted:
                     self._changed.wait(_AGAIN_EVERY_S)
+                    if not all(self._wanted.values()):
+                        break
                 wanted, ending = dict(self._wanted), self._ending
-            for url, takes in wanted.items():
-                self._tell(url, takes)
+            with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:  # one that hangs holds up nobody else
+                for url, takes in wanted.items():
+                    pool.submit(self._tell, url, takes)
             with self._changed:
                 self._told = wanted
 
     def _tell(self, url: str, takes: bool) -> None:
         try:
             _post(url, "/resume" if takes else "/drain")
-        except (OSError, http.client.HTTPException, ScrapeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, ScrapeError) as error:
             if url not in self._troubled:
                 self._complain(f"{url} cannot be told to {'take' if takes else 'leave'} new work ({error})")
             self._troubled.add(url)

@@ -21,12 +21,14 @@ from flexnpu.controller.config import OptionError, Options
 from flexnpu.controller.daemon import DaemonCores
 from flexnpu.controller.decision import Decision, Outcome
 from flexnpu.controller.follow import DaemonSteps
-from flexnpu.controller.hold import Hold
+from flexnpu.controller.hold import HeldCores
 from flexnpu.controller.loop import Loop
 from flexnpu.controller.scrape import HttpScraper
 from flexnpu.controller.seam import Cores, Seams
 from flexnpu.errors import FlexNpuError
 from flexnpu.paths import RuntimeDir
+
+PAGE_WITHIN = 2.0  # wall seconds that an engine may take for a page of metrics
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class Journal:
         if self.lines is not None:
             self._write(self.lines, json.dumps(record.as_dict(), separators=(",", ":")) + "\n")
         if self.people is not None and isinstance(record, Decision):
-            self._tell(record, self.people)
+            self._tell(record)
 
     def _write(self, lines: TextIO, line: str) -> None:
         """A journal that is full is given up; cores go on being moved."""
@@ -50,10 +52,23 @@ class Journal:
             lines.flush()
         except OSError as error:
             self.lines = None
-            if self.people is not None:
-                self.people.write(f"flexnpu: warning: decisions are written no more ({error.strerror})\n")
+            self.warn(f"decisions are written no more ({error.strerror})")
 
-    def _tell(self, decision: Decision, people: TextIO) -> None:
+    def warn(self, text: str, level: str = "warning") -> None:
+        """A line for people; from any thread."""
+        self._say(f"flexnpu: {level}: {text}")
+
+    def _say(self, line: str) -> None:
+        """Whoever listened may have gone; cores go on being moved."""
+        if self.people is None:
+            return
+        try:
+            self.people.write(line + "\n")
+            self.people.flush()
+        except (OSError, ValueError):
+            self.people = None
+
+    def _tell(self, decision: Decision) -> None:
         error = decision.applied.error if decision.applied else None
         entered_safe = decision.mode == "safe" and decision.device not in self._seen_safe
         self._seen_safe.discard(decision.device)
@@ -64,8 +79,7 @@ class Journal:
         took = f" in {decision.applied.wall_seconds * 1e3:.1f} ms" if decision.applied else " (not carried out)"
         failed = f"; NOT applied: {error}" if error else ""
         changes = f"{decision.changes}{took}" if decision.moved else "no move"
-        people.write(f"{decision.at:9.3f} s  device {decision.device}  {changes}{failed}  {decision.reason}\n")
-        people.flush()
+        self._say(f"{decision.at:9.3f} s  device {decision.device}  {changes}{failed}  {decision.reason}")
 
 
 class Controller:
@@ -83,40 +97,32 @@ class Controller:
         reread: Callable[[], Options] | None = None,
     ) -> None:
         self._options = reread or (lambda: options)
-        self._people = people
-        vnpus = [each.vnpu for each in options.endpoints]
-        reached: Cores = cores or DaemonCores.connect(vnpus, options.runtime_dir)
-        views = reached.look()
-        settings = options.settings
         self._stop = self._reread = False
         self._news: SimpleQueue[None] = SimpleQueue()  # a signal handler may put into it while the loop takes
+        self._settings = options.settings
         with ExitStack() as opened:
-            lines = _journal_file(options.decisions, opened)
-            if cores is None and settings.moves:
-                root = RuntimeDir.find(options.runtime_dir).root
-                for device in sorted({index for view in views for index in view.devices}):
-                    opened.callback(Hold(root, device).release)
-            # Two periods, so that one slow page is not yet a stale one; a host under load needs some wall time for it.
-            slowest = max(view.scale for view in views)
-            scraper = HttpScraper(timeout=max(0.25, 2 * settings.period * slowest))
-            opened.callback(scraper.close)
-            followed = [each.vnpu for each in options.endpoints if each.url is None]
-            self._steps = DaemonSteps(followed, self._wake, options.runtime_dir) if followed else None
-            self._admission = HttpAdmission(self._warn)
-            journal = Journal(lines, people)
-            seams = Seams(reached, scraper, time.monotonic, self._sleep, journal, self._steps, self._admission)
-            self._loop = Loop(options.services, settings, seams)
-            for line in self._loop.out_of_reach():
-                self._warn(line)
+            journal = Journal(_journal_file(options.decisions, opened), people)
+            self._held: HeldCores | None = None
+            if cores is None:
+                cores = self._held = self._take_hold(options, opened)
+            urls = [each.url for each in options.endpoints if each.url is not None]
+            self._scraper = HttpScraper(urls, self._period, PAGE_WITHIN, self._wake)
+            self._followed = DaemonSteps(
+                [each.vnpu for each in options.endpoints if each.url is None], self._wake, options.runtime_dir
+            )
+            self._admission = HttpAdmission(journal.warn)
+            seams = Seams(cores, time.monotonic, self._sleep, journal, self._scraper, self._followed, self._admission)
+            self._journal = journal
+            self._loop = Loop(options.services, options.settings, seams)
+            self._say_what_is_out_of_reach()
             self._opened = opened.pop_all()
         self._thread = threading.Thread(target=self.run, name="flexnpu-controller", daemon=True)
 
     def run(self) -> None:
         """The loop in the calling thread, until ask_to_stop()."""
         with self._opened:
-            self._opened.enter_context(self._admission)
-            if self._steps is not None:
-                self._opened.enter_context(self._steps)
+            for threads in (self._admission, self._scraper, self._followed):
+                self._opened.enter_context(threads)
             try:
                 while not self._stop:
                     self._loop.run(lambda: self._stop or self._reread)
@@ -143,16 +149,43 @@ class Controller:
         self._reread = False
         try:
             options = self._options()
-            self._loop.change(options.services, options.settings)
+            self._change(options)
         except FlexNpuError as error:
-            self._warn(f"nothing is changed: {error}")
-        else:
-            self._warn(f"read anew: mode {options.settings.mode}", level="info")
+            self._journal.warn(f"nothing is changed: {error}")
+            return
+        self._journal.warn(f"read anew: mode {options.settings.mode}", level="info")
+        self._say_what_is_out_of_reach()
 
-    def _warn(self, text: str, level: str = "warning") -> None:
-        if self._people is not None:
-            self._people.write(f"flexnpu: {level}: {text}\n")
-            self._people.flush()
+    def _change(self, options: Options) -> None:
+        """The right to move is there before anything moves, and is given back after."""
+        before, moves = self._settings.moves, options.settings.moves
+        if self._held is not None and moves and not before:
+            self._held.let_move(True)
+        try:
+            self._loop.change(options.services, options.settings)
+        except FlexNpuError:
+            moves = before
+            raise
+        else:
+            self._settings = options.settings
+        finally:
+            if self._held is not None and not moves:
+                self._held.let_move(False)
+
+    def _take_hold(self, options: Options, opened: ExitStack) -> HeldCores:
+        reached = DaemonCores.connect([each.vnpu for each in options.endpoints], options.runtime_dir)
+        opened.callback(reached.close)
+        held = HeldCores(reached, RuntimeDir.find(options.runtime_dir).root, moves=options.settings.moves)
+        opened.callback(held.release)
+        return held
+
+    def _period(self) -> float:
+        """Of reading pages, wall seconds."""
+        return self._settings.period * self._loop.scale
+
+    def _say_what_is_out_of_reach(self) -> None:
+        for line in self._loop.out_of_reach():
+            self._journal.warn(line)
 
     def _sleep(self, seconds: float) -> None:
         """Less where there is news."""
@@ -198,11 +231,18 @@ def _journal_file(path: Path | None, opened: ExitStack) -> TextIO | None:
     if path is None:
         return None
     try:
-        return opened.enter_context(path.open("a", encoding="utf-8"))
+        file = path.open("a", encoding="utf-8")
     except OSError as error:
         raise OptionError(
             f"--decisions {str(path)!r} cannot be written ({error.strerror}); name another file"
         ) from error
+
+    def close() -> None:
+        with suppress(OSError):  # what could not be written has been said
+            file.close()
+
+    opened.callback(close)
+    return file
 
 
 def on_signals(stop: Callable[[], None]) -> Callable[[], None]:

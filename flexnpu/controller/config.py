@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -26,6 +27,7 @@ SERVICE_KEYS = ("prefill", "decode", "model", "profile", "ttft", "itl", "weight"
 LOOP_KEYS = ("mode", "period", "dwell", "decisions")
 KEYS = (*SERVICE_KEYS, *LOOP_KEYS, "services")
 _NUMBERS = ("weight", "minima", "safe", "pin")  # may be written without quotes
+_LEAST_PERIOD, _MOST_PERIOD = 1e-3, 10.0
 _DEFAULTS = {"ttft": "1s", "itl": "50ms"}
 _ROLES = ("prefill", "decode", "engine")
 OBSERVE = "observe"
@@ -76,6 +78,8 @@ def read_options(given: Mapping[str, object], config: Path | None = None, runtim
 def _settings(texts: Mapping[str, str]) -> Settings:
     mode, moves = _mode(texts.get("mode", "split"))
     times = {key: parse_duration(texts[key], f"--{key}") for key in ("period", "dwell") if key in texts}
+    if not _LEAST_PERIOD <= times.get("period", _LEAST_PERIOD) <= _MOST_PERIOD:
+        raise OptionError(f"--period {texts['period']!r}; it must be 1ms to 10s")
     return Settings(mode=mode, moves=moves, **times)
 
 
@@ -143,9 +147,22 @@ def _endpoints(told: object, what: str) -> tuple[Endpoint, ...]:
     return tuple(parse_endpoint(_engine(one, what), what) for one in each)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML's own takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key)
+            if name in seen:
+                raise yaml.YAMLError(f"has the key {name!r} twice")
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def _read_file(path: Path) -> dict[str, object]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise OptionError(f"--config {str(path)!r} cannot be read ({error.strerror}); name another file") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -203,7 +220,7 @@ def parse_endpoint(text: str, option: str) -> Endpoint:
 
 def parse_duration(text: str, option: str) -> float:
     """A number with us, ms or s."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(us|ms|s)", text, re.ASCII)
     if not found or float(found[1]) == 0:
         raise OptionError(f"{option} {text!r}; it must be a time over 0 with its unit, such as 1s or 50ms")
     return float(found[1]) * _UNITS[found[2]]
@@ -211,9 +228,13 @@ def parse_duration(text: str, option: str) -> float:
 
 def parse_weight(text: str, option: str) -> float:
     """A number over 0."""
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) or float(text) == 0:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < float("inf"):
         raise OptionError(f"{option} {text!r}; it must be a number over 0, such as 1 or 2.5")
-    return float(text)
+    return weight
 
 
 def parse_cores(text: str, option: str, parts: int) -> tuple[int, ...]:

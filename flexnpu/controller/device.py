@@ -7,6 +7,7 @@ and the decision says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ from flexnpu.controller.learning import Episode
 from flexnpu.controller.seam import DeviceView
 from flexnpu.controller.services import Settings
 from flexnpu.controller.units import Phase, Unit
+from flexnpu.errors import FlexNpuError
 from flexnpu.planner import Rules, SnapshotError
 
 
@@ -61,7 +63,7 @@ class Device:
         self.phase: Phase | None = None  # the one that it is for, where devices are
         self._wall, self._number = wall, number
         self._would = dict(view.grants)  # where a controller that moves nothing would be by now
-        self._pending_since: dict[str, float] = {}
+        self._pending: dict[str, tuple[int, float]] = {}  # by vNPU, the revision that is not in force, and since when
         self._episodes: list[Episode] = []
         self._decision: Decision | None = None
         self._turn_at = self.clock.now()
@@ -80,8 +82,12 @@ class Device:
 
     def adopt(self, old: Device) -> None:
         """Go on where another one of the same engines was."""
-        self.clock, self._pending_since, self._turn_at = old.clock, old._pending_since, old._turn_at
-        self._would = old._would
+        self.clock, self._pending, self._turn_at, self.phase = old.clock, old._pending, old._turn_at, old.phase
+        self._would = dict(old.before)
+        before = {unit.vnpus: unit for unit in old.units}
+        for unit in self.units:
+            if unit.vnpus in before:
+                unit.forecaster.decode = before[unit.vnpus].forecaster.decode
         known = {engine.endpoint.vnpu: engine for unit in old.units for engine in unit.engines}
         for unit in self.units:
             for engine in unit.engines:
@@ -93,7 +99,15 @@ class Device:
         self.clock.rescale(view.scale)
         self._tell()
         at = self.clock.now()
-        self._pending_since = {name: self._pending_since.get(name, at) for name in view.pending}
+        before = self._pending
+        self._pending = {
+            name: before[name] if name in before and before[name][0] == revision else (revision, at)
+            for name, revision in view.pending.items()
+        }
+
+    def lose_sight(self) -> None:
+        """The daemon cannot be asked: who has acknowledged what is not known meanwhile."""
+        self._pending = {}
 
     def learn(self, at: float) -> None:
         """What the turn since the last one brought, beside what was forecast for it."""
@@ -102,38 +116,56 @@ class Device:
         if self._decision is None:
             return
         for unit, episode, (prefill, decode) in zip(self.units, self._episodes, progress, strict=True):
-            observed, expected = episode.observe(prefill, decode, turn=turn), episode.expected
+            forecast = episode.plan.forecast
+            expected = forecast.decode_seconds if forecast and unit.learns_from(episode.plan) else 0.0
+            observed = episode.observe(prefill, decode, turn=turn, expected=expected)
             # Tokens of the first two iterations after a move may have been made on the cores before it.
             if observed is not None and at - self._decision.at > 2 * expected:
                 unit.forecaster.learn(observed, expected)
 
     def missing(self, at: float) -> dict[str, str]:
         """Why services cannot be planned for, by name."""
-        pending = self._pending(at)
+        pending = self._ages(at)
         return {unit.service.name: why for unit in self.units if (why := unit.missing(at, pending))}
 
     def decide(self, at: float, seen_after: float | None = None, because: str = "") -> Decision:
         """seen_after: wall seconds from the beginning of the newest step until now; because: of its phase."""
         began = self._wall()
-        pending, missing = self._pending(at), self.missing(at)
+        try:
+            plans, why = self._plans(at)
+            self._must_sum_up(plans)
+        except Exception as error:  # whatever it is: nothing is moved, and the other devices are planned for
+            said = str(error) if isinstance(error, FlexNpuError) else f"{type(error).__name__}: {error}"
+            plans, why = [unit.stay("no plan can be made") for unit in self.units], said
+        why = "; ".join(each for each in (because, why) if each)
+        return self._as_decision(at, plans, why, self._wall() - began, seen_after)
+
+    def _plans(self, at: float) -> tuple[list[ServicePlan], str]:
+        missing = self.missing(at)
         seen = [unit for unit in self.units if unit.service.name not in missing]
-        left = self.view.cores - sum(sum(unit.safe) for unit in self.units if unit not in seen)
-        dealt = self._deal(at, seen, left)
+        unseen = [unit for unit in self.units if unit.service.name in missing]
+        blind = {unit.service.name: self._blind(unit, missing[unit.service.name], at) for unit in unseen}
+        if self._left(seen, blind) < sum(unit.least for unit in seen):  # others have their cores by now
+            blind = {unit.service.name: unit.stay(missing[unit.service.name]) for unit in unseen}
+        dealt = self._deal(at, seen, self._left(seen, blind))
         plans = []
         for unit in self.units:
             name = unit.service.name
-            if name in missing:
-                plans.append(self._safe(unit, missing[name], pending))
+            if name in blind:
+                plans.append(blind[name])
             elif self.settings.mode == "pinned":
                 plans.append(self._pinned(unit, at, dealt.cores[name]))
             else:
                 plans.append(unit.plan(at, dealt.cores[name], self.before, self.phase))
-        why = "; ".join(each for each in (because, dealt.reason) if each)
-        return self._as_decision(at, plans, why, self._wall() - began, seen_after)
+        return plans, dealt.reason
 
     def end(self, at: float, why: str) -> Decision:
         """The safe cores of all services."""
         plans = [unit.hold("safe", why) for unit in self.units]
+        try:
+            self._must_sum_up(plans)
+        except SnapshotError as error:
+            plans = [unit.stay(f"{why}, and {error}") for unit in self.units]
         return self._as_decision(at, plans, "", 0.0, None)
 
     def took(self, decision: Decision) -> None:
@@ -171,34 +203,48 @@ class Device:
         engines = (engine for unit in self.units for engine in unit.engines)
         return min((change for engine in engines if (change := engine.changes_at(at)) is not None), default=None)
 
-    def _pending(self, at: float) -> dict[str, float]:
+    def _ages(self, at: float) -> dict[str, float]:
         """For how long a quota is not in force, by vNPU."""
-        return {name: at - since for name, since in self._pending_since.items()}
+        return {name: at - since for name, (_, since) in self._pending.items()}
 
     def _tell(self) -> None:
         for unit in self.units:
-            unit.present = self.view.grants
+            unit.present, unit.elsewhere = self.view.grants, self.view.elsewhere
+
+    def _left(self, seen: Sequence[Unit], blind: Mapping[str, ServicePlan]) -> int:
+        """Cores for those who can be planned for: without what the others hold, and without what those who are gone
+        will want when they are back, as far as nobody has that by now."""
+        left = self.view.cores - sum(_together(plan.grants) for plan in blind.values())
+        reserve = sum(unit.absent() for unit in self.units if unit.service.name in blind)
+        return max(left - reserve, min(left, sum(unit.least for unit in seen)))
 
     def _deal(self, at: float, units: Sequence[Unit], cores: int) -> Deal:
-        if not units:
-            return Deal({})
+        if cores < (least := sum(unit.least for unit in units)):
+            names = ", ".join(unit.service.name for unit in units)
+            raise SnapshotError(f"{cores} cores of device {self.index} are left for {names}, whose minima are {least}")
+        if len(units) < 2:
+            return Deal({unit.service.name: cores for unit in units}, "")
         now = {unit.service.name: held for unit in units if (held := self._held(unit)) is not None}
         rules = Rules(band=self.settings.band / 2, switch_seconds=self.settings.switch_seconds)
         return deal(cores, [unit.tenant(at) for unit in units], now, rules)
 
     def _held(self, unit: Unit) -> int | None:
-        grants = [self.before[name] for name in unit.vnpus if name in self.before]
-        if len(grants) < len(unit.vnpus):
-            return None
-        together = max if any(grant.share is not None for grant in grants) else sum
-        return together(grant.cores for grant in grants)
+        grants = {name: self.before[name] for name in unit.vnpus if name in self.before}
+        return _together(grants) if len(grants) == len(unit.vnpus) else None
 
-    def _safe(self, unit: Unit, why: str, pending: Mapping[str, float]) -> ServicePlan:
+    def _blind(self, unit: Unit, why: str, at: float) -> ServicePlan:
         """Where one does not acknowledge what it has been asked for already, nothing more is asked of its service."""
-        plan = unit.hold("safe", why)
-        if any(pending.get(name, 0.0) > self.settings.stale_after for name in unit.vnpus):
-            return replace(plan, grants={name: self.view.grants[name] for name in plan.grants})
-        return plan
+        ages = self._ages(at)
+        if any(ages.get(name, 0.0) > self.settings.stale_after for name in unit.vnpus):
+            return unit.stay(why)
+        return unit.hold("safe", why)
+
+    def _must_sum_up(self, plans: Sequence[ServicePlan]) -> None:
+        wanted = sum(_together(plan.grants) for plan in plans)
+        if wanted > self.view.cores:
+            raise SnapshotError(
+                f"services would have {wanted} cores of device {self.index}, which has {self.view.cores} for them"
+            )
 
     def _pinned(self, unit: Unit, at: float, cores: int) -> ServicePlan:
         plan = unit.plan(at, cores, self.before)
@@ -241,12 +287,25 @@ class Device:
                 )
 
 
-def refused(decision: Decision, error: str, wall_seconds: float = 0.0) -> Decision:
+def refused(decision: Decision, error: str) -> Decision:
     """The decision with the reason why it was not carried out."""
-    return replace(decision, applied=Applied(done=False, wall_seconds=wall_seconds, error=error))
+    return replace(decision, applied=Applied(done=False, wall_seconds=0.0, error=error))
+
+
+def _together(grants: Mapping[str, Grant]) -> int:
+    """Cores that so much takes: those who take turns have theirs one after another."""
+    alone = sum(grant.cores for grant in grants.values() if grant.share is None)
+    return alone + max((grant.cores for grant in grants.values() if grant.share is not None), default=0)
 
 
 def _looks(decision: Decision) -> tuple[object, ...]:
     error = decision.applied.error if decision.applied else None
-    services = tuple((plan.mode, tuple(plan.phases.items()), plan.meets_itl) for plan in decision.services)
+    services = tuple(
+        (plan.mode, tuple(plan.phases.items()), plan.meets_itl, _cause(plan)) for plan in decision.services
+    )
     return decision.mode, tuple(decision.after.items()), services, error
+
+
+def _cause(plan: ServicePlan) -> str:
+    """Why it was not planned for, without how long that has been so."""
+    return re.sub(r"[\d.]+", "", plan.reason) if plan.mode == "safe" else ""

@@ -16,6 +16,7 @@ from flexnpu.forecast import Request
 Role = Literal["prefill", "decode", "both"]
 # A prompt's length before any has been seen: the mean of the Azure code trace.
 ASSUMED_TOKENS = 2048
+MOST_REQUESTS = 100_000  # that are planned for; what says that it has more has something wrong, or is lost
 
 
 class Work(NamedTuple):
@@ -90,9 +91,10 @@ class ScrapedEngine:
 
     def stale(self, at: float, limit: float) -> str | None:
         if self.now is None:
-            return f"{self.endpoint.vnpu} has not been observed ({self.trouble or 'not asked yet'})"
-        if self.trouble and at - self.now_at > limit:
-            return f"{self.endpoint.vnpu} was last observed {at - self.now_at:.2f} s ago ({self.trouble})"
+            return f"{self.endpoint.vnpu} has not been observed ({self.trouble or 'no answer yet'})"
+        if at - self.now_at > limit:
+            why = self.trouble or "no answer since"
+            return f"{self.endpoint.vnpu} was last observed {at - self.now_at:.2f} s ago ({why})"
         return None
 
     def work(self, at: float) -> Work:
@@ -128,17 +130,17 @@ def _prompts(page: EngineMetrics, *, running: bool) -> tuple[Request, ...]:
     mean = _mean_prompt(page)
     found = []
     if running and page.running >= 1:
-        found.append(Request(mean, 0, int(page.running)))
+        found.append(Request(mean, 0, _count(page.running)))
     if page.waiting >= 1:
         waiting = max(1, round(page.waiting_tokens / page.waiting)) if page.waiting_tokens else mean
-        found.append(Request(waiting, 0, int(page.waiting)))
+        found.append(Request(waiting, 0, _count(page.waiting)))
     # One new token would be taken for a decode step.
     return tuple(request._replace(new=max(2, request.new)) for request in found)
 
 
 def _running(page: EngineMetrics, *, waiting: bool) -> tuple[Request, ...]:
     """Requests in the running batch, and where they wait for that alone, those about to join it."""
-    count = int(page.running + (page.waiting if waiting else 0))
+    count = _count(page.running + (page.waiting if waiting else 0))
     if count < 1:
         return ()
     if page.context_tokens and page.running >= 1:
@@ -146,6 +148,10 @@ def _running(page: EngineMetrics, *, waiting: bool) -> tuple[Request, ...]:
     else:
         context = _mean_prompt(page)
     return (Request(1, max(1, context), count),)
+
+
+def _count(requests: float) -> int:
+    return int(min(requests, MOST_REQUESTS))
 
 
 def describe(page: EngineMetrics) -> dict[str, object]:

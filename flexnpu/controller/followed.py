@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flexnpu.client import Step
-from flexnpu.controller.engines import Engine, Progress, Role, Work
+from flexnpu.controller.engines import MOST_REQUESTS, Engine, Progress, Role, Work
 from flexnpu.controller.seam import Endpoint, FollowError
 from flexnpu.forecast import Request
 
@@ -23,17 +23,19 @@ _PAUSE, _PAUSE_SECONDS = 3.0, 0.005
 
 @dataclass(slots=True)
 class FollowedEngine:
-    """An engine's newest step. took: forecast seconds of an iteration, on the cores that it has."""
+    """An engine's newest step. took: forecast seconds of an iteration on so many cores; cores: that it has."""
 
     endpoint: Endpoint
     role: Role
-    took: Callable[[Work], float]
+    took: Callable[[Work, int], float]
+    cores: Callable[[], int]
     newest: Step | None = None
     began: float = 0.0
     trouble: str | None = None
     trouble_at: float = 0.0
     _work: Work = field(default_factory=Work)
     _lasts: float = 0.0
+    _lasts_on: int = 0
     _progress: list[Progress] = field(default_factory=list)
 
     def take(self, step: Step, began: float) -> None:
@@ -47,12 +49,14 @@ class FollowedEngine:
         waits = self._work.decode if self.role == "both" and step.phase == "prefill" and self._busy(began) else ()
         self.newest, self.began = step, began
         work = self._of(step)
-        self._lasts = self.took(work)
+        self._lasts_on = self.cores()
+        self._lasts = self.took(work, self._lasts_on)
         self._work = work._replace(decode=work.decode or waits)
 
     def adopt(self, old: Engine) -> None:
         if isinstance(old, FollowedEngine) and old.role == self.role:
-            self.newest, self.began, self._work, self._lasts = old.newest, old.began, old._work, old._lasts
+            self.newest, self.began, self._work = old.newest, old.began, old._work
+            self._lasts, self._lasts_on = old._lasts, old._lasts_on
             self.trouble, self.trouble_at = old.trouble, old.trouble_at
 
     def fail(self, error: FollowError | None, at: float) -> None:
@@ -100,8 +104,9 @@ class FollowedEngine:
 
     def _until(self) -> float:
         """With more cores it is sooner over; that it has lost some since is no reason to think that it goes on."""
-        if self.newest is not None:
-            self._lasts = min(self._lasts, self.took(self._of(self.newest)))
+        if self.newest is not None and (cores := self.cores()) != self._lasts_on:
+            self._lasts = min(self._lasts, self.took(self._of(self.newest), cores))
+            self._lasts_on = cores
         return self.began + _PATIENCE * self._lasts + _HOST_SECONDS
 
     def _contradicts(self, step: Step) -> bool:
@@ -109,7 +114,7 @@ class FollowedEngine:
 
     def _of(self, step: Step) -> Work:
         """What the step computes. Of one that mixes phases only sums are told: one prompt, and the others decode."""
-        count = max(1, step.requests)
+        count = min(max(1, step.requests), MOST_REQUESTS)
         if self.role == "decode" or (self.role == "both" and step.phase == "decode"):
             return Work(decode=(_decodes(step.context_sum, count),))
         if self.role == "prefill" or step.phase != "mixed" or count == 1:

@@ -70,20 +70,14 @@ class Episode:
     prefill_tokens: float = 0.0
     prefill_seconds: float = 0.0
 
-    @property
-    def expected(self) -> float:
-        """Of a decode step; 0: there was no forecast."""
-        forecast = self.plan.forecast
-        return forecast.decode_seconds if forecast and self.plan.phases.get("decode") == "busy" else 0.0
-
     def goes_on(self, plan: ServicePlan) -> None:
         """Another turn decided the same."""
         self.turns += 1
         self.plan = replace(self.plan, forecast=plan.forecast)
 
-    def observe(self, prefill: Progress, decode: Progress, *, turn: float) -> float | None:
-        """Add what the last turn brought; returns decode's observed gap, in device seconds, if there was one."""
-        expected = self.expected
+    def observe(self, prefill: Progress, decode: Progress, *, turn: float, expected: float) -> float | None:
+        """Add what the last turn brought; returns decode's observed gap, in device seconds, if there was one. expected:
+        what was forecast for it; 0: nothing."""
         if prefill.busy:
             self.prefill_tokens += prefill.prompt_tokens
             self.prefill_seconds += turn

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From services and what the daemon tells to devices with their units."""
+"""From services and what the daemon tells to the units of a device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Mapping, Sequence
 
-from flexnpu.controller.device import Device
 from flexnpu.controller.learning import Corrected
 from flexnpu.controller.seam import DeviceView
 from flexnpu.controller.services import Service, ServiceError, Settings
@@ -15,18 +14,13 @@ from flexnpu.hardware import load_soc
 from flexnpu.llm.parallel import Parallel
 
 
-def make_devices(
-    services: Sequence[Service],
-    settings: Settings,
-    views: Sequence[DeviceView],
-    wall: Callable[[], float],
-    number: Callable[[], int],
-) -> tuple[Device, ...]:
-    """One for each view that has engines. ServiceError where a service's engines are not where they can be served."""
-    return tuple(
-        Device(view, [unit for service in services for unit in _units(service, view, settings)], settings, wall, number)
-        for view in views
-    )
+def make_units(
+    services: Sequence[Service], settings: Settings, view: DeviceView, places: Mapping[str, tuple[int, ...]]
+) -> list[Unit]:
+    """Of the services that have engines there. places: by vNPU, the devices that it is on, or is to be on again.
+    ServiceError where a service's engines are not where they can be served."""
+    here = {name for name, place in places.items() if place == view.devices}
+    return [unit for service in services for unit in _units(service, view, here, settings)]
 
 
 def forecaster_of(service: Service, view: DeviceView) -> Forecaster:
@@ -35,9 +29,9 @@ def forecaster_of(service: Service, view: DeviceView) -> Forecaster:
     return Forecaster(service.model, load_soc(view.soc), service.profile, parallel)
 
 
-def _units(service: Service, view: DeviceView, settings: Settings) -> list[Unit]:
+def _units(service: Service, view: DeviceView, names: Container[str], settings: Settings) -> list[Unit]:
     here = [
-        [endpoint for endpoint in endpoints if endpoint.vnpu in view.grants]
+        [endpoint for endpoint in endpoints if endpoint.vnpu in names]
         for endpoints in (service.prefill, service.decode, service.engines)
     ]
     prefill, decode, engines = here

@@ -19,12 +19,16 @@ class Roles:
 
     def __init__(self, devices: Sequence[Device], dwell: float) -> None:
         self._devices, self._dwell = tuple(devices), dwell
-        self._since: float | None = None  # another ratio has been better
+        self._better: tuple[Phase, float] | None = None  # one more device for this phase has been, since when
         by_decode = sorted(self._devices, key=_decode_part)
         half = len(by_decode) // 2
         self._phases: dict[int, Phase] = {
             device.index: "prefill" if place < half else "decode" for place, device in enumerate(by_decode)
         }
+
+    def adopt(self, old: Roles) -> None:
+        """Go on where another one of the same devices was."""
+        self._phases, self._better = old._phases, old._better
 
     def turn(self, at: float, seen: Sequence[Device]) -> str:
         """Gives each device its phase, and says why. seen: those whose engines can be planned for; at: device seconds,
@@ -37,14 +41,17 @@ class Roles:
             )
         now = sum(self._phases[device.index] == "prefill" for device in seen)
         found = self._ratio(seen, now)
-        if found.prefill == now:
-            self._since = None
-        elif self._since is None:
-            self._since = at
+        wanted: Phase | None = None
+        if found.prefill != now:
+            wanted = "prefill" if found.prefill > now else "decode"
+        if wanted is None:
+            self._better = None
+        elif self._better is None or self._better[0] != wanted:
+            self._better = wanted, at
         one_sided = now in {0, len(seen)}
-        if self._since is not None and (one_sided or at - self._since >= self._dwell):
-            self._change("prefill" if found.prefill > now else "decode", seen)
-            self._since = None
+        if wanted is not None and self._better is not None and (one_sided or at - self._better[1] >= self._dwell):
+            self._change(wanted, seen)
+            self._better = None
         for device in self._devices:
             device.phase = self._phases[device.index]
         return found.reason
@@ -72,5 +79,7 @@ class Roles:
 
 
 def _decode_part(device: Device) -> float:
-    prefill, decode = (device.view.grants[name].cores for name in device.units[0].vnpus)
-    return decode / (prefill + decode)
+    prefill, decode = (device.view.grants.get(name) for name in device.units[0].vnpus)
+    if prefill is None or decode is None:
+        return 0.5
+    return decode.cores / (prefill.cores + decode.cores)

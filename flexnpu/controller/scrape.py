@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both engines' pages at once, over connections that stay open.
+"""Engines' pages, over connections that stay open.
 
 http.client, because it costs a fraction of what a full client does, and the loop shares its host with the engines.
 """
@@ -7,59 +7,107 @@ http.client, because it costs a fraction of what a full client does, and the loo
 from __future__ import annotations
 
 import http.client
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
-from flexnpu.controller.seam import ScrapeError
+from flexnpu.controller.seam import Page, ScrapeError
 
 _LONGEST_PAGE = 8 << 20
+_PART = 1 << 16
 
 
 class HttpScraper:
-    """Reads GET /metrics of each URL; an engine that is slow or gone costs at most `timeout` wall seconds."""
+    """Reads GET /metrics of each URL once a period while it is entered, each from a thread of its own, so that an
+    engine that is slow or gone costs nobody else anything; `news` is called for each page, from the threads.
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._open: dict[str, http.client.HTTPConnection] = {}
-        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="scrape")
+    every: wall seconds of a period, asked anew each time. timeout: of one page, connecting included.
+    """
 
-    def read(self, urls: Sequence[str]) -> list[str | ScrapeError]:
-        return list(self._threads.map(self._one, urls))
+    def __init__(
+        self,
+        urls: Sequence[str],
+        every: Callable[[], float],
+        timeout: float,
+        news: Callable[[], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._every, self._timeout, self._news, self._clock = every, timeout, news, clock
+        self._lock = threading.Lock()
+        self._fresh: dict[str, Page] = {}
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(url,), name=f"scrape {url}", daemon=True)
+            for url in dict.fromkeys(urls)
+        ]
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        for connection in self._open.values():
-            connection.close()
-        self._open.clear()
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
 
-    def _one(self, url: str) -> str | ScrapeError:
-        kept = url in self._open
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(2 * self._timeout)
+
+    def fresh(self) -> Mapping[str, Page]:
+        with self._lock:
+            fresh, self._fresh = self._fresh, {}
+            return fresh
+
+    def _run(self, url: str) -> None:
+        kept: http.client.HTTPConnection | None = None
+        due = self._clock()
+        while not self._stop.wait(max(0.0, due - self._clock())):
+            due = self._clock() + self._every()
+            text, kept = self._one(url, kept)
+            with self._lock:
+                self._fresh[url] = Page(text, self._clock())
+            self._news()
+        if kept is not None:
+            kept.close()
+
+    def _one(
+        self, url: str, kept: http.client.HTTPConnection | None
+    ) -> tuple[str | ScrapeError, http.client.HTTPConnection | None]:
+        """The page, and the connection if it may be used again."""
         try:
             try:
-                return self._get(url)
+                return self._get(url, kept or self._connect(url))
             except (http.client.HTTPException, ConnectionError):
-                if not kept:
+                if kept is None:
                     raise
-                return self._get(url)  # the engine had closed the connection that was kept
-        except (OSError, http.client.HTTPException) as error:
-            return ScrapeError(f"{url}: {str(error) or type(error).__name__}")
+                return self._get(url, self._connect(url))  # the engine had closed the connection that was kept
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return ScrapeError(f"{url}: {str(error) or type(error).__name__}"), None
         except ScrapeError as error:
-            return error
+            return error, None
 
-    def _get(self, url: str) -> str:
-        connection = self._open.pop(url, None) or self._connect(url)
+    def _get(self, url: str, connection: http.client.HTTPConnection) -> tuple[str, http.client.HTTPConnection]:
+        end = self._clock() + self._timeout
         try:
             connection.request("GET", "/metrics", headers={"Accept": "text/plain"})
-            response = connection.getresponse()
-            body = response.read(_LONGEST_PAGE)
+            return self._body(url, connection.getresponse(), end), connection
         except BaseException:
             connection.close()
             raise
-        if response.status != 200:
-            connection.close()
-            raise ScrapeError(f"{url}: /metrics answers {response.status} {response.reason}; it must answer 200")
-        self._open[url] = connection
+
+    def _body(self, url: str, answer: http.client.HTTPResponse, end: float) -> str:
+        if answer.status != http.client.OK:
+            raise ScrapeError(f"{url}: /metrics answers {answer.status} {answer.reason}; it must answer 200")
+        body = bytearray()
+        while part := answer.read1(_PART):
+            body += part
+            if len(body) > _LONGEST_PAGE:
+                raise ScrapeError(f"{url}: /metrics is over {_LONGEST_PAGE >> 20} MiB; it must be shorter")
+            if self._clock() > end:
+                raise ScrapeError(f"{url}: /metrics takes over {self._timeout:.3g} s")
         return body.decode("utf-8", "replace")
 
     def _connect(self, url: str) -> http.client.HTTPConnection:

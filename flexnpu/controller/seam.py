@@ -39,7 +39,8 @@ class DeviceView:
     """The devices that some vNPUs are on, as the daemon tells them: one, or those that each of the vNPUs spans.
 
     cores: what all of the vNPUs may have together on each; scale: wall per device second; grants: by vNPU, without
-    those that are not there; pending: those whose newest quota is not in force yet.
+    those that are not there; pending: by vNPU whose newest quota is not in force yet, its revision; elsewhere: by vNPU
+    that has come back on others, those.
     """
 
     devices: tuple[int, ...]
@@ -47,7 +48,8 @@ class DeviceView:
     cores: int
     scale: float
     grants: Mapping[str, Grant]
-    pending: frozenset[str] = field(default=frozenset())
+    pending: Mapping[str, int] = field(default_factory=dict)
+    elsewhere: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Cores(Protocol):
@@ -61,11 +63,18 @@ class Cores(Protocol):
         """One transaction; returns when it is applied, or after a bounded wait; a FlexNpuError when refused."""
 
 
+class Page(NamedTuple):
+    """An engine's metrics as they were read, or why they could not be. at: wall seconds, of the loop's clock."""
+
+    text: str | ScrapeError
+    at: float
+
+
 class Scraper(Protocol):
     """The engines' metrics."""
 
-    def read(self, urls: Sequence[str]) -> list[str | ScrapeError]:
-        """The text of each page, or why it could not be had; bounded in time."""
+    def fresh(self) -> Mapping[str, Page]:
+        """By URL, the newest page that has been read since the last call. Returns at once."""
 
 
 class Follower(Protocol):
@@ -88,9 +97,9 @@ class Seams:
     into device time. sleep returns early where there is news."""
 
     cores: Cores
-    scraper: Scraper
     clock: Callable[[], float]
     sleep: Callable[[float], object]
     record: Callable[[Decision | Outcome], None]
+    scraper: Scraper | None = None
     follower: Follower | None = None
     admission: Admission | None = None

@@ -79,7 +79,7 @@ class Settings:
     mode: Mode = "split"
     moves: bool = True
     period: float = 0.05
-    stale_after: float = 1.0
+    stale_after: float = 0.5
     dwell: float = 2.0
     margin: float = 0.9
     band: float = 0.1

@@ -14,8 +14,8 @@ from flexnpu.controller.followed import FollowedEngine
 from flexnpu.controller.learning import Corrected
 from flexnpu.controller.seam import Endpoint
 from flexnpu.controller.services import Service, Settings
-from flexnpu.planner import Instances, Plan, Policy, Snapshot, SnapshotError, Split, Tenant
-from flexnpu.planner.plan import mixed, verdict
+from flexnpu.planner import Alternative, Instances, Plan, Policy, Snapshot, SnapshotError, Split, Tenant
+from flexnpu.planner.plan import ms, rate, verdict
 
 Phase = Literal["prefill", "decode"]
 Grants = Mapping[str, Grant]
@@ -24,8 +24,9 @@ Grants = Mapping[str, Grant]
 class Unit:
     """One service's engines on one device.
 
-    present: its vNPUs that are there, with what they have; the device keeps it up to date. total: cores that all
-    services have there. minima, safe: cores by engine, with every default chosen by settle().
+    present: its vNPUs that are there, with what they have; elsewhere: those that are on other devices now. The device
+    keeps both up to date. total: cores that all services have there. minima, safe: cores by engine, with every default
+    chosen by settle().
     """
 
     roles: ClassVar[tuple[Role, ...]]
@@ -35,6 +36,7 @@ class Unit:
     ) -> None:
         self.service, self.forecaster, self.settings = service, forecaster, settings
         self.present: Grants = {}
+        self.elsewhere: Mapping[str, tuple[int, ...]] = {}
         self.total = 0
         self.minima: tuple[int, ...] = ()
         self.safe: tuple[int, ...] = ()
@@ -45,7 +47,7 @@ class Unit:
         """part: about this one's of the total. SnapshotError where they do not fit."""
         self.total = total
         self.minima = self.service.minima or self._least(part)
-        self.safe = self.service.pin or self.service.safe or self._halves(part)
+        self.safe = self.service.pin or self.service.safe or self._halves(max(part, self.least))
         if sum(self.safe) > total or any(cores < least for cores, least in zip(self.safe, self.minima, strict=True)):
             what = "pin" if self.service.pin else "safe"
             raise SnapshotError(
@@ -57,12 +59,14 @@ class Unit:
         if endpoint.url is not None:
             return ScrapedEngine(endpoint, role)
 
-        def took(work: Work) -> float:
-            held = self.present.get(endpoint.vnpu)
-            seconds = self.forecaster.alone((*work.prefill, *work.decode))
-            return float(seconds[max(1, held.cores if held else 1)])
+        def took(work: Work, cores: int) -> float:
+            return float(self.forecaster.alone((*work.prefill, *work.decode))[cores])
 
-        return FollowedEngine(endpoint, role, took)
+        def cores() -> int:
+            held = self.present.get(endpoint.vnpu)
+            return min(max(1, held.cores if held else 1), self.forecaster.forecaster.cores)
+
+        return FollowedEngine(endpoint, role, took, cores)
 
     @property
     def least(self) -> int:
@@ -73,7 +77,10 @@ class Unit:
         found = []
         for engine in self.engines:
             name, limit = engine.endpoint.vnpu, self.settings.stale_after
-            if name not in self.present:
+            if name in self.elsewhere:
+                where = ", ".join(map(str, self.elsewhere[name]))
+                found.append(f"vNPU {name} is on device {where} now, start the controller anew for it")
+            elif name not in self.present:
                 found.append(f"vNPU {name} is gone")
             elif (since := pending.get(name, 0.0)) > limit:
                 found.append(f"{name} has not acknowledged its cores for {since:.2f} s")
@@ -84,15 +91,30 @@ class Unit:
     def hold(self, mode: Literal["safe", "pinned"], why: str) -> ServicePlan:
         """The safe cores, whatever is known of the engines. Those of one that is not there stay free, so that it finds
         them when it comes back."""
+        grants = {name: Grant(count) for name, count in zip(self.vnpus, self.safe, strict=True) if name in self.present}
+        return self._blind(mode, grants, f"{mode} cores {_slashed(self.safe)}: {why}")
+
+    def stay(self, why: str) -> ServicePlan:
+        """What its engines have now."""
+        grants = {name: self.present[name] for name in self.vnpus if name in self.present}
+        return self._blind("safe", grants, f"as it is: {why}")
+
+    def absent(self) -> int:
+        """Safe cores of engines that are not there."""
+        return sum(count for name, count in zip(self.vnpus, self.safe, strict=True) if name not in self.present)
+
+    def learns_from(self, plan: ServicePlan) -> bool:
+        """Whether gaps between tokens are those of the step that the plan forecast."""
+        return plan.forecast is not None and plan.phases.get("decode") == "busy"
+
+    def _blind(self, mode: Literal["safe", "pinned"], grants: Grants, reason: str) -> ServicePlan:
         return ServicePlan(
             service=self.service.name,
             mode=mode,
-            grants={
-                name: Grant(count) for name, count in zip(self.vnpus, self.safe, strict=True) if name in self.present
-            },
+            grants=grants,
             phases={engine.role: "unknown" for engine in self.engines},
             inputs=self.inputs(),
-            reason=f"{mode} cores {_slashed(self.safe)}: {why}",
+            reason=reason,
             meets_itl=False,
         )
 
@@ -205,7 +227,9 @@ class Pair(Unit):
         return max(1, part // 8), self._lone_cores(part)
 
     def _halves(self, part: int) -> tuple[int, ...]:
-        return part - part // 2, part // 2
+        prefill, decode = self.minima
+        half = min(max(part // 2, decode), part - prefill)
+        return part - half, half
 
     def _lone_cores(self, part: int) -> int:
         """Fewest cores that keep the ITL target for one request; a quarter of the part when that is fewer."""
@@ -222,23 +246,28 @@ class Lone(Unit):
 
     def plan(self, at: float, cores: int, now: Grants, phase: Phase | None = None) -> ServicePlan:
         work = self.work(at)
-        load = self.forecaster.load((*work.prefill, *work.decode))
-        seconds = self.forecaster.seconds(cores, load) if load.tokens else 0.0
-        holds = not work.decode or seconds <= self.service.targets.itl
-        running, waiting = (
-            sum(each.copies for each in work.decode),
-            sum(each.new * each.copies for each in work.prefill),
-        )
+        queue, batch = self.forecaster.load(work.prefill), self.forecaster.load(work.decode)
+        seconds = [self.forecaster.seconds(cores, load) if load.tokens else 0.0 for load in (queue, batch)]
+        limit = self.service.targets.itl
+        holds = seconds[1] <= limit
+        total = rate(queue.tokens + batch.tokens, sum(seconds))
         return ServicePlan(
             service=self.service.name,
             mode="planned",
             grants={self.vnpus[0]: Grant(cores)},
             phases={"prefill": "busy" if work.prefill else "idle", "decode": "busy" if work.decode else "idle"},
-            inputs=self.inputs() | {"prefill_tokens": waiting},
-            reason=f"{running} running and {waiting} tokens of prompts on {cores} cores",
+            inputs=self.inputs() | {"prefill_tokens": int(queue.tokens)},
+            reason=(
+                f"on {cores} cores {int(queue.tokens)} tokens of prompts take {ms(seconds[0])}, "
+                f"a step of {int(batch.tokens)} running {ms(seconds[1])}"
+            ),
             meets_itl=holds,
-            forecast=mixed(cores, seconds, load.tokens, verdict(holds)),
+            forecast=Alternative("aggregated", Split(cores, cores), 1, seconds[0], seconds[1], total, verdict(holds)),
         )
+
+    def learns_from(self, plan: ServicePlan) -> bool:
+        """An iteration that has prompts in it is longer than a step."""
+        return super().learns_from(plan) and plan.phases["prefill"] == "idle"
 
     def progress(self, scale: float) -> tuple[Progress, Progress]:
         told = self.engines[0].progress(scale)

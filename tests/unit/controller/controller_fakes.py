@@ -2,10 +2,11 @@
 """A device, engines and a clock that stand in at the loop's seams."""
 
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 from flexnpu.client import Step
 from flexnpu.controller import Applied, CoresError, Decision, DeviceView, Endpoint, Grant, Outcome, Seams, Service
-from flexnpu.controller.seam import FollowError
+from flexnpu.controller.seam import FollowError, Page
 from flexnpu.planner import Split, Targets
 
 PREFILL = Endpoint("prefill", "http://127.0.0.1:1")
@@ -47,13 +48,24 @@ class FakeCores:
     def move(self, grants):
         if self.refusal or self.away:
             raise CoresError(self.refusal or self.away)
+        after = [self._after(each, grants) for each in self.views]
         self.moves.append(dict(grants))
-        for index, each in enumerate(self.views):
-            mine = {name: grant for name, grant in grants.items() if name in each.grants}
-            pending = each.pending | mine.keys() if self.late else frozenset()
-            self.views[index] = replace(each, grants={**each.grants, **mine}, pending=frozenset(pending))
+        self.views[:] = after
         revisions = {name: len(self.moves) for name in grants}
         return Applied(done=not self.late, wall_seconds=0.003, revisions=revisions)
+
+    def _after(self, view, grants):
+        """Refuses what a daemon would."""
+        mine = {name: grant for name, grant in grants.items() if name in view.grants}
+        if not mine:
+            return view
+        held = {**view.grants, **mine}
+        alone = sum(grant.cores for grant in held.values() if grant.share is None)
+        together = alone + max((grant.cores for grant in held.values() if grant.share is not None), default=0)
+        if together > view.cores or min(grant.cores for grant in held.values()) < 1:
+            raise CoresError(f"{held} do not fit {view.cores} cores")
+        number = len(self.moves) + 1
+        return replace(view, grants=held, pending={**view.pending, **dict.fromkeys(mine, number)} if self.late else {})
 
     @property
     def split(self):
@@ -63,7 +75,8 @@ class FakeCores:
         """That vNPU has ended."""
         for index, each in enumerate(self.views):
             kept = {other: grant for other, grant in each.grants.items() if other != name}
-            self.views[index] = replace(each, grants=kept, pending=each.pending - {name})
+            pending = {other: number for other, number in each.pending.items() if other != name}
+            self.views[index] = replace(each, grants=kept, pending=pending)
 
 
 @dataclass
@@ -113,11 +126,11 @@ class World:
 
     pages: dict[str, FakeEngine] = field(default_factory=dict)
 
-    def read(self, urls):
+    def read(self):
         known = {PREFILL.url: self.prefill, DECODE.url: self.decode, **self.pages}
-        return [known[url].page() for url in urls]
+        return {url: Page(engine.page(), self.wall) for url, engine in known.items()}
 
-    def fresh(self):
+    def fresh_steps(self):
         fresh, self.steps = self.steps, []
         return fresh, self.unfollowed
 
@@ -133,7 +146,8 @@ class World:
         self.wall += seconds
 
     def seams(self):
-        return Seams(self.cores, self, lambda: self.wall, self.sleep, self.records.append, self)
+        scraper, follower = SimpleNamespace(fresh=self.read), SimpleNamespace(fresh=self.fresh_steps)
+        return Seams(self.cores, lambda: self.wall, self.sleep, self.records.append, scraper, follower)
 
     @property
     def decisions(self):

@@ -3,10 +3,11 @@ import os
 import signal
 
 import pytest
+from controller_fakes import FakeCores
 
 from flexnpu.controller import CoresError, Endpoint
 from flexnpu.controller.config import OptionError, read_options
-from flexnpu.controller.hold import Hold
+from flexnpu.controller.hold import HeldCores, Hold
 from flexnpu.errors import InvalidValue
 from flexnpu.llm.presets import find_config
 
@@ -120,6 +121,9 @@ def test_several_services_are_read_each_with_its_engines_targets_and_cores(file)
         (SERVICES.replace("observe:split", "observe:disaggregated"), "mode disaggregated needs one service"),
         ("services: {chat: 3}\n", "services.chat holds no mapping"),
         ("services: []\n", "services is no mapping of names"),
+        (SERVICES.replace("embed:", "chat:"), "has the key 'chat' twice"),
+        (SERVICES + "mode: split\n", "has the key 'mode' twice"),
+        (SERVICES + "period: 1us\n", "--period '1us'; it must be 1ms to 10s"),
     ],
 )
 def test_services_that_cannot_be_read_are_one_clear_error(file, text, why):
@@ -131,6 +135,38 @@ def test_services_that_cannot_be_read_are_one_clear_error(file, text, why):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(OptionError, match=r"--config .*no.yaml' cannot be read \(No such file"):
         read_options({}, tmp_path / "no.yaml")
+
+
+def test_a_right_that_was_lost_is_taken_anew_and_one_that_is_anothers_by_now_is_not_taken_from_it(tmp_path):
+    cores = FakeCores()
+    held = HeldCores(cores, tmp_path, moves=True)
+    held.look()
+    (tmp_path / "controller-0.lock").unlink()  # as a daemon that ends removes its directory
+    held.look()
+    with pytest.raises(CoresError, match="device 0 has a controller already"):
+        Hold(tmp_path, 0)
+    (tmp_path / "controller-0.lock").unlink()
+    other = Hold(tmp_path, 0)
+    with pytest.raises(CoresError, match="device 0 has a controller already"):
+        held.look()
+    held.release()
+    assert other.held
+    other.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_moves_nothing_takes_no_right_until_it_moves(tmp_path):
+    held = HeldCores(FakeCores(), tmp_path, moves=False)
+    held.look()
+    other = Hold(tmp_path, 0)
+    with pytest.raises(CoresError, match="has a controller already"):
+        held.let_move(True)
+    other.release()
+    held.let_move(True)
+    with pytest.raises(CoresError, match="has a controller already"):
+        Hold(tmp_path, 0)
+    held.let_move(False)
+    Hold(tmp_path, 0).release()
 
 
 def test_a_second_controller_of_a_device_is_refused_with_the_first_ones_pid(tmp_path):

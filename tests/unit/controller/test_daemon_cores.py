@@ -49,12 +49,13 @@ class FakeClient:
     there: list = field(default_factory=lambda: ["prefill", "decode"])
     in_force: bool = True
     wide: bool = False
+    device_count: int = 2
     moves: list = field(default_factory=list)
 
     def devices(self):
         if self.error:
             raise self.error
-        return [device(0, "Ascend910B1", 24, None), device(1, "Ascend910B2", 4, 2.5)]
+        return [device(0, "Ascend910B1", 24, None), device(1, "Ascend910B2", 4, 2.5)][: self.device_count]
 
     def vnpus(self):
         prefill = vnpu("prefill", [1], 12, self.in_force)
@@ -116,13 +117,32 @@ def test_a_vnpu_that_has_ended_is_missing_from_its_device_until_it_is_back():
 
 def test_a_quota_that_is_not_in_force_yet_is_pending():
     client = FakeClient(in_force=False)
-    assert both(client).look()[0].pending == {"prefill", "decode"}
+    assert both(client).look()[0].pending == {"prefill": 3, "decode": 3}
 
 
 def test_vnpus_that_share_only_some_devices_are_refused():
     client = FakeClient(wide=True)
-    with pytest.raises(CoresError, match="'prefill' is on device 1 and not on all that 'decode' is on"):
+    with pytest.raises(CoresError, match="'decode' and 'prefill' are both on device 1, but not both on all of 0, 1"):
         both(client).look()
+
+
+def test_a_vnpu_that_comes_back_on_another_device_is_not_counted_among_those_there():
+    client = FakeClient(decode_device=1)
+    cores = both(client)
+    cores.look()
+    client.decode_device = 0
+    (view,) = cores.look()
+    assert (view.devices, list(view.grants), view.elsewhere) == ((1,), ["prefill"], {"decode": (0,)})
+    assert view.cores == 24
+
+
+def test_a_device_that_is_not_there_any_more_is_named():
+    client = FakeClient()
+    cores = both(client)
+    cores.look()
+    client.device_count = 1
+    with pytest.raises(CoresError, match="device 1 is not there any more; there are 0"):
+        cores.look()
 
 
 @pytest.mark.parametrize("error", [NoDaemon("no: nobody listens"), InUse("no: other tenants")])

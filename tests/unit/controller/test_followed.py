@@ -56,7 +56,7 @@ def test_an_engine_is_busy_for_as_long_as_its_step_is_forecast_to_take_and_a_lit
     prefill_step(world)
     assert one(loop)[1].phases["prefill"] == "busy"
     engine = loop.devices[0].units[0].engines[0]
-    seconds = engine.took(engine.work(0.0))
+    seconds = engine.took(engine.work(0.0), engine.cores())
     assert seconds == pytest.approx(float(forecaster.alone(engine.work(0.0).prefill)[world.cores.split.prefill]))
     world.sleep(seconds)
     assert one(loop)[1].phases["prefill"] == "busy"

@@ -4,7 +4,7 @@ import json
 import pytest
 from controller_fakes import FakeCores, FakeEngine, World, pair, split, view
 
-from flexnpu.controller import Loop, ScrapeError, Settings
+from flexnpu.controller import Endpoint, Loop, ScrapeError, Settings
 from flexnpu.planner import SnapshotError
 
 
@@ -152,7 +152,7 @@ def test_a_refused_move_is_recorded_once_and_tried_again(loop, world):
     turn(loop, world, times=5)
     assert [decision.applied.error for decision in world.decisions] == ["409 conflict"]
     world.cores.refusal = None
-    turn(loop, world)
+    turn(loop, world, times=11)  # it asks the daemon twice a second
     assert world.cores.split.prefill > 12
 
 
@@ -163,7 +163,7 @@ def test_a_daemon_that_is_away_is_recorded_and_found_again(loop, world):
     turn(loop, world, times=3)
     assert world.decisions[-1].applied.error == "no daemon at /run/flexnpu"
     world.cores.away = None
-    turn(loop, world)
+    turn(loop, world, times=11)
     assert world.cores.split.prefill > 12
 
 
@@ -254,3 +254,66 @@ def test_safe_cores_that_cannot_be_had_are_refused_at_the_start(world, qwen, saf
 def test_minima_over_the_device_are_refused_at_the_start(qwen):
     with pytest.raises(SnapshotError):
         Loop([pair(qwen, minima=(20, 20), safe=(12, 12))], Settings(), World(cores=FakeCores()).seams())
+
+
+def test_an_idle_engine_is_noticed_when_it_is_idle_however_long_a_turn_takes(world, qwen):
+    ends = Endpoint("prefill"), Endpoint("decode")
+    world.begin("prefill", tokens=10, context=10, ago=60)
+    world.begin("decode", requests=8, tokens=8, context=16_000)
+    loop = Loop([pair(qwen, *ends)], Settings(period=10.0), world.seams())
+    step = loop.step
+
+    def slow():
+        decisions = step()
+        world.wall += 0.014
+        return decisions
+
+    loop.step = slow
+    turns = iter([False, False, True])
+    loop.run(lambda: next(turns))
+    assert [decision.services[0].phases["decode"] for decision in world.decisions] == ["busy", "idle"]
+    assert world.decisions[1].at < 0.2
+
+
+def test_a_device_whose_cores_others_have_taken_is_left_as_it_is_and_planned_for_when_they_are_back(loop, world):
+    busy(world)
+    turn(loop, world)
+    world.cores.views = [view(3, 2, cores=5)]
+    decision = turn(loop, world, times=12)
+    assert decision.mode == "safe"
+    assert "minima are" in decision.reason
+    assert not decision.moved
+    world.cores.views = [view(3, 2)]
+    assert turn(loop, world, times=12).mode == "planned"
+
+
+def test_what_goes_wrong_while_planning_moves_nothing_and_is_said(loop, world, monkeypatch):
+    busy(world)
+    turn(loop, world)
+    with monkeypatch.context() as patched:
+        patched.setattr(unit(loop), "plan", lambda *_: 1 / 0)
+        decision = turn(loop, world)
+        assert (decision.mode, decision.moved) == ("safe", False)
+        assert "ZeroDivisionError" in decision.reason
+    assert turn(loop, world).mode == "planned"
+
+
+def test_absurd_counts_are_planned_for_as_very_many(loop, world):
+    world.prefill.waiting, world.decode.running = 2_000_000_000, 2_000_000_000
+    assert turn(loop, world).mode == "planned"
+
+
+def test_default_safe_cores_are_no_less_than_the_minima(world, qwen):
+    assert unit(Loop([pair(qwen, minima=(14, 4))], Settings(), world.seams())).safe == (14, 10)
+
+
+def test_a_cause_that_becomes_another_is_recorded(loop, world):
+    world.prefill.broken = ScrapeError("connection refused")
+    turn(loop, world, times=30)
+    world.prefill.broken = None
+    world.decode.broken = ScrapeError("timed out")
+    turn(loop, world, times=30)
+    reasons = [decision.reason for decision in world.decisions if decision.mode == "safe"]
+    assert len(reasons) <= 3
+    assert "connection refused" in reasons[0]
+    assert "timed out" in reasons[-1]

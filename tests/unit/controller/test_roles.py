@@ -123,6 +123,7 @@ def test_a_device_that_cannot_be_seen_does_not_count(world, service):
     world.pages[ENDS["d2"]].broken = None
     decisions = turn(loop, world, 2.0)
     assert phases(loop) == [None] * COUNT
+    assert all(world.admission.wanted.values())  # somebody has to take requests
     assert "1 of 4 devices can be planned for: it runs both phases" in decisions[2].reason
 
 
@@ -131,3 +132,35 @@ def test_an_observer_admits_nobody_and_moves_nothing(world, service):
     turn(loop, world)
     assert world.admission.wanted == {}
     assert world.cores.moves == []
+
+
+def test_a_wish_that_turns_round_begins_to_dwell_anew(world, service):
+    loop = make(world, service)
+    turn(loop, world)
+    for _ in range(30):
+        load(world, prompts=20, running=0)
+        turn(loop, world)
+        load(world, prompts=0, running=200)
+        turn(loop, world)
+    assert phases(loop).count("prefill") == 2
+
+
+def test_another_target_changes_no_devices_phase_by_itself(world, service):
+    loop = make(world, service)
+    load(world, prompts=20, running=0)
+    turn(loop, world, 1.5)
+    before = phases(loop)
+    assert before.count("prefill") == 3
+    loop.change([replace(service, targets=Targets(2.0, 0.05))], Settings(mode="disaggregated", dwell=1.0))
+    turn(loop, world)
+    assert phases(loop) == before
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(mode="disaggregated", moves=False)])
+def test_every_engine_takes_new_work_when_devices_run_both_phases_again(world, service, settings):
+    loop = make(world, service)
+    turn(loop, world)
+    assert not all(world.admission.wanted.values())
+    loop.change([service], settings)
+    turn(loop, world)
+    assert all(world.admission.wanted.values())
