@@ -237,7 +237,7 @@ class Arbiter:
         page: ControlPage,
         ordinal: int,
         quota: Quota,
-        older: Sequence[tuple[int, int]],
+        older: Sequence[tuple[int, int, bool]],
         absent: int,
         gang: Gang | None = None,
     ) -> list[int]: ...

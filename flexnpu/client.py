@@ -117,8 +117,9 @@ class Client:
         return _read(QuotaState, answer)
 
     def rebalance(self, moves: Sequence[Move | Mapping[str, object]], wait: float | None = None) -> RebalanceState:
-        """All moves or none, in one transaction. Each is a Move or a mapping of its fields."""
-        fields = {"moves": [move.model_dump() if isinstance(move, Move) else dict(move) for move in moves]}
+        """All moves or none, in one transaction. Each is a Move or a mapping of its fields; what it does not name
+        stays."""
+        fields = {"moves": [move.model_dump(exclude_unset=True) if isinstance(move, Move) else dict(move) for move in moves]}
         return _read(RebalanceState, self._ask("POST", "/api/v1/rebalances", fields, wait=wait))
 
     def tenants(self) -> list[Tenant]:

@@ -125,14 +125,16 @@ class QuotaState(_Answer):
 
 
 class Move(_Question):
-    """A vNPU's cores after a rebalance."""
+    """A vNPU after a rebalance; what is not given stays. null takes share away; for the others it counts as not given."""
 
     vnpu: str
-    cores: int = Field(ge=1, le=MOST_CORES)
+    cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
+    share: float | None = Field(default=None, gt=0, le=100, description="percent of device time; null: all the time")
+    priority: int | None = Field(default=None, ge=0, le=7, description="higher goes first")
 
 
 class Rebalance(_Question):
-    """Moves of one transaction."""
+    """Moves of one transaction: cores, and shares of time, go from some vNPUs to others."""
 
     moves: list[Move] = Field(min_length=1)
 

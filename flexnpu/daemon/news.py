@@ -29,7 +29,7 @@ def _granted(resident: Resident, state: _native.VNpuState) -> Granted:
     # What is lent comes and goes far too often to be recorded; whoever may borrow is taken to have borrowed all.
     quota = resident.quotas.get(state.granted_revision, resident.registered.quota)
     cores = state.granted_cores - state.lent_cores
-    return Granted(state.granted_revision, cores, max(cores, quota.most_cores))
+    return Granted(state.granted_revision, cores, max(cores, quota.most_cores), quota.share)
 
 
 def _tell_applied(resident: Resident, states: list[_native.VNpuState], events: Events) -> None:

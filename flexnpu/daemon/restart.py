@@ -24,16 +24,19 @@ class Survivor:
     leases: tuple[Lease, ...]
     grants: Mapping[int, Sequence[Granted]]  # by device, the newest last
 
-    def held_on(self, device: int) -> tuple[Quota, list[tuple[int, int]]]:
-        """The quota that was granted last, and (revision, cores) of everything that may be in use beside it."""
+    def held_on(self, device: int) -> tuple[Quota, list[tuple[int, int, bool]]]:
+        """The quota that was granted last, and (revision, cores, time-shared) of everything that may be in use beside
+        it."""
         *older, last = self.grants[device]
-        held = [(grant.revision, grant.most_cores) for grant in older]
+        held = [(grant.revision, grant.most_cores, grant.share is not None) for grant in older]
         if last.most_cores > last.cores and self.leases:
-            held.append((last.revision - 1, last.most_cores))  # lent, for all we know
+            held.append((last.revision - 1, last.most_cores, last.share is not None))  # lent, for all we know
         # A change that was registered but not granted any more may have brought less than what is in use.
         wanted = self.registered.quota
         burst = max(last.cores, wanted.most_cores)
-        return replace(wanted, revision=last.revision, cores=last.cores, burst_cores=burst), held
+        fixed = wanted.fixed_share and last.share is not None
+        granted = replace(wanted, revision=last.revision, cores=last.cores, share=last.share, fixed_share=fixed)
+        return replace(granted, burst_cores=burst), held
 
 
 def survivors(registry: Registry, devices: Sequence[Device]) -> list[Survivor]:

@@ -14,7 +14,7 @@ from flexnpu.tenancy.views import (
     UseView,
     VNpuView,
 )
-from flexnpu.tenancy.vnpu import PHASES, Move, Owner, Quota, QuotaFields, VNpu, check_name, share_of
+from flexnpu.tenancy.vnpu import PHASES, Move, MoveFields, Owner, Quota, QuotaFields, VNpu, check_name, share_of
 
 __all__ = [
     "PHASES",
@@ -27,6 +27,7 @@ __all__ = [
     "IterationView",
     "Lease",
     "Move",
+    "MoveFields",
     "Owner",
     "Quota",
     "QuotaFields",

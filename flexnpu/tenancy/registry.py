@@ -17,7 +17,7 @@ from typing import Any, Unpack
 from flexnpu.errors import InvalidValue, NameTaken, RegistryError, RevisionChanged, UnknownDevice, UnknownVNpu
 from flexnpu.tenancy.admission import Capacity, admit
 from flexnpu.tenancy.schema import SCHEMA_VERSION, bring_up
-from flexnpu.tenancy.vnpu import Move, Owner, Quota, QuotaFields, VNpu, check_devices, check_name, check_phase
+from flexnpu.tenancy.vnpu import Move, MoveFields, Owner, Quota, QuotaFields, VNpu, check_devices, check_name, check_phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Cores of one revision on one device; most_cores: with what idle others may have lent."""
+    """Cores of one revision on one device; most_cores: with what idle others may have lent. share: of the device's time,
+    in 1/10,000; None: the cores are its own all the time."""
 
     revision: int
     cores: int
     most_cores: int
+    share: int | None = None
 
 
 class Registry:
@@ -116,7 +118,7 @@ class Registry:
         if not moves or len(set(names)) != len(names):
             raise InvalidValue(f"moves name {', '.join(names) or 'nothing'}", next_step="name each vNPU once")
         with self._transaction():
-            after = [_changed(self.get(move.vnpu), {"cores": move.cores}) for move in moves]
+            after = [_changed(self.get(move.vnpu), move.fields) for move in moves]
             self._admit(self.vnpus(), after)
             self._store(after)
         return after
@@ -140,7 +142,7 @@ class Registry:
     def grants(self, vnpu: int, device: int) -> list[Granted]:
         """What tenants may still use; the last is the newest."""
         rows = self._db.execute(
-            "SELECT revision, cores, most_cores FROM granted WHERE vnpu = ? AND device = ? ORDER BY revision",
+            "SELECT revision, cores, most_cores, share FROM granted WHERE vnpu = ? AND device = ? ORDER BY revision",
             (vnpu, device),
         )
         return [Granted(*row) for row in rows]
@@ -149,8 +151,8 @@ class Registry:
         """Remember a grant, and forget those that nobody can use any more."""
         with self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO granted VALUES (?, ?, ?, ?, ?)",
-                (vnpu, device, grant.revision, grant.cores, grant.most_cores),
+                "INSERT OR REPLACE INTO granted VALUES (?, ?, ?, ?, ?, ?)",
+                (vnpu, device, grant.revision, grant.cores, grant.most_cores, grant.share),
             )
             self._db.execute(
                 "DELETE FROM granted WHERE vnpu = ? AND device = ? AND revision < ?", (vnpu, device, applied_revision)
@@ -244,7 +246,7 @@ def _values(vnpu: VNpu) -> dict[str, int | str | None]:
     }
 
 
-def _changed(before: VNpu, fields: QuotaFields) -> VNpu:
+def _changed(before: VNpu, fields: QuotaFields | MoveFields) -> VNpu:
     given: dict[str, Any] = dict(fields)
     if given.get("share", ...) is None:
         given.setdefault("fixed_share", False)  # without a share there is nothing to be fixed

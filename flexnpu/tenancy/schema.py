@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TABLES = """
 CREATE TABLE vnpu (
@@ -37,6 +37,7 @@ CREATE TABLE granted (
     revision INTEGER NOT NULL,
     cores INTEGER NOT NULL,
     most_cores INTEGER NOT NULL, -- with what others may have lent meanwhile
+    share INTEGER, -- as in vnpu
     PRIMARY KEY (vnpu, device, revision)
 ) STRICT;
 """
@@ -56,17 +57,23 @@ INSERT INTO sqlite_sequence (name, seq)
 INSERT INTO lease
     SELECT vnpu, ROW_NUMBER() OVER (PARTITION BY vnpu ORDER BY pid, born) - 1, pid, born FROM old_lease;
 INSERT INTO granted
-    SELECT vnpu, old_vnpu.device, old_granted.revision, old_granted.cores, old_granted.cores
+    SELECT vnpu, old_vnpu.device, old_granted.revision, old_granted.cores, old_granted.cores, NULL
     FROM old_granted JOIN old_vnpu ON old_vnpu.id = old_granted.vnpu;
 DROP TABLE old_granted;
 DROP TABLE old_lease;
 DROP TABLE old_vnpu;
 """
 
+# No quota that was granted with a share could lose it, or get one, but by a change that a restart had to forget.
+_FROM_2 = """
+ALTER TABLE granted ADD COLUMN share INTEGER;
+UPDATE granted SET share = (SELECT share FROM vnpu WHERE vnpu.id = granted.vnpu);
+"""
+
 
 def bring_up(db: sqlite3.Connection, version: int) -> None:
     """From no table at all (0) or an earlier schema to this one, in one transaction."""
-    steps = {0: _TABLES, 1: _FROM_1}
+    steps = {0: _TABLES, 1: _FROM_1, 2: _FROM_2}
     # A rename must leave the references of other tables as they are, and no row may be deleted with its parent.
     db.execute("PRAGMA foreign_keys = OFF")
     try:

@@ -69,6 +69,14 @@ class Quota:
         return None if self.share is None else self.share / 100
 
 
+class MoveFields(TypedDict, total=False):
+    """What a move of a rebalance may name; what it does not name stays. As in Quota."""
+
+    cores: int
+    share: int | None
+    priority: int
+
+
 class QuotaFields(TypedDict, total=False):
     """What a change of a quota may name; what it does not name stays."""
 
@@ -103,10 +111,17 @@ class VNpu:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One vNPU's part in a rebalance."""
+    """One vNPU's part in a rebalance; InvalidValue unless it names something to change."""
 
     vnpu: str
-    cores: int
+    fields: MoveFields
+
+    def __post_init__(self) -> None:
+        _check(
+            bool(self.fields),
+            f"move of {self.vnpu} changes nothing",
+            "name its cores, share or priority, or leave it out",
+        )
 
 
 def share_of(percent: float) -> int:

@@ -1,51 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One device's arbiter: keeps what vNPUs want, what they were granted and what their tenants still use, runs decide()
-// and schedule() and writes the control pages. A call steps at once in the caller's thread; the arbiter's own thread
-// sleeps on the bells of the tenants that matter, and without a timeout when nothing is pending.
-// Lock order: mutex_ is the only lock.
+// One device's arbiter, live: an Arbitration under a lock and by the clock. A call steps at once in the caller's
+// thread; the arbiter's own thread sleeps on the bells of the tenants that matter, and without a timeout when nothing
+// is pending. Lock order: mutex_ is the only lock.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <thread>
-#include <utility>
 #include <vector>
 
+#include "arbiter/arbitration.h"
 #include "arbiter/deaths.h"
-#include "arbiter/dispatch.h"
-#include "arbiter/lending.h"
-#include "arbiter/turns.h"
-#include "arbiter/vnpu.h"
+#include "arbiter/futex.h"
 
 namespace flexnpu {
-
-struct Change {
-    VNpuId vnpu;
-    Quota quota;
-};
-
-struct VNpuState {
-    uint32_t desired_revision = 0, desired_cores = 0;
-    // The newest revision that is granted, and that is applied by every live tenant too.
-    uint32_t granted_revision = 0, applied_revision = 0;
-    uint32_t grant_number = 0;
-    uint32_t granted_cores = 0, granted_vector_cores = 0;  // lent ones included
-    uint32_t lent_cores = 0;
-    uint32_t held_cores = 0;
-    uint32_t live_tenants = 0;
-    int64_t applied_after_ns = 0;  // from the change to the moment the arbiter saw it applied
-    uint32_t share = 0;            // of time, in 1/10,000; 0: not time-shared
-    uint32_t effective_share = 0;  // what it has of it now: the dispatch by phase moves it
-    uint64_t turns = 0;
-    uint64_t used_ns = 0;  // device time charged
-    bool demand = false;
-    bool holds_turn = false;
-};
 
 class Arbiter {
   public:
@@ -60,10 +32,10 @@ class Arbiter {
     // `gang`: of a vNPU on several devices, the same for all of them.
     void add(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota,
              std::shared_ptr<Gang> gang = nullptr);
-    // The same for a vNPU of an earlier daemon: `older` are grants (revision, cores) that its tenants may still use,
-    // `absent` the number of those tenants. They have applied nothing until they come back; returns their ids.
+    // The same for a vNPU of an earlier daemon: `older` are grants that its tenants may still use, `absent` the number
+    // of those tenants. They have applied nothing until they come back; returns their ids.
     std::vector<TenantId> restore(VNpuId id, std::shared_ptr<ControlPage> page, uint32_t ordinal, const Quota& quota,
-                                  const std::vector<std::pair<uint32_t, uint32_t>>& older, uint32_t absent,
+                                  const std::vector<OldGrant>& older, uint32_t absent,
                                   std::shared_ptr<Gang> gang = nullptr);
     // All changes are wanted at once, so that no growth runs ahead of the shrink it needs.
     void change(std::span<const Change> changes);
@@ -91,31 +63,18 @@ class Arbiter {
     };
 
     void run();
-    // With mutex_ held: read reports, decide, publish, pass turns; the time until the next look, 0 for never.
+    // With mutex_ held.
     int64_t step(int64_t now_ns);
-    bool refresh(VNpu& vnpu, int64_t now_ns);
-    static bool has_begun_steps(VNpu& vnpu);
-    bool carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64_t now_ns);
-    void take_turns(VNpu& vnpu, bool turns);
-    std::vector<VNpu*> present();
-    Wanted wanted(const Quota& quota) const;
     // Before a step: the bells, so that whoever rings after it is not slept over. After it: whom to sleep on.
     void hear(int64_t now_ns);
     int64_t listen(std::vector<FutexWord>& words, int64_t now_ns);
     void note_woken(int index, int64_t now_ns);
     void step_and_wake();
     void note_death(TenantId tenant);
-    VNpu& find(VNpuId id);
-    const VNpu& find(VNpuId id) const;
 
-    const Cores device_;
     int event_fd_ = -1;
     mutable std::mutex mutex_;
-    std::map<VNpuId, VNpu> vnpus_;
-    TenantId next_tenant_ = 1;
-    Lending lending_;
-    Dispatch dispatch_;
-    Turns turns_;
+    Arbitration arbitration_;
     // Of the thread: whom it sleeps on, in the order of the words, and what keeps these mapped.
     std::vector<Heard> heard_;
     std::vector<std::shared_ptr<ReportPage>> kept_;

@@ -26,17 +26,18 @@ struct Held {
 
 enum class Count { all, own };
 
-void count_grant(Held& held, const Grant& grant, Count what) {
-    Cores& part = grant.time_shared ? held.turns : held.always;
-    part = most(part, what == Count::own ? grant.own : grant.all());
-}
-
+// Work cut for an old turn is launched at any time once the gate stands open for good; and of what was cut while it
+// stood open, some may have passed before it was closed.
 Held held_by(const VNpuView& vnpu, Count what) {
     Held held;
-    count_grant(held, vnpu.granted, what);
+    const auto count = [&](const Grant& grant) {
+        Cores& part = grant.time_shared && vnpu.granted.time_shared ? held.turns : held.always;
+        part = most(part, what == Count::own ? grant.own : grant.all());
+    };
+    count(vnpu.granted);
     if (vnpu.live_tenants == 0) return held;
     for (const Grant& grant : vnpu.older) {
-        if (grant.number >= vnpu.applied) count_grant(held, grant, what);
+        if (grant.number >= vnpu.applied) count(grant);
     }
     return held;
 }
@@ -161,7 +162,8 @@ class Decision {
         return {vnpus_[i].granted.number, desired.revision, desired.own, lent, desired.time_shared};
     }
 
-    // What is given up is given up at once, even where something else has to wait.
+    // What is given up is given up at once, even where something else has to wait: cores, and to launch at any time. So
+    // two that part the device come to share it in time, each with its old cores first, and then all of them.
     void settle(size_t i) {
         const Grant whole = wanted(i, lent_[i]);
         if (whole == vnpus_[i].granted) return;
@@ -169,6 +171,7 @@ class Decision {
         Grant part = vnpus_[i].granted;
         part.own = least(part.own, whole.own);
         part.lent = least(part.lent, whole.lent);
+        part.time_shared = part.time_shared || whole.time_shared;
         grant(i, part);
     }
 

@@ -34,6 +34,13 @@ class Gang : public std::enable_shared_from_this<Gang> {
         arbiters_.push_back(std::move(arbiter));
     }
 
+    // The leader's device gives it turns. While it does not, as it may do before or after the others when a quota
+    // changes, each of these does so by itself.
+    void set_led(bool led) {
+        if (led_.exchange(led) != led) wake_all();
+    }
+    bool is_led() const { return led_; }
+
     // The leader's turn is open.
     void set_open(bool open) {
         if (open_.exchange(open) != open) wake_all();
@@ -61,7 +68,7 @@ class Gang : public std::enable_shared_from_this<Gang> {
     }
 
     const uint32_t leader_;
-    std::atomic<bool> open_ = false;
+    std::atomic<bool> led_ = false, open_ = false;
     std::atomic<uint32_t> waiting_ = 0, holding_ = 0, using_ = 0;
     std::mutex mutex_;  // of the list alone; taken inside the arbiters' locks, and takes none
     std::vector<std::shared_ptr<WakeWord>> arbiters_;

@@ -63,7 +63,7 @@ bool is_left(const VNpu& vnpu) {
     return used;
 }
 
-bool follows(const VNpu& vnpu) { return vnpu.gang && !vnpu.gang->leads(vnpu.ordinal); }
+bool follows(const VNpu& vnpu) { return vnpu.gang && !vnpu.gang->leads(vnpu.ordinal) && vnpu.gang->is_led(); }
 bool leads(const VNpu& vnpu) { return vnpu.gang && vnpu.gang->leads(vnpu.ordinal); }
 
 // Whether it asks for a turn here: a follower does when its leader has one.
@@ -104,9 +104,15 @@ uint64_t in_flight(const std::vector<TurnView>& views, const std::vector<VNpu*>&
 
 }  // namespace
 
+void join_gang(const VNpu& vnpu) {
+    if (leads(vnpu)) vnpu.gang->set_led(true);
+}
+
 void leave_gang(const VNpu& vnpu) {
-    if (leads(vnpu)) vnpu.gang->set_open(false);
-    if (follows(vnpu)) vnpu.gang->tell(vnpu.ordinal, false, false, false);
+    if (!vnpu.gang) return;
+    if (!leads(vnpu)) return vnpu.gang->tell(vnpu.ordinal, false, false, false);
+    vnpu.gang->set_open(false);
+    vnpu.gang->set_led(false);
 }
 
 Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {

@@ -10,7 +10,8 @@
 
 namespace flexnpu {
 
-// It takes no part in turns any more, or from the beginning.
+// Of a vNPU on several devices: it takes turns on this one from now on; it does not any more.
+void join_gang(const VNpu& vnpu);
 void leave_gang(const VNpu& vnpu);
 
 class Turns {

@@ -7,6 +7,7 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -125,6 +126,14 @@ void bind_handshake(nb::module_& m) {
         "status"_a, "message"_a = "", "slot"_a = FLEXNPU_NO_SLOT);
 }
 
+std::vector<TenantId> restore(Arbiter& arbiter, VNpuId vnpu, std::shared_ptr<ControlPage> page, uint32_t ordinal,
+                              const Quota& quota, const std::vector<std::tuple<uint32_t, uint32_t, bool>>& older,
+                              uint32_t absent, std::shared_ptr<Gang> gang) {
+    std::vector<OldGrant> grants;
+    for (const auto& [revision, cores, time_shared] : older) grants.push_back({revision, cores, time_shared});
+    return arbiter.restore(vnpu, std::move(page), ordinal, quota, grants, absent, std::move(gang));
+}
+
 void change(Arbiter& arbiter, const std::vector<std::pair<VNpuId, Quota>>& changes) {
     std::vector<Change> wanted;
     for (const auto& [vnpu, quota] : changes) wanted.push_back({vnpu, quota});
@@ -173,7 +182,7 @@ void bind_arbiter(nb::module_& m) {
         .def_prop_ro("event_fd", &Arbiter::event_fd)
         .def_prop_ro("held_cores", &Arbiter::held_cores)
         .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "gang"_a = nb::none())
-        .def("restore", &Arbiter::restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a,
+        .def("restore", &restore, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "older"_a, "absent"_a,
              "gang"_a = nb::none())
         .def("change", &change, "changes"_a)
         .def("remove", &Arbiter::remove, "vnpu"_a)

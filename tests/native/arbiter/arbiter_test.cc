@@ -152,7 +152,7 @@ TEST_F(ArbiterTest, a_tenant_cannot_claim_to_have_applied_what_was_not_granted) 
 
 TEST_F(ArbiterTest, tenants_of_an_earlier_daemon_keep_what_they_had_until_they_come_back) {
     const auto page = std::make_shared<ControlPage>("old", std::vector<uint32_t>{0});
-    const std::vector<TenantId> absent = arbiter_.restore(1, page, 0, quota(5, 6), {{4, 18}}, 1);
+    const std::vector<TenantId> absent = arbiter_.restore(1, page, 0, quota(5, 6), {{4, 18, false}}, 1);
     EXPECT_EQ(granted(1), 6u);
     add(2, 18);
     EXPECT_EQ(granted(2), 0u);

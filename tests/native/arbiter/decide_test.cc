@@ -166,6 +166,57 @@ TEST(Decide, leaving_the_shared_time_is_a_growth_and_entering_it_is_not) {
     EXPECT_EQ(decide(snapshot, 0).steps.size(), 1u);
 }
 
+VNpuView wanting_turns(VNpuView vnpu, uint32_t cores) {
+    vnpu.desired = {vnpu.granted.revision + 1, both(cores), cores, true};
+    return vnpu;
+}
+
+VNpuView wanting_a_part(VNpuView vnpu, uint32_t cores) {
+    vnpu.desired = {vnpu.granted.revision + 1, both(cores), cores, false};
+    return vnpu;
+}
+
+TEST(Decide, two_that_part_the_device_come_to_share_it_with_their_old_cores_first) {
+    Snapshot snapshot{kDevice, {wanting_turns(settled(18), 24), wanting_turns(settled(6), 24)}};
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted, (Grant{2, 1, both(18), {}, true}));
+    EXPECT_EQ(snapshot.vnpus[1].granted, (Grant{2, 1, both(6), {}, true}));
+    snapshot.vnpus[0].applied = 2;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted.own, both(18)) << "beside 6 that the other may still launch at any time";
+    EXPECT_EQ(snapshot.vnpus[1].granted, (Grant{3, 2, both(24), {}, true}));
+    EXPECT_EQ(held(snapshot), 24u);
+    snapshot.vnpus[1].applied = 2;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted, (Grant{3, 2, both(24), {}, true}));
+    EXPECT_EQ(held(snapshot), 24u);
+}
+
+TEST(Decide, two_that_share_the_device_part_it_once_neither_can_launch_what_was_cut_for_all_of_it) {
+    Snapshot snapshot{kDevice, {wanting_a_part(sharing(settled(24)), 18), wanting_a_part(sharing(settled(24)), 6)}};
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted, (Grant{2, 1, both(18), {}, true}));
+    EXPECT_EQ(snapshot.vnpus[1].granted, (Grant{2, 1, both(6), {}, true}));
+    snapshot.vnpus[0].applied = 2;
+    EXPECT_TRUE(decide(snapshot, 0).steps.empty());
+    snapshot.vnpus[1].applied = 2;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted, (Grant{3, 2, both(18), {}, false}));
+    EXPECT_EQ(snapshot.vnpus[1].granted, (Grant{3, 2, both(6), {}, false}));
+    EXPECT_EQ(applied_revision(snapshot.vnpus[0]), 1u);
+}
+
+TEST(Decide, what_was_cut_for_a_turn_counts_at_any_time_once_the_gate_stands_open) {
+    VNpuView vnpu = settled(12, 1, 2);
+    vnpu.older = {{1, 1, both(18), {}, true}};
+    vnpu.applied = 1;
+    Snapshot snapshot{kDevice, {vnpu, sharing(settled(0)), settled(6)}};
+    snapshot.vnpus[1] = wanting_turns(snapshot.vnpus[1], 6);
+    EXPECT_TRUE(decide(snapshot, 0).steps.empty()) << "18 at any time, and 6 beside them";
+    snapshot.vnpus[0].applied = 2;
+    EXPECT_EQ(decide(snapshot, 0).steps.size(), 1u);
+}
+
 TEST(Decide, idle_cores_are_lent_evenly_as_far_as_the_burst_goes) {
     Snapshot snapshot{kDevice, {idle(settled(10)), bursting(settled(7), 24), bursting(settled(7), 9)}};
     take(snapshot, decide(snapshot, 0));
@@ -222,8 +273,9 @@ TEST(Decide, in_its_turn_one_may_have_what_the_largest_of_them_has) {
     EXPECT_EQ(held(snapshot), 24u);
 }
 
-// A random device life: quotas change (the desired sum always fits, as admission sees to), tenants come, go, and
-// apply late or never in between. At the end everybody acknowledges.
+// A random device life: quotas change, of one vNPU or of several in one move, between parted cores and time on all of
+// them (what is desired always fits, as admission sees to); tenants come, go, and apply late or never in between. At
+// the end everybody acknowledges.
 class RandomWalk : public testing::TestWithParam<uint32_t> {
   protected:
     std::mt19937 random_{GetParam()};
@@ -231,23 +283,42 @@ class RandomWalk : public testing::TestWithParam<uint32_t> {
 
     uint32_t below(uint32_t limit) { return std::uniform_int_distribution<uint32_t>(0, limit - 1)(random_); }
 
-    // The desired sum without this one: those who share in time count as their largest.
-    uint32_t taken(const VNpuView& apart) const {
+    // Cores that are left for this one, where it takes turns or not.
+    uint32_t room(const VNpuView& apart, bool time_shared) const {
         uint32_t always = 0, turns = 0;
         for (const VNpuView& other : snapshot_.vnpus) {
             if (&other == &apart) continue;
             if (other.desired.time_shared) turns = std::max(turns, other.desired.own.cube);
             if (!other.desired.time_shared) always += other.desired.own.cube;
         }
-        return always + turns;
+        const uint32_t taken = time_shared ? always : always + turns;
+        return snapshot_.device.cube - std::min(taken, snapshot_.device.cube);
     }
 
-    void change_quota(VNpuView& vnpu) {
-        const uint32_t others = taken(vnpu);
-        if (others >= snapshot_.device.cube) return;
-        const uint32_t cores = 1 + below(snapshot_.device.cube - others);
+    bool want(VNpuView& vnpu, bool time_shared) {
+        const uint32_t most = room(vnpu, time_shared);
+        if (most == 0) return false;
+        const uint32_t cores = time_shared && below(2) == 0 ? most : 1 + below(most);
         woken_ = woken_ || vnpu.idle;  // who is to change lends no more
-        vnpu.desired = {vnpu.desired.revision + 1, both(cores), cores + below(8), below(3) == 0};
+        vnpu.desired = {vnpu.desired.revision + 1, both(cores), cores + below(8), time_shared};
+        return true;
+    }
+
+    void change_quota(VNpuView& vnpu) { want(vnpu, below(3) == 0); }
+
+    // A rebalance: each to a form of its own, or all to one.
+    void change_quotas() {
+        const std::vector<VNpuView> before = snapshot_.vnpus;
+        const uint32_t kind = below(3);
+        std::vector<VNpuView*> moved;
+        for (VNpuView& vnpu : snapshot_.vnpus) {
+            if (kind < 2 || below(2) == 0) moved.push_back(&vnpu);
+        }
+        std::shuffle(moved.begin(), moved.end(), random_);
+        for (VNpuView* vnpu : moved) vnpu->desired.own = {};
+        bool fits = true;
+        for (VNpuView* vnpu : moved) fits = fits && want(*vnpu, kind == 2 ? below(2) == 0 : kind == 0);
+        if (!fits) snapshot_.vnpus = before;
     }
 
     void report(VNpuView& vnpu) {
@@ -267,21 +338,30 @@ class RandomWalk : public testing::TestWithParam<uint32_t> {
 
     void step() {
         take(snapshot_, decide(snapshot_, 0));
-        ASSERT_LE(promised(), snapshot_.device.cube);
+        ASSERT_LE(at_once(), snapshot_.device.cube);
         if (!woken_) {
             ASSERT_LE(held(snapshot_), snapshot_.device.cube);
         }
     }
 
-    // What is held without loans: for that, nobody's sleep is ever used.
-    uint32_t promised() const {
-        std::vector<VNpuView> vnpus = snapshot_.vnpus;
-        for (VNpuView& vnpu : vnpus) {
-            vnpu.idle = false;
-            vnpu.granted.lent = {};
-            for (Grant& grant : vnpu.older) grant.lent = {};
+    // The most cores of guarantees at work at once: at an open gate all that a tenant has not left, and on the holder
+    // of the turn what was cut for turns as well.
+    uint32_t at_once() const {
+        uint32_t always = 0, holder = 0;
+        for (const VNpuView& vnpu : snapshot_.vnpus) {
+            uint32_t any_time = 0, in_turn = 0;
+            const auto may_launch = [&](const Grant& grant) {
+                const bool gated = vnpu.granted.time_shared && grant.time_shared;
+                (gated ? in_turn : any_time) = std::max(gated ? in_turn : any_time, grant.own.cube);
+            };
+            may_launch(vnpu.granted);
+            for (const Grant& grant : vnpu.older) {
+                if (vnpu.live_tenants > 0 && grant.number >= vnpu.applied) may_launch(grant);
+            }
+            always += any_time;
+            holder = std::max(holder, std::max(in_turn, any_time) - any_time);
         }
-        return held_cores(vnpus).cube;
+        return always + holder;
     }
 
     bool woken_ = false;  // somebody whose cores may be lent; until everybody has acknowledged
@@ -293,14 +373,18 @@ TEST_P(RandomWalk, the_device_is_never_exceeded_and_what_is_desired_is_reached) 
     snapshot_.vnpus.resize(1 + below(6));
     for (int i = 0; i < 400; ++i) {
         VNpuView& vnpu = snapshot_.vnpus[below(static_cast<uint32_t>(snapshot_.vnpus.size()))];
-        switch (below(4)) {
+        switch (below(6)) {
             case 0:
                 change_quota(vnpu);
                 break;
             case 1:
-                report(vnpu);
+                change_quotas();
                 break;
             case 2:
+            case 3:
+                report(vnpu);
+                break;
+            case 4:
                 vnpu.idle = !vnpu.idle;
                 vnpu.launching = !vnpu.idle && below(2) == 0;
                 woken_ = woken_ || !vnpu.idle;

@@ -94,6 +94,25 @@ TEST_F(GangTest, a_rank_that_gave_its_turn_up_comes_in_again_while_the_others_go
     EXPECT_TRUE(comes_true([&] { return rank(1).enter(); }));
 }
 
+TEST_F(GangTest, where_the_leader_takes_no_turns_any_more_or_not_yet_each_device_gives_its_own) {
+    Quota free = share(0);
+    free.revision = 2;
+    const Change leaves{kWide, free};
+    arbiters_[0].change({&leaves, 1});
+    ASSERT_EQ(rank(0).turn(), FLEXNPU_TURN_FREE);
+    ask(rank(1), 1);
+    EXPECT_TRUE(comes_true([&] { return rank(1).enter(); })) << "what it has tiled is launched, and acknowledged";
+    rank(1).wait(0);
+    Quota again = share(5000);
+    again.revision = 3;
+    const Change enters{kWide, again};
+    arbiters_[0].change({&enters, 1});
+    EXPECT_TRUE(comes_true([&] { return !open(1); })) << "the leader has none";
+    rank(1).drain();
+    ask(rank(0), 1);
+    EXPECT_TRUE(comes_true([&] { return open(0) && open(1); }));
+}
+
 TEST_F(GangTest, turns_end_together_and_others_have_theirs) {
     GatePlayer& other = neighbour(0, kFirst);
     ask(rank(0), 1);

@@ -335,6 +335,23 @@ TEST_F(TurnsTest, leaving_the_shared_time_opens_the_gate_for_good) {
     EXPECT_EQ(arbiter_.state(1).share, 2500u);
 }
 
+TEST_F(TurnsTest, what_it_was_charged_and_how_often_it_came_stays_told_when_it_leaves_and_comes_back) {
+    GatePlayer& player = add(1, share(1, 5000));
+    player.start(300us);
+    ASSERT_TRUE(comes_true([&] { return arbiter_.state(1).turns > 0; }));
+    std::this_thread::sleep_for(20ms);
+    player.stop();
+    ASSERT_TRUE(comes_true([&] { return arbiter_.state(1).used_ns > 0; }));
+    const VNpuState before = arbiter_.state(1);
+    const Change free[] = {{1, {.revision = 2, .cores = 24, .burst_cores = 24}}};
+    arbiter_.change(free);
+    EXPECT_EQ(arbiter_.state(1).used_ns, before.used_ns);
+    const Change shared[] = {{1, share(3, 2500)}};
+    arbiter_.change(shared);
+    EXPECT_EQ(arbiter_.state(1).used_ns, before.used_ns);
+    EXPECT_EQ(arbiter_.state(1).turns, before.turns);
+}
+
 // --- loans ---
 
 class LoansTest : public TurnsTest {
@@ -373,6 +390,23 @@ TEST_F(LoansTest, idle_cores_go_to_the_busy_one_and_come_back_when_their_owner_l
     lender.ring();
     EXPECT_TRUE(comes_true([&] { return arbiter_.state(2).granted_cores == 12; }));
     EXPECT_EQ(lender.turn(), FLEXNPU_TURN_FREE);
+}
+
+TEST_F(LoansTest, who_slept_while_it_took_turns_lends_nothing_once_its_gate_stands_open_before_it_is_asked_to_ring) {
+    GatePlayer& sleeper = add(1, share(1, 5000));
+    std::atomic_ref(sleeper.report().applied_grant).store(1000);  // whatever comes
+    GatePlayer& borrower = add(2, {.revision = 1, .cores = 1, .burst_cores = 24, .share = 5000});
+    keep_busy(borrower, 2);
+    borrower.wait(1);
+    borrower.ring();
+    std::this_thread::sleep_for(100ms);
+    Quota own = share(2, 0);
+    own.cores = own.burst_cores = 12;
+    const Change apart[] = {{1, own}};
+    arbiter_.change(apart);
+    ASSERT_TRUE(comes_true([&] { return arbiter_.state(1).applied_revision == 2; }));
+    ASSERT_TRUE(comes_true([&] { return arbiter_.state(2).granted_cores > 12; })) << "idle, it lends them";
+    EXPECT_NE(sleeper.turn() & FLEXNPU_TURN_RING, 0u);
 }
 
 TEST_F(LoansTest, nothing_is_lent_while_its_owner_launches) {

@@ -140,11 +140,11 @@ class World {
         guest.ledger = std::make_unique<LedgerPage>(devices);
         guest.ledger_hands = std::make_unique<Hands>(*guest.ledger, FLEXNPU_LEDGER_SIZE);
         const Quota first = quota(guest.revision);
-        std::vector<std::pair<uint32_t, uint32_t>> older;
+        std::vector<OldGrant> older;
         const uint32_t absent = script_.below(3);
         // Of an earlier daemon, which let in no more than there is.
         if (absent > 0 && left > 0) {
-            older.emplace_back(0, 1 + script_.below(left));
+            older.push_back({0, 1 + script_.below(left), first.share != 0});
         }
         guest.absent =
             arbiter_.restore(number(id), guest.page, guest.ordinal, first, older, older.empty() ? 0 : absent);

@@ -105,12 +105,29 @@ def test_a_grant_is_recorded_by_the_quota_of_its_own_revision():
 def test_after_a_restart_whatever_a_living_process_may_have_borrowed_is_held():
     grants = {0: [Granted(3, 10, 14), Granted(4, 8, 12)]}
     survivor = Survivor(VNpu(7, "a", (0,), QUOTA), (Lease(7, 0, 42, "boot:7"),), grants)
-    assert survivor.held_on(0) == (Quota(8, GIB, 4, burst_cores=12), [(3, 14), (3, 12)])
+    assert survivor.held_on(0) == (Quota(8, GIB, 4, burst_cores=12), [(3, 14, False), (3, 12, False)])
     nobody = replace(survivor, leases=())
-    assert nobody.held_on(0)[1] == [(3, 14)]
+    assert nobody.held_on(0)[1] == [(3, 14, False)]
 
 
 def test_after_a_restart_a_shrink_that_was_never_granted_frees_nothing_yet():
     registered = VNpu(7, "a", (0,), Quota(6, GIB, 2))
     survivor = Survivor(registered, (Lease(7, 0, 42, "boot:7"),), {0: [Granted(1, 18, 18)]})
     assert survivor.held_on(0) == (Quota(18, GIB, 1, burst_cores=18), [])
+
+
+def test_after_a_restart_a_vnpu_that_was_to_share_in_time_still_has_cores_of_its_own_and_the_other_way_round():
+    leases = (Lease(7, 0, 42, "boot:7"),)
+    sharing = VNpu(7, "a", (0,), Quota(24, GIB, 2, share=4000, fixed_share=True))
+    assert Survivor(sharing, leases, {0: [Granted(1, 18, 18)]}).held_on(0)[0] == Quota(18, GIB, 1, burst_cores=24)
+    parted = VNpu(7, "a", (0,), Quota(18, GIB, 3))
+    grants = {0: [Granted(1, 6, 6), Granted(2, 24, 24, 4000)]}
+    held = (Quota(24, GIB, 2, burst_cores=24, share=4000), [(1, 6, False)])
+    assert Survivor(parted, leases, grants).held_on(0) == held
+
+
+def test_a_grant_is_recorded_with_the_share_of_its_own_revision():
+    resident, registry = FakeResident([State(), State()]), FakeRegistry()
+    resident.wants(Quota(6, GIB, 2, share=4000))
+    tell(resident, registry, Events())
+    assert registry.written[0] == (0, Granted(1, 8, 12), 1)

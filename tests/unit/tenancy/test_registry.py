@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -21,7 +22,8 @@ from flexnpu.errors import (
     UnknownDevice,
     UnknownVNpu,
 )
-from flexnpu.tenancy import Capacity, Granted, Lease, Move, Owner, Quota, Registry, VNpu
+from flexnpu.tenancy import Capacity, Granted, Lease, Move, MoveFields, Owner, Quota, Registry, VNpu
+from flexnpu.tenancy.schema import SCHEMA_VERSION
 
 GIB = 2**30
 DEVICES = [Capacity(0, 24, 64 * GIB, 48), Capacity(1, 8, 16 * GIB, 8)]
@@ -55,10 +57,14 @@ def test_each_change_raises_the_revision_by_one(registry: Registry):
     assert [registry.set_quota("a", cores=n).quota.revision for n in (5, 6, 6, 7)] == [2, 3, 3, 4]
 
 
+def to(name: str, **fields: Unpack[MoveFields]) -> Move:
+    return Move(name, fields)
+
+
 def test_a_rebalance_may_swap_on_a_full_device(registry: Registry):
     registry.create(new("a", 16))
     registry.create(new("b", 8))
-    after = registry.rebalance([Move("b", 16), Move("a", 8)])
+    after = registry.rebalance([to("b", cores=16), to("a", cores=8)])
     assert [(vnpu.name, vnpu.quota.cores, vnpu.quota.revision) for vnpu in after] == [("b", 16, 2), ("a", 8, 2)]
 
 
@@ -67,12 +73,50 @@ def test_a_refused_rebalance_changes_nothing(registry: Registry):
     registry.create(new("b", 8))
     before = registry.vnpus()
     with pytest.raises(OverQuota):
-        registry.rebalance([Move("a", 10), Move("b", 15)])
+        registry.rebalance([to("a", cores=10), to("b", cores=15)])
     with pytest.raises(UnknownVNpu):
-        registry.rebalance([Move("a", 10), Move("c", 2)])
+        registry.rebalance([to("a", cores=10), to("c", cores=2)])
     with pytest.raises(InvalidValue):
-        registry.rebalance([Move("a", 10), Move("a", 2)])
+        registry.rebalance([to("a", cores=10), to("a", cores=2)])
     assert registry.vnpus() == before
+
+
+def test_a_rebalance_goes_from_parted_cores_to_time_on_all_of_them_and_back(registry: Registry):
+    registry.create(new("a", 18))
+    registry.create(new("b", 6))
+    shared = registry.rebalance([to("a", cores=24, share=6000), to("b", cores=24, share=4000, priority=1)])
+    assert [vnpu.quota for vnpu in shared] == [
+        Quota(24, GIB, 2, share=6000),
+        Quota(24, GIB, 2, share=4000, priority=1),
+    ]
+    (moved,) = registry.rebalance([to("b", share=3000)])
+    assert moved.quota == Quota(24, GIB, 3, share=3000, priority=1)
+    parted = registry.rebalance([to("a", cores=18, share=None), to("b", cores=6, share=None)])
+    assert [(vnpu.quota.cores, vnpu.quota.share, vnpu.quota.revision) for vnpu in parted] == [
+        (18, None, 3),
+        (6, None, 4),
+    ]
+
+
+def test_a_rebalance_whose_shares_or_cores_do_not_fit_together_changes_nothing(registry: Registry):
+    registry.create(new("a", 18))
+    registry.create(new("b", 6))
+    before = registry.vnpus()
+    for moves in (
+        [to("a", cores=24, share=6000), to("b", cores=24, share=4001)],
+        [to("a", cores=24, share=6000), to("b", cores=6)],
+        [to("a", share=6000), to("b", cores=7)],
+    ):
+        with pytest.raises(OverQuota):
+            registry.rebalance(moves)
+    with pytest.raises(InvalidValue, match="priority 8"):
+        registry.rebalance([to("a", cores=17), to("b", priority=8)])
+    assert registry.vnpus() == before
+
+
+def test_a_move_that_changes_nothing_is_refused():
+    with pytest.raises(InvalidValue, match="move of a changes nothing"):
+        to("a")
 
 
 def test_a_change_can_be_tied_to_a_revision(registry: Registry):
@@ -166,6 +210,20 @@ def test_a_registry_of_schema_1_is_taken_over_whole(tmp_path: Path):
     assert tables == {"vnpu", "lease", "granted", "sqlite_sequence"}
 
 
+def test_a_registry_of_schema_2_is_taken_over_whole(tmp_path: Path):
+    path = tmp_path / "registry.sqlite"
+    with sqlite3.connect(path) as old:
+        old.executescript(Path(__file__).with_name("registry_schema_2.sql").read_text())
+    registry = Registry(path, DEVICES)
+    assert registry.vnpus() == [
+        VNpu(1, "prefill", (0,), Quota(24, GIB, 2, share=6000), "prefill"),
+        VNpu(2, "wide", (0, 1), Quota(4, GIB, burst_cores=8), None, Owner(42, "boot:7")),
+    ]
+    assert registry.leases() == [Lease(2, 0, 43, "boot:8")]
+    assert registry.grants(1, 0) == [Granted(1, 18, 18, 6000), Granted(2, 24, 24, 6000)]
+    assert registry.grants(2, 1) == [Granted(1, 4, 8)]
+
+
 def test_a_registry_that_is_killed_while_it_is_taken_over_is_still_the_old_one(tmp_path: Path):
     path = tmp_path / "registry.sqlite"
     with sqlite3.connect(path) as old:
@@ -223,9 +281,9 @@ def test_no_space_left_is_one_clear_error_and_nothing_half_done(small_disk: Path
 def test_a_registry_of_a_later_version_is_not_touched(tmp_path: Path):
     path = tmp_path / "registry.sqlite"
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(RegistryError, match="schema 3"):
+    with pytest.raises(RegistryError, match=f"schema {SCHEMA_VERSION + 1}"):
         Registry(path, DEVICES)
     assert path.read_bytes() == before
 
