@@ -119,8 +119,8 @@ class Client:
     def rebalance(self, moves: Sequence[Move | Mapping[str, object]], wait: float | None = None) -> RebalanceState:
         """All moves or none, in one transaction. Each is a Move or a mapping of its fields; what it does not name
         stays."""
-        fields = {"moves": [move.model_dump(exclude_unset=True) if isinstance(move, Move) else dict(move) for move in moves]}
-        return _read(RebalanceState, self._ask("POST", "/api/v1/rebalances", fields, wait=wait))
+        named = [move.model_dump(exclude_unset=True) if isinstance(move, Move) else dict(move) for move in moves]
+        return _read(RebalanceState, self._ask("POST", "/api/v1/rebalances", {"moves": named}, wait=wait))
 
     def tenants(self) -> list[Tenant]:
         return _read_list(Tenant, self._ask("GET", "/api/v1/tenants"))

@@ -125,7 +125,8 @@ class QuotaState(_Answer):
 
 
 class Move(_Question):
-    """A vNPU after a rebalance; what is not given stays. null takes share away; for the others it counts as not given."""
+    """A vNPU after a rebalance; what is not given stays. null takes share away; for the others it counts as not
+    given."""
 
     vnpu: str
     cores: int | None = Field(default=None, ge=1, le=MOST_CORES)

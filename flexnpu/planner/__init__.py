@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from flexnpu.planner.chunked import Chunked
+from flexnpu.planner.colocated import Colocated
 from flexnpu.planner.disaggregated import DeviceLoad, Disaggregated, decode_goes_to, prompt_goes_to
 from flexnpu.planner.duetserve import DuetServe
 from flexnpu.planner.goodput import Goodput
@@ -37,6 +38,7 @@ POLICIES: Mapping[str, Callable[..., Policy]] = MappingProxyType(
         "pdmux": PdMux,
         "disaggregated": Disaggregated,
         "instances": Instances,
+        "colocated": Colocated,
     }
 )
 
@@ -44,6 +46,7 @@ __all__ = [
     "POLICIES",
     "Alternative",
     "Chunked",
+    "Colocated",
     "DeviceLoad",
     "Disaggregated",
     "DuetServe",

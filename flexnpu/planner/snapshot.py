@@ -71,7 +71,8 @@ class Snapshot:
     credits: seconds by which each running request is ahead of its ITL target on average, (tokens after the first) x
         target - time since the first; +inf for one that has missed a target for good and need not be paced.
     feedback: see Feedback.
-    current, current_mode: the plan now in force (None: none yet).
+    current, current_mode, current_weight: split, mode and, where time is shared, weight of the plan now in force (None:
+        none yet).
     minima: guaranteed cores of each phase. idle_reserve: cores that an idle prefill keeps beyond its minimum, because
         an engine launches ahead, and the operators launched at an arrival run on the cores it had until then.
     graphs: core counts that decode's graphs were captured at, ascending; empty: any.
@@ -91,6 +92,7 @@ class Snapshot:
     feedback: Feedback | None = None
     current: Split | None = None
     current_mode: str | None = None
+    current_weight: float | None = None
     minima: Split = _LEAST
     idle_reserve: int = 0
     graphs: tuple[int, ...] = ()

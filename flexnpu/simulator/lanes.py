@@ -66,6 +66,7 @@ class Lanes:
         self.next_seconds = INFINITE
         self._prefill, self._decode = _Prefill(), _Decode()
         self._plan: Plan
+        self._weight = 0.5  # of the plan that shared time last
 
     # -- events
 
@@ -73,7 +74,7 @@ class Lanes:
         wait = self.device.planning.switch_wait(plan)
         # Cores that change while the lanes run are seen per lane.
         self._prefill.cores = self._decode.cores = 0
-        self._plan = plan
+        self._follow(plan)
         self._start(now, wait)
 
     def turn(self, now: float) -> bool:
@@ -83,7 +84,7 @@ class Lanes:
             self.device.join()
             if not self._prefill.running:
                 return True
-        self._plan = self.device.planning.ask(now)
+        self._follow(self.device.planning.ask(now))
         if self.device.kind_of(self._plan) == "lanes":
             self._start(now, 0.0)
         else:
@@ -112,7 +113,7 @@ class Lanes:
     def busy_cores(self) -> tuple[int, int, int]:
         prefill = self._prefill.cores if self._prefill.running else 0
         decode = self._decode.cores if self._decode.running else 0
-        if self._plan.mode == "shared":
+        if self._plan.mode == "shared" or self._shares():
             return 0, 0, max(prefill, decode)
         return prefill, decode, 0
 
@@ -153,6 +154,11 @@ class Lanes:
 
     # -- what is next
 
+    def _follow(self, plan: Plan) -> None:
+        self._plan = plan
+        if plan.mode == "shared":
+            self._weight = plan.weight
+
     def _start(self, now: float, wait: float) -> None:
         """Start what each lane has, on the cores that the plan gives it and the other has left."""
         device = self.device
@@ -165,12 +171,21 @@ class Lanes:
             self._start_prefill(wait, admit=not short)
         self._project(now)
 
-    def _cores(self, wanted: int, other: int) -> int:
-        return wanted if self._plan.mode == "shared" else min(wanted, self.device.forecaster.cores - other)
+    def _left(self, wanted: int, other: int) -> int:
+        """Of the cores that are wanted, those that the other, at work on so many, leaves. One that has them all shares
+        its time until it has ended, also where the plan has parted the cores since."""
+        left = self.device.forecaster.cores - other
+        return min(wanted, left) if left else wanted
+
+    def _shares(self) -> bool:
+        """Whether the lanes have cores at once that they can only have by turns."""
+        prefill, decode = self._prefill, self._decode
+        return prefill.running and decode.running and prefill.cores + decode.cores > self.device.forecaster.cores
 
     def _start_decode(self, wait: float) -> None:
         lane, device = self._decode, self.device
-        cores = self._cores(self._plan.split.decode, self._prefill.cores if self._prefill.running else 0)
+        # Beside a prefill that was begun on a part of the cores, decode keeps the other part until that is over.
+        cores = self._left(self._plan.split.decode, self._prefill.cores if self._prefill.running else 0)
         if cores < 1 or not device.decoding.sequences:
             return
         lane.running, lane.left = True, 1.0
@@ -181,7 +196,9 @@ class Lanes:
 
     def _start_prefill(self, wait: float, *, admit: bool) -> None:
         lane, device = self._prefill, self.device
-        cores = self._cores(self._plan.split.prefill, self._decode.cores if self._decode.running else 0)
+        cores = self._plan.split.prefill
+        if self._plan.mode == "split":
+            cores = self._left(cores, self._decode.cores if self._decode.running else 0)
         if cores < 1:
             return
         lane.chunks = device.chunks(self._plan.budget, admit=admit)
@@ -256,8 +273,8 @@ class Lanes:
         forecaster, prefill, decode = self.device.forecaster, self._prefill, self._decode
         if load is None:
             return forecaster.seconds(prefill.cores, prefill.chunks.load), 0.0
-        if self._plan.mode == "shared":
-            weight = min(max(self._plan.weight, _LEAST_WEIGHT), _MOST_WEIGHT)
+        if self._shares():
+            weight = min(max(self._weight, _LEAST_WEIGHT), _MOST_WEIGHT)
             alone = forecaster.seconds(prefill.cores, prefill.chunks.load)
             return alone / (1.0 - weight), forecaster.seconds(decode.cores, load) / weight
         return forecaster.beside(prefill.cores, prefill.chunks.load, decode.cores, load)

@@ -39,6 +39,7 @@ class View:
             feedback=feedback,
             current=plan.split if plan else None,
             current_mode=plan.mode if plan else None,
+            current_weight=plan.weight if plan and plan.mode == "shared" else None,
             minima=config.minima,
             graphs=config.graphs,
             budget=config.token_budget,

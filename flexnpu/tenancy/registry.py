@@ -17,7 +17,17 @@ from typing import Any, Unpack
 from flexnpu.errors import InvalidValue, NameTaken, RegistryError, RevisionChanged, UnknownDevice, UnknownVNpu
 from flexnpu.tenancy.admission import Capacity, admit
 from flexnpu.tenancy.schema import SCHEMA_VERSION, bring_up
-from flexnpu.tenancy.vnpu import Move, MoveFields, Owner, Quota, QuotaFields, VNpu, check_devices, check_name, check_phase
+from flexnpu.tenancy.vnpu import (
+    Move,
+    MoveFields,
+    Owner,
+    Quota,
+    QuotaFields,
+    VNpu,
+    check_devices,
+    check_name,
+    check_phase,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +42,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Cores of one revision on one device; most_cores: with what idle others may have lent. share: of the device's time,
-    in 1/10,000; None: the cores are its own all the time."""
+    """Cores of one revision on one device; most_cores: with what idle others may have lent. share: of the device's
+    time, in 1/10,000; None: the cores are its own all the time."""
 
     revision: int
     cores: int

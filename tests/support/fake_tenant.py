@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 MAGIC = 0x4E584C46
 VERSION = 3
 RETURNING = 1
+TURN_FREE = 1
 HELLO = struct.Struct("<4I64s2I")
 WELCOME = struct.Struct("<4I256s2I")
 NO_SLOT = 0xFFFFFFFF
@@ -108,6 +109,11 @@ class FakeTenant:
     def quota_on(self, ordinal: int) -> tuple[int, int, int]:
         (word,) = struct.unpack_from("<Q", self.control, CONTROL_AT + CONTROL_SIZE * ordinal + 8)
         return word >> 32, word & 0xFFFF, word >> 16 & 0xFFFF
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether it may launch in turns alone, on the first device."""
+        return struct.unpack_from("<Q", self.control, CONTROL_AT + 24)[0] != TURN_FREE
 
     def physical(self, ordinal: int) -> int:
         return struct.unpack_from("<I", self.control, CONTROL_AT + CONTROL_SIZE * ordinal)[0]

@@ -29,6 +29,19 @@ class Fixed:
 
 
 @dataclass(frozen=True)
+class Alternating:
+    """One plan while prompts wait, another while none does."""
+
+    waiting: Fixed
+    idle: Fixed
+    name: str = "alternating"
+    layout: str = "one device"
+
+    def plan(self, snapshot, forecaster):
+        return (self.waiting if snapshot.prompts else self.idle).plan(snapshot, forecaster)
+
+
+@dataclass(frozen=True)
 class Restless:
     """Another way to run nearly every time, told by the state alone; and now and then the queue turned round."""
 

@@ -40,6 +40,7 @@ def snapshots(draw, prefill=prompts, decode=running):
         feedback=draw(st.none() | st.builds(Feedback, st.none() | st.floats(0, 4), st.none() | st.floats(0, 0.3))),
         current=current,
         current_mode=mode,
+        current_weight=draw(st.none() | st.floats(0.01, 0.99)) if mode == "shared" else None,
         minima=minima,
         graphs=tuple(each for each in graphs if minima.decode <= each <= CORES - minima.prefill),
         budget=max(draw(st.sampled_from([64, 512, 2048, 8192])), count + 64),

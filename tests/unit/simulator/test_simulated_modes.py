@@ -3,7 +3,7 @@
 decoding request, divided by the part of four cores."""
 
 import pytest
-from fixed_plans import Fixed
+from fixed_plans import Alternating, Fixed
 from plain_forecast import PlainForecast
 
 from flexnpu.planner import POLICIES, Looks, Targets
@@ -62,6 +62,22 @@ def test_rounds_contend_only_while_both_run():
 def test_free_lanes_do_not_wait_for_each_other():
     found, _ = run(TWO, Fixed("split", (2, 2)))
     assert times(found) == [(3.0, 7.8), (6.0, 6.0)]
+
+
+def test_decode_goes_on_beside_a_prompt_that_was_begun_on_all_cores_when_they_are_parted():
+    parting = Alternating(Fixed("shared", (4, 4)), Fixed("split", (2, 2)))
+    found, _ = run([Arrival(0.0, 5, 5), Arrival(0.0, 5, 2), Arrival(1 * MS, 10, 1)], parting)
+    # Half the time for each: a step of two 2.4, at 4.4, beside the prompt's 4.0. One is done, and cores are parted:
+    # a step takes 1.2, and twice that while the prompt has all cores in its half; at 6.0 a third is left. Two more.
+    assert times(found) == [(2.0, 8.8), (2.0, 4.4), (6.0, 6.0)]
+
+
+def test_decode_keeps_its_part_beside_a_prompt_that_was_begun_on_the_other_when_time_is_shared():
+    joining = Alternating(Fixed("split", (2, 2)), Fixed("shared", (4, 4)))
+    found, simulation = run(TWO, joining)
+    # Steps of 1.2 at 4.2, 5.4 and 6.6, the last of which was begun beside the prompt; then one on all cores.
+    assert times(found) == [(3.0, 7.7), (6.0, 6.0)]
+    assert simulation.devices[0].counters.steps == 4
 
 
 def test_free_lanes_contend_and_a_step_under_way_goes_on_at_the_new_rate():

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from fixed_plans import Fixed, Restless
+from fixed_plans import Alternating, Fixed, Restless
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_forecast import PlainForecast
@@ -20,6 +20,9 @@ WAYS = {
     "rounds": (Fixed("split", (4, 4), steps=3), (1, 0)),
     "lanes": (Fixed("split", (5, 3)), (1, 0)),
     "shared": (Fixed("shared", (8, 8), weight=0.4), (1, 0)),
+    "parting": (Alternating(Fixed("shared", (8, 8), weight=0.4), Fixed("split", (5, 3))), (1, 0)),
+    "joining": (Alternating(Fixed("split", (5, 3)), Fixed("shared", (8, 8), weight=0.4)), (1, 0)),
+    "colocated": (POLICIES["colocated"](), (1, 0)),
     "restless": (Restless(), (1, 0)),
     "restless pool": (Restless(), (2, 1)),
     "duetserve": (POLICIES["duetserve"](), (1, 0)),

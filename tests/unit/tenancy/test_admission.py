@@ -119,7 +119,8 @@ def test_no_sequence_of_requests_exceeds_the_device(requests):
             elif what == "set":
                 registry.set_quota(f"v{who}", cores=cores, memory_bytes=other * GIB)
             elif what == "move":
-                registry.rebalance([Move(f"v{who}", {"cores": cores}), Move(f"v{other}", {"cores": max(1, 24 - cores)})])
+                rest = max(1, 24 - cores)
+                registry.rebalance([Move(f"v{who}", {"cores": cores}), Move(f"v{other}", {"cores": rest})])
             else:
                 registry.delete(f"v{who}")
         except FlexNpuError:
