@@ -102,6 +102,14 @@ void Dispatch::look(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
     if (own_.both()) shares_ = divide(shares_, window);
 }
 
+// From the shares that were set; what anybody waited for under others does not count.
+void Dispatch::begin_anew(const std::vector<VNpu*>& vnpus, const Own& own, int64_t now_ns) {
+    const auto decode = static_cast<uint32_t>(uint64_t{10'000} * own.decode / (own.prefill + own.decode));
+    shares_ = {std::clamp(decode, kLeastPhaseShare, 10'000 - kLeastPhaseShare), 0};
+    for (VNpu* vnpu : vnpus) account(*vnpu);
+    looked_ns_ = now_ns;
+}
+
 void Dispatch::step(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
     if (mode_ == DispatchMode::phase) look(vnpus, now_ns);
     for (VNpu* vnpu : vnpus) {
@@ -111,14 +119,10 @@ void Dispatch::step(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
     }
     if (mode_ == DispatchMode::fair) return;
     const Own now = own(vnpus);
-    const uint32_t all = now.prefill + now.decode;
-    // Others, or other shares of theirs: from what is theirs, it is sought anew.
-    if (now != own_ && now.both()) {
-        const uint32_t decode = static_cast<uint32_t>(uint64_t{10'000} * now.decode / all);
-        shares_ = {std::clamp(decode, kLeastPhaseShare, 10'000 - kLeastPhaseShare), 0};
-    }
+    if (now != own_ && now.both()) begin_anew(vnpus, now, now_ns);
     own_ = now;
     if (!now.both()) return;
+    const uint32_t all = now.prefill + now.decode;
     const uint32_t decode = all * shares_.decode / 10'000;
     for (VNpu* vnpu : vnpus) {
         const bool decodes = vnpu->phase == FLEXNPU_PHASE_DECODE;

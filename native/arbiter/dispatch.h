@@ -28,6 +28,7 @@ class Dispatch {
         bool operator==(const Own&) const = default;
     };
     void look(const std::vector<VNpu*>& vnpus, int64_t now_ns);
+    void begin_anew(const std::vector<VNpu*>& vnpus, const Own& own, int64_t now_ns);
     static Own own(const std::vector<VNpu*>& vnpus);
 
     const DispatchMode mode_;

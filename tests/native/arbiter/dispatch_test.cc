@@ -106,6 +106,39 @@ TEST_F(DispatchTest, a_quota_that_changes_is_the_new_beginning) {
     EXPECT_EQ(prefill.share, 5000u);
 }
 
+TEST_F(DispatchTest, what_was_waited_for_under_other_shares_does_not_move_those_that_were_set) {
+    VNpu& prefill = add(5000, FLEXNPU_PHASE_PREFILL);
+    VNpu& decode = add(5000, FLEXNPU_PHASE_DECODE);
+    step();
+    work(prefill, 10 * kMs, 10 * kMs);
+    work(decode, 10 * kMs, 90 * kMs);
+    prefill.quota.share = 7000;
+    decode.quota.share = 3000;
+    dispatch_.step(all_, now_ns_ += 60 * kMs);
+    dispatch_.step(all_, now_ns_ += 60 * kMs);
+    EXPECT_EQ(decode.share, 3000u);
+    EXPECT_EQ(prefill.share, 7000u);
+    work(prefill, 10 * kMs, 10 * kMs);
+    work(decode, 10 * kMs, 90 * kMs);
+    step();
+    EXPECT_EQ(decode.share, 3500u) << "from there it goes on";
+}
+
+TEST_F(DispatchTest, who_leaves_the_shared_time_and_comes_back_begins_with_its_own_share) {
+    VNpu& prefill = add(5000, FLEXNPU_PHASE_PREFILL);
+    VNpu& decode = add(5000, FLEXNPU_PHASE_DECODE);
+    step();
+    work(prefill, 10 * kMs, 10 * kMs);
+    work(decode, 10 * kMs, 90 * kMs);
+    step();
+    ASSERT_EQ(decode.share, 5500u);
+    for (VNpu* vnpu : all_) vnpu->quota.share = 0;
+    step();
+    for (VNpu* vnpu : all_) vnpu->quota.share = 5000;
+    step();
+    EXPECT_EQ(decode.share, 5000u);
+}
+
 TEST_F(DispatchTest, the_operators_tell_the_phase_and_what_was_declared_is_believed_instead) {
     VNpu& one = add(5000);
     VNpu& two = add(3000);
