@@ -125,12 +125,12 @@ class QuotaState(_Answer):
 
 
 class Move(_Question):
-    """A vNPU after a rebalance; what is not given stays. null takes share away; for the others it counts as not
+    """A vNPU after a rebalance; what is not given stays. null takes share_percent away; for the others it counts as not
     given."""
 
     vnpu: str
     cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
-    share: float | None = Field(default=None, gt=0, le=100, description="percent of device time; null: all the time")
+    share_percent: float | None = Field(default=None, gt=0, le=100, description="of device time; null: all the time")
     priority: int | None = Field(default=None, ge=0, le=7, description="higher goes first")
 
 

@@ -73,10 +73,16 @@ class DaemonCores:
             soc=devices[place[0]].soc,
             cores=min(devices[index].cores - _taken(others, index) for index in place),
             scale=devices[place[0]].scale or 1.0,  # a real device has no scale: its seconds are everybody's
-            grants={name: Grant(each.cores, each.share_percent) for name, each in ours.items()},
+            grants={name: _grant(each) for name, each in ours.items()},
             pending={name: each.revision for name, each in ours.items() if not each.applied},
             elsewhere={each.name: _devices(each) for each in named if each.name not in ours},
         )
+
+
+def _grant(vnpu: VNpu) -> Grant:
+    if vnpu.share_percent is None:
+        return Grant(vnpu.cores)
+    return Grant(vnpu.cores, vnpu.share_percent, vnpu.priority)
 
 
 def _devices(vnpu: VNpu) -> tuple[int, ...]:
@@ -91,4 +97,5 @@ def _taken(others: Sequence[VNpu], device: int) -> int:
 
 
 def _move(name: str, grant: Grant) -> dict[str, object]:
-    return {"vnpu": name, "cores": grant.cores}
+    move = {"vnpu": name, "cores": grant.cores, "share_percent": grant.share}
+    return move if grant.share is None else move | {"priority": grant.priority}

@@ -16,10 +16,12 @@ Mode = Literal["planned", "safe", "pinned", "observed"]
 
 
 class Grant(NamedTuple):
-    """What a vNPU has: cores, and of the device's time that many per cent (None: its cores all the time)."""
+    """What a vNPU has: cores, and of the device's time that many per cent (None: its cores all the time). priority: who
+    goes first where time is shared; it means nothing else."""
 
     cores: int
     share: float | None = None
+    priority: int = 0
 
     def __str__(self) -> str:
         return str(self.cores) if self.share is None else f"{self.cores} at {self.share:.3g} %"

@@ -15,7 +15,7 @@ from flexnpu.controller.deal import Deal, deal
 from flexnpu.controller.decision import Applied, Decision, Grant, Mode, Outcome, ServicePlan
 from flexnpu.controller.learning import Episode
 from flexnpu.controller.seam import DeviceView
-from flexnpu.controller.services import Settings
+from flexnpu.controller.services import ServiceError, Settings
 from flexnpu.controller.units import Phase, Unit
 from flexnpu.errors import FlexNpuError
 from flexnpu.planner import Rules, SnapshotError
@@ -71,6 +71,11 @@ class Device:
         for unit in self.units:
             unit.settle(view.cores, view.cores // len(self.units))
         self._must_fit()
+        if settings.mode == "co-located" and len(self.units) > 1:
+            names = ", ".join(unit.service.name for unit in self.units)
+            raise ServiceError(
+                f"mode co-located takes one service per device, and device {self.index} has {names}; use mode split"
+            )
 
     @property
     def index(self) -> int:

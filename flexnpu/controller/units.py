@@ -14,11 +14,12 @@ from flexnpu.controller.followed import FollowedEngine
 from flexnpu.controller.learning import Corrected
 from flexnpu.controller.seam import Endpoint
 from flexnpu.controller.services import Service, Settings
-from flexnpu.planner import Alternative, Instances, Plan, Policy, Snapshot, SnapshotError, Split, Tenant
+from flexnpu.planner import Alternative, Colocated, Instances, Plan, Policy, Snapshot, SnapshotError, Split, Tenant
 from flexnpu.planner.plan import ms, rate, verdict
 
 Phase = Literal["prefill", "decode"]
 Grants = Mapping[str, Grant]
+DECODE_FIRST = 1  # decode's priority where time is shared
 
 
 class Unit:
@@ -172,7 +173,7 @@ class Pair(Unit):
         self, service: Service, endpoints: Sequence[Endpoint], forecaster: Corrected, settings: Settings
     ) -> None:
         super().__init__(service, endpoints, forecaster, settings)
-        self._policy: Policy = Instances()
+        self._policy: Policy = Colocated() if settings.mode == "co-located" else Instances()
 
     def plan(self, at: float, cores: int, now: Grants, phase: Phase | None = None) -> ServicePlan:
         state = self._state(at, cores, now)
@@ -206,21 +207,29 @@ class Pair(Unit):
         if plan.mode != "shared":
             return self._named(Grant(plan.split.prefill), Grant(plan.split.decode))
         percent = round(100 * plan.weight, 1)
-        return self._named(Grant(plan.split.prefill, 100 - percent), Grant(plan.split.decode, percent))
+        return self._named(
+            Grant(plan.split.prefill, 100 - percent), Grant(plan.split.decode, percent, priority=DECODE_FIRST)
+        )
 
     def _named(self, *grants: Grant) -> Grants:
         return dict(zip(self.vnpus, grants, strict=True))
 
     def _state(self, at: float, cores: int, now: Grants) -> Snapshot:
         held = [now[name] for name in self.vnpus if name in now]
-        shared = any(grant.share is not None for grant in held)
         reserve = self.service.idle_reserve
-        return replace(
+        state = replace(
             super()._state(at, cores, now),
-            current=Split(*(grant.cores for grant in held)) if len(held) == len(self.vnpus) else None,
-            current_mode="shared" if shared else "split",
             minima=Split(*self.minima),
             idle_reserve=cores // 2 if reserve is None else reserve,
+        )
+        if len(held) < len(self.vnpus):
+            return state
+        share = held[1].share
+        return replace(
+            state,
+            current=Split(*(grant.cores for grant in held)),
+            current_mode="split" if share is None else "shared",
+            current_weight=None if share is None else share / 100,
         )
 
     def _least(self, part: int) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ POLICIES: Mapping[str, Callable[..., Policy]] = MappingProxyType(
         "pdmux": PdMux,
         "disaggregated": Disaggregated,
         "instances": Instances,
-        "colocated": Colocated,
+        "co-located": Colocated,
     }
 )
 

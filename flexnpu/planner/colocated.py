@@ -53,14 +53,14 @@ class Colocated:
     operator: float = 0.02
     step: float = 0.05
     least: float = 0.05
-    name: str = "colocated"
+    name: str = "co-located"
     layout: str = "one device"
     looks: ClassVar[Looks] = Looks.SPLIT
 
     def __post_init__(self) -> None:
-        need("colocated operator (part of a prefill iteration)", self.operator, 0.0, 1.0)
-        need("colocated step (part of the time)", self.step, 0.001, 0.25)
-        need("colocated least (part of the time)", self.least, 0.01, 0.25)
+        need("co-located operator (part of a prefill iteration)", self.operator, 0.0, 1.0)
+        need("co-located step (part of the time)", self.step, 0.001, 0.25)
+        need("co-located least (part of the time)", self.least, 0.01, 0.25)
 
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         work = forecaster.load(snapshot.prefill), forecaster.load(snapshot.decode)

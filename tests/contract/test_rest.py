@@ -235,8 +235,8 @@ def test_what_is_not_applied_yet_is_202(http: TestClient, node: FakeNode):
 
 def test_a_move_names_cores_share_and_priority_and_what_it_does_not_name_stays(http: TestClient, node: FakeNode):
     moves = [
-        {"vnpu": "a", "cores": 24, "share": 40, "priority": 1},
-        {"vnpu": "b", "share": None, "priority": None},
+        {"vnpu": "a", "cores": 24, "share_percent": 40, "priority": 1},
+        {"vnpu": "b", "share_percent": None, "priority": None},
         {"vnpu": "c", "cores": 6},
     ]
     assert http.post("/api/v1/rebalances?wait=1", json={"moves": moves}).status_code == 200
@@ -273,10 +273,10 @@ def test_delete_can_be_forced(http: TestClient, node: FakeNode):
         ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a"}]}, 422, "invalid_value"),
         ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "cores": None}]}, 422, "invalid_value"),
         ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "cores": 0}]}, 422, "invalid_value"),
-        ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "share": 0}]}, 422, "invalid_value"),
-        ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "share": 0.001}]}, 422, "invalid_value"),
-        ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "share": 101}]}, 422, "invalid_value"),
-        ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "share": "half"}]}, 422, "invalid_value"),
+        ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "share_percent": 0}]}, 422, "invalid_value"),
+        ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "share_percent": 0.001}]}, 422, "invalid_value"),
+        ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "share_percent": 101}]}, 422, "invalid_value"),
+        ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "share_percent": "half"}]}, 422, "invalid_value"),
         ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "priority": 8}]}, 422, "invalid_value"),
         ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "phase": "decode"}]}, 422, "invalid_value"),
         ("PATCH", "/api/v1/vnpus/a/quota?wait=-1", {"cores": 1}, 422, "invalid_value"),

@@ -13,10 +13,13 @@ from flexnpu.client import Client, Move
 from flexnpu.errors import InvalidValue, OverQuota
 
 SHARED = [
-    {"vnpu": "prefill", "cores": 24, "share": 60},
-    {"vnpu": "decode", "cores": 24, "share": 40, "priority": 1},
+    {"vnpu": "prefill", "cores": 24, "share_percent": 60},
+    {"vnpu": "decode", "cores": 24, "share_percent": 40, "priority": 1},
 ]
-PARTED = [{"vnpu": "prefill", "cores": 18, "share": None}, {"vnpu": "decode", "cores": 6, "share": None}]
+PARTED = [
+    {"vnpu": "prefill", "cores": 18, "share_percent": None},
+    {"vnpu": "decode", "cores": 6, "share_percent": None},
+]
 
 
 def create(client: Client) -> None:
@@ -124,11 +127,11 @@ def test_a_batch_with_one_bad_move_moves_nothing(node: Node):
     client = node.client()
     create(client)
     with pytest.raises(OverQuota, match="share of 101%"):
-        client.rebalance([SHARED[0], {"vnpu": "decode", "cores": 24, "share": 41}])
+        client.rebalance([SHARED[0], {"vnpu": "decode", "cores": 24, "share_percent": 41}])
     with pytest.raises(OverQuota, match="do not fit device 0"):
         client.rebalance([SHARED[0], {"vnpu": "decode", "cores": 6}])
     with pytest.raises(InvalidValue, match=r"share|less than or equal"):
-        client.rebalance([{"vnpu": "prefill", "cores": 17}, {"vnpu": "decode", "share": 101}])
+        client.rebalance([{"vnpu": "prefill", "cores": 17}, {"vnpu": "decode", "share_percent": 101}])
     with pytest.raises(InvalidValue, match="move of decode changes nothing"):
         client.rebalance([{"vnpu": "prefill", "cores": 17}, {"vnpu": "decode"}])
     assert forms(client) == [(18, None, 0), (6, None, 0)]
@@ -140,5 +143,5 @@ def test_a_move_that_names_cores_alone_leaves_the_share_as_it_is(node: Node):
     create(client)
     client.rebalance(SHARED, wait=5)
     assert client.rebalance([Move(vnpu="decode", cores=12)], wait=5).applied
-    assert client.rebalance([Move(vnpu="prefill", share=50)], wait=5).applied
+    assert client.rebalance([Move(vnpu="prefill", share_percent=50)], wait=5).applied
     assert forms(client) == [(24, 50, 0), (12, 40, 1)]

@@ -24,8 +24,8 @@ def _fields(move: models.Move) -> MoveFields:
     fields = MoveFields()
     if move.cores is not None:
         fields["cores"] = move.cores
-    if "share" in move.model_fields_set:
-        fields["share"] = None if move.share is None else share_of(move.share)
+    if "share_percent" in move.model_fields_set:
+        fields["share"] = None if move.share_percent is None else share_of(move.share_percent)
     if move.priority is not None:
         fields["priority"] = move.priority
     return fields

@@ -11,6 +11,7 @@ from flexnpu.planner import Split, Targets
 
 PREFILL = Endpoint("prefill", "http://127.0.0.1:1")
 DECODE = Endpoint("decode", "http://127.0.0.1:2")
+EMBED = Endpoint("embed", "http://127.0.0.1:3")  # of another service
 
 
 def pair(qwen, prefill=PREFILL, decode=DECODE, targets=None, **settings):

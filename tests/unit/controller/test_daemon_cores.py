@@ -91,8 +91,20 @@ def test_those_of_two_devices_are_two_views():
 def test_a_move_is_one_transaction_of_all():
     client = FakeClient()
     applied = both(client).move({"prefill": Grant(19), "decode": Grant(5)})
-    assert client.moves == [[{"vnpu": "prefill", "cores": 19}, {"vnpu": "decode", "cores": 5}]]
+    told = [{"vnpu": "prefill", "cores": 19}, {"vnpu": "decode", "cores": 5}]
+    assert client.moves == [[each | {"share_percent": None} for each in told]]
     assert (applied.done, applied.revisions, applied.error) == (True, {"prefill": 7, "decode": 9}, None)
+
+
+def test_a_move_to_shared_time_says_who_goes_first():
+    client = FakeClient()
+    both(client).move({"prefill": Grant(24, 60.0), "decode": Grant(24, 40.0, priority=1)})
+    assert client.moves == [
+        [
+            {"vnpu": "prefill", "cores": 24, "share_percent": 60.0, "priority": 0},
+            {"vnpu": "decode", "cores": 24, "share_percent": 40.0, "priority": 1},
+        ]
+    ]
 
 
 def test_a_move_that_is_not_applied_in_time_is_told_apart():

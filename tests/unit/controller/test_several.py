@@ -4,12 +4,10 @@
 from dataclasses import replace
 
 import pytest
-from controller_fakes import FakeCores, FakeEngine, World, pair, view
+from controller_fakes import EMBED, FakeCores, FakeEngine, World, pair, view
 
 from flexnpu.controller import DeviceView, Endpoint, Grant, Loop, Service, ServiceError, Settings
 from flexnpu.planner import SnapshotError, Targets
-
-EMBED = Endpoint("embed", "http://127.0.0.1:3")
 
 
 @pytest.fixture

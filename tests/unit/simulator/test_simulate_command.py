@@ -256,7 +256,7 @@ def test_kept_plans_say_what_they_beat_where_a_policy_weighs(tmp_path, console):
     found = run_simulate(asked, report_file=tmp_path / "out.html", json_file=tmp_path / "out.json", console=console)
     plans = {run["policy"]: run["plans"] for run in found["policies"]}
     weighing = {name for name, kept in plans.items() if any(plan["alternatives"] for plan in kept)}
-    assert weighing == {"flexnpu", "duetserve", "instances", "colocated"}
+    assert weighing == {"flexnpu", "duetserve", "instances", "co-located"}
     text = " ".join((Path(__file__).parents[3] / "docs/planner.md").read_text().split())
     fixed = [f"`{name}`" for name in plans if name not in weighing]
     assert f"{', '.join(fixed[:-1])} and {fixed[-1]} follow a fixed rule" in text

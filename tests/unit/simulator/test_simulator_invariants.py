@@ -22,7 +22,7 @@ WAYS = {
     "shared": (Fixed("shared", (8, 8), weight=0.4), (1, 0)),
     "parting": (Alternating(Fixed("shared", (8, 8), weight=0.4), Fixed("split", (5, 3))), (1, 0)),
     "joining": (Alternating(Fixed("split", (5, 3)), Fixed("shared", (8, 8), weight=0.4)), (1, 0)),
-    "colocated": (POLICIES["colocated"](), (1, 0)),
+    "co-located": (POLICIES["co-located"](), (1, 0)),
     "restless": (Restless(), (1, 0)),
     "restless pool": (Restless(), (2, 1)),
     "duetserve": (POLICIES["duetserve"](), (1, 0)),
