@@ -40,6 +40,10 @@ class _Side(NamedTuple):
     holds: bool
     weight: float = 0.5  # decode's part of the time, where that is shared
 
+    def under(self, limit: float) -> _Side:
+        """Judged by another limit than the one it was sought under."""
+        return self._replace(holds=self.decode_seconds <= limit + _ROUNDING)
+
     def plan(self, snapshot: Snapshot, explain: Callable[[], Explanation]) -> Plan:
         return Plan(self.mode, self.split, snapshot.budget, once(explain), steps=0, weight=self.weight)
 
@@ -71,15 +75,15 @@ class Colocated:
         shorter = snapshot.margin * (1.0 - snapshot.band)
         shared = self._shared(snapshot, work, forecaster, shorter if in_force == "split" else snapshot.margin)
         parted = _parted(snapshot, work, forecaster, shorter if in_force == "shared" else snapshot.margin)
-        chosen, other = _choose(snapshot, shared, parted, in_force)
+        limit = _limit(snapshot, snapshot.margin)
+        chosen, other = (each.under(limit) for each in _choose(snapshot, shared, parted, in_force))
         return chosen.plan(snapshot, lambda: _explain(snapshot, chosen, other))
 
     def _shared(self, snapshot: Snapshot, work: tuple[Load, Load], forecaster: PhaseForecaster, margin: float) -> _Side:
         cores, limit = snapshot.device_cores, _limit(snapshot, margin)
         queue = float(forecaster.seconds(cores, work[0])) if work[0].tokens else 0.0
         alone = float(forecaster.seconds(_replayed(snapshot), work[1])) if work[1].tokens else 0.0
-        chunk = chunk_load(snapshot, forecaster, snapshot.budget)
-        wait = self.operator * float(forecaster.seconds(cores, chunk)) if queue and alone else 0.0
+        wait = self._operator(snapshot, forecaster) if queue and alone else 0.0
         room = limit - wait
         needed = alone / room if room > alone else 1.0
         weight = self._weight(snapshot, needed)
@@ -88,6 +92,11 @@ class Colocated:
         prefill = queue / (1.0 - weight) if alone else queue
         holds = not alone or decode <= limit + _ROUNDING
         return _Side("shared", Split(cores, cores), prefill, decode, holds, weight)
+
+    def _operator(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> float:
+        """Seconds of the longest one of the next prefill iteration."""
+        chunk = chunk_load(snapshot, forecaster, snapshot.budget)
+        return self.operator * float(forecaster.seconds(snapshot.device_cores, chunk))
 
     def _weight(self, snapshot: Snapshot, needed: float) -> float:
         """The next multiple of `step`, or what is in force where that is enough and no more than one step too much."""
@@ -103,6 +112,8 @@ class Colocated:
         shared = self._shared(snapshot, work, forecaster, snapshot.margin)
         if now is not None and self.least <= now <= 1.0 - self.least:
             shared = shared._replace(weight=now)
+        elif not work[1].tokens:
+            shared = shared._replace(weight=0.5)  # nobody knows yet what decode will need
         chosen = _stays_parted(snapshot, work, shared, forecaster) or shared
         return chosen.plan(snapshot, lambda: _explain_idle(snapshot, chosen, shared))
 
@@ -136,7 +147,8 @@ def _choose(snapshot: Snapshot, shared: _Side, parted: _Side, in_force: str | No
         cost = snapshot.switch_seconds * (2.0 if in_force == "shared" else 1.0)
         better = other.holds and now.prefill_seconds - other.prefill_seconds > cost
     else:
-        better = other.holds or other.decode_seconds < now.decode_seconds * (1.0 - snapshot.band)
+        keeps = other.under(_limit(snapshot, snapshot.margin)).holds
+        better = keeps or other.decode_seconds < now.decode_seconds * (1.0 - snapshot.band)
     return (other, now) if better else (now, other)
 
 

@@ -101,6 +101,7 @@ def test_an_idle_phase_needs_no_move_and_no_reserve(forecaster, prefill, decode,
     assert weight is None or plan.weight == weight
     assert plan.reason.startswith(said)
     assert not (prefill or decode) or "without a move" in plan.reason
+    assert weight or decode or plan.weight == 0.5
     alone = [float(forecaster.alone(each)[24]) if each else 0.0 for each in (prefill, decode)]
     assert [plan.chosen.prefill_seconds, plan.chosen.decode_seconds] == pytest.approx(alone)
 
@@ -124,6 +125,17 @@ def test_where_nothing_keeps_the_target_decode_gets_what_comes_nearest_and_it_is
     assert "neither keeps 4.5 ms (90% of the ITL target)" in plan.reason
     (other,) = plan.alternatives
     assert plan.chosen.decode_seconds <= other.decode_seconds
+
+
+def test_who_misses_the_target_goes_to_who_keeps_it_be_it_without_the_band(forecaster):
+    """Shared time that misses, while parted cores keep the target by less than the band."""
+    for itl in (step / 4000 for step in range(60, 400)):
+        state = replace(BUSY, decode=MANY, targets=Targets(2.0, itl))
+        fresh = Colocated().plan(state, forecaster)
+        plan = Colocated().plan(sharing(state), forecaster)
+        kept = [each for each in (fresh.chosen, *fresh.alternatives) if "meets" in each.verdict]
+        assert plan.meets_itl or not kept
+        assert ("neither" in plan.reason) == (not plan.meets_itl)
 
 
 def test_a_long_queue_is_said_to_be_late(forecaster):
