@@ -10,7 +10,7 @@ and sizes are floats, on one number of cores or on each: nobody looks whether th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import sqrt
 
 import numpy as np
@@ -49,35 +49,46 @@ class PlainAttention:
         self._generation = times * pair, times * 4.0 * heads * size, times * each
         # Of a key that nothing hides; as rows of _slow_moves.
         self._reading = np.hypot(self._generation[0] * self._slow, self._context[2] * self._slow_moves)
+        self._read_alone, self._read_held = self._reading.tolist()
 
     def seconds(self, load: Load, cores: int) -> float:
         """Alone on so many cores."""
+        _, prompts, _, _, readers, _, _ = load
         total, bandwidth = 0.0, self._bandwidth[cores]
-        for squared, moved, surplus in self._phases(load, cores):
+        if prompts:
+            squared, moved, surplus = self._of_prompts(load, cores)
             memory = moved / bandwidth
-            total += sqrt(squared + memory * memory) + self._fixed
+            total = sqrt(squared + memory * memory) + self._fixed
             if surplus:
-                total += surplus * self._reading[0].item(cores)
+                total += surplus * self._read_alone[cores]
+            readers += prompts - 1.0 if prompts > 1.0 else 0.0
+        if readers > 0.0:
+            compute, moved = self._of_running(readers, load.decode_seen, cores)
+            memory = moved / bandwidth
+            total += sqrt(compute * compute + memory * memory) + self._fixed
         return total
 
     def single(self, load: Load, cores: int) -> tuple[float, float, float]:
         """The same, beside a neighbour, and what its bytes take of the whole bandwidth."""
         alone = held = traffic = 0.0
-        bandwidth, left = self._bandwidth[cores], self._left[cores]
-        for squared, moved, surplus in self._phases(load, cores):
+        bandwidth, left, readers = self._bandwidth[cores], self._left[cores], load.readers
+        if load.prefill_sequences:
+            squared, moved, surplus = self._of_prompts(load, cores)
             memory, slower = moved / bandwidth, moved / left
-            alone += sqrt(squared + memory * memory) + self._fixed
-            held += sqrt(squared + slower * slower) + self._fixed
-            if surplus:
-                alone += surplus * self._reading[0].item(cores)
-                held += surplus * self._reading[1].item(cores)
-                traffic += surplus * self._context[2]
+            alone = sqrt(squared + memory * memory) + self._fixed + surplus * self._read_alone[cores]
+            held = sqrt(squared + slower * slower) + self._fixed + surplus * self._read_held[cores]
+            traffic = surplus * self._context[2] + moved
+        if readers > 0.0:
+            compute, moved = self._of_running(readers, load.decode_seen, cores)
+            memory, slower = moved / bandwidth, moved / left
+            alone += sqrt(compute * compute + memory * memory) + self._fixed
+            held += sqrt(compute * compute + slower * slower) + self._fixed
             traffic += moved
         return alone, held, traffic / self._full
 
     def prompts(self, load: Load, cores: int) -> Quote:
         """What prompts add to what the running requests of an iteration take by themselves."""
-        squared, moved, _ = next(self._phases(load, cores))
+        squared, moved, _ = self._of_prompts(load, cores)
         several = load.prefill_sequences > 1.0
         alone, held, traffic = self.single(load if several else Load(*load[:4]), cores)
         if several and load.decode_sequences:
@@ -128,32 +139,35 @@ class PlainAttention:
 
     def steps(self, load: Load, cores: int, seen: Floats) -> Floats:
         """Seconds alone, by the keys that running requests read."""
-        total, readers = np.zeros(len(seen)), load.readers
+        prompts, readers = 0.0, load.readers
         if load.prefill_sequences:
-            squared, moved, surplus = next(self._phases(load, cores))
-            total += sqrt(squared + (moved / self._bandwidth[cores]) ** 2) + self._fixed
-            total += surplus * self._reading[0].item(cores)
-        if readers > 0.0:
-            operations, query, key = self._generation
-            memory = (readers * query + seen * key) * (self._pace / self._bandwidth[cores])
-            total += np.hypot(seen * (operations / self._rates[cores]) + self._block, memory) + self._fixed
-        return total
+            squared, moved, surplus = self._of_prompts(load, cores)
+            prompts = sqrt(squared + (moved / self._bandwidth[cores]) ** 2) + self._fixed
+            prompts += surplus * self._read_alone[cores]
+        if readers <= 0.0:
+            return np.full(len(seen), prompts)
+        operations, query, key = self._generation
+        memory = seen * key
+        memory += readers * query
+        memory *= self._pace / self._bandwidth[cores]
+        compute = seen * (operations / self._rates[cores])
+        compute += self._block
+        running = np.hypot(compute, memory, compute)
+        running += self._fixed
+        running += prompts
+        return running
 
-    def _phases(self, load: Load, cores: int) -> Iterator[tuple[float, float, float]]:
-        """Seconds of computing, squared, bytes, and keys beyond them: of one prompt, and of all other requests."""
-        rate = self._rates[cores]
-        readers = load.decode_sequences
-        if load.prefill_sequences:
-            operations, blocks, block, moved, surplus = self._prompts(load)
-            spread = operations / rate + blocks / cores
-            spread, block = spread * spread, block * block
-            yield sqrt(spread * spread + block * block), moved, surplus
-            if load.prefill_sequences > 1.0:
-                readers += load.prefill_sequences - 1.0
-        if readers > 0.0:
-            operations, moved = self._running(readers, load.decode_seen)
-            compute = operations / rate + self._block
-            yield compute * compute, moved, 0.0
+    def _of_prompts(self, load: Load, cores: int) -> tuple[float, float, float]:
+        """Seconds of computing, squared, bytes, and keys beyond them, of prompts as one."""
+        operations, blocks, block, moved, surplus = self._prompts(load)
+        spread = operations / self._rates[cores] + blocks / cores
+        spread, block = spread * spread, block * block
+        return sqrt(spread * spread + block * block), moved, surplus
+
+    def _of_running(self, sequences: float, seen: float, cores: int) -> tuple[float, float]:
+        """Seconds of computing, and bytes, of one new token each."""
+        operations, moved = self._running(sequences, seen)
+        return operations / self._rates[cores] + self._block, moved
 
     def _prompts(self, load: Load) -> tuple[float, float, float, float, float]:
         """Operations, one core's seconds for all blocks, those of the longest one, bytes, and keys beyond those.

@@ -8,24 +8,15 @@ devices, each has half of the links.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
-from flexnpu.forecast.rows import Row
+from flexnpu.forecast.rows import Row, Single
 
 Seconds = TypeVar("Seconds", float, Floats)
 HALF = 0.5  # of the device's bandwidth: the least that a neighbour leaves
-
-
-class Single(NamedTuple):
-    """An iteration on one number of cores, as Row has it for all."""
-
-    alone: float
-    held: float
-    traffic: float
-    links: float
 
 
 def busy(alone: Seconds, held: Seconds, met: Seconds) -> Seconds:

@@ -18,12 +18,12 @@ from flexnpu.forecast.attention_joined import JoinedAttention
 from flexnpu.forecast.attention_tabled import TabledAttention
 from flexnpu.forecast.batch import Batch, Floats, ForecastError, Request
 from flexnpu.forecast.breakdown import Forecast, Known, Quote
-from flexnpu.forecast.contention import HALF, Single, contended, slowed
+from flexnpu.forecast.contention import HALF, contended, slowed
 from flexnpu.forecast.fitting import fitting
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import Cost, OperatorModel, bound_by
 from flexnpu.forecast.profile import Profile
-from flexnpu.forecast.rows import Filled, RisingRows, Row, Rows
+from flexnpu.forecast.rows import Filled, RisingRows, Row, Rows, Single
 from flexnpu.forecast.workload import Attention, Operator, Workload
 from flexnpu.hardware import Soc
 from flexnpu.llm import ModelShape, Parallel
@@ -31,6 +31,7 @@ from flexnpu.llm import ModelShape, Parallel
 Requests = Iterable[Request] | Batch | Load
 _readers, _prompts_keys = attrgetter("readers"), attrgetter("prefill_seen")
 _PROMPTS, _RUNNING = ("prefill_attention", "context_attention"), ("decode_attention", "generation_attention")
+_PLACES: Floats = np.arange(1024.0)
 _REMEMBERED = 4096  # of what was asked for, how much is remembered
 
 
@@ -104,7 +105,9 @@ class Forecaster:
     def steps(self, cores: int, load: Requests, count: int) -> Floats:
         """Seconds of each of the next `count` iterations on `cores`; every running request grows by a token in each."""
         start = self.load(load)
-        seen: Floats = start.decode_seen + start.decode_sequences * np.arange(count, dtype=np.float64)
+        places = _PLACES[:count] if count <= len(_PLACES) else np.arange(float(count))
+        seen: Floats = places * start.decode_sequences
+        seen += start.decode_seen
         if self.model.window is not None:
             seen = np.minimum(seen, start.decode_sequences * self.model.window)
         steady = self._rows(start).alone.item(cores) if start.tokens else 0.0
@@ -151,16 +154,17 @@ class Forecaster:
         if row is None:
             if len(self._sums) >= _REMEMBERED:
                 self._sums.clear()
-            row = self._sums[key] = reduce(Row.plus, self._parts(load))
+            row = self._sums[key] = reduce(Row.plus, [table.row(rows) for table, rows in self._asked(load)])
         return row
 
-    def _parts(self, load: Load) -> list[Row]:
-        """What its operators other than attention take, by what of a load they are asked by."""
-        parts = [self._by_tokens.row(load.prefill_tokens + load.decode_sequences)]
+    def _asked(self, load: Load) -> list[tuple[Rows, float]]:
+        """Tables of its operators other than attention, with what of the load each is asked by."""
+        asked = [(self._by_tokens, load.prefill_tokens + load.decode_sequences)]
         if load.logits:
-            parts.append(self._by_logits.row(load.logits))
-        parts += [table.row(rows_of(load)) for rows_of, table in self._others]
-        return parts
+            asked.append((self._by_logits, load.logits))
+        if self._others:
+            asked += [(table, rows_of(load)) for rows_of, table in self._others]
+        return asked
 
     def _summary(self, load: Load) -> Row:
         """The whole iteration by cores."""
@@ -176,11 +180,12 @@ class Forecaster:
             return Single(0.0, 0.0, 0.0, 0.0)
         alone, held, traffic = self._attention.single(load, cores)
         links = 0.0
-        for row in self._parts(load):
-            alone += row.alone.item(cores)
-            held += row.held.item(cores)
-            traffic += row.traffic
-            links += row.links
+        for table, rows in self._asked(load):
+            more = table.single(rows, cores)
+            alone += more[0]
+            held += more[1]
+            traffic += more[2]
+            links += more[3]
         return Single(alone, held, traffic, links)
 
     # --- one number of cores, operator by operator -----------------------------------------------------------------

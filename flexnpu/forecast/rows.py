@@ -17,7 +17,7 @@ from flexnpu.forecast.batch import Floats
 
 _EXACT, _FINE = 2048, 10  # rows of their own; beyond, 2 ** 10 of them per doubling
 _BLOCK = 64  # rows worked out at once
-_KEPT = 4096  # rows between two others that are remembered, and single numbers
+_KEPT = 4096  # rows between two others that are remembered
 
 
 class Row(NamedTuple):
@@ -33,6 +33,15 @@ class Row(NamedTuple):
         return Row(
             self.alone + other.alone, self.held + other.held, self.traffic + other.traffic, self.links + other.links
         )
+
+
+class Single(NamedTuple):
+    """The same of one number of cores."""
+
+    alone: float
+    held: float
+    traffic: float
+    links: float
 
 
 class Filled(NamedTuple):
@@ -52,23 +61,51 @@ class Rows:
         self._exact, self._fine = _EXACT, _FINE
         self._rows = {0.0: Row(np.zeros(cores + 1), np.zeros(cores + 1), 0.0, 0.0)}
         self._between: dict[float, Row] = {}
-        self._single: dict[tuple[float, int], float] = {}
+        # By cores: what rows say of them by tokens, as far as it was asked for.
+        self._singles: list[dict[float, Single]] = [{} for _ in range(cores + 1)]
 
     def row(self, tokens: float) -> Row:
         return self._rows.get(tokens) or self._between.get(tokens) or self._make(tokens)
 
+    def single(self, tokens: float, cores: int) -> Single:
+        """The row's part for so many cores, in plain numbers: no row is made for the one."""
+        found = self._singles[cores].get(tokens)
+        if found is not None:
+            return found
+        low, step = self._below(tokens)
+        below = self._known(low, step, cores)
+        if low == tokens:
+            return below
+        above, more = self._known(low + step, step, cores), (tokens - low) / step
+        less = 1.0 - more
+        return Single(
+            below.alone * less + above.alone * more,
+            below.held * less + above.held * more,
+            below.traffic * less + above.traffic * more,
+            below.links * less + above.links * more,
+        )
+
     def alone(self, tokens: float, cores: int) -> float:
-        """Seconds on so many cores: no row is made for the one number."""
-        row = self._rows.get(tokens) or self._between.get(tokens)
-        if row is not None:
-            return row.alone.item(cores)
-        found = self._single.get((tokens, cores))
+        """Its first number, in half of the time."""
+        known = self._singles[cores]
+        found = known.get(tokens)
+        if found is not None:
+            return found[0]
+        low, step = self._below(tokens)
+        below = (known.get(low) or self._known(low, step, cores))[0]
+        if low == tokens:
+            return below
+        above = (known.get(low + step) or self._known(low + step, step, cores))[0]
+        more = (tokens - low) / step
+        return below * (1.0 - more) + above * more
+
+    def _known(self, tokens: float, step: float, cores: int) -> Single:
+        """Of a row of its own."""
+        known = self._singles[cores]
+        found = known.get(tokens)
         if found is None:
-            below, above, part = self._around(tokens)
-            found = below.alone.item(cores) * (1.0 - part) + above.alone.item(cores) * part
-            if len(self._single) >= _KEPT:
-                self._single.clear()
-            self._single[tokens, cores] = found
+            row = self._node(tokens, step)
+            found = known[tokens] = Single(row.alone.item(cores), row.held.item(cores), row.traffic, row.links)
         return found
 
     def _make(self, tokens: float) -> Row:
@@ -88,12 +125,16 @@ class Rows:
 
     def _around(self, tokens: float) -> tuple[Row, Row, float]:
         """The rows below and above, and where between them; twice the same where it has its own."""
-        step = 1.0 if tokens < self._exact else 2.0 ** (math.floor(math.log2(tokens)) - self._fine)
-        low = math.floor(tokens / step) * step
+        low, step = self._below(tokens)
         below = self._node(low, step)
         if low == tokens:
             return below, below, 0.0
         return below, self._node(low + step, step), (tokens - low) / step
+
+    def _below(self, tokens: float) -> tuple[float, float]:
+        """The number of the row below, and how far the next one is."""
+        step = 1.0 if tokens < self._exact else math.ldexp(1.0, math.frexp(tokens)[1] - 1 - self._fine)
+        return tokens // step * step, step
 
     def _node(self, tokens: float, step: float) -> Row:
         found = self._rows.get(tokens)
@@ -118,6 +159,15 @@ class RisingRows(Rows):
     def __init__(self, fill: Callable[[Floats], Filled], cores: int) -> None:
         super().__init__(fill, cores)
         self._exact, self._fine, self._last = 256, 6, 2.0**20
+
+    def single(self, tokens: float, cores: int) -> Single:
+        if tokens <= self._last:
+            return super().single(tokens, cores)
+        more = tokens / self._last
+        return Single(*[each * more for each in super().single(self._last, cores)])
+
+    def alone(self, tokens: float, cores: int) -> float:
+        return super().alone(tokens, cores) if tokens <= self._last else self.single(tokens, cores).alone
 
     def _around(self, tokens: float) -> tuple[Row, Row, float]:
         if tokens <= self._last:
