@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch
@@ -29,9 +29,9 @@ def chunk(snapshot: Snapshot, tokens: float, order: tuple[int, ...] | None = Non
 
 
 def chunk_load(snapshot: Snapshot, forecaster: PhaseForecaster, tokens: float) -> Load:
-    """The sums of `chunk` in order of arrival; of columns without a loop."""
-    prefill = snapshot.prefill
-    if not isinstance(prefill, Batch) or tokens < 1 or not len(prefill.new) or prefill.copies.max() > 1:
+    """The sums of `chunk` in order of arrival, without a loop where nobody stands for several."""
+    prefill = Batch.of(snapshot.prefill)
+    if tokens < 1 or not len(prefill) or prefill.copies.max() > 1:
         return forecaster.load(chunk(snapshot, tokens))
     ends = prefill.new.cumsum()
     place = int(ends.searchsorted(tokens))  # the first that does not end before the budget does
@@ -49,9 +49,8 @@ def chunk_load(snapshot: Snapshot, forecaster: PhaseForecaster, tokens: float) -
 
 def ordered(snapshot: Snapshot, order: tuple[int, ...] | None = None) -> Iterator[Request]:
     """The prompts as a plan's `order` has them: those named, then the others as they came."""
-    at = _reader(snapshot.prefill)
-    count = snapshot.prompts
-    return (at(index) for index in (range(count) if order is None else _completed(order, count)))
+    prompts, count = snapshot.prefill, snapshot.prompts
+    return (prompts[index] for index in (range(count) if order is None else _completed(order, count)))
 
 
 def tokens_of(requests: Iterable[Request]) -> int:
@@ -62,10 +61,3 @@ def _completed(order: tuple[int, ...], count: int) -> Iterator[int]:
     yield from order
     named = set(order)
     yield from (index for index in range(count) if index not in named)
-
-
-def _reader(prefill: Batch | Sequence[Request]) -> Callable[[int], Request]:
-    if not isinstance(prefill, Batch):
-        return prefill.__getitem__
-    new, cached, copies = prefill.new, prefill.cached, prefill.copies
-    return lambda index: Request(int(new[index]), int(cached[index]), int(copies[index]))

@@ -67,7 +67,7 @@ class Now(NamedTuple):
         alone = float(forecaster.seconds(cores, decode)) if decode.decode_sequences else 0.0
         prompts = Batch.of(snapshot.prefill)
         new, cached, entries = prompts.new, prompts.cached, None
-        waits = np.zeros(len(new)) if snapshot.waits is None else np.asarray(snapshot.waits, dtype=np.float64)
+        waits = np.zeros(len(new)) if snapshot.waits is None else np.asarray(snapshot.waits)
         if prompts.copies.dot(prompts.copies) > len(new):  # somebody stands for several
             entries = np.repeat(np.arange(len(new)), prompts.copies.astype(np.intp))
             new, cached, waits = new[entries], cached[entries], waits[entries]

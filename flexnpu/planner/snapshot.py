@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from flexnpu.errors import InvalidValue
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch, Floats
 from flexnpu.forecast.load import Load
 
-_COPIES = itemgetter(Request._fields.index("copies"))
+_SUMMED = (Load, Batch)
 Requests = Any  # Load | Batch | Sequence[Request]
 
 
@@ -59,9 +60,11 @@ class Targets:
                 raise SnapshotError(f"{name} target is {value} s; it must be over 0, such as 1s or 50ms")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Snapshot:
     """The state at one moment, and the rules a plan has to keep.
+
+    Lists are read when the snapshot is made, and kept as columns: a plan reads arrays and sums alone.
 
     device_cores: what both phases may have together; fewer than the device's where others have a part of it.
     prefill: prompts that wait or are half run, in order of arrival: `new` tokens are still to run, `cached` are done or
@@ -104,6 +107,14 @@ class Snapshot:
     switch_seconds: float = 0.005
 
     def __post_init__(self) -> None:
+        if not isinstance(self.prefill, Batch):
+            object.__setattr__(self, "prefill", Batch.of(self.prefill))
+        if not isinstance(self.decode, _SUMMED):
+            object.__setattr__(self, "decode", Batch.of(self.decode))
+        if not (self.waits is None or isinstance(self.waits, np.ndarray)):
+            object.__setattr__(self, "waits", np.array(self.waits, dtype=np.float64))
+        if not (self.credits is None or isinstance(self.credits, np.ndarray)):
+            object.__setattr__(self, "credits", np.array(self.credits, dtype=np.float64))
         minima = self.minima
         if minima[0] < 1 or minima[1] < 1 or minima[0] + minima[1] > self.device_cores:
             raise SnapshotError(
@@ -142,29 +153,18 @@ class Snapshot:
     @property
     def prompts(self) -> int:
         """Entries of `prefill`."""
-        return len(self.prefill.new) if isinstance(self.prefill, Batch) else len(self.prefill)
+        return len(self.prefill)
 
     @property
     def waiting_tokens(self) -> int:
         """New tokens of all prompts."""
-        if isinstance(self.prefill, Batch):
-            return int(self.prefill.tokens)
-        return sum(new * copies for new, _, copies in self.prefill)
+        return int(Batch.of(self.prefill).tokens)
 
     @property
     def running(self) -> float:
         """Requests that decode; each makes one token per iteration."""
-        return sequences(self.decode)
-
-
-def sequences(requests: Requests) -> float:
-    """How many sequences a Load, a Batch or a list of requests has (of a Load: those that decode)."""
-    found = getattr(requests, "decode_sequences", None)
-    if found is not None:
-        return float(found)
-    if isinstance(requests, Batch):
-        return requests.sequences
-    return float(sum(map(_COPIES, requests)))
+        decode = self.decode
+        return float(decode.decode_sequences if isinstance(decode, Load) else decode.sequences)
 
 
 class PhaseForecaster(Protocol):

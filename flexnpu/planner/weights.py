@@ -75,4 +75,4 @@ class Weights:
 def _mean(waits: Floats | Sequence[float] | None) -> float:
     if waits is None or not len(waits):
         return 0.0
-    return waits.mean().item() if isinstance(waits, np.ndarray) else sum(waits) / len(waits)
+    return np.asarray(waits).mean().item()
