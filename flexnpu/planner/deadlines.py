@@ -56,6 +56,8 @@ def order(queue: Queue, pace: float, look: int) -> Order:
 
 def fewest_late(names: list[int], work: Floats, allowed: Floats) -> tuple[list[int], list[int]]:
     """Who is on time and who is not, both by deadline, as the arguments are."""
+    if not names:
+        return [], []
     # The longest first, and of two that are alike the later one: ranks make a heap of whole numbers.
     by_length = work.argsort(kind="stable")[::-1]
     places, ranks, seconds = by_length.tolist(), by_length.argsort().tolist(), work.tolist()

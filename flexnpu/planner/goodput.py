@@ -54,7 +54,7 @@ class Goodput:
     gain: float = 0.15
     name: str = "flexnpu"
     layout: str = "one device"
-    looks: ClassVar[Looks] = Looks.ALL
+    looks: ClassVar[Looks] = Looks.QUEUE
 
     def __post_init__(self) -> None:
         need_whole("flexnpu floor (tokens of prompts)", self.floor, MOST_TOKENS)
@@ -106,7 +106,7 @@ class Goodput:
             return limit, 0.0
         bank = self.bank * targets.itl
         # Who is a whole target behind is lost, or nearly; to hurry for it would cost the others their prompts.
-        least = _least(snapshot.credits, -targets.itl)
+        least = _least(np.asarray(snapshot.credits), -targets.itl)
         if least == np.inf:
             least = bank
         return max(limit + min(least, 0.0), 0.0), min(max(least, 0.0), bank)
@@ -167,16 +167,15 @@ class Goodput:
         return _Side(found, mixed_rate, better=found.rate > least and worth)
 
 
-def _least(values: Floats | Sequence[float], above: float) -> float:
+def _least(values: Floats, above: float) -> float:
     """The least of those over `above`; infinity where there is none."""
-    if isinstance(values, np.ndarray):
-        least = float(np.minimum.reduce(values, initial=np.inf))
-    else:
-        least = min(values, default=np.inf)
+    if not len(values):
+        return np.inf
+    least = values.item(values.argmin())
     if least > above:  # mostly nobody is under it
         return least
-    many = np.asarray(values, dtype=np.float64)
-    return float(np.minimum.reduce(many, where=many > above, initial=np.inf))
+    rest = values[values > above]
+    return rest.item(rest.argmin()) if len(rest) else np.inf
 
 
 class _Mix(NamedTuple):

@@ -104,6 +104,7 @@ class Looks(Enum):
     LOAD = "the next iterations of both phases: each cell of them is asked for once"
     WAIT = "those, and how long prompts have waited: each cell is asked for once"
     SPLIT = "decode's next step, what waits in tokens, and the split in force: each cell of them is asked for once"
+    QUEUE = "anything while prompts wait, as with ALL; while none can run, nothing: that case is asked for once"
     ALL = "anything: the last answer holds while the state stays in its cell"
 
 

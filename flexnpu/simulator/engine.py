@@ -19,6 +19,7 @@ from flexnpu.simulator.request import Request, dropped
 from flexnpu.simulator.runner import INFINITE
 
 NOBODY = Watch()
+_IDLE = (0, 0, 0)  # busy cores
 
 
 class Simulation:
@@ -119,18 +120,11 @@ class Simulation:
     def _sample(self, now: float) -> None:
         assert self._on_sample is not None
         self._next_sample = (now // self.config.sample_seconds + 1) * self.config.sample_seconds
-        cores = [device.runner.busy_cores() if device.runner else (0, 0, 0) for device in self.devices]
-        self._on_sample(
-            Sample(
-                seconds=now,
-                waiting=sum(len(device.prompts.waiting) for device in self.devices),
-                running=sum(len(device.admitted) for device in self.devices),
-                prefill_cores=sum(each[0] for each in cores),
-                decode_cores=sum(each[1] for each in cores),
-                mixed_cores=sum(each[2] for each in cores),
-                kv_used=self.pool.kv_fraction(),
-            )
-        )
+        cores = [device.runner.busy_cores() if device.runner else _IDLE for device in self.devices]
+        prefill, decode, mixed = map(sum, zip(*cores, strict=True))
+        waiting = sum([len(device.prompts.waiting) for device in self.devices])
+        running = sum([len(device.admitted) for device in self.devices])
+        self._on_sample(Sample(now, waiting, running, prefill, decode, mixed, self.pool.kv_fraction()))
 
 
 def simulate(

@@ -8,8 +8,9 @@ iteration's token budget is full or not, and these are in the same step of a log
 estimate of a decode step (16 steps per octave, 4.4 % each), that of the next prefill iteration and decode's requests
 (4 steps per octave, 19 % each); and, for who looks at them, the wait of the first prompt (likewise; below the TTFT
 target in sixteenths of it), and what waits in requests and in tokens (or this, decode's step and the split alone). A
-policy that orders the queue is asked again whenever the queue has changed. The rule looks at the simulated state
-alone, so results stay reproducible.
+policy that orders the queue is asked again whenever the queue has changed, and one that looks at the queue alone is
+asked once what to do while no prompt can run. The rule looks at the simulated state alone, so results stay
+reproducible.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ _FINE, _COARSE = 16, 4  # steps per octave
 _NOTHING = -(1 << 20)
 _PARTS = 16.0  # of the TTFT target
 ALIKE = 16  # iterations that are taken at once
+_IDLE = (0,)  # the cell of all states in which no prompt can run
 _REMEMBERED = 1 << 14  # answers: more than there are cells in a trace of any usual spread
+_BY_QUEUE = frozenset({Looks.QUEUE, Looks.ALL})
+_BY_WAIT = _BY_QUEUE | {Looks.WAIT}
 _BY_CELL = frozenset({Looks.BATCH, Looks.LOAD, Looks.WAIT, Looks.SPLIT})
 
 Answers = dict[tuple[int, ...], Plan]
@@ -61,11 +65,14 @@ class Planning:
         if looks is Looks.NOTHING and plan is not None:
             return plan
         if looks in _BY_CELL:
-            return self._from_cell(now, looks)
+            return self._remembered(now, self._cell_of(looks, now))
+        if looks is Looks.QUEUE and not self.device.prompted:
+            self._cell = _IDLE
+            return self._remembered(now, _IDLE)
         window = self.view.window
         feedback = window.closed(now) if now >= window.end else None
         same = looks is Looks.WINDOW
-        if looks is Looks.ALL:
+        if looks in _BY_QUEUE:
             before, self._cell = self._cell, self._load_cell(now)
             same = before == self._cell
         if plan is None or feedback or not same:
@@ -76,7 +83,7 @@ class Planning:
         """How many iterations of so many seconds may pass before the policy is asked again, the load being alike."""
         if self._looks is None:
             return 1
-        if self._looks in (Looks.ALL, Looks.WAIT) and self.device.prompts.half_run:
+        if self._looks in _BY_WAIT and self.device.prompts.half_run:
             target = self.device.config.targets.ttft
             if now - self.device.prompts.half_run[0].since < target:
                 return max(1, min(ALIKE, int(target / _PARTS / seconds)))
@@ -87,11 +94,7 @@ class Planning:
         """Whether the policy may want an arrival to go before others."""
         return self.orders or self._looks is None
 
-    def _from_cell(self, now: float, looks: Looks | None) -> Plan:
-        if looks is Looks.BATCH:
-            cell = self._batch_cell()
-        else:
-            cell = self._split_cell() if looks is Looks.SPLIT else self._load_cell(now)
+    def _remembered(self, now: float, cell: Cell) -> Plan:
         known = self._answers.get(cell)
         if known is None:
             if len(self._answers) >= _REMEMBERED:
@@ -99,6 +102,11 @@ class Planning:
             known = self._answers[cell] = self._kept(self._fresh(now, None))
         self.plan = known
         return known
+
+    def _cell_of(self, looks: Looks | None, now: float) -> Cell:
+        if looks is Looks.BATCH:
+            return self._batch_cell()
+        return self._split_cell() if looks is Looks.SPLIT else self._load_cell(now)
 
     def _kept(self, plan: Plan) -> Plan:
         """As it holds all over its cell: what runs all there is runs all there is, be it a few tokens more. Without its

@@ -62,7 +62,10 @@ class Prompts:
     def reorder(self, half: list[Request], among: int, order: tuple[int, ...]) -> None:
         """Who goes first, as places in what was shown: those half-run prompts, then the first `among` who wait."""
         count = len(half)
-        named = [place for place in order if place < count] if count else []
+        if count == 1:
+            named = [0] if 0 in order else []
+        else:
+            named = [place for place in order if place < count] if count else []
         self._ahead = order.index(named[0]) if named else 0
         if named != list(range(len(self.half_run))):
             wanted = [half[place] for place in named]

@@ -13,6 +13,7 @@ from flexnpu.forecast.batch import Floats
 from flexnpu.simulator.request import Request
 
 _ROOM = 64  # places kept free before the first, for who is put back
+_FEW = 16  # places
 _AS_IT_IS = tuple(range(4096))
 
 
@@ -100,19 +101,15 @@ class Waiting:
 
 
 def _moved(order: tuple[int, ...], start: int) -> tuple[int, int]:
-    """From where to where it is another order, by halves: to compare tuples takes less than to count."""
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if order[low:middle] == _AS_IT_IS[start + low : start + middle]:
-            low = middle
-        else:
-            high = middle - 1
-    first, high = low, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        if order[middle:high] == _AS_IT_IS[start + middle : start + high]:
-            high = middle
-        else:
-            low = middle + 1
-    return first, high
+    """From where to where it is another order, which is mostly a few places near the end."""
+    last = len(order)
+    while order[last - 1] == start + last - 1:
+        last -= 1
+    span = _FEW
+    # To compare tuples takes less than to count.
+    while order[: max(last - span, 0)] != _AS_IT_IS[start : start + max(last - span, 0)]:
+        span *= 4
+    first = max(last - span, 0)
+    while order[first] == start + first:
+        first += 1
+    return first, last

@@ -249,6 +249,7 @@ def test_feedback_reaches_the_policy_once_per_window():
         ({"looks": Looks.NOTHING}, True, 1),
         ({"looks": Looks.BATCH}, True, 2),  # decode alone, and prompts alone
         ({"looks": Looks.SPLIT}, True, 3),  # the first prompt found no split in force
+        ({"looks": Looks.QUEUE}, True, 3),  # decode alone is no question twice
         ({}, True, 4),  # who says nothing is asked whenever the state is another
         ({"looks": Looks.NOTHING}, False, 4),
     ],
