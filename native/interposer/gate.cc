@@ -2,6 +2,7 @@
 #include "gate.h"
 
 #include <limits.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <new>
@@ -25,6 +26,7 @@ constexpr uint64_t kLookNs = 20'000'000;          // how often who waits at a cl
 constexpr uint64_t kNapNs = 1'000'000;            // where the kernel does not let it sleep on the turn's word
 constexpr uint64_t kUnboundWindowNs = 4'000'000;  // of estimated time, where nothing bounds what is in flight
 constexpr uint64_t kUnknownNs = 1'000'000;        // of a launch that was never measured, where nothing bounds it
+constexpr uint64_t kOthersNs = 5'000;             // who yields for longer has let another thread run
 constexpr uint64_t kWhole = 1024;
 // Waking who launches next takes about this long; it is done while the device still works on what is in flight.
 constexpr uint64_t kLeadNs = 150'000;
@@ -36,6 +38,15 @@ constinit std::atomic<int> daemon_socket{-1};
 constinit std::atomic<uint32_t> connections{0};
 
 bool daemon_lives() { return peer_is_there(daemon_socket.load(std::memory_order_acquire)); }
+
+// Tells the processor that the thread spins.
+void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
 
 // The half of the turn's word that its waiters sleep on.
 const uint32_t* low_word(const uint64_t& word) { return reinterpret_cast<const uint32_t*>(&word); }
@@ -246,15 +257,27 @@ bool Gate::is_inside(uint64_t turn) const {
 }
 
 void Gate::wait_for_turn() {
+    const uint64_t begin_ns = now_ns(), spin_ns = brevity_.ns();
     for (;;) {
         const uint64_t now = turn();
         if (now == FLEXNPU_TURN_FREE) return;  // it is not time-shared any more
         {
             const Held held(lock_);
-            if (may_enter(now)) return;
+            if (may_enter(now)) return brevity_.waited(now_ns() - begin_ns);
         }
         if (!daemon_lives()) return open_without_daemon(now);
-        sleep_while(now, kLookNs);
+        spin_while(now, begin_ns + spin_ns);
+        sleep_while(now, kLookNs);  // not at all where the word has changed
+    }
+}
+
+void Gate::spin_while(uint64_t turn, uint64_t end_ns) const {
+    for (uint64_t before = now_ns(); before < end_ns && this->turn() == turn;) {
+        relax();
+        sched_yield();
+        const uint64_t now = now_ns();
+        if (now - before > kOthersNs) return;
+        before = now;
     }
 }
 

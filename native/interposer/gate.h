@@ -9,6 +9,7 @@
 
 #include <utility>
 
+#include "brevity.h"
 #include "patience.h"
 #include "quota.h"
 #include "report.h"
@@ -146,6 +147,8 @@ class Gate {
     bool may_enter(uint64_t turn);
     void come_back();
     void wait_for_turn();
+    // Spins for as long as the turn's word is this one, no other thread wants the processor, and it is not too late.
+    void spin_while(uint64_t turn, uint64_t end_ns) const;
     // Sleeps for as long as the turn's word is this one, or less.
     void sleep_while(uint64_t turn, uint64_t most_ns) const;
     Queue& queue_of(const Launch& launch);
@@ -180,6 +183,7 @@ class Gate {
     bool told_ = false;
     Patience patience_;  // and when a turn was given up by it, 0 since it was asked for again; under the lock
     uint64_t given_up_ns_ = 0;
+    Brevity brevity_;
     Lock lock_;
     Windows* windows_ = nullptr;
 };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the gate learns of a program: how long its launches take, and whether it comes back soon.
+// What the gate learns of a program: how long its launches take, whether it comes back soon, and how long it waits.
 #include "estimate.h"
 
 #include <gtest/gtest.h>
 
+#include "brevity.h"
 #include "patience.h"
 
 namespace {
@@ -36,6 +37,23 @@ TEST(Patience, is_lost_more_slowly_each_time_that_it_was_wrong) {
     for (int i = 0; i < 2000; ++i) patience.came_back(kMs);
     patience.came_back(50'000);
     EXPECT_LT(steps(), 8 * first) << "and forgets that";
+}
+
+TEST(Brevity, is_learnt_from_short_waits_and_forgotten_with_one_long_one) {
+    flexnpu::Brevity brevity;
+    EXPECT_EQ(brevity.ns(), 0u) << "nothing is known: who waits sleeps";
+    for (int i = 0; i < 20; ++i) brevity.waited(30'000);
+    EXPECT_NEAR(static_cast<double>(brevity.ns()), 60'000, 5'000) << "twice what is usual";
+    brevity.waited(20 * kMs);
+    EXPECT_EQ(brevity.ns(), 0u);
+}
+
+TEST(Brevity, never_spins_for_longer_than_two_wake_ups_take) {
+    flexnpu::Brevity brevity;
+    for (int i = 0; i < 20; ++i) brevity.waited(90'000);
+    EXPECT_EQ(brevity.ns(), flexnpu::Brevity::kMostNs);
+    for (int i = 0; i < 20; ++i) brevity.waited(150'000);
+    EXPECT_EQ(brevity.ns(), 0u);
 }
 
 TEST(Estimates, keep_the_longest_and_forget_it_slowly) {
