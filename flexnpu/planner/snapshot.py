@@ -112,9 +112,9 @@ class Snapshot:
         if not isinstance(self.decode, _SUMMED):
             object.__setattr__(self, "decode", Batch.of(self.decode))
         if not (self.waits is None or isinstance(self.waits, np.ndarray)):
-            object.__setattr__(self, "waits", np.array(self.waits, dtype=np.float64))
+            object.__setattr__(self, "waits", np.fromiter(self.waits, np.float64, len(self.waits)))
         if not (self.credits is None or isinstance(self.credits, np.ndarray)):
-            object.__setattr__(self, "credits", np.array(self.credits, dtype=np.float64))
+            object.__setattr__(self, "credits", np.fromiter(self.credits, np.float64, len(self.credits)))
         minima = self.minima
         if minima[0] < 1 or minima[1] < 1 or minima[0] + minima[1] > self.device_cores:
             raise SnapshotError(
