@@ -55,3 +55,18 @@ class Batch:
             last=ends[full].sub_(1).tolist(),
             draws=[None if each.sampling is None else (each.sampling, each.made) for each in ready],
         )
+
+    def later(self, steps: int, count: int) -> Batch:
+        """So many steps after this one, of its first `count` sequences, when each has got a token in each step. Which
+        ones is not known: their ids are 0."""
+        ends = torch.tensor(self.new[:count]).cumsum(0) - 1
+        position = self.step[1, ends] + steps
+        row = self.table[:count].gather(1, (position // BLOCK).unsqueeze(1)).squeeze(1) * BLOCK + position % BLOCK
+        return Batch(
+            step=torch.stack((torch.zeros_like(position), position, row)),
+            table=self.table[:count],
+            new=[1] * count,
+            lengths=[length + steps for length in self.lengths[:count]],
+            last=list(range(count)),
+            draws=[None if draw is None else (draw[0], draw[1] + steps) for draw in self.draws[:count]],
+        )

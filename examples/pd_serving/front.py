@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 from pd_serving.errors import RequestError
 from pd_serving.loop import Loop, Parts
@@ -61,23 +60,29 @@ class Front(Loop):
             ticket.fail(self._trouble)
         self._tickets.clear()
 
-    def _hear(self, message: Any) -> None:
+    def _hear(self, message: Ticket | _Cancel) -> None:
+        ticket = message if isinstance(message, Ticket) else message.ticket
+        if ticket.number not in self._tickets:
+            return  # it is over
         if isinstance(message, Ticket):
             self._sequences[message.number] = self._sequence(message)
             self._scheduler.add(self._sequences[message.number])
-        elif isinstance(message, _Cancel) and message.ticket.number in self._tickets:
+        else:
             self._withdraw(message.ticket.number)
             self._close(message.ticket.number, message.reason)
             message.ticket.end(message.reason)
 
     def _sequence(self, ticket: Ticket) -> Sequence:
+        """To be computed from the beginning, with the tokens that it has got."""
         return Sequence(
             number=ticket.number,
-            pending=ticket.prompt,
+            pending=ticket.prompt + ticket.tokens,
             reserve=len(ticket.prompt) + ticket.max_tokens,
-            left=ticket.max_tokens,
+            left=ticket.max_tokens - len(ticket.tokens),
             ignore_eos=ticket.ignore_eos,
             sampling=ticket.sampling,
+            made=len(ticket.tokens),
+            at=ticket.times[-1] if ticket.times else 0.0,
         )
 
     def _withdraw(self, number: int) -> None:
@@ -90,7 +95,8 @@ class Front(Loop):
             ticket = self._tickets[sequence.number]
             if ticket.began is None:
                 ticket.began = time.monotonic()
-                self.metrics.queue_time.observe(ticket.began - ticket.arrived)
+                if not ticket.tokens:
+                    self.metrics.queue_time.observe(ticket.began - ticket.arrived)
 
     def _deliver(self, sequence: Sequence, token: int, reason: str | None) -> None:
         ticket = self._tickets[sequence.number]
@@ -108,4 +114,5 @@ class Front(Loop):
         return sum(ticket.began is None for ticket in list(self._tickets.values()))
 
     def _waiting_tokens(self) -> float:
-        return sum(len(ticket.prompt) for ticket in list(self._tickets.values()) if ticket.began is None)
+        waiting = [ticket for ticket in list(self._tickets.values()) if ticket.began is None]
+        return sum(len(ticket.prompt) + len(ticket.tokens) for ticket in waiting)

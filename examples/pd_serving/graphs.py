@@ -6,7 +6,8 @@ with more it leaves them idle. So a step picks its graph by the cores that the d
 pair that has no graph yet takes one eager step, and is captured behind it.
 
 Attention's lengths are arguments on the host. Each layer's attention is a task group: a replay waits at it for an
-event, until this step's lengths have been put in.
+event, until this step's lengths have been put in. They are put in at once, whatever of the graph still waits for its
+turn, so that a step launched while another one runs has a graph of its own.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from torch import Tensor
 from pd_serving.batch import Batch
 from pd_serving.cache import PagedCache
 from pd_serving.errors import ConfigError
+from pd_serving.ids import Ids, upload
 from pd_serving.model import Model
 from pd_serving.options import BLOCK
 from pd_serving.sampling import choose
 
 _BATCHES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
-_MOST_GRAPHS = 48  # the least recently used one goes first
+_MOST_GRAPHS = 48  # for each step ahead; the least recently used one goes first
 
 
 @dataclass(slots=True)
@@ -50,14 +52,18 @@ class _Graph:
 
 
 class DecodeGraphs:
-    """Model.step for a cache whose sequences have at most `width` blocks each. Not for use by two threads."""
+    """Model.launch for a cache whose sequences have at most `width` blocks each. Not for use by two threads.
 
-    def __init__(self, model: Model, cache: PagedCache, width: int) -> None:
+    ahead: steps that are launched before the first of them has run.
+    """
+
+    def __init__(self, model: Model, cache: PagedCache, width: int, ahead: int = 1) -> None:
         self._model = model
         self._cache = cache
         self._width = width
+        self._most = _MOST_GRAPHS * ahead
         self._updates = torch.npu.Stream()
-        self._graphs: OrderedDict[tuple[int, int], _Graph] = OrderedDict()
+        self._graphs: OrderedDict[tuple[int, int, int], _Graph] = OrderedDict()
         self._pool: Any = None
         spare = cache.set_aside()
         if spare is None:
@@ -65,27 +71,30 @@ class DecodeGraphs:
         self._spare = spare  # what pads a batch writes here
 
     @property
-    def captured(self) -> list[tuple[int, int]]:
-        """Cores and batch of each graph there is."""
+    def captured(self) -> list[tuple[int, int, int]]:
+        """Cores, batch and place among the steps ahead of each graph there is."""
         return list(self._graphs)
 
     @torch.inference_mode()
-    def step(self, batch: Batch) -> list[int]:
-        """As Model.step, for a batch with one token of each sequence."""
+    def launch(self, batch: Batch, before: Ids | None = None, ahead: int = 0) -> Ids:
+        """As Model.launch, for a batch with one token of each sequence. ahead: how many steps have been launched and
+        not waited for."""
         count = len(batch.new)
         size = next((each for each in _BATCHES if each >= count), count)
         step, table, lengths = self._padded(batch, size - count)
-        key = (self._cores(), size)
+        key = (self._cores(), size, ahead)
         graph = self._graphs.get(key)
         if graph is None:
-            ids = self._model.step(batch, self._cache)
+            ids = self._model.launch(batch, self._cache, before)
             self._keep(key, self._capture(step, table.to(self._model.device), lengths))
             return ids
         self._graphs.move_to_end(key)
-        self._replay(graph, step, table, lengths)
-        if any(batch.draws):
-            return self._model.ids(choose(graph.logits[:count], batch.draws))
-        return self._model.ids(graph.best)[:count]
+        self._put(graph, step, table)
+        if before is not None:
+            graph.step[0, :count].copy_(before.tokens[:count])
+        self._replay(graph, lengths)
+        drawn = any(batch.draws)
+        return self._model.ids(choose(graph.logits[:count], batch.draws) if drawn else graph.best[:count])
 
     def _padded(self, batch: Batch, more: int) -> tuple[Tensor, Tensor, list[int]]:
         """Step, table and lengths with so many sequences more, each with an empty cache; the table at its width."""
@@ -98,9 +107,9 @@ class DecodeGraphs:
     def _cores(self) -> int:
         return int(torch.npu.get_device_limit(self._model.device.index)["cube_core_num"])
 
-    def _keep(self, key: tuple[int, int], graph: _Graph) -> None:
+    def _keep(self, key: tuple[int, int, int], graph: _Graph) -> None:
         self._graphs[key] = graph
-        if len(self._graphs) > _MOST_GRAPHS:
+        if len(self._graphs) > self._most:
             self._graphs.popitem(last=False)
 
     def _capture(self, step: Tensor, table: Tensor, lengths: list[int]) -> _Graph:
@@ -127,9 +136,11 @@ class DecodeGraphs:
         self._pool = self._pool or made.graph.pool()
         return made
 
-    def _replay(self, graph: _Graph, step: Tensor, table: Tensor, lengths: list[int]) -> None:
-        graph.step.copy_(step)
-        graph.table.copy_(table)
+    def _put(self, graph: _Graph, step: Tensor, table: Tensor) -> None:
+        graph.step.copy_(upload(step, self._model.device))
+        graph.table.copy_(upload(table, self._model.device))
+
+    def _replay(self, graph: _Graph, lengths: list[int]) -> None:
         graph.graph.replay()
         kernels, cache, updates = self._model.kernels, self._cache, self._updates
         with torch.npu.stream(updates):

@@ -23,15 +23,17 @@ Place = dict[str, Any]  # the part of a hand-over's message that says where keys
 class Giver(Protocol):
     """Prefill's side."""
 
-    def give(self, sequence: Sequence) -> Place | None:
-        """Where decode finds them, or None while there is no room. The sequence's blocks may be gone afterwards."""
+    @property
+    def has_room(self) -> bool: ...
+
+    def give(self, sequence: Sequence) -> Place:
+        """Where decode finds them. The sequence's blocks may be gone afterwards."""
 
     def freed(self, number: int) -> None:
         """Decode has read those of the request with that number, or will not."""
 
-    @property
-    def held(self) -> int:
-        """How many hand-overs decode has yet to read."""
+    def let_go(self) -> None:
+        """Decode reads nothing any more."""
 
 
 class Taker(Protocol):
@@ -50,9 +52,11 @@ class HostGiver:
         self._free = deque(range(pool.layout.slots))
         self._slots: dict[int, int] = {}
 
-    def give(self, sequence: Sequence) -> Place | None:
-        if not self._free:
-            return None
+    @property
+    def has_room(self) -> bool:
+        return bool(self._free)
+
+    def give(self, sequence: Sequence) -> Place:
         slot = self._free.popleft()
         self._cache.read(sequence.blocks, self._pool.slot(slot, sequence.length))
         self._cache.give_back(sequence.blocks)
@@ -63,9 +67,8 @@ class HostGiver:
         if (slot := self._slots.pop(number, None)) is not None:
             self._free.append(slot)
 
-    @property
-    def held(self) -> int:
-        return len(self._slots)
+    def let_go(self) -> None:
+        """The slots are those of one connection."""
 
 
 class HostTaker:
@@ -82,22 +85,27 @@ class HostTaker:
 
 
 class IpcGiver:
-    """Decode reads the blocks where they are; they are free when it has."""
+    """Decode reads the blocks where they are; they are free when it has. most: those that it has yet to read."""
 
-    def __init__(self, cache: PagedCache) -> None:
+    def __init__(self, cache: PagedCache, most: int) -> None:
         self._cache = cache
+        self._most = most
         self._blocks: dict[int, list[int]] = {}
 
-    def give(self, sequence: Sequence) -> Place | None:
+    @property
+    def has_room(self) -> bool:
+        return len(self._blocks) < self._most
+
+    def give(self, sequence: Sequence) -> Place:
         self._blocks[sequence.number] = sequence.blocks
         return {"blocks": sequence.blocks}
 
     def freed(self, number: int) -> None:
         self._cache.give_back(self._blocks.pop(number, []))
 
-    @property
-    def held(self) -> int:
-        return len(self._blocks)
+    def let_go(self) -> None:
+        for number in list(self._blocks):
+            self.freed(number)
 
 
 class IpcTaker:

@@ -43,6 +43,9 @@ class Engine(Protocol):
     def cancel(self, ticket: Ticket, reason: str) -> None:
         """Nobody wants more of it: reason is "abort" or "stop"."""
 
+    def health(self) -> dict[str, Any]:
+        """What /health says beside the status."""
+
     def page(self) -> bytes: ...
 
 
@@ -79,8 +82,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         engine = self.server.engine
         if self.path == "/health":
-            trouble = "starting" if engine is None else engine.trouble
-            self._json(HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK, {"status": trouble or "ok"})
+            trouble, more = ("starting", {}) if engine is None else (engine.trouble, engine.health())
+            status = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
+            self._json(status, {"status": trouble or "ok", **more})
         elif self.path not in ("/metrics", "/v1/models"):
             self._refuse_path()
         elif engine is None:

@@ -70,9 +70,14 @@ def _on_signal(does: Callable[[int, FrameType | None], None] | signal.Handlers) 
 def check(options: argparse.Namespace) -> None:
     """What can be known before a model is loaded."""
     if options.role != "both":
-        if options.link is None:
+        if not options.link:
             raise ConfigError(f"--role {options.role} needs --link, the socket between prefill and decode")
-        check_path(options.link)
+        if options.role == "decode" and len(options.link) > 1:
+            raise ConfigError(f"--link {len(options.link)} times; a decode instance listens at one, for all of prefill")
+        if twice := {str(path) for path in options.link if options.link.count(path) > 1}:
+            raise ConfigError(f"--link {', '.join(sorted(twice))} twice; name each decode instance once")
+        for path in options.link:
+            check_path(path)
     elif options.chunk is not None and options.chunk <= options.max_batch:
         raise ConfigError(
             f"--chunk {options.chunk} with --max-batch {options.max_batch}: every running sequence takes a token, "
@@ -102,8 +107,9 @@ def make(options: argparse.Namespace) -> Front | Decode:
     if options.role == "both":
         return Front(parts, tokenizer)
     if options.role == "prefill":
-        return Prefill(parts, tokenizer, PrefillOptions(options.link, options.hand_over, options.patience))
-    return Decode(parts, DecodeOptions(options.link, options.slots))
+        patience = (options.patience, options.give_up, options.queue)
+        return Prefill(parts, tokenizer, PrefillOptions(options.link, options.hand_over, *patience))
+    return Decode(parts, DecodeOptions(options.link[0], options.slots))
 
 
 def _parts(options: argparse.Namespace, weights: Weights, device: torch.device) -> Parts:
@@ -111,14 +117,14 @@ def _parts(options: argparse.Namespace, weights: Weights, device: torch.device) 
     cache = PagedCache(weights, options.cache_blocks or _blocks_that_fit(weights, device, options))
     graphs = None
     if options.graphs and options.role != "prefill":
-        graphs = DecodeGraphs(model, cache, blocks_for(options.max_len))
+        graphs = DecodeGraphs(model, cache, blocks_for(options.max_len), options.steps_ahead)
     if cache.free < blocks_for(options.max_len):
         raise ConfigError(
             f"the cache has {cache.free} blocks of {BLOCK} tokens; --max-len {options.max_len} needs "
             f"{blocks_for(options.max_len)}; raise --cache-blocks, give the instance more memory, or lower --max-len"
         )
     budget = Budget(options.chunk or options.token_budget, options.max_batch, cut=options.chunk is not None)
-    return Parts(_name(options), model, cache, budget, options.max_len, graphs)
+    return Parts(_name(options), model, cache, budget, options.max_len, options.steps_ahead, graphs)
 
 
 def _name(options: argparse.Namespace) -> str:

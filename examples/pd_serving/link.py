@@ -1,32 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The connection between the two instances: JSON lines over a unix socket, and once the shared memory's descriptor.
+"""The connection between two instances: JSON lines over a unix socket, and once the shared memory's descriptor.
 
-Decode listens. Prefill sends once {"share": …}, how its cache is opened, or null; decode says {"by": …}, ipc or host.
-Then, of a request that has its first token, prefill sends {"hand_over": number, …}, or {"cancel": number}; decode sends
-{"freed": number} when it has read keys and values, and for every step {"tokens": [[number, token, reason], …],
-"time": …}, where reason is null but for the last token of a request.
+Decode listens; any number of prefill instances connect. Prefill sends once {"share": …}, how its cache is opened, or
+null; decode says {"by": …}, ipc or host. Then, of a request that has its first token, prefill sends
+{"hand_over": number, …}, or {"cancel": number}. Decode sends {"freed": number} when it has read keys and values, and
+for every step {"tokens": [[number, token, reason], …], "time": …}, where reason is null but for a request's last token.
+While it gets on, or has nothing to do, it sends {"others": count} every BEAT: requests that it has of others.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pd_serving.pool import Layout, Pool
+from pd_serving.pool import Layout, Pool, memory
 
+BEAT = 0.1  # seconds
 _LONGEST_PATH = 107
 Message = dict[str, Any]
 
 
 class LinkError(ConnectionError):
     """The other instance is not there, is gone, or is of another shape."""
+
+
+class SilenceError(Exception):
+    """The other instance is connected, and says nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"silent for {seconds:g} s")
 
 
 class Link:
@@ -37,21 +47,34 @@ class Link:
         self._sending = threading.Lock()
 
     def send(self, message: Message) -> None:
+        """Never waits: an end that has not read some thousand messages is taken for one that reads no more."""
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         try:
             with self._sending:
-                self._socket.sendall(line)
+                self._socket.sendall(line, socket.MSG_DONTWAIT)
+        except BlockingIOError as error:
+            raise LinkError("it does not read what it is sent") from error
         except OSError as error:
-            raise LinkError(f"the other instance is gone ({error})") from error
+            raise LinkError("it is gone") from error
 
-    def messages(self) -> Iterator[Message]:
-        """Until the other end is gone."""
-        try:
-            with self._socket.makefile("rb") as lines:
-                for line in lines:
-                    yield json.loads(line)
-        except (OSError, ValueError):
-            return
+    def messages(self, patience: float | None = None) -> Iterator[Message]:
+        """Until the other end is gone, or talks nonsense; SilenceError where it says nothing for so many seconds."""
+        rest = b""
+        while data := self._read(patience):
+            *lines, rest = (rest + data).split(b"\n")
+            try:
+                yield from map(json.loads, lines)
+            except ValueError:
+                return
+
+    def _read(self, patience: float | None) -> bytes:
+        said = select.poll()
+        with suppress(OSError, ValueError):  # closed on this side
+            said.register(self._socket, select.POLLIN)
+            if patience is None or said.poll(1000 * patience):
+                return self._socket.recv(1 << 16)
+            raise SilenceError(patience)
+        return b""
 
     def finish(self) -> None:
         """Nothing more is sent; the other end may still say something, and hears of it."""
@@ -72,44 +95,39 @@ def check_path(path: Path) -> None:
         )
 
 
-def connect(path: Path, layout: Layout, patience: float, stopped: Callable[[], bool]) -> tuple[Link, Pool]:
-    """Prefill's side: waits for decode to listen, and gets the slots from it."""
-    deadline = time.monotonic() + patience
-    while True:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(str(path))
-            break
-        except OSError as error:
-            connection.close()
-            if time.monotonic() > deadline or stopped():
-                raise LinkError(
-                    f"no decode instance listens at {path} ({error.strerror}); start one with --role decode"
-                ) from error
-            time.sleep(0.1)
+def connect(path: Path, layout: Layout, patience: float) -> tuple[Link, Pool]:
+    """Prefill's side: the slots come from decode, within so many seconds. LinkError says why there is no decode
+    instance."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(patience)
+    descriptors: list[int] = []
     try:
+        connection.connect(str(path))
         greeting, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
         theirs = Layout(**json.loads(greeting))
-    except (OSError, ValueError, TypeError) as error:
+        if replace(layout, slots=theirs.slots) != theirs:
+            raise LinkError(f"it has {theirs}, prefill {layout}; start both with the same model, dtype and --max-len")
+        pool = Pool(descriptors[0], theirs)
+    except (OSError, ValueError, TypeError, IndexError) as error:
         connection.close()
-        raise LinkError(f"what listens at {path} is no decode instance ({error})") from error
+        if isinstance(error, LinkError):
+            raise
+        if isinstance(error, OSError):
+            raise LinkError(f"none listens ({error.strerror or error}); start one with --role decode") from error
+        raise LinkError(f"what listens is none ({error})") from error
+    finally:
+        for each in descriptors:
+            os.close(each)
     connection.settimeout(None)
-    slots = theirs.slots
-    if Layout(layout.layers, layout.width, layout.dtype, slots, layout.slot_tokens) != theirs:
-        connection.close()
-        raise LinkError(
-            f"decode at {path} has {theirs}, prefill {layout}; start both with the same model, dtype and --max-len"
-        )
-    return Link(connection), Pool(descriptors[0], theirs)
+    return Link(connection), pool
 
 
 class Listener:
-    """Decode's side. One prefill instance at a time; another may connect when that one is gone."""
+    """Decode's side. Each prefill instance gets slots of its own, which are gone with the connection."""
 
-    def __init__(self, path: Path, pool: Pool) -> None:
+    def __init__(self, path: Path, layout: Layout) -> None:
         self._path = path
-        self._pool = pool
+        self._layout = layout
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if path.is_socket():  # of an instance that was killed
@@ -119,22 +137,22 @@ class Listener:
             raise LinkError(
                 f"--link {str(path)!r} cannot be bound ({error.strerror}); name a path in a folder of yours"
             ) from error
-        self._socket.listen(1)
+        self._socket.listen()
 
-    def accept(self) -> Link | None:
+    def accept(self) -> tuple[Link, Pool] | None:
         """The next prefill instance; None once closed."""
-        greeting = json.dumps(asdict(self._pool.layout)).encode()
+        greeting = json.dumps(asdict(self._layout)).encode()
         while True:
             try:
                 connection, _ = self._socket.accept()
             except OSError:
                 return None
-            try:
-                socket.send_fds(connection, [greeting], [self._pool.descriptor])
-            except OSError:  # it came and went
-                connection.close()
-                continue
-            return Link(connection)
+            with memory(self._layout) as descriptor:
+                try:
+                    socket.send_fds(connection, [greeting], [descriptor])
+                    return Link(connection), Pool(descriptor, self._layout)
+                except OSError:  # it came and went
+                    connection.close()
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)

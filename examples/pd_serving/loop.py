@@ -12,23 +12,25 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pd_serving.batch import Batch
 from pd_serving.cache import PagedCache
 from pd_serving.graphs import DecodeGraphs
-from pd_serving.metrics import Metrics
+from pd_serving.metrics import Gauges, Metrics
 from pd_serving.model import Model
 from pd_serving.schedule import Budget, Scheduler, Sequence, Work
+from pd_serving.steps import Steps
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an instance is made of. graphs: captured decode steps, or None."""
+    """What an instance is made of. ahead: decode steps that are launched without waiting for tokens; graphs: captured
+    ones, or None."""
 
     name: str
     model: Model
     cache: PagedCache
     budget: Budget
     max_len: int
+    ahead: int = 1
     graphs: DecodeGraphs | None = None
 
 
@@ -37,26 +39,23 @@ class Loop:
 
     def __init__(self, parts: Parts) -> None:
         self._model = parts.model
-        self._graphs = parts.graphs
         self._cache = parts.cache
+        self._steps = Steps(parts.model, parts.cache, parts.graphs)
+        self._ahead = parts.ahead
         self._scheduler = Scheduler(parts.cache, parts.budget)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self.eos = parts.model.weights.eos
-        self.metrics = Metrics(
-            parts.name,
-            {
-                "vllm:num_requests_running": ("Requests in the iteration.", self._running),
-                "vllm:num_requests_waiting": ("Requests that wait.", self._waiting),
-                "vllm:kv_cache_usage_perc": ("Share of the cache's blocks in use.", lambda: self._cache.usage),
-                "pd:waiting_prompt_tokens": ("Prompt tokens that wait.", self._waiting_tokens),
-                "pd:running_prompt_tokens": ("Prompt tokens of the requests that are computed.", self._prompt_tokens),
-                "pd:running_context_tokens": ("Tokens of context that decode.", self._context),
-            },
-        )
+        self.metrics = Metrics(parts.name, self._gauges())
+        self._turns = 0  # grows while the loop gets on
+        self._asleep = False
 
     def page(self) -> bytes:
         return self.metrics.page()
+
+    def health(self) -> dict[str, Any]:
+        """What /health says beside the status."""
+        return {}
 
     def stop(self) -> None:
         """Ends run(). Safe in a signal handler."""
@@ -69,6 +68,7 @@ class Loop:
             self._receive(wait=not worked)
             self._prepare()
             worked = self._iterate()
+            self._turns += 1
 
     @property
     def _ending(self) -> bool:
@@ -76,8 +76,9 @@ class Loop:
 
     def _receive(self, *, wait: bool) -> None:
         while wait or not self._inbox.empty():
+            self._asleep = wait
             message = self._inbox.get()
-            wait = False
+            wait = self._asleep = False
             if message is not None:
                 self._hear(message)
 
@@ -87,21 +88,23 @@ class Loop:
         if not work:
             return False
         self._starts(work)
-        tokens = self._compute(Batch.of(work))
+        # A prompt that is under way, or about to be, takes its part of every iteration.
+        for part, tokens in self._steps.run(work, 1 if self._scheduler.prompts else self._ahead):
+            self._settle(part, tokens)
+        return True
+
+    def _settle(self, work: Work, tokens: list[int]) -> None:
+        """One step has been computed. What it made of sequences that were over before it is left out."""
         now = time.monotonic()
-        self._count(work, len(tokens))
+        self._turns += 1
         ready = self._scheduler.done(work)
-        for sequence, token in zip(ready, tokens, strict=True):
+        live = [(sequence, token) for sequence, token in zip(ready, tokens, strict=True) if not sequence.over]
+        self._count([(sequence, count) for sequence, count in work if not sequence.over], len(live))
+        for sequence, token in live:
             if sequence.decodes:
                 self.metrics.gap(now - sequence.at)
             self._deliver(sequence, token, sequence.got(token, now, self.eos))
         self._delivered(now)
-        return True
-
-    def _compute(self, batch: Batch) -> list[int]:
-        if self._graphs is not None and batch.one_each:
-            return self._graphs.step(batch)
-        return self._model.step(batch, self._cache)
 
     def _count(self, work: Work, tokens: int) -> None:
         self.metrics.prompt_tokens.inc(sum(count for sequence, count in work if not sequence.decodes))
@@ -126,6 +129,16 @@ class Loop:
         """All tokens of an iteration have been."""
 
     # --- gauges: read by other threads, over copies ---
+
+    def _gauges(self) -> Gauges:
+        return {
+            "vllm:num_requests_running": ("Requests in the iteration.", self._running),
+            "vllm:num_requests_waiting": ("Requests that wait.", self._waiting),
+            "vllm:kv_cache_usage_perc": ("Share of the cache's blocks in use.", lambda: self._cache.usage),
+            "pd:waiting_prompt_tokens": ("Prompt tokens that wait.", self._waiting_tokens),
+            "pd:running_prompt_tokens": ("Prompt tokens of the requests that are computed.", self._prompt_tokens),
+            "pd:running_context_tokens": ("Tokens of context that decode.", self._context),
+        }
 
     def _running(self) -> float:
         return self._scheduler.active

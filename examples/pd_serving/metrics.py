@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from pd_serving.ticket import Ticket
 
+Gauges = dict[str, tuple[str, Callable[[], float]]]  # what each tells, and what reads it
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 8192, 16384)
 
@@ -20,7 +21,7 @@ class Metrics:
     tokens; each counts the tokens that it made itself.
     """
 
-    def __init__(self, model: str, gauges: dict[str, tuple[str, Callable[[], float]]]) -> None:
+    def __init__(self, model: str, gauges: Gauges) -> None:
         disable_created_metrics()  # half the page, and nobody reads them
         self._model = model
         self._registry = CollectorRegistry()
@@ -28,6 +29,7 @@ class Metrics:
             Gauge(name, text, ["model_name"], registry=self._registry).labels(model).set_function(read)
         self.prompt_tokens = self._counter("vllm:prompt_tokens", "Prompt tokens processed.")
         self.generation_tokens = self._counter("vllm:generation_tokens", "Tokens generated.")
+        self.preemptions = self._counter("vllm:num_preemptions", "Requests that were lost, and computed again.")
         self.iteration_tokens = self._histogram("vllm:iteration_tokens_total", "Tokens per iteration.", _TOKENS)
         self.first_token = self._histogram("vllm:time_to_first_token_seconds", "From arrival to the first token.")
         self.queue_time = self._histogram("vllm:request_queue_time_seconds", "From arrival to the first iteration.")

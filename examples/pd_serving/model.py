@@ -2,7 +2,7 @@
 """The forward pass: chunks of prompts, single tokens of running sequences, or both, over a paged cache.
 
 A decode step is some three hundred launches, and the host has a few milliseconds for them: the loops below do nothing
-that can be done before, and nothing here waits for the device but for the launch window and the ids at the end.
+that can be done before, and nothing here waits for the device but for the launch window.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pd_serving.batch import Batch
 from pd_serving.cache import PagedCache
+from pd_serving.ids import Ids, upload
 from pd_serving.kernels import kernels_for
 from pd_serving.options import BLOCK
 from pd_serving.sampling import choose
@@ -66,15 +67,16 @@ class Model:
         return self._kernels
 
     @torch.inference_mode()
-    def step(self, batch: Batch, cache: PagedCache) -> list[int]:
-        """Computes the batch and waits for it: the ids that are wanted."""
-        table = batch.table.to(torch.int32).to(self.device)
-        attend = self._singles(batch, table, cache) if batch.one_each else self._chunks(batch, table, cache)
-        last = None if batch.one_each else torch.tensor(batch.last, dtype=torch.int64).to(self.device)
-        logits = self.forward(batch.step.to(self.device), cache, attend, last)
-        ids = self.ids(choose(logits, batch.draws))
+    def launch(self, batch: Batch, cache: PagedCache, before: Ids | None = None) -> Ids:
+        """Computes the batch and does not wait for it: the ids that are wanted. before: of the step before this one,
+        whose first ones are the batch's tokens."""
         self._window.clear()
-        return ids
+        step, table = upload(batch.step, self.device), upload(batch.table.to(torch.int32), self.device)
+        if before is not None:
+            step[0].copy_(before.tokens[: step.shape[1]])
+        attend = self._singles(batch, table, cache) if batch.one_each else self._chunks(batch, table, cache)
+        last = None if batch.one_each else upload(torch.tensor(batch.last, dtype=torch.int64), self.device)
+        return self.ids(choose(self.forward(step, cache, attend, last), batch.draws))
 
     def _singles(self, batch: Batch, table: Tensor, cache: PagedCache) -> Attention:
         kernels, lengths = self._kernels, batch.lengths
@@ -113,10 +115,8 @@ class Model:
             hidden = hidden.index_select(0, last)
         return torch.mm(hidden, self.weights.head)
 
-    def ids(self, best: Tensor) -> list[int]:
-        """Waits for them. A choice among undefined values need not be an id."""
-        limit = self.weights.vocabulary - 1
-        return [min(max(token, 0), limit) for token in best.cpu().tolist()]
+    def ids(self, chosen: Tensor) -> Ids:
+        return Ids(chosen, self.weights.vocabulary)
 
     def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         dim = self.weights.heads.dim

@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 
 BLOCK = 128  # tokens in a block of the paged cache
+_LINK = "unix socket between prefill and decode; decode makes it, prefill may have several: one of each decode instance"
 _HAND_OVER = "prefill: by NPU memory that decode reads (ipc), through host memory, or the first that works (auto)"
+
+_AHEAD = "decode steps launched without waiting for the tokens of the one before; new requests join after so many (1)"
+_GIVE_UP = "prefill: silence after which a decode instance is taken for dead"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -33,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
     made.add_argument("--port", required=True, type=int, help="HTTP; 0 lets the system choose")
     made.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
-    made.add_argument("--link", type=Path, help="unix socket between prefill and decode; decode makes it")
+    made.add_argument("--link", type=Path, action="append", default=[], metavar="SOCKET", help=_LINK)
     weights = made.add_mutually_exclusive_group()
     weights.add_argument("--random-weights", type=int, metavar="SEED", help="initialise as transformers does")
     weights.add_argument("--weights", type=Path, metavar="DIR", help="a folder of safetensors")
@@ -47,8 +51,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--cache-blocks", type=_positive, help=f"blocks of {BLOCK} tokens; as many as fit")
     made.add_argument("--graphs", action="store_true", help="decode steps as captured graphs, one per core count")
     made.add_argument("--hand-over", default="auto", choices=("auto", "ipc", "host"), help=_HAND_OVER)
-    made.add_argument("--slots", type=_positive, default=8, help="decode: prompts on their way in host memory")
-    made.add_argument("--patience", type=float, default=120.0, help="seconds that prefill waits for decode to start")
+    made.add_argument("--slots", type=_positive, default=8, help="decode: prompts on their way from each prefill")
+    made.add_argument("--steps-ahead", type=_positive, default=1, metavar="K", help=_AHEAD)
+    made.add_argument("--patience", type=_seconds, default=120.0, help="prefill: seconds that requests wait for decode")
+    made.add_argument("--give-up", type=_seconds, default=10.0, metavar="SECONDS", help=_GIVE_UP)
+    made.add_argument("--queue", type=_positive, default=256, help="prefill: requests at most while there is no decode")
     return made
 
 
@@ -56,6 +63,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}; it must be at least 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}; it must be above 0")
     return value
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -47,20 +49,24 @@ class Layout:
         return self.slot_elements * self.torch_dtype.itemsize
 
 
+@contextmanager
+def memory(layout: Layout) -> Iterator[int]:
+    """The descriptor of a new file for the slots."""
+    descriptor = os.memfd_create("pd-serving-kv", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(descriptor, layout.slots * layout.slot_bytes)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 class Pool:
-    """The slots, mapped. Pages that nobody writes to take no memory."""
+    """The slots, mapped; the descriptor is the caller's to close. Pages that nobody writes to take no memory."""
 
     def __init__(self, descriptor: int, layout: Layout) -> None:
         self.layout = layout
-        self.descriptor = descriptor
         self._map = mmap.mmap(descriptor, layout.slots * layout.slot_bytes)
         self._slots = torch.frombuffer(self._map, dtype=layout.torch_dtype).view(layout.slots, -1)
-
-    @classmethod
-    def create(cls, layout: Layout) -> Pool:
-        descriptor = os.memfd_create("pd-serving-kv", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, layout.slots * layout.slot_bytes)
-        return cls(descriptor, layout)
 
     def slot(self, index: int, tokens: int) -> Tensor:
         """The part of a slot that so many tokens fill: (layers, 2, blocks, BLOCK, width), contiguous."""

@@ -1,19 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prefill instance: prompts and first tokens; then keys and values go to decode, which makes the other tokens."""
+"""The prefill instance: prompts and first tokens; then keys and values go to decode, which makes the other tokens.
+
+What a decode instance had when it was lost is computed again, prompt and tokens that were given, and goes to another
+one, or to the one that comes back.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from pd_serving.errors import RequestError
 from pd_serving.front import Front
-from pd_serving.handover import Giver, HostGiver, IpcGiver, share
-from pd_serving.link import Link, LinkError, Message, connect
+from pd_serving.handover import HostGiver, IpcGiver, share
+from pd_serving.link import LinkError, Message
 from pd_serving.loop import Parts
-from pd_serving.pool import Layout, Pool
+from pd_serving.metrics import Gauges
+from pd_serving.peer import Closed, Lost, Peer, Said, Session
+from pd_serving.pool import Layout
 from pd_serving.schedule import Sequence
 from pd_serving.text import Tokenizer
 from pd_serving.ticket import Ticket
@@ -23,45 +33,80 @@ _LET_GO = 5.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class PrefillOptions:
-    """by: "auto", "ipc" or "host". patience: seconds to wait for decode to start."""
+    """by: "auto", "ipc" or "host". patience: seconds that requests wait while there is no decode instance; queue: how
+    many; give_up: seconds of silence after which one is taken for dead."""
 
-    link: Path
+    links: list[Path]
     by: str
     patience: float
-
-
-class _Gone:
-    """Decode is."""
+    give_up: float
+    queue: int
 
 
 class Prefill(Front):
-    """LinkError from run() when decode does not come or goes away."""
+    """LinkError from run() when no decode instance comes in the first place."""
 
     def __init__(self, parts: Parts, tokenizer: Tokenizer, options: PrefillOptions) -> None:
         super().__init__(parts, tokenizer)
         self._options = options
-        self._layout = Layout.of(parts.model.weights, 1, parts.max_len)
+        layout = Layout.of(parts.model.weights, 1, parts.max_len)
+        self._peers = [Peer(path, layout, options.give_up, self._inbox.put) for path in options.links]
+        self._sessions: list[Session] = []
+        self._ready: deque[Sequence] = deque()  # they have a token, and go to decode
         self._trouble = "waiting for the decode instance"
-        self._lost: str | None = None
-        self._link: Link
-        self._pool: Pool
-        self._giver: Giver | None = None
-        self._ready: deque[Sequence] = deque()  # they have a first token, and go to decode
+        self._alone: float | None = time.monotonic()  # since when there is no decode instance
+        self._met = False
+        self._failed: str | None = None
+
+    def submit(self, ticket: Ticket) -> None:
+        if self._alone is not None and len(self._tickets) >= self._options.queue:
+            raise RequestError(
+                f"no decode instance is there, and {self._options.queue} requests wait for one",
+                status=HTTPStatus.SERVICE_UNAVAILABLE,
+            )
+        super().submit(ticket)
+
+    def health(self) -> dict[str, Any]:
+        sessions = {session.path: session for session in list(self._sessions)}
+        return {"decode": [_state(peer, sessions.get(peer.path)) for peer in self._peers]}
 
     def run(self) -> None:
-        options = self._options
-        self._link, self._pool = connect(options.link, self._layout, options.patience, self._stopping.is_set)
-        reader = threading.Thread(target=self._listen, name="link", daemon=True)
-        reader.start()
+        over = threading.Event()
+        for peer in self._peers:
+            peer.start(over)
         try:
-            self._link.send({"share": self._shared()})
             super().run()
         finally:
-            self._link.finish()
-            reader.join(_LET_GO)  # decode closes its end when it has let go of what is shared with it
-            self._link.close()
-        if self._lost is not None and not self._stopping.is_set():
-            raise LinkError(self._lost)
+            over.set()
+            for session in self._sessions:
+                session.link.finish()
+            for peer in self._peers:
+                peer.join(_LET_GO)  # decode closes its end when it has let go of what is shared with it
+        if self._failed is not None and not self._stopping.is_set():
+            raise LinkError(self._failed)
+
+    @property
+    def _ending(self) -> bool:
+        return self._stopping.is_set() or self._failed is not None
+
+    def _hear(self, message: Any) -> None:
+        match message:
+            case Session():
+                self._meet(message)
+            case Said(session, said):
+                if session in self._sessions:
+                    self._hear_decode(session, said)
+            case Lost(session, why):
+                self._lose(session, why)
+            case Closed(session):
+                if session.giver is not None:
+                    session.giver.let_go()
+            case _:
+                super()._hear(message)
+
+    def _meet(self, session: Session) -> None:
+        self._sessions.append(session)
+        self._send(session, {"share": self._shared()})
 
     def _shared(self) -> dict[str, Any] | None:
         """How decode may open the cache; None where it shall not, or where this torch_npu has no way."""
@@ -74,57 +119,83 @@ class Prefill(Front):
                 raise LinkError(f"the cache cannot be shared ({error}); use --hand-over auto or host") from error
             return None
 
-    @property
-    def _ending(self) -> bool:
-        return self._stopping.is_set() or self._lost is not None
-
-    def _listen(self) -> None:
-        for message in self._link.messages():
-            self._inbox.put(message)
-        self._inbox.put(_Gone())
-
-    def _hear(self, message: Any) -> None:
-        if isinstance(message, dict):
-            self._hear_decode(message)
-        elif isinstance(message, _Gone):
-            self._lose("it is gone")
-        else:
-            super()._hear(message)
-
-    def _hear_decode(self, message: Message) -> None:
+    def _hear_decode(self, session: Session, message: Message) -> None:
+        session.others = message.get("others", session.others)
         if "by" in message:
-            self._agree(message["by"], message["why"])
+            self._agree(session, message["by"], message["why"])
         elif "freed" in message:
-            assert self._giver is not None
-            self._giver.freed(message["freed"])
+            assert session.giver is not None
+            session.giver.freed(message["freed"])
         else:
-            for number, token, reason in message["tokens"]:
-                self._relay(number, token, reason, message["time"])
+            for number, token, reason in message.get("tokens", ()):
+                self._relay(session, number, token, reason, message["time"])
 
-    def _agree(self, by: str, why: str) -> None:
+    def _agree(self, session: Session, by: str, why: str) -> None:
         if self._options.by == "ipc" and by != "ipc":
-            self._lose(f"it cannot read this instance's memory ({why}); use --hand-over auto or host")
+            self._failed = (
+                f"the decode instance at {session.path} cannot read this instance's memory ({why}); "
+                "use --hand-over auto or host"
+            )
             return
-        self._giver = IpcGiver(self._cache) if by == "ipc" else HostGiver(self._pool, self._cache)
-        told = "NPU memory that decode reads" if by == "ipc" else f"host memory ({why})"
-        print(f"prefill hands keys and values over through {told}", flush=True)
-        self._trouble = None
+        shared = by == "ipc"
+        slots = session.pool.layout.slots
+        session.giver = IpcGiver(self._cache, slots) if shared else HostGiver(session.pool, self._cache)
+        told = "NPU memory that decode reads" if shared else f"host memory ({why})"
+        print(f"prefill hands keys and values over to {session.path} through {told}", flush=True)
+        self._alone = self._trouble = None
+        self._met = True
 
-    def _lose(self, why: str) -> None:
-        link = self._options.link
-        self._lost = f"the decode instance at {link}: {why}; start it again, then this one"
-        self._trouble = f"the decode instance is gone ({why})"
-
-    def _relay(self, number: int, token: int, reason: str | None, at: float) -> None:
+    def _relay(self, session: Session, number: int, token: int, reason: str | None, at: float) -> None:
         """A token that decode made; one of a request that has been cancelled may still come."""
-        if (ticket := self._tickets.get(number)) is not None:
-            ticket.push(token, at, reason)
-            if reason is not None:
-                self._close(number, reason)
+        if number not in session.requests:
+            return
+        self._tickets[number].push(token, at, reason)
+        if reason is not None:
+            session.requests.remove(number)
+            self._close(number, reason)
+
+    # --- when there is no decode instance, or one less ---
+
+    def _lose(self, session: Session, why: str) -> None:
+        if session not in self._sessions:
+            return
+        self._sessions.remove(session)
+        for number in sorted(session.requests, reverse=True):
+            self._again(self._tickets[number])
+        print(
+            f"prefill has lost the decode instance at {session.path} ({why}); "
+            f"{len(session.requests)} requests are computed again",
+            file=sys.stderr,
+            flush=True,
+        )
+        session.requests.clear()
+        if not any(each.giver is not None for each in self._sessions):
+            self._alone = self._alone or time.monotonic()
+
+    def _again(self, ticket: Ticket) -> None:
+        self.metrics.preemptions.inc()
+        ticket.began = None
+        self._sequences[ticket.number] = self._sequence(ticket)
+        self._scheduler.put_first(self._sequences[ticket.number])
+
+    def _check_patience(self) -> None:
+        if self._alone is None or time.monotonic() - self._alone < self._options.patience:
+            return
+        found = "; ".join(f"{peer.path}: {peer.trouble}" for peer in self._peers)
+        why = f"no decode instance for {self._options.patience:g} s ({found})"
+        if not self._met:
+            self._failed = why
+        self._trouble = why
+        for ticket in list(self._tickets.values()):
+            self._withdraw(ticket.number)
+            del self._tickets[ticket.number]
+            ticket.fail(why)
+
+    # --- hand-over ---
 
     def _sequence(self, ticket: Ticket) -> Sequence:
         sequence = super()._sequence(ticket)
-        sequence.reserve = len(ticket.prompt)
+        sequence.reserve = len(sequence.pending)
         return sequence
 
     def _deliver(self, sequence: Sequence, token: int, reason: str | None) -> None:
@@ -137,37 +208,62 @@ class Prefill(Front):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Hands over, in order, what decode has room for."""
-        while self._ready and self._giver is not None:
-            place = self._giver.give(self._ready[0])
-            if place is None:
-                return
-            self._send(_hand_over(self._sequences.pop(self._ready.popleft().number), place))
+        """Hands over, in order, each to the decode instance that has the least to do, of those that have room."""
+        self._check_patience()
+        while self._ready and (able := [each for each in self._sessions if each.has_room]):
+            self._hand_over(min(able, key=lambda each: each.load))
+
+    def _hand_over(self, session: Session) -> None:
+        assert session.giver is not None
+        sequence = self._ready.popleft()
+        message = _message(sequence, session.giver.give(sequence))
+        del self._sequences[sequence.number]
+        session.requests.add(sequence.number)
+        self._send(session, message)
 
     def _withdraw(self, number: int) -> None:
-        if number not in self._sequences:
-            self._send({"cancel": number})  # decode has it, and says when it has let go
-            return
-        if self._sequences[number] in self._ready:
-            self._ready.remove(self._sequences[number])
+        sequence = self._sequences.get(number)
+        if sequence is None:
+            for session in self._sessions:
+                if number in session.requests:
+                    session.requests.remove(number)
+                    self._send(session, {"cancel": number})  # it says when it has let go
+                    return
+        elif sequence in self._ready:
+            self._ready.remove(sequence)
         super()._withdraw(number)
 
-    def _send(self, message: Message) -> None:
+    def _send(self, session: Session, message: Message) -> None:
         try:
-            self._link.send(message)
-        except LinkError:
-            self._lose("it is gone")
+            session.link.send(message)
+        except LinkError as error:
+            session.link.finish()
+            self._lose(session, str(error))
+
+    def _gauges(self) -> Gauges:
+        return {**super()._gauges(), "pd:decode_instances": ("Decode instances that are there.", self._there)}
+
+    def _there(self) -> float:
+        return sum(each.giver is not None for each in list(self._sessions))
 
 
-def _hand_over(sequence: Sequence, place: dict[str, Any]) -> Message:
+def _message(sequence: Sequence, place: dict[str, Any]) -> Message:
     sampling = sequence.sampling
     return {
         "hand_over": sequence.number,
         "length": sequence.length,
         "token": sequence.pending[0],
         "time": sequence.at,
+        "made": sequence.made,
         "left": sequence.left,
         "ignore_eos": sequence.ignore_eos,
         "sampling": None if sampling is None else [sampling.temperature, sampling.top_p, sampling.seed],
         **place,
     }
+
+
+def _state(peer: Peer, session: Session | None) -> dict[str, Any]:
+    if session is None:
+        return {"link": str(peer.path), "state": "lost", "why": peer.trouble}
+    state = "agreeing" if session.giver is None else "silent" if session.silent else "ready"
+    return {"link": str(peer.path), "state": state, "requests": len(session.requests)}

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pd_serving.ids import upload
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -30,18 +32,18 @@ Draw = tuple[Sampling, int]  # with the token's index
 
 @torch.inference_mode()
 def choose(logits: Tensor, draws: Sequence[Draw | None]) -> Tensor:
-    """An id for each row of logits (rows, vocabulary); None takes the likeliest."""
+    """An id for each row of logits (rows, vocabulary); None takes the likeliest. Not waited for."""
     best = logits.argmax(-1)
     rows = [row for row, draw in enumerate(draws) if draw is not None]
     if rows:
-        index = torch.tensor(rows).to(logits.device)
+        index = upload(torch.tensor(rows), logits.device)
         best.index_copy_(0, index, _sample(logits.index_select(0, index), [draw for draw in draws if draw is not None]))
     return best
 
 
 def _sample(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     heat, share, at = (
-        torch.tensor(column).to(logits.device).unsqueeze(1)
+        upload(torch.tensor(column), logits.device).unsqueeze(1)
         for column in zip(*((each.temperature, each.top_p, each.draw(index)) for each, index in draws), strict=True)
     )
     likely, ids = (logits.float() / heat).softmax(-1).sort(-1, descending=True)

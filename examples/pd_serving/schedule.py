@@ -26,6 +26,7 @@ class Sequence:
     length: int = 0
     made: int = 0  # tokens that it has got
     at: float = 0.0  # when the last of them came
+    over: bool = False  # it gets no more
     blocks: list[int] = field(default_factory=list)
 
     @property
@@ -51,7 +52,8 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What fits in an iteration. cut: a prompt that does not fit is computed in several iterations."""
+    """What fits in an iteration. cut: a prompt that does not fit is computed in several iterations; without, only one
+    that fits in none."""
 
     tokens: int
     sequences: int
@@ -82,6 +84,10 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 
+    def put_first(self, sequence: Sequence) -> None:
+        """It has been here before."""
+        self.waiting.appendleft(sequence)
+
     def join(self, sequence: Sequence) -> None:
         """One whose keys and values are in its blocks already."""
         self.running.append(sequence)
@@ -89,6 +95,7 @@ class Scheduler:
     def drop(self, sequence: Sequence) -> None:
         """It is over, wherever it is; its blocks are free."""
         self.leave(sequence)
+        sequence.over = True
         self._cache.give_back(sequence.blocks)
 
     def leave(self, sequence: Sequence) -> None:
@@ -110,7 +117,7 @@ class Scheduler:
     def done(self, work: Work) -> list[Sequence]:
         """Those that the computed work gives a token, in its order."""
         ready = [sequence for sequence, count in work if sequence.computed(count)]
-        first = [each for each in ready if not each.decodes]
+        first = [each for each in ready if each in self.prompts]
         self.prompts = [each for each in self.prompts if each not in first]
         self.running += first
         return ready
@@ -123,7 +130,7 @@ class Scheduler:
 
     def _admits(self, sequence: Sequence, room: int) -> bool:
         """Whether it begins now; then it has its blocks."""
-        wanted = 1 if self._budget.cut else len(sequence.pending)
+        wanted = 1 if self._budget.cut else min(len(sequence.pending), self._budget.tokens)
         if room < wanted or not self.has_room:
             return False
         blocks = self._cache.take(sequence.reserve)

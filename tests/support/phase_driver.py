@@ -305,11 +305,11 @@ def told_model(truth: Truth) -> type:
     from pd_serving.model import Model  # noqa: PLC0415
 
     class ToldModel(Model):
-        def step(self, batch: Any, cache: Any) -> list[int]:
+        def launch(self, batch: Any, cache: Any, before: Any = None) -> Any:
             prefill = any(count == length for count, length in zip(batch.new, batch.lengths, strict=True))
             decodes = 0 if prefill else len(batch.new)
             with truth.step(batch.new, batch.lengths, decodes=decodes):
-                return super().step(batch, cache)
+                return super().launch(batch, cache, before)
 
     return ToldModel
 
@@ -322,15 +322,18 @@ def told_graphs(truth: Truth) -> type:
         def __init__(self, model: Any, *rest: Any) -> None:
             super().__init__(Model(model.weights, model.device), *rest)  # what it runs eagerly is told here
 
-        def step(self, batch: Any) -> list[int]:
+        def launch(self, batch: Any, before: Any = None, ahead: int = 0) -> Any:
             rows = len(batch.new)
-            truth.begin(batch.new, batch.lengths, decodes=rows, graph=self._has(rows))
-            best = super().step(batch)
+            truth.begin(batch.new, batch.lengths, decodes=rows, graph=self._has(rows, ahead))
+            ids = super().launch(batch, before, ahead)
             truth.end()
-            return best
+            return ids
 
-        def _has(self, rows: int) -> bool:
-            return any(cores == self._cores() and batch // 2 < rows <= batch for cores, batch in self.captured)
+        def _has(self, rows: int, ahead: int) -> bool:
+            return any(
+                (cores, place) == (self._cores(), ahead) and batch // 2 < rows <= batch
+                for cores, batch, place in self.captured
+            )
 
     return ToldGraphs
 

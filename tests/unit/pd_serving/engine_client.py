@@ -3,7 +3,19 @@
 
 import http.client
 import json
+import socket
 import time
+from contextlib import contextmanager
+
+
+@contextmanager
+def client(engine, port=None, **fields):
+    """One that has asked, and hangs up in the end."""
+    body = json.dumps({"ignore_eos": True, **fields}).encode()
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", port or engine.port)) as connection:
+        connection.sendall(head + body)
+        yield connection
 
 
 class Client:
@@ -45,7 +57,10 @@ class Client:
         raise AssertionError(f"no {name} {labels}")
 
     def until(self, name, value, port=None, **labels):
-        deadline = time.monotonic() + 30
-        while self.metric(name, port, **labels) != value:
-            assert time.monotonic() < deadline, (name, self.metric(name, port, **labels))
+        self.eventually(lambda: self.metric(name, port, **labels) == value, (name, value))
+
+    def eventually(self, holds, what=""):
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline, what
             time.sleep(0.01)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both instances of the engine as processes."""
+"""Prefill and decode instances of the engine as processes."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,17 +14,38 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 ENGINE = EXAMPLES / "pd_serving" / "engine.py"
 
 
-class Pair(Client):
-    """Use as a context manager. Requests go to prefill."""
+def command(role, config, links, *extra):
+    """On the CPU, with a seed's weights."""
+    options = [word for link in links for word in ("--link", str(link))]
+    options += ["--model", str(config), "--device", "cpu", "--dtype", "float32", "--random-weights", "0"]
+    options += ["--max-len", "512", "--token-budget", "512", "--port", "0"]
+    return [sys.executable, str(ENGINE), "--role", role, *options, *extra]
 
-    def __init__(self, folder, config, *extra):
-        self.link = folder / "link.sock"
+
+class Pair(Client):
+    """Use as a context manager. Requests go to the first prefill instance, and each of those hands over to every decode
+    instance. in_turn: prefill begins when decode is there; else all begin at once, since most of it is imports."""
+
+    def __init__(self, folder, config, *extra, prefills=1, decodes=1, in_turn=False):
+        self.links = [folder / f"link{number}.sock" for number in range(decodes)]
         self.log = folder / "engine.log"
-        self._common = ["--model", str(config), "--link", str(self.link), "--device", "cpu", "--dtype", "float32"]
-        self._common += ["--random-weights", "0", "--max-len", "512", "--token-budget", "512", "--port", "0", *extra]
-        starting = [self.begin(role) for role in ("decode", "prefill")]  # both at once: most of it is imports
-        (self.decode, self.decode_port), (self.prefill, self.port) = map(self.listening, starting)
-        self.until_ready()
+        self._config, self._extra = config, extra
+        starting = [self.begin("decode", number) for number in range(decodes)]
+        started = [self.listening(each) for each in starting] if in_turn else []
+        starting += [self.begin("prefill") for _ in range(prefills)]
+        started += [self.listening(each) for each in starting[len(started) :]]
+        self.decodes, self.decode_ports = (list(column) for column in zip(*started[:decodes], strict=True))
+        self.prefills, self.ports = (list(column) for column in zip(*started[decodes:], strict=True))
+        for port in self.ports:
+            self.until_ready(port)
+
+    @property
+    def port(self):
+        return self.ports[0]
+
+    @property
+    def decode_port(self):
+        return self.decode_ports[0]
 
     def __enter__(self):
         return self
@@ -31,28 +53,41 @@ class Pair(Client):
     def __exit__(self, *_):
         self.stop()
 
-    def begin(self, role):
+    def begin(self, role, number=0):
+        """number: of a decode instance."""
+        links = self.links if role == "prefill" else [self.links[number]]
+        starts = command(role, self._config, links, *self._extra)
         with self.log.open("a") as log:
-            return subprocess.Popen(
-                [sys.executable, str(ENGINE), "--role", role, *self._common],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+            return subprocess.Popen(starts, stdout=subprocess.PIPE, stderr=log, text=True)
 
     def listening(self, process):
         line = process.stdout.readline()
         assert "listens on" in line, self.log.read_text()
         return process, int(line.rsplit(":", 1)[1])
 
-    def until_ready(self):
-        deadline = time.monotonic() + 60
-        while self.ask("GET", "/health")[0] != 200:
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+    def decode_again(self, number=0):
+        """One that has been killed."""
+        self.decodes[number].wait(timeout=30)
+        self.decodes[number], self.decode_ports[number] = self.listening(self.begin("decode", number))
+
+    def states(self, port=None):
+        """Of the decode instances, as prefill sees them."""
+        return [each["state"] for each in json.loads(self.ask("GET", "/health", port=port)[1]).get("decode", [])]
+
+    def until_states(self, wanted, port=None, within=60):
+        deadline = time.monotonic() + within
+        while self.states(port) != wanted:
+            assert time.monotonic() < deadline, (self.ask("GET", "/health", port=port), self.log.read_text())
+            time.sleep(0.02)
+
+    def until_ready(self, port=None):
+        self.until_states(["ready"] * len(self.links), port)
 
     def stop(self):
-        for process in (self.prefill, self.decode):
+        """What each ended with: prefill first."""
+        every = self.prefills + self.decodes
+        for process in every:
             if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
                 process.send_signal(signal.SIGTERM)
-        return [process.wait(timeout=30) for process in (self.prefill, self.decode)]
+        return [process.wait(timeout=60) for process in every]

@@ -45,7 +45,7 @@ def serve(weights, budget, asked, count, blocks=24):
     tokens, iterations = [[] for _ in asked], []
     while work := scheduler.next():
         iterations.append([(each.number, new) for each, new in work])
-        ids = model.step(Batch.of(work), cache)
+        ids = model.launch(Batch.of(work), cache).wait()
         for each, token in zip(scheduler.done(work), ids, strict=True):
             tokens[each.number].append(token)
             if each.got(token, 0.0, NO_EOS):

@@ -1,26 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that nobody waits for any more."""
 
-import json
 import random
-import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
+from engine_client import client
 from engine_pair import Pair
 from engine_single import Single
 from pd_serving.ticket import Ticket
-
-
-@contextmanager
-def client(engine, **fields):
-    """One that has asked, and hangs up in the end."""
-    body = json.dumps({"ignore_eos": True, **fields}).encode()
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    with socket.create_connection(("127.0.0.1", engine.port)) as connection:
-        connection.sendall(head + body)
-        yield connection
 
 
 @pytest.fixture

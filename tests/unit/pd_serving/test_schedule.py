@@ -5,9 +5,9 @@ import pytest
 import torch
 from pd_serving.batch import Batch
 from pd_serving.cache import PagedCache
-from pd_serving.handover import HostGiver, HostTaker
+from pd_serving.handover import HostGiver, HostTaker, IpcGiver
 from pd_serving.model import Model
-from pd_serving.pool import Layout, Pool
+from pd_serving.pool import Layout, Pool, memory
 from pd_serving.schedule import Budget, Sequence
 from pd_serving.weights import from_model
 from reference_tokens import NO_EOS, generate, prompts, sequence, serve
@@ -54,36 +54,55 @@ def test_at_most_so_many_sequences_are_in_an_iteration(weights):
     assert max(map(len, iterations)) == 2
 
 
+def host_pool(layout):
+    with memory(layout) as descriptor:
+        return Pool(descriptor, layout)
+
+
 def test_keys_and_values_that_went_through_host_memory_give_the_same_tokens(reference, weights):
     asked, count = prompts(5), 6
     model, mine, theirs = Model(weights, CPU), PagedCache(weights, 12), PagedCache(weights, 12)
-    pool = Pool.create(Layout.of(weights, 2, 512))
+    pool = host_pool(Layout.of(weights, 2, 512))
     giver, taker = HostGiver(pool, mine), HostTaker(pool, theirs)
     for number, prompt in enumerate(asked):
         each = sequence(number, prompt, count)
         each.blocks = mine.take(len(prompt))
-        tokens = model.step(Batch.of([(each, len(prompt))]), mine)
+        tokens = model.launch(Batch.of([(each, len(prompt))]), mine).wait()
         each.computed(len(prompt))
         place = giver.give(each)
         each.blocks = theirs.take(each.reserve)
         taker.take(place, each.length, each.blocks)
         giver.freed(number)
         while each.got(tokens[-1], 0.0, NO_EOS) is None:
-            tokens += model.step(Batch.of([(each, 1)]), theirs)
+            tokens += model.launch(Batch.of([(each, 1)]), theirs).wait()
             each.computed(1)
         assert tokens == generate(reference, prompt, count)
         theirs.give_back(each.blocks)
-    assert (mine.free, theirs.free, giver.held) == (12, 12, 0)
+    assert (mine.free, theirs.free) == (12, 12)
 
 
 def test_a_hand_over_waits_for_a_slot(weights):
     cache = PagedCache(weights, 4)
-    giver = HostGiver(Pool.create(Layout.of(weights, 1, 512)), cache)
+    giver = HostGiver(host_pool(Layout.of(weights, 1, 512)), cache)
     first, second = (Sequence(number, [1], 8, 8, length=5, blocks=cache.take(8)) for number in (1, 2))
+    assert giver.has_room
     assert giver.give(first) == {"slot": 0}
-    assert giver.give(second) is None
+    assert not giver.has_room
     giver.freed(1)
     assert giver.give(second) == {"slot": 0}
+
+
+def test_shared_blocks_are_free_when_decode_has_read_them_or_can_read_no_more(weights):
+    cache = PagedCache(weights, 4)
+    giver = IpcGiver(cache, 2)
+    for number in (1, 2):
+        giver.give(Sequence(number, [1], 8, 8, length=5, blocks=cache.take(8)))
+    assert not giver.has_room
+    assert cache.free == 2
+    giver.freed(1)
+    assert (cache.free, giver.has_room) == (3, True)
+    giver.let_go()
+    assert cache.free == 4
 
 
 def test_blocks_come_back(weights):
