@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pd_serving.errors import RequestError
-from pd_serving.handover import HostTaker, IpcTaker, Taker, open_shared
+from pd_serving.handover import HostTaker, IpcTaker, Taker, open_shared, sequence_of
 from pd_serving.link import BEAT, Link, LinkError, Listener, Message
 from pd_serving.loop import Loop, Parts
 from pd_serving.pool import Layout, Pool
 from pd_serving.protocol import Protocol
-from pd_serving.sampling import Sampling
 from pd_serving.schedule import Sequence
 from pd_serving.text import ByteTokenizer
 from pd_serving.ticket import Limits, Ticket
@@ -127,7 +126,7 @@ class Decode(Loop):
         elif source not in self._sources:
             pass  # it has been given up
         elif "hand_over" in said:
-            self._arrivals.append(_Arrival(source, _sequence(said), said))
+            self._arrivals.append(_Arrival(source, sequence_of(said), said))
         else:
             self._cancel(source, said["cancel"])
 
@@ -208,18 +207,3 @@ class Decode(Loop):
 
     def _waiting(self) -> float:
         return len(self._arrivals) + self._inbox.qsize()
-
-
-def _sequence(message: Message) -> Sequence:
-    sampling = message["sampling"]
-    return Sequence(
-        number=message["hand_over"],
-        pending=[message["token"]],
-        reserve=message["length"] + message["left"],
-        left=message["left"],
-        ignore_eos=message["ignore_eos"],
-        sampling=None if sampling is None else Sampling(*sampling),
-        length=message["length"],
-        made=message["made"],
-        at=message["time"],
-    )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pd_serving.cache import PagedCache
 from pd_serving.pool import Pool
+from pd_serving.sampling import Sampling
 from pd_serving.schedule import Sequence
 
 Place = dict[str, Any]  # the part of a hand-over's message that says where keys and values are
@@ -120,6 +121,38 @@ class IpcTaker:
         index = torch.tensor(place["blocks"]).to(self._store.device)
         self._cache.write(blocks[: len(index)], (layer.index_select(1, index) for layer in self._store))
         _wait(self._cache)
+
+
+def message_of(sequence: Sequence, place: Place) -> dict[str, Any]:
+    """The hand-over of a sequence whose keys and values are there."""
+    sampling = sequence.sampling
+    return {
+        "hand_over": sequence.number,
+        "length": sequence.length,
+        "token": sequence.pending[0],
+        "time": sequence.at,
+        "made": sequence.made,
+        "left": sequence.left,
+        "ignore_eos": sequence.ignore_eos,
+        "sampling": None if sampling is None else [sampling.temperature, sampling.top_p, sampling.seed],
+        **place,
+    }
+
+
+def sequence_of(message: dict[str, Any]) -> Sequence:
+    """As decode goes on with it; it has no blocks yet."""
+    sampling = message["sampling"]
+    return Sequence(
+        number=message["hand_over"],
+        pending=[message["token"]],
+        reserve=message["length"] + message["left"],
+        left=message["left"],
+        ignore_eos=message["ignore_eos"],
+        sampling=None if sampling is None else Sampling(*sampling),
+        length=message["length"],
+        made=message["made"],
+        at=message["time"],
+    )
 
 
 def share(store: Tensor) -> Place:

@@ -87,10 +87,10 @@ class Peer:
         """Until that is set."""
         threading.Thread(target=self._run, args=(over,), name="link", daemon=True).start()
 
-    def join(self, seconds: float) -> None:
-        """Until what was shared with the other end has been let go of, or so long."""
+    def join(self, deadline: float) -> None:
+        """Until what was shared with the other end has been let go of, or that time."""
         for reader in list(self._readers):
-            reader.join(seconds)
+            reader.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self, over: threading.Event) -> None:
         while not over.is_set():

@@ -18,7 +18,7 @@ from typing import Any
 
 from pd_serving.errors import RequestError
 from pd_serving.front import Front
-from pd_serving.handover import HostGiver, IpcGiver, share
+from pd_serving.handover import HostGiver, IpcGiver, message_of, share
 from pd_serving.link import LinkError, Message
 from pd_serving.loop import Parts
 from pd_serving.metrics import Gauges
@@ -80,8 +80,9 @@ class Prefill(Front):
             over.set()
             for session in self._sessions:
                 session.link.finish()
+            deadline = time.monotonic() + _LET_GO
             for peer in self._peers:
-                peer.join(_LET_GO)  # decode closes its end when it has let go of what is shared with it
+                peer.join(deadline)  # decode closes its end when it has let go of what is shared with it
         if self._failed is not None and not self._stopping.is_set():
             raise LinkError(self._failed)
 
@@ -216,7 +217,7 @@ class Prefill(Front):
     def _hand_over(self, session: Session) -> None:
         assert session.giver is not None
         sequence = self._ready.popleft()
-        message = _message(sequence, session.giver.give(sequence))
+        message = message_of(sequence, session.giver.give(sequence))
         del self._sequences[sequence.number]
         session.requests.add(sequence.number)
         self._send(session, message)
@@ -245,21 +246,6 @@ class Prefill(Front):
 
     def _there(self) -> float:
         return sum(each.giver is not None for each in list(self._sessions))
-
-
-def _message(sequence: Sequence, place: dict[str, Any]) -> Message:
-    sampling = sequence.sampling
-    return {
-        "hand_over": sequence.number,
-        "length": sequence.length,
-        "token": sequence.pending[0],
-        "time": sequence.at,
-        "made": sequence.made,
-        "left": sequence.left,
-        "ignore_eos": sequence.ignore_eos,
-        "sampling": None if sampling is None else [sampling.temperature, sampling.top_p, sampling.seed],
-        **place,
-    }
 
 
 def _state(peer: Peer, session: Session | None) -> dict[str, Any]:

@@ -345,7 +345,7 @@ def serving(truth: Truth, role: str, folder: Path) -> None:
     sys.path.insert(0, str(ROOT / "examples"))
     from pd_serving.options import parse  # noqa: PLC0415
 
-    graphs = ["--graphs"] if role == "graphs" else []
+    graphs = ["--graphs", "--steps-ahead", "2"] if role == "graphs" else []
     role = "prefill" if role == "prefill" else "decode"
     common = ["--model", str(config), "--link", str(folder / "link"), "--port", "0", "--random-weights", "0"]
     limits = ["--max-len", "1024", "--token-budget", "600", "--max-batch", "8", "--cache-blocks", "64"]

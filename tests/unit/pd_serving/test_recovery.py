@@ -4,6 +4,7 @@
 import json
 import signal
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from http.client import HTTPException
@@ -12,6 +13,12 @@ from pathlib import Path
 import pytest
 from engine_client import client
 from engine_pair import Pair, command
+from pd_serving.handover import message_of
+from pd_serving.instance import make
+from pd_serving.link import SilenceError, connect
+from pd_serving.options import parser
+from pd_serving.pool import Layout
+from pd_serving.schedule import Sequence
 from reference_tokens import generate, prompts
 
 pytestmark = pytest.mark.timeout(280)
@@ -90,6 +97,30 @@ def test_a_hung_decode_is_seen_and_given_up_and_says_nothing_stale(tmp_path, tin
         pair.until("vllm:kv_cache_usage_perc", 0, pair.decode_port)
         assert while_streaming(pair, lambda: None) == wanted
         assert pair.stop() == [0, 0, 0]
+
+
+def test_a_decode_whose_step_never_ends_falls_silent(tmp_path, tiny_config):
+    words = command("decode", tiny_config, [tmp_path / "link"])
+    engine = make(parser().parse_args(words[2:]))
+    goes_on, run = threading.Event(), engine._steps.run
+    engine._steps.run = lambda *work: goes_on.wait(60) and run(*work)
+    loop = threading.Thread(target=engine.run)
+    loop.start()
+    link, pool = connect(tmp_path / "link", Layout.of(engine._model.weights, 1, 512), 10.0)
+    link.send({"share": None})
+    heard = link.messages(5.0)
+    assert [sorted(next(heard)) for _ in range(3)] == [["by", "why"], ["others"], ["others"]]
+    pool.slot(0, 5).zero_()
+    sequence = Sequence(7, [1], 0, 3, length=5, made=1)
+    link.send(message_of(sequence, {"slot": 0}))
+    with pytest.raises(SilenceError):
+        list(link.messages(1.5))
+    goes_on.set()
+    assert next(message for message in link.messages(5.0) if "tokens" in message)["tokens"][0][0] == 7
+    engine.stop()
+    loop.join(30)
+    link.close()
+    assert not loop.is_alive()
 
 
 def test_a_decode_that_stays_away_fails_requests_after_patience_and_not_those_after_it_is_back(tmp_path, tiny_config):

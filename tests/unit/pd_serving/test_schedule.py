@@ -43,6 +43,14 @@ def test_whole_prompts_wait_for_an_iteration_that_has_room(weights):
     assert iterations == [[(0, 60)], [(0, 1), (1, 60), (2, 20)], [(1, 1), (2, 1)]]
 
 
+def test_whole_prompts_are_cut_where_no_iteration_has_room_for_one(reference, weights):
+    asked = [[5] * 9, [7] * 250, [6] * 20]
+    tokens, iterations = serve(weights, Budget(100, 12, cut=False), asked, 3)
+    assert iterations[:5] == [[(0, 9)], [(0, 1)], [(0, 1)], [(1, 100)], [(1, 100)]]
+    assert iterations[5] == [(1, 50), (2, 20)]
+    assert tokens == [generate(reference, prompt, 3) for prompt in asked]
+
+
 def test_a_prompt_waits_for_blocks_and_nobody_overtakes_it(weights):
     _, iterations = serve(weights, Budget(512, 12, cut=True), [[5] * 200, [6] * 300, [7] * 9], 3, blocks=4)
     begins = [min(i for i, each in enumerate(iterations) if number in dict(each)) for number in range(3)]
