@@ -34,16 +34,19 @@ class Front(Loop):
         self._tickets: dict[int, Ticket] = {}
         self._sequences: dict[int, Sequence] = {}  # those that are computed here, or wait for it
         self._trouble: str | None = None
+        self._ended = False
 
     @property
     def trouble(self) -> str | None:
         return self._trouble
 
     def submit(self, ticket: Ticket) -> None:
-        self._tickets[ticket.number] = ticket
-        self._inbox.put(ticket)
-        if self._trouble is not None and self._tickets.pop(ticket.number, None) is not None:
-            raise RequestError(self._trouble, status=HTTPStatus.SERVICE_UNAVAILABLE)
+        if self._trouble is None:
+            self._tickets[ticket.number] = ticket
+            self._inbox.put(ticket)
+            if not self._ended or self._tickets.pop(ticket.number, None) is None:
+                return  # the loop has it, or has told it
+        raise RequestError(self._trouble or _STOPPED, status=HTTPStatus.SERVICE_UNAVAILABLE)
 
     def cancel(self, ticket: Ticket, reason: str) -> None:
         self._inbox.put(_Cancel(ticket, reason))
@@ -56,6 +59,7 @@ class Front(Loop):
 
     def _end(self, why: str) -> None:
         self._trouble = self._trouble or why
+        self._ended = True
         for ticket in list(self._tickets.values()):
             ticket.fail(self._trouble)
         self._tickets.clear()

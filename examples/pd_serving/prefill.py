@@ -189,7 +189,7 @@ class Prefill(Front):
         self._trouble = why
         for ticket in list(self._tickets.values()):
             self._withdraw(ticket.number)
-            del self._tickets[ticket.number]
+            del self._tickets[ticket.number]  # which nobody else does while this loop runs
             ticket.fail(why)
 
     # --- hand-over ---
