@@ -75,4 +75,4 @@ class Weights:
 def _mean(waits: Floats | Sequence[float] | None) -> float:
     if waits is None or not len(waits):
         return 0.0
-    return np.asarray(waits).mean().item()
+    return float(np.asarray(waits).mean())
