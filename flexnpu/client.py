@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
@@ -12,11 +14,14 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from flexnpu.api.controller import MOST_RECORDS, Controller, ControllerState, Decision, RecordsKept
 from flexnpu.api.models import (
     Device,
     Event,
     Move,
     NewVNpu,
+    Operation,
+    Page,
     Problem,
     QuotaChange,
     QuotaState,
@@ -27,12 +32,18 @@ from flexnpu.api.models import (
     Version,
     VNpu,
 )
-from flexnpu.errors import DaemonFault, NoDaemon, by_code
+from flexnpu.api.what_if import ForecastAnswer, ForecastQuestion
+from flexnpu.endpoint import Endpoint
+from flexnpu.errors import DaemonFault, by_code
 from flexnpu.paths import RuntimeDir
 from flexnpu.tenancy.vnpu import check_name
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_Item = TypeVar("_Item")
 ANSWER_WITHIN_S = 10.0
+FORECAST_WITHIN_S = 60.0
+ITEMS_AT_ONCE = 500
+MOST_REASON = 256
 SILENT_FOR_S = 5.0  # of a stream that speaks once a second
 
 
@@ -47,12 +58,20 @@ class Limits(TypedDict, total=False):
 
 
 class Client:
-    """One connection to the daemon of a runtime directory. Not for several threads at once."""
+    """One connection to a daemon: of that runtime directory, of `endpoint`, or as the environment says (FLEXNPU_URL,
+    FLEXNPU_RUNTIME_DIR). Not for several threads at once. reason: why changes are made, for the audit line."""
 
-    def __init__(self, runtime_dir: str | Path | None = None) -> None:
-        self.paths = RuntimeDir.find(runtime_dir)
-        transport = httpx.HTTPTransport(uds=str(self.paths.admin_socket))
-        self._http = httpx.Client(transport=transport, base_url="http://flexnpud", timeout=ANSWER_WITHIN_S)
+    def __init__(
+        self, runtime_dir: str | Path | None = None, *, endpoint: Endpoint | None = None, reason: str | None = None
+    ) -> None:
+        self._endpoint = endpoint or Endpoint.find(runtime_dir, os.environ)
+        self._http = self._endpoint.connect(ANSWER_WITHIN_S)
+        self.reason = reason
+
+    @property
+    def paths(self) -> RuntimeDir:
+        """InvalidValue where the daemon is one at a URL."""
+        return self._endpoint.paths
 
     def close(self) -> None:
         self._http.close()
@@ -64,10 +83,10 @@ class Client:
         self.close()
 
     def devices(self) -> list[Device]:
-        return _read_list(Device, self._ask("GET", "/api/v1/devices"))
+        return [*self._pages(Page[Device], "/api/v1/devices")]
 
     def vnpus(self) -> list[VNpu]:
-        return _read_list(VNpu, self._ask("GET", "/api/v1/vnpus"))
+        return [*self._pages(Page[VNpu], "/api/v1/vnpus")]
 
     def vnpu(self, name: str) -> VNpu:
         return _read(VNpu, self._ask("GET", _path(name)))
@@ -81,10 +100,11 @@ class Client:
         device: int | Sequence[int] = 0,
         phase: str | None = None,
         owner_pid: int | None = None,
+        idempotency_key: str | None = None,
         **limits: Unpack[Limits],
     ) -> VNpu:
         """With several devices, it has that quota on each. With owner_pid, the daemon deletes it when that process is
-        dead."""
+        dead. idempotency_key: who sends it again with the same, because the answer was lost, gets the same answer."""
         fields = {
             "name": name,
             "devices": [device] if isinstance(device, int) else list(device),
@@ -94,11 +114,19 @@ class Client:
             "owner_pid": owner_pid,
             **limits,
         }
-        return _read(VNpu, self._ask("POST", "/api/v1/vnpus", fields))
+        return _read(VNpu, self._ask("POST", "/api/v1/vnpus", fields, headers=_key(idempotency_key)))
 
-    def delete_vnpu(self, name: str, *, force: bool = False) -> None:
+    def delete_vnpu(self, name: str, *, force: bool = False, if_revision: int | None = None) -> None:
         """force: even when tenants are alive; they are killed."""
-        self._ask("DELETE", _path(name), params={"force": force})
+        self._ask("DELETE", _path(name), params={"force": force}, headers=_match(if_revision))
+
+    def set_phase(self, name: str, phase: str | None, *, if_revision: int | None = None) -> VNpu:
+        """What is served on it; a revision of its quota too."""
+        return _read(VNpu, self._ask("PATCH", _path(name), {"phase": phase}, headers=_match(if_revision)))
+
+    def quota(self, name: str) -> QuotaState:
+        """And how far it is in force."""
+        return _read(QuotaState, self._ask("GET", f"{_path(name)}/quota"))
 
     def set_quota(
         self,
@@ -110,25 +138,71 @@ class Client:
         if_revision: int | None = None,
         **limits: Unpack[Limits],
     ) -> QuotaState:
-        """What is not given stays. wait: seconds to wait until it is applied; see QuotaState.applied."""
-        fields = {"cores": cores, "memory_bytes": memory_bytes, **limits}
-        headers = {} if if_revision is None else {"If-Match": f'"{if_revision}"'}
-        answer = self._ask("PATCH", f"{_path(name)}/quota", fields, wait=wait, headers=headers)
+        """What is not given stays. wait: seconds to wait until it is applied; see QuotaState.applied. if_revision: what
+        was decided on; RevisionChanged when it is another now."""
+        given = {"cores": cores, "memory_bytes": memory_bytes}
+        fields = {**{name: value for name, value in given.items() if value is not None}, **limits}
+        answer = self._ask("PATCH", f"{_path(name)}/quota", fields, wait=wait, headers=_match(if_revision))
         return _read(QuotaState, answer)
 
-    def rebalance(self, moves: Sequence[Move | Mapping[str, object]], wait: float | None = None) -> RebalanceState:
+    def rebalance(
+        self, moves: Sequence[Move | Mapping[str, object]], wait: float | None = None, *, dry_run: bool = False
+    ) -> RebalanceState:
         """All moves or none, in one transaction. Each is a Move or a mapping of its fields; what it does not name
-        stays."""
+        stays. dry_run: nothing changes."""
         named = [move.model_dump(exclude_unset=True) if isinstance(move, Move) else dict(move) for move in moves]
-        return _read(RebalanceState, self._ask("POST", "/api/v1/rebalances", {"moves": named}, wait=wait))
+        params = {"dry_run": True} if dry_run else None
+        return _read(
+            RebalanceState, self._ask("POST", "/api/v1/rebalances", {"moves": named}, wait=wait, params=params)
+        )
 
-    def tenants(self) -> list[Tenant]:
-        return _read_list(Tenant, self._ask("GET", "/api/v1/tenants"))
+    def operation(self, id_: str, wait: float | None = None) -> Operation:
+        """What became of a change that was not applied in time."""
+        return _read(Operation, self._ask("GET", f"/api/v1/operations/{id_}", wait=wait))
 
-    def events(self, after: int = 0) -> Iterator[Event]:
-        """What has happened after the event of that id, then what happens, until the daemon ends. It takes the
-        connection: use another client meanwhile."""
-        told = self._follow(Event, "/api/v1/events", timeout=None, headers={"Last-Event-ID": str(after)})
+    def tenants(self, vnpu: str | None = None) -> list[Tenant]:
+        """All of them, or those of a vNPU."""
+        return [*self._pages(Page[Tenant], "/api/v1/tenants", {} if vnpu is None else {"vnpu": vnpu})]
+
+    def controllers(self) -> list[Controller]:
+        """What the controllers of the node told of themselves."""
+        return [*self._pages(Page[Controller], "/api/v1/controller")]
+
+    def decisions(self, **filters: str | int | bool) -> Iterator[Decision]:
+        """Of the controllers, the newest first. filters: controller, device, moved."""
+        return self._pages(Page[Decision], "/api/v1/controller/decisions", filters)
+
+    def put_controller(self, name: str, state: ControllerState) -> Controller:
+        """A controller tells its state: at its beginning, with each change, and again within renew_within_s."""
+        return _read(Controller, self._ask("PUT", _controller(name), state.model_dump(mode="json")))
+
+    def delete_controller(self, name: str) -> None:
+        """A controller has ended."""
+        self._ask("DELETE", _controller(name))
+
+    def add_decisions(
+        self, name: str, decisions: Sequence[Mapping[str, object]], outcomes: Sequence[Mapping[str, object]] = ()
+    ) -> list[int]:
+        """A controller tells its decisions, and what came of earlier ones; the ids of the decisions. Numbers that are
+        not finite are told as null."""
+        ids: list[int] = []
+        for at in range(0, max(len(decisions), len(outcomes)), MOST_RECORDS):
+            end = at + MOST_RECORDS
+            fields = {"decisions": [*decisions[at:end]], "outcomes": [*outcomes[at:end]]}
+            answer = self._ask("POST", f"{_controller(name)}/decisions", _finite(fields))
+            ids += _read(RecordsKept, answer).decisions
+        return ids
+
+    def forecast(self, question: ForecastQuestion) -> ForecastAnswer:
+        """What if; modelled, not measured."""
+        fields = question.model_dump(mode="json")
+        return _read(ForecastAnswer, self._ask("POST", "/api/v1/forecast", fields, within=FORECAST_WITHIN_S))
+
+    def events(self, after: int | None = None) -> Iterator[Event]:
+        """What has happened after the event of that id, or all that is known, then what happens, until the daemon ends.
+        A resync says that some after it are not known any more. It takes the connection: use another meanwhile."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        told = self._follow(Event, "/api/v1/events", timeout=None, headers=headers)
         return (event for event in told if event is not None)
 
     def steps(self, names: Sequence[str]) -> Iterator[Step | None]:
@@ -140,6 +214,17 @@ class Client:
 
     def version(self) -> Version:
         return _read(Version, self._ask("GET", "/version"))
+
+    def _pages(
+        self, model: type[Page[_Item]], path: str, filters: Mapping[str, str | int | bool] | None = None
+    ) -> Iterator[_Item]:
+        params: dict[str, Any] = {**(filters or {}), "limit": ITEMS_AT_ONCE}
+        while True:
+            page = _read(model, self._ask("GET", path, params=params))
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            params["cursor"] = page.next_cursor
 
     def _follow(
         self,
@@ -159,7 +244,7 @@ class Client:
                     elif line.startswith(":"):
                         yield None
         except httpx.ConnectError as error:
-            raise self._no_daemon() from error
+            raise self._endpoint.nobody_there(error) from error
         except httpx.HTTPError:  # the daemon was killed
             return
 
@@ -170,15 +255,17 @@ class Client:
         fields: dict[str, Any] | None = None,
         *,
         wait: float | None = None,
-        params: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
+        within: float = ANSWER_WITHIN_S,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:  # noqa: ANN401 - JSON; the caller validates it
-        params = {**(params or {}), **({"wait": wait} if wait else {})}
-        timeout = ANSWER_WITHIN_S + (wait or 0.0)
+        params = {**(params or {}), **({"wait": f"{max(wait, 1e-6):.6f}s"} if wait else {})}
+        timeout = within + (wait or 0.0)
+        told = {**(headers or {}), **({"X-Reason": _header(self.reason)} if self.reason else {})}
         try:
-            answer = self._http.request(method, path, json=fields, params=params, headers=headers, timeout=timeout)
+            answer = self._http.request(method, path, json=fields, params=params, headers=told, timeout=timeout)
         except httpx.ConnectError as error:
-            raise self._no_daemon() from error
+            raise self._endpoint.nobody_there(error) from error
         except httpx.HTTPError as error:
             raise DaemonFault(f"the daemon did not answer ({error})", next_step="see its log") from error
         if answer.is_success:
@@ -187,11 +274,6 @@ class Client:
             except ValueError as error:
                 raise DaemonFault("the daemon's answer is no JSON", next_step="see its log") from error
         raise _error(answer)
-
-    def _no_daemon(self) -> NoDaemon:
-        return NoDaemon(
-            f"no daemon listens in {self.paths.root}", next_step="start flexnpud, or set FLEXNPU_RUNTIME_DIR"
-        )
 
 
 def _json(text: str) -> object:
@@ -213,12 +295,6 @@ def _read(model: type[_Model], answer: object) -> _Model:
         ) from error
 
 
-def _read_list(model: type[_Model], answer: object) -> list[_Model]:
-    if not isinstance(answer, list):
-        raise DaemonFault("the daemon's answer is no list", next_step="compare versions: flexnpu version")
-    return [_read(model, item) for item in answer]
-
-
 def _error(answer: httpx.Response) -> Exception:
     try:
         problem = Problem.model_validate_json(answer.content)
@@ -233,17 +309,52 @@ def _error(answer: httpx.Response) -> Exception:
     )
 
 
+def _match(revision: int | None) -> dict[str, str]:
+    return {"If-Match": "*" if revision is None else f'"{revision}"'}
+
+
+def _key(idempotency_key: str | None) -> dict[str, str]:
+    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+
+
+def _header(text: str) -> str:
+    """In one line of ASCII."""
+    return " ".join(text.encode("ascii", "replace").decode().split())[:MOST_REASON]
+
+
+def _finite(value: object) -> Any:  # noqa: ANN401 - JSON
+    """The value as JSON can say it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_finite(each) for each in value]
+    return value
+
+
+def _controller(name: str) -> str:
+    return f"/api/v1/controller/{check_name(name)}"
+
+
 def _path(name: str) -> str:
     return f"/api/v1/vnpus/{check_name(name)}"
 
 
 __all__ = [
     "Client",
+    "Controller",
+    "ControllerState",
+    "Decision",
     "Device",
+    "Endpoint",
     "Event",
+    "ForecastAnswer",
+    "ForecastQuestion",
     "Limits",
     "Move",
     "NewVNpu",
+    "Operation",
     "QuotaChange",
     "QuotaState",
     "Rebalance",

@@ -33,6 +33,16 @@ VARIABLES = (
         "the daemon's sockets, registry and software device state; mode 0700",
     ),
     Variable(
+        "FLEXNPU_URL",
+        "flexnpu",
+        "https://HOST:PORT",
+        "none: the daemon of the runtime directory",
+        "the admin API of a daemon elsewhere; --runtime-dir goes before it",
+    ),
+    Variable("FLEXNPU_TOKEN_FILE", "flexnpu", "a file", "none", "the bearer token for FLEXNPU_URL"),
+    Variable("FLEXNPU_CA_FILE", "flexnpu", "a PEM file", "the system's", "CAs that the daemon at FLEXNPU_URL may have"),
+    Variable("FLEXNPU_CERT_FILE", "flexnpu", "a PEM file", "none", "client certificate and key for FLEXNPU_URL"),
+    Variable(
         "FLEXNPU_LIB_DIR",
         COMMANDS,
         "a directory",

@@ -4,19 +4,27 @@
 
 FlexNpuError                 exit 1   HTTP 500
 ├── InvalidValue             exit 2   HTTP 422  a value that cannot be read, or is outside its range
+│   ├── Malformed            exit 2   HTTP 400  a request that is not what its form demands
+│   └── TooLarge             exit 2   HTTP 413  a request of more bytes than are read
 ├── Refused                  exit 3   HTTP 409  understood, but not possible as things stand
 │   ├── OverQuota            exit 3   HTTP 422  more cores or memory than the device has free
 │   ├── NameTaken            exit 3   HTTP 409  a vNPU has that name
+│   ├── KeyReused            exit 3   HTTP 422  an Idempotency-Key that came with another request before
 │   ├── NotFound             exit 3   HTTP 404
 │   │   ├── UnknownVNpu      exit 3   HTTP 404
 │   │   └── UnknownDevice    exit 3   HTTP 404
 │   ├── InUse                exit 3   HTTP 409  tenants are in the way
-│   └── RevisionChanged      exit 3   HTTP 412  somebody else changed the quota first
+│   ├── RevisionChanged      exit 3   HTTP 412  somebody else changed the quota first
+│   ├── RevisionMissing      exit 3   HTTP 428  a change that does not say which revision it is of
+│   ├── Unauthenticated      exit 3   HTTP 401  the daemon does not know who asks
+│   └── Forbidden            exit 3   HTTP 403  who asks may not do that
 ├── DaemonError              exit 4   HTTP 500
-│   ├── NoDaemon             exit 4   HTTP 500  nobody listens in the runtime directory
+│   ├── NoDaemon             exit 4   HTTP 500  nobody listens in the runtime directory, or at the URL
 │   ├── DaemonRunning        exit 4   HTTP 500  another daemon has the runtime directory
 │   ├── DaemonFault          exit 4   HTTP 500  the daemon failed; its log says more
-│   └── RegistryError        exit 4   HTTP 500  the registry cannot be used
+│   ├── Unavailable          exit 4   HTTP 503  not now; the same request may be granted later
+│   │   └── RegistryError    exit 4   HTTP 503  the registry cannot be used
+│   └── TooManyRequests      exit 4   HTTP 429  who asks has asked too often
 ├── NotApplied               exit 5   HTTP 500  accepted, but not applied in time
 ├── BackendError             exit 6   HTTP 500  a device or a library is missing
 └── CommandError             exit 127 HTTP 500  the program to be run is not there (126: cannot be executed)
@@ -60,6 +68,16 @@ class InvalidValue(FlexNpuError):
     exit_code = 2
 
 
+class Malformed(InvalidValue):
+    code = "malformed"
+    status = 400
+
+
+class TooLarge(InvalidValue):
+    code = "too_large"
+    status = 413
+
+
 class Refused(FlexNpuError):
     code = "refused"
     status = 409
@@ -73,6 +91,11 @@ class OverQuota(Refused):
 
 class NameTaken(Refused):
     code = "name_taken"
+
+
+class KeyReused(Refused):
+    code = "key_reused"
+    status = 422
 
 
 class NotFound(Refused):
@@ -97,6 +120,21 @@ class RevisionChanged(Refused):
     status = 412
 
 
+class RevisionMissing(Refused):
+    code = "revision_missing"
+    status = 428
+
+
+class Unauthenticated(Refused):
+    code = "unauthenticated"
+    status = 401
+
+
+class Forbidden(Refused):
+    code = "forbidden"
+    status = 403
+
+
 class DaemonError(FlexNpuError):
     code = "daemon_error"
     exit_code = 4
@@ -114,8 +152,18 @@ class DaemonFault(DaemonError):
     code = "daemon_fault"
 
 
-class RegistryError(DaemonError):
+class Unavailable(DaemonError):
+    code = "unavailable"
+    status = 503
+
+
+class RegistryError(Unavailable):
     code = "registry_error"
+
+
+class TooManyRequests(DaemonError):
+    code = "too_many_requests"
+    status = 429
 
 
 class NotApplied(FlexNpuError):

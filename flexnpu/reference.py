@@ -48,6 +48,7 @@ def _flags() -> Iterator[tuple[str, ...]]:
             kind = getattr(action.type, "__name__", "text")
             help_ = (action.help or "") % {"default": action.default}
             yield "flexnpud", f"`{action.option_strings[0]}`", kind, _default(action.default), help_
+    yield from _options("flexnpu", app.registered_callback.callback if app.registered_callback else None)
     yield from _commands(app, "flexnpu")
 
 

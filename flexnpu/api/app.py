@@ -6,27 +6,54 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from flexnpu import __version__
-from flexnpu.api import metrics, problems
-from flexnpu.api.models import API_VERSION, Version
+from flexnpu.api import description, metrics, problems
+from flexnpu.api.access import Access
+from flexnpu.api.controllers import Controllers
+from flexnpu.api.gate import Bodies, Entrance, RequestIds
+from flexnpu.api.models import API_VERSION
 from flexnpu.api.node import NodeService
-from flexnpu.api.routes import devices, events, rebalances, steps, tenants, vnpus
+from flexnpu.api.replays import Replays
+from flexnpu.api.routes import (
+    controller,
+    daemon,
+    devices,
+    events,
+    forecast,
+    operations,
+    rebalances,
+    steps,
+    tenants,
+    vnpus,
+)
+
+_NOUNS = (devices, vnpus, rebalances, operations, tenants, controller, forecast, events, steps)
 
 
-def create_app(node: NodeService, page_version: int) -> FastAPI:
-    """`page_version` is what tenants of this node must speak."""
-    app = FastAPI(title="FlexNPU", version=str(API_VERSION), redoc_url=None)
+def create_app(node: NodeService, page_version: int, access: Access | None = None) -> FastAPI:
+    """`page_version` is what tenants of this node must speak. Whoever serves it puts the peer of each connection
+    (flexnpu.api.callers) into the request's state as `peer`; a request without one is refused."""
+    app = FastAPI(
+        title="FlexNPU",
+        version=f"{API_VERSION}",
+        description=description.TEXT,
+        docs_url=None,  # its scripts come from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.node = node
-    for noun in (devices, vnpus, rebalances, tenants, events, steps):
+    app.state.page_version = page_version
+    app.state.package_version = __version__
+    app.state.controllers = Controllers()
+    app.state.forecasts = forecast.Forecasts()
+    for noun in _NOUNS:
         app.include_router(noun.router, prefix=f"/api/v{API_VERSION}")
     app.include_router(metrics.router)
+    app.include_router(daemon.router)
     problems.install(app)
-
-    @app.get("/healthz", tags=["daemon"])
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/version", tags=["daemon"])
-    async def version() -> Version:
-        return Version(version=__version__, page_version=page_version, api_version=API_VERSION)
-
+    # The last is the outermost.
+    app.add_middleware(Replays)
+    app.add_middleware(Bodies)
+    app.add_middleware(Entrance, access=access or Access())
+    app.add_middleware(RequestIds)
+    app.openapi = lambda: description.describe(app)  # type: ignore[method-assign]
     return app

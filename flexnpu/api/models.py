@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +11,23 @@ API_VERSION = 1
 
 MOST_CORES = 0xFFFF  # what the control page's quota word can say
 MOST_BYTES = 2**50
+MOST_MOVES = 256  # of one rebalance; an operation's id has to name them all
+
+EventKind = Literal[
+    "created",
+    "changed",
+    "applied",
+    "lent",
+    "deleted",
+    "attached",
+    "left",
+    "denied",
+    "refused",
+    "decided",
+    "resync",
+]
+
+_Item = TypeVar("_Item")
 
 
 class _Answer(BaseModel):
@@ -19,6 +36,21 @@ class _Answer(BaseModel):
 
 class _Question(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_ABSENT: Any = None
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """Of a field that may be left out, and has no value then."""
+    del schema["default"]
+
+
+class Page(_Answer, Generic[_Item]):
+    """A part of a list. next_cursor: what the next request says to go on; null at the end."""
+
+    items: list[_Item]
+    next_cursor: str | None = None
 
 
 class Device(_Answer):
@@ -48,7 +80,7 @@ class NewVNpu(_Question):
     memory_bytes: int = Field(ge=1, le=MOST_BYTES)
     burst_cores: int | None = Field(default=None, ge=1, le=MOST_CORES, description="null: no more than cores")
     vector_cores: int | None = Field(default=None, ge=1, le=MOST_CORES, description="null: in proportion to the cores")
-    share_percent: float | None = Field(default=None, gt=0, le=100, description="of device time; null: all the time")
+    share_percent: float | None = Field(default=None, ge=0.01, le=100, description="of device time; null: all the time")
     fixed_share: bool = Field(default=False, description="never more than the share, even alone")
     priority: int = Field(default=0, ge=0, le=7, description="higher goes first")
     phase: Literal["prefill", "decode"] | None = None
@@ -75,10 +107,12 @@ class VNpuUse(_Answer):
 
 
 class VNpu(_Answer):
-    """cores, memory_bytes, revision: as registered, on each device. granted: published to its tenants, on the device
-    that is least far. applied: in force in all. lent_cores: granted beyond the guarantee. device: the first.
-    effective_share_percent: what the daemon's dispatch makes of the share now, on the device that has least of it."""
+    """id: never used twice in a registry. cores, memory_bytes, revision: as registered, on each device. granted:
+    published to its tenants, on the device that is least far. applied: in force in all. lent_cores: granted beyond the
+    guarantee. device: the first. effective_share_percent: what the daemon's dispatch makes of the share now, on the
+    device that has least of it."""
 
+    id: int = 0
     name: str
     device: int
     devices: list[int] = Field(default_factory=list)
@@ -102,25 +136,55 @@ class VNpu(_Answer):
     use: list[VNpuUse] = Field(default_factory=list)
 
 
-class QuotaChange(_Question):
-    """What is not given stays. null takes burst_cores, vector_cores or share_percent away; for the others it counts as
-    not given."""
+class VNpuChange(_Question):
+    """What is not given stays; null takes the phase away. The quota has an address of its own."""
 
-    cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
-    memory_bytes: int | None = Field(default=None, ge=1, le=MOST_BYTES)
+    phase: Literal["prefill", "decode"] | None = None
+
+
+class QuotaChange(_Question):
+    """A merge patch (RFC 7396): what is not given stays. null takes away what a vNPU can be without, and gives back the
+    default of fixed_share and priority."""
+
+    cores: int = Field(default=_ABSENT, ge=1, le=MOST_CORES, json_schema_extra=_without_default)
+    memory_bytes: int = Field(default=_ABSENT, ge=1, le=MOST_BYTES, json_schema_extra=_without_default)
     burst_cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
     vector_cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
-    share_percent: float | None = Field(default=None, gt=0, le=100)
+    share_percent: float | None = Field(default=None, ge=0.01, le=100)
     fixed_share: bool | None = None
     priority: int | None = Field(default=None, ge=0, le=7)
 
 
 class QuotaState(_Answer):
-    """Where a quota change stands."""
+    """A vNPU's quota, on each of its devices, and how far it is in force.
+
+    desired_revision: of this quota; the ETag. observed_revision: the newest that is in force in all of its tenants.
+    applied: observed is desired. applied_after_s: from the change to that. operation: who waits for it asks there;
+    null when it is applied.
+    """
 
     vnpu: str
-    revision: int
+    cores: int
+    memory_bytes: int
+    burst_cores: int | None
+    vector_cores: int | None
+    share_percent: float | None
+    fixed_share: bool
+    priority: int
+    desired_revision: int
+    observed_revision: int
     applied: bool
+    applied_after_s: float | None = None
+    operation: str | None = None
+
+
+class Operation(_Answer):
+    """A change that was accepted and may not be in force yet. revisions: that it is to bring, by vNPU. done: all of
+    them are in force, or later ones are; applied_after_s: how long the newest took."""
+
+    id: str
+    revisions: dict[str, int]
+    done: bool
     applied_after_s: float | None = None
 
 
@@ -137,15 +201,18 @@ class Move(_Question):
 class Rebalance(_Question):
     """Moves of one transaction: cores, and shares of time, go from some vNPUs to others."""
 
-    moves: list[Move] = Field(min_length=1)
+    moves: list[Move] = Field(min_length=1, max_length=MOST_MOVES)
 
 
 class RebalanceState(_Answer):
-    """Where a rebalance stands; revisions by vNPU."""
+    """Where a rebalance stands; revisions by vNPU. dry_run: those that it would bring, and nothing is changed.
+    operation: who waits for it asks there; null when it is applied."""
 
     revisions: dict[str, int]
     applied: bool
     applied_after_s: float | None = None
+    dry_run: bool = False
+    operation: str | None = None
 
 
 class Graph(_Answer):
@@ -202,13 +269,18 @@ class Step(Iteration):
 
 
 class Event(_Answer):
-    """Something that happened: the data of a server-sent event. at: seconds since 1970."""
+    """Something that happened: the data of a server-sent event. id: the node's revision, which rises with each event
+    and is never used twice, not by later daemons either. at: seconds since 1970. revision: of the vNPU's quota.
+
+    resync: the reader has missed events that are not known any more, and should read again what it keeps.
+    """
 
     id: int
     at: float
-    kind: Literal["attached", "left", "applied", "lent", "denied", "refused"]
+    kind: EventKind
     vnpu: str
     pid: int | None = None
+    revision: int | None = None
     text: str
 
 
@@ -221,12 +293,14 @@ class Version(_Answer):
 
 
 class Problem(_Answer):
-    """An error (RFC 9457)."""
+    """An error (RFC 9457). code: its class in flexnpu.errors. instance: the request, by its X-Request-Id. limit, used,
+    requested: where it is about amounts. next_step: what helps."""
 
     type: str
     title: str
     status: int
     detail: str
+    instance: str | None = None
     code: str
     limit: int | None = None
     used: int | None = None

@@ -4,19 +4,33 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 _Told = TypeVar("_Told")
 
+# Nothing between the daemon and the reader may keep what is told to itself.
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_RETRY_MS: Final = 1000
 
-def stream(told: AsyncIterator[_Told | None], one: Callable[[_Told], str]) -> StreamingResponse:
+
+class EventStream(StreamingResponse):
+    media_type = "text/event-stream"
+
+
+def described(model: type[BaseModel], meaning: str) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route; `model`: what the data lines hold."""
+    return {200: {"model": model, "description": meaning}}
+
+
+def stream(told: AsyncIterator[_Told | None], one: Callable[[_Told], str]) -> EventStream:
     """`one`: the lines of one; None is said as a comment, so that a reader that is gone is noticed."""
-    return StreamingResponse(_lines(told, one), media_type="text/event-stream")
+    return EventStream(_lines(told, one), headers=_HEADERS)
 
 
 async def _lines(told: AsyncIterator[_Told | None], one: Callable[[_Told], str]) -> AsyncIterator[str]:
-    yield ": listening\n\n"
+    yield f": listening\nretry: {_RETRY_MS}\n\n"
     async for each in told:
         yield ": nothing new\n\n" if each is None else one(each)

@@ -105,7 +105,7 @@ def _change(stand: Stand, tenant: Program, vnpu: str, count: int) -> list[Change
         answered = time.monotonic_ns()
         tenant.check()
         if not state.applied or state.applied_after_s is None:
-            raise BenchError(f"revision {state.revision} was not applied within {_APPLIED_WITHIN:g} s")
+            raise BenchError(f"revision {state.desired_revision} was not applied within {_APPLIED_WITHIN:g} s")
         changes.append(Change(cores, asked, answered, state.applied_after_s * 1e3))
     return changes
 

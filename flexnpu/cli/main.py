@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from flexnpu.cli import bench, calibrate, controller, demo, forecast, ps, quota, run, simulate, softnpu, top
+from flexnpu.cli import bench, calibrate, controller, demo, forecast, ps, quota, run, simulate, softnpu, token, top
 from flexnpu.errors import FlexNpuError
 
 app = typer.Typer(
@@ -30,7 +33,24 @@ app.command("delete")(quota.delete)
 app.command("controller")(controller.controller)
 app.command("calibrate")(calibrate.calibrate)
 app.command("demo")(demo.demo)
+app.command("token")(token.token)
 app.command("version")(ps.version)
+
+
+@app.callback()
+def remote(
+    url: Annotated[
+        str | None, typer.Option(help="A daemon elsewhere, https://HOST:PORT  [default: $FLEXNPU_URL]")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Bearer token for it  [default: $FLEXNPU_TOKEN_FILE]")] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="CAs that it may have, PEM  [default: $FLEXNPU_CA_FILE]")] = None,
+    cert_file: Annotated[
+        Path | None, typer.Option(help="Client certificate and key, PEM  [default: $FLEXNPU_CERT_FILE]")
+    ] = None,
+) -> None:
+    given = {"URL": url, "TOKEN_FILE": token_file, "CA_FILE": ca_file, "CERT_FILE": cert_file}
+    os.environ.update({f"FLEXNPU_{name}": str(value) for name, value in given.items() if value is not None})
+
 
 _softnpu = typer.Typer(no_args_is_help=True, help="The software NPU by itself, without FlexNPU.")
 _softnpu.command("run", context_settings=_PROGRAM)(softnpu.run)

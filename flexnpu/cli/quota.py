@@ -43,10 +43,13 @@ def set_quota(
         typer.echo(state.model_dump_json())
     if not state.applied:
         raise NotApplied(
-            f"revision {state.revision} on {name} is accepted but was not applied within {timeout}", next_step=obstacle
+            f"revision {state.desired_revision} on {name} is accepted but was not applied within {timeout}",
+            next_step=obstacle,
         )
     if not as_json:
-        typer.echo(f"applied revision {state.revision} on {name} after {(state.applied_after_s or 0) * 1e3:.1f} ms")
+        typer.echo(
+            f"applied revision {state.desired_revision} on {name} after {(state.applied_after_s or 0) * 1e3:.1f} ms"
+        )
 
 
 def _obstacle(client: Client, name: str) -> str:
@@ -54,7 +57,7 @@ def _obstacle(client: Client, name: str) -> str:
     vnpu = client.vnpu(name)
     if vnpu.granted_revision < vnpu.revision:
         return f"other vNPUs still hold the cores (it has {vnpu.granted_cores}); see flexnpu ps"
-    behind = [each for each in client.tenants() if each.vnpu == name and not each.applied]
+    behind = [each for each in client.tenants(name) if not each.applied]
     away = [str(tenant.pid) for tenant in behind if not tenant.present]
     if away:
         return f"pid {', '.join(away)} has not come back since the daemon was restarted; restart that program"

@@ -83,6 +83,10 @@ class Resident:
     def is_applied(self, revision: int) -> bool:
         return all(state.applied_revision >= revision for state in self.states())
 
+    def applied_revision(self) -> int:
+        """The newest that is in force in all of its tenants, on all devices."""
+        return min(state.applied_revision for state in self.states())
+
     def absent(self) -> Iterator[Tenant]:
         return (tenant for tenant in self.tenants.values() if tenant.report is None)
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import grp
 import logging
+import os
 import select
 import sys
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from flexnpu import __version__
 from flexnpu.backend import SoftwareOptions
-from flexnpu.errors import FlexNpuError
+from flexnpu.daemon.listen import Listen
+from flexnpu.errors import FlexNpuError, InvalidValue
 from flexnpu.paths import RuntimeDir
 
 
@@ -50,11 +54,37 @@ def main() -> None:
     try:
         options = SoftwareOptions(given.soc, given.devices, given.clock, given.math, given.scale)
         paths = RuntimeDir.find(given.runtime_dir)
-        from flexnpu.daemon.server import serve  # noqa: PLC0415 - a bad option is answered before the slow imports
+        listen = _listen(given)
+        group = None if given.admin_group is None else _group(given.admin_group)
+        from flexnpu.daemon.server import Admin, serve  # noqa: PLC0415 - a bad option is answered before slow imports
 
-        asyncio.run(serve(paths, options, by_phase=given.dispatch == "phase"))
+        os.umask(0o077)  # a group that may come through the runtime directory reads none of its files
+        admin = Admin(group, listen, given.rate_limit)
+        asyncio.run(serve(paths, options, admin, by_phase=given.dispatch == "phase"))
     except FlexNpuError as error:
         sys.exit(_fail(error))
+
+
+def _listen(given: argparse.Namespace) -> Listen | None:
+    if not 1 <= given.rate_limit <= 1e6:
+        raise InvalidValue(f"--rate-limit {given.rate_limit:g} is out of range", next_step="give 1 to 1000000")
+    names = ("tls_cert", "tls_key", "client_ca", "tokens")
+    files = {name: getattr(given, name) for name in names}
+    if given.listen is not None:
+        return Listen.parse(given.listen, **files, insecure=given.insecure_listen)
+    for name, value in files.items():
+        if value is not None:
+            raise InvalidValue(
+                f"--{name.replace('_', '-')} is for --listen", next_step="give --listen HOST:PORT as well"
+            )
+    return None
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise InvalidValue(f"--admin-group {name!r} is not a group", next_step="see getent group") from error
 
 
 def _fail(error: FlexNpuError) -> int:
@@ -81,6 +111,20 @@ def parser() -> argparse.ArgumentParser:
         help="fair: turns by share; phase: decode goes before prefill, and their shares follow what each waits for",
     )
     made.add_argument("--runtime-dir", help="sockets, registry and state (default: $FLEXNPU_RUNTIME_DIR)")
+    made.add_argument("--admin-group", help="members may use the admin socket, beside the daemon's user and root")
+    made.add_argument("--listen", metavar="HOST:PORT", help="offer the admin API over TCP too, with TLS and tokens")
+    made.add_argument("--tls-cert", type=Path, help="certificate of --listen, with those between it and the CA, PEM")
+    made.add_argument("--tls-key", type=Path, help="its private key, PEM")
+    made.add_argument("--tokens", type=Path, help="hashes of bearer tokens, as flexnpu token makes them; SIGHUP: again")
+    made.add_argument("--client-ca", type=Path, help="CA of client certificates, whose holders may do everything, PEM")
+    made.add_argument(
+        "--insecure-listen",
+        action="store_true",
+        help="without TLS, or without tokens and client certificates: who reaches --listen can change everything",
+    )
+    made.add_argument(
+        "--rate-limit", type=float, default=1000.0, help="requests a second of one caller (default: %(default)g)"
+    )
     made.add_argument("--version", action="version", version=f"flexnpud {__version__}")
     return made
 

@@ -41,7 +41,7 @@ def _tell_applied(resident: Resident, states: list[_native.VNpuState], events: E
     resident.told_applied = revision
     after_ms = max(state.applied_after_ns for state in states) / 1e6
     text = f"applied revision {revision} on {resident.name} after {after_ms:.1f} ms"
-    events.publish("applied", resident.name, text)
+    events.publish("applied", resident.name, text, revision=revision)
 
 
 def _tell_lent(resident: Resident, states: list[_native.VNpuState], events: Events) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,20 +19,21 @@ from flexnpu import _native
 from flexnpu.backend import Device
 from flexnpu.daemon import views
 from flexnpu.daemon.events import Events
-from flexnpu.daemon.host import DeviceHost, Resident, granted_quota
+from flexnpu.daemon.host import PHASES, DeviceHost, Resident, granted_quota
 from flexnpu.daemon.news import tell
 from flexnpu.daemon.processes import Watch, born
 from flexnpu.daemon.restart import Survivor, survivors
 from flexnpu.daemon.steps import Steps
 from flexnpu.daemon.tenants import Tenants
 from flexnpu.daemon.waiting import Waiting
-from flexnpu.errors import InUse, InvalidValue, RegistryError
+from flexnpu.errors import InUse, InvalidValue, NotFound, RegistryError
 from flexnpu.tenancy import (
     AppliedView,
     DeviceView,
     EventView,
     Move,
     Owner,
+    Quota,
     QuotaFields,
     Registry,
     StepView,
@@ -74,12 +76,18 @@ class Node:
 
     # What the API asks for
 
+    def check_ready(self) -> None:
+        """RegistryError when nothing could be changed."""
+        self._registry.check()
+
     def devices(self) -> list[DeviceView]:
         registered = [resident.registered for resident in self._residents.values()]
         return [views.device(host.device, registered) for host in self._hosts.values()]
 
-    def vnpus(self) -> list[VNpuView]:
-        return [views.vnpu(resident) for resident in self._residents.values()]
+    def vnpus(self, after: int = 0, most: int | None = None) -> list[VNpuView]:
+        """In the order of their ids, which they were made in; at most so many, of those with an id above `after`."""
+        later = (resident for resident in self._residents.values() if resident.id > after)
+        return [views.vnpu(resident) for resident in itertools.islice(later, most)]
 
     def vnpu(self, name: str) -> VNpuView:
         return views.vnpu(self.resident(name))
@@ -90,7 +98,18 @@ class Node:
             self.attached.look_for_denials(tenant)
         return [views.tenant(tenant) for tenant in tenants]
 
-    def events(self, after: int, idle_s: float) -> AsyncIterator[EventView | None]:
+    def name_of(self, id_: int) -> str:
+        """NotFound when there is no vNPU of that id any more."""
+        for resident in self._residents.values():
+            if resident.id == id_:
+                return resident.name
+        raise NotFound(f"vNPU number {id_} is not there any more", next_step="see flexnpu ps")
+
+    def publish(self, kind: str, text: str) -> None:
+        """An event of no vNPU."""
+        self.log.publish(kind, "", text)
+
+    def events(self, after: int | None, idle_s: float) -> AsyncIterator[EventView | None]:
         return self.log.follow(after, idle_s)
 
     def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]:
@@ -110,10 +129,11 @@ class Node:
         self._watch_owner(resident)
         quota, places = registered.quota, ", ".join(map(str, registered.devices))
         memory = format_size(quota.memory_bytes)
-        log.info("created %s: %d cores, %s on device %s", registered.name, quota.cores, memory, places)
+        text = f"created {registered.name}: {quota.cores} cores, {memory} on device {places}"
+        self.log.publish("created", registered.name, text, revision=quota.revision)
         return views.vnpu(resident)
 
-    def delete(self, name: str, *, force: bool) -> None:
+    def delete(self, name: str, *, if_revision: int | None = None, force: bool = False) -> None:
         resident = self.resident(name)
         live = [tenant.pid for tenant in resident.tenants.values()]
         if live and not force:
@@ -121,7 +141,7 @@ class Node:
                 f"vNPU {name} has a live tenant (pid {', '.join(map(str, live))})",
                 next_step="stop it first, or delete with --force, which kills it",
             )
-        self._forget(resident)
+        self._forget(resident, if_revision)
         for tenant in resident.tenants.values():
             if tenant.watch is not None:
                 with contextlib.suppress(OSError):  # dead by now, or not ours to kill: then it holds its cores on
@@ -133,8 +153,16 @@ class Node:
             _check_memory_in_use(resident, fields["memory_bytes"])
         return self._change([self._registry.set_quota(name, if_revision=if_revision, **fields)])
 
-    def rebalance(self, moves: Sequence[Move]) -> Mapping[str, int]:
-        return self._change(self._registry.rebalance(moves))
+    def set_phase(self, name: str, phase: str | None, *, if_revision: int | None) -> Mapping[str, int]:
+        resident = self.resident(name)
+        revisions = self._change([self._registry.set_phase(name, phase, if_revision=if_revision)])
+        resident.page.set_phase(PHASES.index(phase or "idle"))
+        return revisions
+
+    def rebalance(self, moves: Sequence[Move], *, dry_run: bool = False) -> Mapping[str, int]:
+        """The revisions that it brings. dry_run: would bring."""
+        after = self._registry.rebalance(moves, dry_run=dry_run)
+        return {vnpu.name: vnpu.quota.revision for vnpu in after} if dry_run else self._change(after)
 
     async def applied(self, revisions: Mapping[str, int], within_s: float) -> AppliedView:
         """Wait until all of these revisions (or later ones) are applied, for at most so long."""
@@ -144,10 +172,12 @@ class Node:
             return all(resident.deleted or resident.is_applied(revision) for resident, revision in residents)
 
         applied = await self._waiting.until(done, within_s)
+        observed = {each.name: 0 if each.deleted else each.applied_revision() for each, _ in residents}
         if not applied or any(resident.deleted for resident, _ in residents):
-            return AppliedView(revisions, applied=False, applied_after_s=None)
+            return AppliedView(revisions, observed, applied=False, applied_after_s=None)
         states = [state for resident, _ in residents for state in resident.states()]
-        return AppliedView(revisions, True, max((state.applied_after_ns for state in states), default=0) / 1e9)
+        after_s = max((state.applied_after_ns for state in states), default=0) / 1e9
+        return AppliedView(revisions, observed, applied=True, applied_after_s=after_s)
 
     # What the attach socket asks for
 
@@ -208,6 +238,7 @@ class Node:
         changes: dict[int, list[tuple[int, _native.Quota]]] = {}
         for vnpu in after:
             resident = self._residents[vnpu.name]
+            self._tell_change(resident.registered.quota, vnpu)
             resident.registered = vnpu
             resident.quotas[vnpu.quota.revision] = vnpu.quota
             for host, state in zip(resident.hosts, resident.states(), strict=True):
@@ -218,6 +249,12 @@ class Node:
         for vnpu in after:
             self._record(self._residents[vnpu.name])
         return {vnpu.name: vnpu.quota.revision for vnpu in after}
+
+    def _tell_change(self, before: Quota, after: VNpu) -> None:
+        quota = after.quota
+        if quota.revision != before.revision:
+            text = f"changed {after.name} to revision {quota.revision}: {quota.cores} cores"
+            self.log.publish("changed", after.name, text, revision=quota.revision)
 
     def _on_news(self, host: DeviceHost) -> None:
         self._steps.heard()
@@ -254,8 +291,8 @@ class Node:
             log.warning("%s", error)
             asyncio.get_running_loop().call_later(TRY_AGAIN_S, self._bury, resident)
 
-    def _forget(self, resident: Resident) -> None:
-        self._registry.delete(resident.name)
+    def _forget(self, resident: Resident, if_revision: int | None = None) -> None:
+        self._registry.delete(resident.name, if_revision=if_revision)
         resident.deleted = True
         del self._residents[resident.name]
         resident.stop_settling()
@@ -264,7 +301,7 @@ class Node:
         for host in resident.hosts:
             host.residents.pop(resident.id, None)
             host.arbiter.remove(resident.id)
-        log.info("deleted %s", resident.name)
+        self.log.publish("deleted", resident.name, f"deleted {resident.name}")
         self._steps.heard()
         self._waiting.look()
 

@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import TypeVar
 
-from flexnpu.errors import Refused
+from flexnpu.errors import Unavailable
 
 _Told = TypeVar("_Told")
 
-MOST_READERS = 32
+MOST_READERS = 64
 
 
 def _never() -> bool:
@@ -41,7 +41,7 @@ class Readers:
     ) -> AsyncGenerator[_Told | None, None]:
         """What `fresh` gives whenever they are woken, and None whenever nothing was told for so long; until over."""
         if len(self._news) >= MOST_READERS:
-            raise Refused(f"{MOST_READERS} readers follow {self._what} already", next_step="let one of them end")
+            raise Unavailable(f"{MOST_READERS} readers follow {self._what} already", next_step="let one of them end")
         return self._follow(fresh, idle_s, over)
 
     async def _follow(

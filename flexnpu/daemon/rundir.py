@@ -18,10 +18,11 @@ from flexnpu.paths import RuntimeDir
 
 
 class ClaimedDir:
-    """A runtime directory that is ours until release()."""
+    """A runtime directory that is ours until release(). group: whose members may come to the admin socket."""
 
-    def __init__(self, paths: RuntimeDir) -> None:
+    def __init__(self, paths: RuntimeDir, *, group: int | None = None) -> None:
         self.paths = paths
+        self._group = group
         # A directory with a registry in it is an earlier daemon's making.
         self._made = not paths.root.exists() or paths.registry.exists()
         try:
@@ -38,12 +39,16 @@ class ClaimedDir:
             os.close(self._lock)
             raise
 
-    def listen(self, path: Path, kind: socket.SocketKind) -> socket.socket:
+    def listen(self, path: Path, kind: socket.SocketKind, *, for_group: bool = False) -> socket.socket:
         """A listening socket there, in place of one that a killed daemon left."""
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
         listener.bind(os.fspath(path))
-        path.chmod(0o600)
+        if for_group and self._group is not None:
+            os.chown(path, -1, self._group)
+            path.chmod(0o660)
+        else:
+            path.chmod(0o600)
         listener.listen(1024)
         return listener
 
@@ -81,7 +86,11 @@ class ClaimedDir:
                 f"another flexnpud{f' (pid {pid})' if pid else ''} runs in {self.paths.root}",
                 next_step="stop it, or choose another --runtime-dir",
             ) from error
-        os.fchmod(self._lock, 0o700)
+        if self._group is None:
+            os.fchmod(self._lock, 0o700)
+        else:  # to come through; what is in it has modes of its own
+            os.fchown(self._lock, -1, self._group)
+            os.fchmod(self._lock, 0o710)
 
 
 def _listener(path: Path) -> int | None:

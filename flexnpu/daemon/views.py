@@ -47,6 +47,7 @@ def device(device: Device, registered: Sequence[VNpu]) -> DeviceView:
 def vnpu(resident: Resident) -> VNpuView:
     registered, quota, states = resident.registered, resident.registered.quota, resident.states()
     return VNpuView(
+        id=registered.id,
         name=registered.name,
         device=registered.devices[0],
         devices=list(registered.devices),

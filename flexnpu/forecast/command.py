@@ -37,32 +37,39 @@ def run_forecast(  # noqa: PLR0913 - one parameter per option of the command
     as_json: bool = False,
     console: Console | None = None,
 ) -> Forecast:
-    """Forecast prefill and decode as one iteration on `cores`, or decode beside prefill when `beside_cores` is given.
-
-    prefill: prompts, each TOKENS or COUNTxTOKENS, with +CACHED where part is cached ("2048", "4x2048", "512+1536").
-    decode: running requests, each CONTEXT or COUNTxCONTEXT ("64x4096"). weight_dtype, kv_dtype: formats in place of
-    those in the model's config.json.
-    """
-    prompts = [parse_prefill(text) for text in prefill]
-    running = [parse_decode(text) for text in decode]
-    if not prompts and not running:
-        raise ForecastError("nothing to forecast; give --prefill TOKENS, --decode COUNTxCONTEXT or both")
+    """Forecast prefill and decode as parse_prefill() and parse_decode() read them; see ask(). weight_dtype, kv_dtype:
+    formats in place of those in the model's config.json."""
     known = calibration_file.load(profile) if profile is not None else None
     shape = ModelShape.from_config(find_config(model)[1], weights=weight_dtype, kv=kv_dtype)
     forecaster = Forecaster(shape, load_soc(device), known, parallel)
-    cores = forecaster.cores if cores is None else cores
-    if beside_cores is None:
-        result = forecaster.forecast(cores, [*prompts, *running])
-    elif not prompts or not running:
-        raise ForecastError("--beside-cores is the prefill's cores; give both --prefill and --decode with it")
-    else:
-        result = forecaster.forecast(cores, running, beside=forecaster.forecast(beside_cores, prompts))
+    prompts, running = [parse_prefill(text) for text in prefill], [parse_decode(text) for text in decode]
+    result = ask(forecaster, prompts, running, cores=cores, beside_cores=beside_cores)
     console = console or Console()
     if as_json:
         console.print_json(json.dumps(as_dict(result, forecaster)))
     else:
         _show(result, forecaster, console)
     return result
+
+
+def ask(
+    forecaster: Forecaster,
+    prompts: Sequence[Request],
+    running: Sequence[Request],
+    *,
+    cores: int | None = None,
+    beside_cores: int | None = None,
+) -> Forecast:
+    """Prompts and running requests as one iteration on `cores` (default: all), or the running ones beside the prompts,
+    which have `beside_cores`."""
+    if not prompts and not running:
+        raise ForecastError("nothing to forecast; give --prefill TOKENS, --decode COUNTxCONTEXT or both")
+    cores = forecaster.cores if cores is None else cores
+    if beside_cores is None:
+        return forecaster.forecast(cores, [*prompts, *running])
+    if not prompts or not running:
+        raise ForecastError("--beside-cores is the prefill's cores; give both --prefill and --decode with it")
+    return forecaster.forecast(cores, running, beside=forecaster.forecast(beside_cores, prompts))
 
 
 def parse_prefill(text: str) -> Request:

@@ -71,6 +71,11 @@ class Registry:
     def close(self) -> None:
         self._db.close()
 
+    def check(self) -> None:
+        """RegistryError when it cannot be read."""
+        with self._trouble():
+            self._db.execute("SELECT 1 FROM vnpu LIMIT 1").fetchone()
+
     def vnpus(self) -> list[VNpu]:
         """All of them, in the order they were made."""
         return [_vnpu(row) for row in self._db.execute(f"SELECT {_COLUMNS} FROM vnpu ORDER BY id")]
@@ -102,9 +107,10 @@ class Registry:
             cursor = self._db.execute(f"INSERT INTO vnpu ({', '.join(values)}) VALUES ({marks})", [*values.values()])
         return replace(wanted, id=cursor.lastrowid or 0)
 
-    def delete(self, name: str) -> VNpu:
+    def delete(self, name: str, *, if_revision: int | None = None) -> VNpu:
         with self._transaction():
             vnpu = self.get(name)
+            _check_revision(vnpu, if_revision)
             self._db.execute("DELETE FROM vnpu WHERE id = ?", (vnpu.id,))
         return vnpu
 
@@ -112,25 +118,35 @@ class Registry:
         """The vNPU after the change; unchanged, with its old revision, when nothing differs."""
         with self._transaction():
             before = self.get(name)
-            if if_revision is not None and if_revision != before.quota.revision:
-                raise RevisionChanged(
-                    f"quota of {name} is at revision {before.quota.revision}, not {if_revision}",
-                    next_step="read it again and decide anew",
-                )
+            _check_revision(before, if_revision)
             after = _changed(before, fields)
             self._admit(self.vnpus(), [after])
             self._store([after])
         return after
 
-    def rebalance(self, moves: Sequence[Move]) -> list[VNpu]:
-        """All moves or none; the vNPUs after it, in the order of the moves."""
+    def set_phase(self, name: str, phase: str | None, *, if_revision: int | None = None) -> VNpu:
+        """As set_quota(); the phase travels with the quota, so its change is one of the quota's revisions."""
+        check_phase(phase)
+        with self._transaction():
+            before = self.get(name)
+            _check_revision(before, if_revision)
+            if phase == before.phase:
+                return before
+            quota = replace(before.quota, revision=before.quota.revision + 1)
+            after = replace(before, phase=phase, quota=quota)
+            self._store([after])
+        return after
+
+    def rebalance(self, moves: Sequence[Move], *, dry_run: bool = False) -> list[VNpu]:
+        """All moves or none; the vNPUs after it, in the order of the moves. dry_run: nothing is changed."""
         names = [move.vnpu for move in moves]
         if not moves or len(set(names)) != len(names):
             raise InvalidValue(f"moves name {', '.join(names) or 'nothing'}", next_step="name each vNPU once")
         with self._transaction():
             after = [_changed(self.get(move.vnpu), move.fields) for move in moves]
             self._admit(self.vnpus(), after)
-            self._store(after)
+            if not dry_run:
+                self._store(after)
         return after
 
     def leases(self) -> list[Lease]:
@@ -254,6 +270,14 @@ def _values(vnpu: VNpu) -> dict[str, int | str | None]:
         "owner_pid": owner.pid if owner else None,
         "owner_born": owner.born if owner else None,
     }
+
+
+def _check_revision(vnpu: VNpu, wanted: int | None) -> None:
+    if wanted not in (None, vnpu.quota.revision):
+        raise RevisionChanged(
+            f"quota of {vnpu.name} is at revision {vnpu.quota.revision}, not {wanted}",
+            next_step="read it again and decide anew",
+        )
 
 
 def _changed(before: VNpu, fields: QuotaFields | MoveFields) -> VNpu:

@@ -41,12 +41,14 @@ class UseView:
 
 @dataclass(frozen=True, slots=True)
 class VNpuView:
-    """A vNPU between wanted (cores, revision), granted and applied. device: the first of its devices.
+    """A vNPU between wanted (cores, revision), granted and applied. id: never used twice in a registry. device: the
+    first of its devices.
 
     granted_*, applied_*: of the device that is least far; lent_cores: the most on one device; effective_share_percent:
     the least on one device.
     """
 
+    id: int
     name: str
     device: int
     devices: Sequence[int]
@@ -133,18 +135,22 @@ class StepView(IterationView):
 
 @dataclass(frozen=True, slots=True)
 class AppliedView:
-    """Where a change stands; applied_after_s from the change to its being applied by every tenant."""
+    """Where a change stands. observed: the newest revisions that are in force in all tenants. applied_after_s: from the
+    change to its being applied by every tenant."""
 
     revisions: Mapping[str, int]
+    observed: Mapping[str, int]
     applied: bool
     applied_after_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """Something that happened. kind: attached, left, applied, lent, denied (memory) or refused (a process).
+    """Something that happened. kind: of a vNPU created, changed, applied, lent or deleted; of a process attached, left,
+    denied (memory) or refused; decided by a controller; resync: what a reader has missed is not known any more.
 
-    at: seconds since 1970; text: one line for a person.
+    id: rises with each event, and is never used twice. at: seconds since 1970. revision: of the vNPU's quota. text: one
+    line for a person.
     """
 
     id: int
@@ -152,4 +158,5 @@ class EventView:
     kind: str
     vnpu: str
     pid: int | None
+    revision: int | None
     text: str

@@ -21,11 +21,29 @@ def test_the_client_has_what_its_users_call():
         "devices": [],
         "vnpus": [],
         "vnpu": ["name"],
-        "create_vnpu": ["name", "cores", "memory_bytes", "device", "phase", "owner_pid", "limits"],
-        "delete_vnpu": ["name", "force"],
+        "create_vnpu": [
+            "name",
+            "cores",
+            "memory_bytes",
+            "device",
+            "phase",
+            "owner_pid",
+            "idempotency_key",
+            "limits",
+        ],
+        "delete_vnpu": ["name", "force", "if_revision"],
+        "set_phase": ["name", "phase", "if_revision"],
+        "quota": ["name"],
         "set_quota": ["name", "cores", "memory_bytes", "wait", "if_revision", "limits"],
-        "rebalance": ["moves", "wait"],
-        "tenants": [],
+        "rebalance": ["moves", "wait", "dry_run"],
+        "operation": ["id_", "wait"],
+        "tenants": ["vnpu"],
+        "controllers": [],
+        "decisions": ["filters"],
+        "put_controller": ["name", "state"],
+        "delete_controller": ["name"],
+        "add_decisions": ["name", "decisions", "outcomes"],
+        "forecast": ["question"],
         "events": ["after"],
         "steps": ["names"],
         "version": [],
@@ -40,5 +58,5 @@ def test_all_names_what_there_is():
 
 def test_the_commands_are_those_of_the_documentation():
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    lasting = {"run", "ps", "set", "create", "delete", "version"}
+    lasting = {"run", "ps", "set", "create", "delete", "token", "version"}
     assert names == lasting | {"bench", "calibrate", "controller", "demo", "forecast", "simulate", "softnpu"}

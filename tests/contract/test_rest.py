@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Unpack
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from flexnpu.api import models
 from flexnpu.api.app import create_app
-from flexnpu.errors import NameTaken, OverQuota, UnknownVNpu
+from flexnpu.api.callers import Peer, TcpPeer, UnixPeer
+from flexnpu.errors import NameTaken, NotFound, OverQuota, RegistryError, RevisionChanged, UnknownVNpu
 from flexnpu.tenancy import (
     AppliedView,
     DeviceView,
@@ -36,6 +39,7 @@ GIB = 2**30
 NEW = {"name": "b", "cores": 1, "memory_bytes": 1}
 DEVICE = DeviceView(0, "Ascend910B2", "software", 24, 64 * GIB, 12, 56 * GIB, 0, "free", "exact", 1.0, {"A": "b"})
 VNPU = VNpuView(
+    id=7,
     name="a",
     device=0,
     devices=[0],
@@ -76,24 +80,74 @@ TENANT = TenantView(
     graphs=[GraphView(0, 12, 24, 9)],
     iteration=IterationView(3, "decode", 8, 8, 4096, 1024, True),
 )
-EVENTS = [EventView(4, 1.5, "attached", "a", 42, "attached pid 42 to a"), None, EventView(5, 2.5, "left", "a", 42, "…")]
+EVENTS = [
+    EventView(4, 1.5, "attached", "a", 42, None, "attached pid 42 to a"),
+    None,
+    EventView(5, 2.5, "applied", "a", None, 3, "…"),
+]
+ANY = {"If-Match": "*"}
+STATE = {
+    "mode": "split",
+    "moves": True,
+    "devices": [0],
+    "services": [{"name": "chat", "model": "qwen", "ttft_s": 1, "itl_s": 0.05, "prefill": ["a"], "decode": ["b"]}],
+    "config": {"period": 0.05},
+}
+DECISION = {
+    "number": 3,
+    "device": 0,
+    "mode": "split",
+    "before": {"a": {"cores": 12}, "b": {"cores": 12}},
+    "after": {"a": {"cores": 18, "share_percent": None}, "b": {"cores": 6}},
+    "moved": True,
+    "reason": "prompts wait",
+    "services": [
+        {
+            "service": "chat",
+            "mode": "split",
+            "grants": {"a": {"cores": 18}, "b": {"cores": 6}},
+            "inputs": {"waiting": 3},
+            "reason": "prompts wait",
+            "forecast": {"decode": 0.03},
+            "alternatives": [{"split": {"prefill": 17, "decode": 7}}],
+        }
+    ],
+    "scale": 2.5,
+}
 
 
 @dataclass
 class FakeNode:
     applies: bool = True
+    broken: bool = False
+    others: int = 0
+    revision: int = 3
     asked: list[object] = field(default_factory=list)
 
     def devices(self) -> Sequence[DeviceView]:
         return [DEVICE]
 
-    def vnpus(self) -> Sequence[VNpuView]:
-        return [VNPU]
+    def check_ready(self) -> None:
+        if self.broken:
+            raise RegistryError("registry cannot be changed", next_step="free some space")
+
+    def vnpus(self, after: int = 0, most: int | None = None) -> Sequence[VNpuView]:
+        there = [VNPU, *(replace(VNPU, id=number, name=f"v{number}") for number in range(8, 8 + self.others))]
+        return [vnpu for vnpu in there if vnpu.id > after][:most]
+
+    def name_of(self, id_: int) -> str:
+        if id_ != VNPU.id:
+            raise NotFound(f"vNPU number {id_} is not there any more", next_step="see flexnpu ps")
+        return VNPU.name
+
+    def publish(self, kind: str, text: str) -> None:
+        self.asked.append((kind, text))
 
     def vnpu(self, name: str) -> VNpuView:
-        if name != "a":
-            raise UnknownVNpu(f"vNPU {name!r} does not exist", next_step="see flexnpu ps")
-        return VNPU
+        for vnpu in self.vnpus():
+            if vnpu.name == name:
+                return replace(vnpu, revision=self.revision)
+        raise UnknownVNpu(f"vNPU {name!r} does not exist", next_step="see flexnpu ps")
 
     def tenants(self) -> Sequence[TenantView]:
         return [TENANT]
@@ -107,24 +161,34 @@ class FakeNode:
             raise OverQuota("too many", limit=24, used=12, requested=cores, next_step="ask for 12")
         return VNPU
 
-    def delete(self, name: str, *, force: bool) -> None:
-        self.asked.append((name, force))
+    def delete(self, name: str, *, if_revision: int | None, force: bool) -> None:
+        self.asked.append((name, if_revision, force))
 
     def set_quota(self, name: str, *, if_revision: int | None, **fields: Unpack[QuotaFields]) -> Mapping[str, int]:
-        self.asked.append((name, fields, if_revision))
-        return {name: 4}
+        return self._changed(name, fields, if_revision)
 
-    def rebalance(self, moves: Sequence[Move]) -> Mapping[str, int]:
-        self.asked.append(list(moves))
+    def set_phase(self, name: str, phase: str | None, *, if_revision: int | None) -> Mapping[str, int]:
+        return self._changed(name, phase, if_revision)
+
+    def _changed(self, name: str, what: object, if_revision: int | None) -> Mapping[str, int]:
+        if if_revision not in (None, self.revision):
+            raise RevisionChanged("it is another", next_step="read it again")
+        self.asked.append((name, what, if_revision))
+        self.revision += 1
+        return {name: self.revision}
+
+    def rebalance(self, moves: Sequence[Move], *, dry_run: bool) -> Mapping[str, int]:
+        self.asked.append((list(moves), dry_run))
         return {move.vnpu: 4 for move in moves}
 
     async def applied(self, revisions: Mapping[str, int], within_s: float) -> AppliedView:
         self.asked.append(within_s)
-        return AppliedView(revisions, self.applies, 0.25 if self.applies else None)
+        observed = revisions if self.applies else {name: revision - 1 for name, revision in revisions.items()}
+        return AppliedView(revisions, observed, self.applies, 0.25 if self.applies else None)
 
-    async def events(self, after: int, idle_s: float) -> AsyncIterator[EventView | None]:
+    async def events(self, after: int | None, idle_s: float) -> AsyncIterator[EventView | None]:
         for event in EVENTS:
-            if event is None or event.id > after:
+            if event is None or event.id > (after or 0):
                 yield event
 
     async def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]:
@@ -141,7 +205,13 @@ def node() -> FakeNode:
 
 @pytest.fixture
 def http(node: FakeNode) -> TestClient:
-    return TestClient(create_app(node, 1), raise_server_exceptions=False)
+    return connected(create_app(node, 1), UnixPeer(os.geteuid(), 99))
+
+
+def connected(app: FastAPI, peer: Peer) -> TestClient:
+    client = TestClient(app, raise_server_exceptions=False)
+    client.app_state["peer"] = peer
+    return client
 
 
 @pytest.mark.parametrize(
@@ -161,15 +231,48 @@ def test_a_model_says_all_that_the_daemon_shows(model, view):
 
 
 def test_what_is_listed(http: TestClient):
-    assert http.get("/api/v1/devices").json()[0]["environment"] == {"A": "b"}
-    assert http.get("/api/v1/vnpus").json()[0]["applied_revision"] == 3
-    assert http.get("/api/v1/vnpus").json()[0]["use"][0]["memory_peak"] == 2 * GIB
-    (tenant,) = http.get("/api/v1/tenants").json()
+    assert http.get("/api/v1/devices").json()["items"][0]["environment"] == {"A": "b"}
+    assert http.get("/api/v1/devices/0").json()["soc"] == "Ascend910B2"
+    (vnpu,) = http.get("/api/v1/vnpus").json()["items"]
+    assert (vnpu["id"], vnpu["applied_revision"], vnpu["use"][0]["memory_peak"]) == (7, 3, 2 * GIB)
+    (tenant,) = http.get("/api/v1/tenants").json()["items"]
     assert tenant["launches"] == {"kernel": 5}
     assert tenant["graphs"] == [{"device": 0, "cores": 12, "vector_cores": 24, "replays": 9}]
     assert tenant["iteration"]["context_most"] == 1024
-    assert http.get("/healthz").json() == {"status": "ok"}
+    assert http.get("/api/v1/tenants?vnpu=b").json() == {"items": [], "next_cursor": None}
     assert set(http.get("/version").json()) == {"version", "page_version", "api_version"}
+
+
+def test_a_list_goes_on_where_its_cursor_says(http: TestClient, node: FakeNode):
+    node.others = 4
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = http.get(f"/api/v1/vnpus?limit=2{cursor and f'&cursor={cursor}'}").json()
+        assert len(page["items"]) <= 2
+        seen += [vnpu["id"] for vnpu in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == [7, 8, 9, 10, 11]
+    assert http.get("/api/v1/vnpus?limit=5").json()["next_cursor"] is None
+
+
+@pytest.mark.parametrize("path", ["vnpus", "devices", "tenants", "controller/decisions"])
+def test_a_cursor_that_nobody_gave_is_malformed(http: TestClient, path: str):
+    assert http.get(f"/api/v1/{path}?cursor=%C3%A4").status_code == 400
+
+
+def test_health_is_open_to_all_and_says_when_nothing_can_be_changed(node: FakeNode):
+    stranger = connected(create_app(node, 1), TcpPeer("10.0.0.1"))
+    for path in ("/livez", "/readyz", "/healthz"):
+        assert stranger.get(path).json() == {"status": "ok"}
+    node.broken = True
+    assert stranger.get("/livez").status_code == 200
+    for path in ("/readyz", "/healthz"):
+        answer = stranger.get(path)
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
+            503,
+            "registry_error",
+            "1",
+        )
 
 
 def test_a_vnpu_is_made_with_201(http: TestClient, node: FakeNode):
@@ -186,12 +289,13 @@ def test_a_vnpu_has_limits_on_each_of_its_devices(http: TestClient, node: FakeNo
 
 
 def test_a_change_passes_on_what_it_names_and_null_where_that_takes_away(http: TestClient, node: FakeNode):
-    change = {"cores": None, "burst_cores": None, "share_percent": None, "priority": None, "fixed_share": False}
-    assert http.patch("/api/v1/vnpus/a/quota", json=change).status_code == 200
-    assert http.patch("/api/v1/vnpus/a/quota", json={"share_percent": 25}).status_code == 200
+    change = {"burst_cores": None, "share_percent": None, "priority": None, "fixed_share": False}
+    assert http.patch("/api/v1/vnpus/a/quota", json=change, headers=ANY).status_code == 200
+    assert http.patch("/api/v1/vnpus/a/quota", json={"share_percent": 25}, headers=ANY).status_code == 200
+    assert http.patch("/api/v1/vnpus/a/quota", json={"cores": None}, headers=ANY).status_code == 422
     asked = [each for each in node.asked if isinstance(each, tuple)]
     assert asked == [
-        ("a", {"burst_cores": None, "share": None, "fixed_share": False}, None),
+        ("a", {"burst_cores": None, "share": None, "fixed_share": False, "priority": 0}, None),
         ("a", {"share": 2500}, None),
     ]
 
@@ -200,11 +304,12 @@ def test_events_are_sent_with_their_ids_from_where_the_reader_left_off(http: Tes
     answer = http.get("/api/v1/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
     blocks = answer.text.strip().split("\n\n")
+    assert blocks[0] == ": listening\nretry: 1000"
     assert blocks[1].split("\n")[:2] == ["id: 4", "event: attached"]
     assert json.loads(blocks[1].split("data: ")[1])["text"] == "attached pid 42 to a"
     assert blocks[2].startswith(":")
     assert http.get("/api/v1/events", headers={"Last-Event-ID": "4"}).text.count("id: ") == 1
-    assert http.get("/api/v1/events", headers={"Last-Event-ID": "x"}).status_code == 422
+    assert http.get("/api/v1/events", headers={"Last-Event-ID": "x"}).status_code == 400
 
 
 def test_steps_are_sent_as_they_begin(http: TestClient, node: FakeNode):
@@ -219,38 +324,93 @@ def test_steps_are_sent_as_they_begin(http: TestClient, node: FakeNode):
 
 def test_a_revision_travels_as_an_etag(http: TestClient, node: FakeNode):
     assert http.get("/api/v1/vnpus/a").headers["etag"] == '"3"'
-    answer = http.patch("/api/v1/vnpus/a/quota?wait=2", json={"cores": 6}, headers={"If-Match": '"3"'})
-    assert answer.status_code == 200
-    assert answer.json() == {"vnpu": "a", "revision": 4, "applied": True, "applied_after_s": 0.25}
-    assert node.asked == [("a", {"cores": 6}, 3), 2.0]
+    assert http.get("/api/v1/vnpus/a/quota").headers["etag"] == '"3"'
+    answer = http.patch("/api/v1/vnpus/a/quota?wait=2s", json={"cores": 6}, headers={"If-Match": '"3"'})
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"4"')
+    told = answer.json()
+    assert (told["desired_revision"], told["observed_revision"], told["applied_after_s"]) == (4, 4, 0.25)
+    assert node.asked[-2:] == [("a", {"cores": 6}, 3), 2.0]
+    stale = http.patch("/api/v1/vnpus/a/quota", json={"cores": 7}, headers={"If-Match": '"3"'})
+    assert (stale.status_code, stale.json()["code"]) == (412, "revision_changed")
 
 
-def test_what_is_not_applied_yet_is_202(http: TestClient, node: FakeNode):
+@pytest.mark.parametrize("path", ["/api/v1/vnpus/a", "/api/v1/vnpus/a/quota"])
+@pytest.mark.parametrize(
+    ("tag", "status", "code"),
+    [
+        (None, 428, "revision_missing"),
+        ("3", 400, "malformed"),
+        ('"x"', 400, "malformed"),
+        ('"3", "4"', 400, "malformed"),
+        ('W/"3"', 412, "revision_changed"),
+    ],
+)
+def test_a_change_says_which_revision_it_is_of(  # noqa: PLR0917 - the columns of the tables above
+    http: TestClient, node: FakeNode, path, tag, status, code
+):
+    answer = http.patch(path, json={}, headers={} if tag is None else {"If-Match": tag})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert node.asked == []
+
+
+def test_the_phase_is_changed_as_the_quota_is(http: TestClient, node: FakeNode):
+    answer = http.patch("/api/v1/vnpus/a", json={"phase": "decode"}, headers={"If-Match": '"3"'})
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"4"')
+    assert node.asked == [("a", "decode", 3)]
+
+
+def test_what_is_not_applied_yet_is_202_and_names_an_operation(http: TestClient, node: FakeNode):
     node.applies = False
-    assert http.patch("/api/v1/vnpus/a/quota", json={"cores": 6}).status_code == 202
-    answer = http.post("/api/v1/rebalances", json={"moves": [{"vnpu": "a", "cores": 6}, {"vnpu": "b", "cores": 1}]})
-    assert answer.status_code == 202
-    assert answer.json() == {"revisions": {"a": 4, "b": 4}, "applied": False, "applied_after_s": None}
+    answer = http.patch("/api/v1/vnpus/a/quota", json={"cores": 6}, headers=ANY)
+    told = answer.json()
+    assert (answer.status_code, told["desired_revision"], told["observed_revision"]) == (202, 4, 3)
+    where = answer.headers["location"]
+    assert where == f"/api/v1/operations/{told['operation']}"
+    assert http.get(where).json() == {
+        "id": told["operation"],
+        "revisions": {"a": 4},
+        "done": False,
+        "applied_after_s": None,
+    }
+    node.applies = True
+    assert http.get(f"{where}?wait=1s").json()["done"]
+
+
+@pytest.mark.parametrize("operation", ["7.5", "8.1", "x", "7", "7.4-", "7.99999999999999999999"])
+def test_an_operation_that_nobody_was_told_of_does_not_exist(http: TestClient, operation: str):
+    assert http.get(f"/api/v1/operations/{operation}").status_code == 404
+
+
+def test_a_rebalance_may_be_tried_without_doing_it(http: TestClient, node: FakeNode):
+    moves = {"moves": [{"vnpu": "a", "cores": 6}]}
+    answer = http.post("/api/v1/rebalances?dry_run=true", json=moves)
+    assert (answer.status_code, answer.json()["dry_run"], answer.json()["revisions"]) == (200, True, {"a": 4})
+    assert node.asked == [([Move("a", {"cores": 6})], True)]
+    node.applies = False
+    answer = http.post("/api/v1/rebalances", json=moves)
+    assert (answer.status_code, answer.json()["operation"]) == (202, "7.4")
 
 
 def test_a_move_names_cores_share_and_priority_and_what_it_does_not_name_stays(http: TestClient, node: FakeNode):
+    node.others = 2
     moves = [
         {"vnpu": "a", "cores": 24, "share_percent": 40, "priority": 1},
-        {"vnpu": "b", "share_percent": None, "priority": None},
-        {"vnpu": "c", "cores": 6},
+        {"vnpu": "v8", "share_percent": None, "priority": None},
+        {"vnpu": "v9", "cores": 6},
     ]
-    assert http.post("/api/v1/rebalances?wait=1", json={"moves": moves}).status_code == 200
-    assert node.asked[0] == [
+    assert http.post("/api/v1/rebalances?wait=1s", json={"moves": moves}).status_code == 200
+    asked, _ = node.asked[0]
+    assert asked == [
         Move("a", {"cores": 24, "share": 4000, "priority": 1}),
-        Move("b", {"share": None}),
-        Move("c", {"cores": 6}),
+        Move("v8", {"share": None}),
+        Move("v9", {"cores": 6}),
     ]
 
 
 def test_delete_can_be_forced(http: TestClient, node: FakeNode):
     assert http.delete("/api/v1/vnpus/a").status_code == 204
-    assert http.delete("/api/v1/vnpus/a?force=true").status_code == 204
-    assert node.asked == [("a", False), ("a", True)]
+    assert http.delete("/api/v1/vnpus/a?force=true", headers={"If-Match": '"3"'}).status_code == 204
+    assert node.asked == [("a", None, False), ("a", 3, True)]
 
 
 @pytest.mark.parametrize(
@@ -262,6 +422,8 @@ def test_delete_can_be_forced(http: TestClient, node: FakeNode):
         ("POST", "/api/v1/vnpus", {"name": "b", "cores": 2**70, "memory_bytes": 1}, 422, "invalid_value"),
         ("POST", "/api/v1/vnpus", {"name": "b", "cores": 1, "memory_bytes": 1, "color": 1}, 422, "invalid_value"),
         ("POST", "/api/v1/vnpus", None, 422, "invalid_value"),
+        ("POST", "/api/v1/vnpus", "{", 400, "malformed"),
+        ("POST", "/api/v1/vnpus", "x" * (1 << 20 | 1), 413, "too_large"),
         ("POST", "/api/v1/vnpus", {**NEW, "share_percent": 0}, 422, "invalid_value"),
         ("POST", "/api/v1/vnpus", {**NEW, "share_percent": 0.001}, 422, "invalid_value"),
         ("POST", "/api/v1/vnpus", {**NEW, "share_percent": 101}, 422, "invalid_value"),
@@ -280,6 +442,20 @@ def test_delete_can_be_forced(http: TestClient, node: FakeNode):
         ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "priority": 8}]}, 422, "invalid_value"),
         ("POST", "/api/v1/rebalances", {"moves": [{"vnpu": "a", "phase": "decode"}]}, 422, "invalid_value"),
         ("PATCH", "/api/v1/vnpus/a/quota?wait=-1", {"cores": 1}, 422, "invalid_value"),
+        ("PATCH", "/api/v1/vnpus/a/quota?wait=2h", {"cores": 1}, 422, "invalid_value"),
+        ("GET", "/api/v1/devices/1", None, 404, "unknown_device"),
+        ("GET", "/api/v1/controller/none", None, 404, "not_found"),
+        ("PUT", "/api/v1/controller/decisions", STATE, 422, "invalid_value"),
+        ("POST", "/api/v1/controller/none/decisions", {"decisions": [DECISION]}, 404, "not_found"),
+        ("GET", "/api/v1/controller/decisions/1", None, 404, "not_found"),
+        (
+            "POST",
+            "/api/v1/forecast",
+            {"model": "/etc/passwd", "soc": "Ascend910B2", "decode": ["1"]},
+            422,
+            "invalid_value",
+        ),
+        ("DELETE", "/api/v1/devices", None, 405, "http_error"),
         ("GET", "/api/v1/vnpus/b", None, 404, "unknown_vnpu"),
         ("GET", "/nothing", None, 404, "http_error"),
     ],
@@ -287,13 +463,15 @@ def test_delete_can_be_forced(http: TestClient, node: FakeNode):
 def test_every_error_is_a_problem(  # noqa: PLR0917 - the columns of the table above
     http: TestClient, method: str, path: str, body, status: int, code: str
 ):
-    answer = http.request(method, path, json=body)
+    told = {"content": body, "headers": {"Content-Type": "application/json", **ANY}}
+    answer = http.request(method, path, **(told if isinstance(body, str) else {"json": body, "headers": ANY}))
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     problem = models.Problem.model_validate(answer.json())
     assert (problem.status, problem.code) == (status, code)
     assert "\n" not in problem.detail
     assert problem.next_step
+    assert problem.instance == f"urn:flexnpu:request:{answer.headers['x-request-id']}"
 
 
 def test_limits_are_on_the_wire(http: TestClient):
@@ -306,6 +484,81 @@ def test_the_committed_description_is_that_of_the_app(http: TestClient):
     assert json.loads(committed.read_text(encoding="utf-8")) == http.get("/openapi.json").json(), (
         "write it anew: python -m flexnpu.api.describe > docs/openapi.json"
     )
+
+
+def test_a_request_keeps_its_id_or_gets_one(http: TestClient):
+    assert http.get("/livez", headers={"X-Request-Id": "mine.1"}).headers["x-request-id"] == "mine.1"
+    made = {http.get("/livez", headers={"X-Request-Id": "a b"}).headers["x-request-id"] for _ in range(2)}
+    assert len(made) == 2
+    assert "a b" not in made
+
+
+def test_the_same_key_gets_the_same_answer_and_does_nothing_more(http: TestClient, node: FakeNode):
+    key = {"Idempotency-Key": "k1"}
+    first = http.post("/api/v1/vnpus", json=NEW, headers=key)
+    again = http.post("/api/v1/vnpus", json=NEW, headers=key)
+    assert (first.status_code, len(node.asked)) == (201, 1)
+    assert (again.status_code, again.json(), again.headers["etag"]) == (201, first.json(), first.headers["etag"])
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["x-request-id"] != first.headers["x-request-id"]
+    other = http.post("/api/v1/vnpus", json={**NEW, "cores": 2}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "key_reused")
+    assert http.post("/api/v1/vnpus", json=NEW, headers={"Idempotency-Key": "\x7f"}).status_code == 400
+    # A refusal is an answer too.
+    taken = [http.post("/api/v1/vnpus", json={**NEW, "name": "a"}, headers={"Idempotency-Key": "k2"}) for _ in "12"]
+    assert [each.status_code for each in taken] == [409, 409]
+    assert len(node.asked) == 2
+
+
+def test_each_change_is_a_line_of_the_log(http: TestClient, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", logger="flexnpud")
+    headers = {"If-Match": '"3"', "X-Reason": "night\tshift", "X-Request-Id": "r1"}
+    http.patch("/api/v1/vnpus/a/quota", json={"cores": 6}, headers=headers)
+    http.patch("/api/v1/vnpus/a/quota", json={"cores": 6}, headers=headers)
+    http.get("/api/v1/vnpus")
+    done, refused = [json.loads(text.removeprefix("audit ")) for text in caplog.messages if text.startswith("audit ")]
+    assert (done["action"], done["target"], done["outcome"], done["request"]) == ("quota", "a", "done", "r1")
+    assert (done["who"], done["reason"]) == ({"uid": os.geteuid(), "pid": 99}, "night\tshift")
+    assert (done["old"]["revision"], done["new"]["revision"]) == (3, 4)
+    assert (refused["outcome"], refused["new"]) == ("revision_changed", None)
+
+
+def test_a_controller_is_seen_by_what_it_tells(http: TestClient, node: FakeNode):
+    told = http.put("/api/v1/controller/one", json=STATE).json()
+    assert (told["live"], told["mode"], told["services"][0]["ttft_s"], told["decisions"]) == (True, "split", 1, 0)
+    outcome = {"decision": 3, "service": "chat", "held_seconds": 0.5}
+    kept = http.post("/api/v1/controller/one/decisions", json={"decisions": [DECISION]}).json()
+    assert http.post("/api/v1/controller/one/decisions", json={"outcomes": [outcome]}).json()["outcomes"] == 1
+    (decision,) = http.get("/api/v1/controller/decisions?device=0&moved=true").json()["items"]
+    assert (decision["controller"], decision["reason"], decision["scale"]) == ("one", "prompts wait", 2.5)
+    assert decision["services"][0]["alternatives"] == [{"split": {"prefill": 17, "decode": 7}}]
+    assert decision["outcomes"] == [outcome]
+    assert http.get(f"/api/v1/controller/decisions/{kept['decisions'][0]}").json() == decision
+    assert http.get("/api/v1/controller/decisions?device=1").json()["items"] == []
+    ((kind, text),) = node.asked
+    assert kind == "decided"
+    assert "by one on device 0: a 12 -> 18, b 12 -> 6; prompts wait" in text
+    assert http.delete("/api/v1/controller/one").status_code == 204
+    assert http.get("/api/v1/controller").json()["items"] == []
+    assert http.get("/api/v1/controller/decisions").json()["items"] == [decision]
+
+
+def test_a_forecast_answers_what_if(http: TestClient):
+    question = {"model": "Qwen2.5-7B", "soc": "Ascend910B2", "cores": 6, "decode": ["64x4096"]}
+    few = http.post("/api/v1/forecast", json=question).json()
+    many = http.post("/api/v1/forecast", json={**question, "cores": 24}).json()
+    assert 0 < many["seconds"] < few["seconds"]
+    assert (few["cores"], few["tokens"], few["soc"]) == (6, 64, "Ascend910B2")
+    assert sum(each["seconds"] for each in few["operators"].values()) == pytest.approx(few["seconds"])
+    for wrong in (
+        {"decode": []},
+        {"cores": 25},
+        {"decode": ["99999x1", "1x1"]},
+        {"prefill": ["99999999"]},
+        {"soc": "x"},
+    ):
+        answer = http.post("/api/v1/forecast", json={**question, **wrong})
+        assert (answer.status_code, answer.json()["status"]) == (422, 422), wrong
 
 
 def test_metrics_are_what_prometheus_reads(http):

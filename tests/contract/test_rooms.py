@@ -32,11 +32,12 @@ ROOMS: dict[str, set[str]] = {
     "planner": {"forecast", "hardware"},
     "simulator": {"forecast", "planner", "hardware", "llm"},
     "tenancy": {"hardware"},
-    "client": {"api.models", "tenancy"},
+    "endpoint": set(),
+    "client": {"api.models", "api.controller", "api.what_if", "tenancy", "endpoint"},
     "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client"},
-    "api": {"tenancy", "controller"},
+    "api": {"tenancy", "forecast", "hardware", "llm"},
     # The daemon's server is where everything is put together, so it alone knows the API's application.
-    "daemon": {"tenancy", "_native", "backend", "api.app"},
+    "daemon": {"tenancy", "_native", "backend", "api.app", "api.access", "api.callers", "api.tokens"},
     "cli": {
         "tenancy",
         "controller",
@@ -48,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
         "backend",
         "environment",
         "api.models",
+        "api.tokens",
         "softnpu",
         "_native",
         "bench",

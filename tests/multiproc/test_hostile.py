@@ -54,7 +54,7 @@ def check_good(node: Node, cores: int = 6) -> None:
     """Somebody else comes, is changed and leaves."""
     tenant = FakeTenant.attach(node.attach_socket, "good")
     client = node.client()
-    revision = client.set_quota("good", cores=cores).revision
+    revision = client.set_quota("good", cores=cores).desired_revision
     tenant.acknowledge()
     eventually(lambda: client.vnpu("good").applied_revision == revision)
     assert tenant.quota[1] == cores

@@ -43,7 +43,7 @@ def test_memory_changes_with_the_same_revision(node: Node):
     node.tenant("p", 12, memory="2GiB").line()
     code, out, _ = node.flexnpu("set", "p", "--memory", "4GiB", "--cores", "5", "--json")
     assert code == 0
-    assert json.loads(out)["revision"] == 2
+    assert json.loads(out)["desired_revision"] == 2
     (vnpu,) = node.client().vnpus()
     assert (vnpu.memory_bytes, vnpu.cores, vnpu.applied) == (4 * GIB, 5, True)
 
@@ -60,7 +60,7 @@ def test_memory_cannot_shrink_under_what_is_in_use(node: Node):
 def test_a_quota_that_does_not_differ_is_no_change(node: Node):
     node.client().create_vnpu("p", cores=12, memory_bytes=GIB)
     state = node.client().set_quota("p", cores=12, wait=1)
-    assert (state.revision, state.applied) == (1, True)
+    assert (state.desired_revision, state.observed_revision, state.applied) == (1, 1, True)
 
 
 def test_a_move_shrinks_first_and_grows_when_that_is_applied(node: Node):

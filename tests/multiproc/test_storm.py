@@ -56,7 +56,7 @@ class Storm:
             del self.promised[name]
         else:
             limits = {"priority": self._chance.randrange(8), "burst_cores": self._chance.randint(4, 8)}
-            self.promised[name] = self._client.set_quota(name, cores=cores, **limits).revision
+            self.promised[name] = self._client.set_quota(name, cores=cores, **limits).desired_revision
 
 
 def check_file(node: Node) -> None:

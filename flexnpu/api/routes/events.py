@@ -6,12 +6,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header
-from fastapi.responses import StreamingResponse
 
-from flexnpu.api import models
+from flexnpu.api import models, problems
 from flexnpu.api.node import Node
-from flexnpu.api.streams import stream
-from flexnpu.errors import InvalidValue
+from flexnpu.api.streams import EventStream, described, stream
+from flexnpu.errors import Malformed
 from flexnpu.tenancy import EventView
 
 router = APIRouter(tags=["events"])
@@ -21,15 +20,27 @@ ALIVE_EVERY_S = 15.0
 
 @router.get(
     "/events",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "model": models.Event}},
+    response_class=EventStream,
+    responses={**described(models.Event, "Events as they happen, until the daemon ends."), **problems.of(400)},
 )
-async def follow_events(node: Node, last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
-    """Server-sent events, from the oldest that is known, or from the one after Last-Event-ID."""
-    text = last_event_id or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise InvalidValue(f"Last-Event-ID {text!r} is not an id of an event", next_step="send one, or none")
-    return stream(node.events(int(text), ALIVE_EVERY_S), _lines)
+async def follow_events(
+    node: Node,
+    last_event_id: Annotated[
+        str | None,
+        Header(description="The id of the event that was read last.", json_schema_extra={"pattern": "^[0-9]{1,18}$"}),
+    ] = None,
+) -> EventStream:
+    """Server-sent events, from the oldest that is known, or from the one after Last-Event-ID. An event `resync` comes
+    first where some of them are not known any more. A comment comes every 15 seconds in which nothing happens."""
+    return stream(node.events(_id(last_event_id), ALIVE_EVERY_S), _lines)
+
+
+def _id(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Malformed(f"Last-Event-ID {text[:40]!r} is not an id of an event", next_step="send one, or none")
+    return int(text)
 
 
 def _lines(event: EventView) -> str:

@@ -3,21 +3,48 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
 
-from flexnpu.api import models
+from fastapi import APIRouter, Query, Response
+
+from flexnpu.api import models, problems
+from flexnpu.api.access import MayWrite
+from flexnpu.api.audit import Audit
 from flexnpu.api.node import Node
+from flexnpu.api.replays import TakesKey
+from flexnpu.api.routes.vnpus import quota_facts
 from flexnpu.api.waiting import Wait, answer
-from flexnpu.tenancy import AppliedView, Move, MoveFields, share_of
+from flexnpu.tenancy import Move, MoveFields, share_of
 
 router = APIRouter(prefix="/rebalances", tags=["rebalances"])
 
+DryRun = Annotated[bool, Query(description="say what it would bring, and change nothing")]
 
-@router.post("", response_model=models.RebalanceState, responses={202: {"model": models.RebalanceState}})
-async def rebalance(node: Node, wanted: models.Rebalance, response: Response, wait: Wait = 0.0) -> AppliedView:
-    """All moves or none. 200 when all are applied (within `wait` seconds), else 202."""
-    revisions = node.rebalance([Move(move.vnpu, _fields(move)) for move in wanted.moves])
-    return await answer(node, response, revisions, wait)
+
+@router.post(
+    "",
+    dependencies=[MayWrite, TakesKey],
+    responses={202: {"model": models.RebalanceState, "description": "Not applied yet"}, **problems.of(404, 409)},
+)
+async def rebalance(  # noqa: PLR0913, PLR0917 - the parts of the request
+    node: Node, audit: Audit, wanted: models.Rebalance, response: Response, dry_run: DryRun = False, wait: Wait = 0.0
+) -> models.RebalanceState:
+    """All moves or none. 200 when all are applied (within `wait`), else 202."""
+    moves = [Move(move.vnpu, _fields(move)) for move in wanted.moves]
+    if dry_run:
+        return models.RebalanceState(revisions=dict(node.rebalance(moves, dry_run=True)), applied=False, dry_run=True)
+    names = [move.vnpu for move in moves]
+    old = {name: quota_facts(node.vnpu(name)) for name in names}
+    with audit.change("rebalance", ",".join(names), old) as change:
+        revisions = node.rebalance(moves, dry_run=False)
+        change.new = {name: quota_facts(node.vnpu(name)) for name in names}
+    accepted = await answer(node, response, revisions, wait)
+    return models.RebalanceState(
+        revisions=dict(revisions),
+        applied=accepted.state.applied,
+        applied_after_s=accepted.state.applied_after_s,
+        operation=accepted.operation,
+    )
 
 
 def _fields(move: models.Move) -> MoveFields:

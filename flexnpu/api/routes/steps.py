@@ -6,11 +6,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import StreamingResponse
 
-from flexnpu.api import models
+from flexnpu.api import models, problems
 from flexnpu.api.node import Node
-from flexnpu.api.streams import stream
+from flexnpu.api.streams import EventStream, described, stream
 from flexnpu.tenancy import StepView
 
 router = APIRouter(tags=["steps"])
@@ -20,12 +19,12 @@ ALIVE_EVERY_S = 1.0  # so that a reader can end soon
 
 @router.get(
     "/steps",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "model": models.Step}},
+    response_class=EventStream,
+    responses={**described(models.Step, "Steps as they begin, until one of the vNPUs ends."), **problems.of(404)},
 )
 async def follow_steps(
     node: Node, vnpu: Annotated[list[str], Query(min_length=1, max_length=64, description="of these")]
-) -> StreamingResponse:
+) -> EventStream:
     """Server-sent events: the newest step of each tenant of these vNPUs, then each as it begins."""
     return stream(node.steps(vnpu, ALIVE_EVERY_S), _lines)
 

@@ -3,17 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
-from flexnpu.api import models
+from flexnpu.api import models, pages, problems
 from flexnpu.api.node import Node
 from flexnpu.tenancy import TenantView
 
-router = APIRouter(tags=["tenants"])
+router = APIRouter(prefix="/tenants", tags=["tenants"])
 
 
-@router.get("/tenants", response_model=list[models.Tenant])
-async def list_tenants(node: Node) -> Sequence[TenantView]:
-    return node.tenants()
+@router.get("", responses=problems.of(400))
+async def list_tenants(
+    node: Node,
+    vnpu: Annotated[str | None, Query(max_length=64, description="of that vNPU alone")] = None,
+    limit: pages.Limit = 100,
+    cursor: pages.Cursor = None,
+) -> models.Page[models.Tenant]:
+    """Processes on vNPUs, by the vNPU's name and their pid."""
+    after = pages.decode(cursor) or ""
+    there = sorted((tenant for tenant in node.tenants() if vnpu in (None, tenant.vnpu)), key=_key)
+    items, next_cursor = pages.cut((tenant for tenant in there if _key(tenant) > after), limit, _key)
+    return models.Page(items=list(map(models.Tenant.model_validate, items)), next_cursor=next_cursor)
+
+
+def _key(tenant: TenantView) -> str:
+    return f"{tenant.vnpu} {tenant.pid:010}"

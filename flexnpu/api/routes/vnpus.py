@@ -4,29 +4,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated, Any, Final, cast
 
-from fastapi import APIRouter, Header, Response, status
+from fastapi import APIRouter, Body, Query, Response, status
 
-from flexnpu.api import models
+from flexnpu.api import models, pages, problems
+from flexnpu.api.access import MayWrite
+from flexnpu.api.audit import Audit
 from flexnpu.api.node import Node
-from flexnpu.api.waiting import Wait, answer
-from flexnpu.errors import InvalidValue
+from flexnpu.api.preconditions import OptionalMatch, RequiredMatch, etag
+from flexnpu.api.replays import TakesKey
+from flexnpu.api.waiting import Accepted, Wait, answer, operation_id
 from flexnpu.tenancy import Quota, QuotaFields, VNpu, VNpuView, share_of
 
 router = APIRouter(prefix="/vnpus", tags=["vnpus"])
 
-_REMOVABLE = {"burst_cores", "vector_cores", "share"}
+_ETAG: Final = {"headers": {"ETag": {"schema": {"type": "string"}, "description": "The quota's revision, in quotes."}}}
+_DEFAULTS: Final = {"fixed_share": False, "priority": 0}
+_MERGE_PATCH: Final = Body(media_type="application/merge-patch+json")
+_CHANGES: Final = {**problems.of(400, 404, 409, 412, 428)}
+_QUOTA: Final = ("cores", "memory_bytes", "burst_cores", "vector_cores", "share_percent", "fixed_share", "priority")
 
 
-@router.get("", response_model=list[models.VNpu])
-async def list_vnpus(node: Node) -> Sequence[VNpuView]:
-    return node.vnpus()
+@router.get("", responses=problems.of(400))
+async def list_vnpus(node: Node, limit: pages.Limit = 100, cursor: pages.Cursor = None) -> models.Page[models.VNpu]:
+    """In the order they were made."""
+    there = node.vnpus(after=pages.decode_number(cursor) or 0, most=limit + 1)
+    items, next_cursor = pages.cut(there, limit, lambda vnpu: vnpu.id)
+    return models.Page(items=list(map(models.VNpu.model_validate, items)), next_cursor=next_cursor)
 
 
-@router.post("", response_model=models.VNpu, status_code=status.HTTP_201_CREATED)
-async def create_vnpu(node: Node, new: models.NewVNpu) -> VNpuView:
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    dependencies=[MayWrite, TakesKey],
+    responses={201: _ETAG, **problems.of(404, 409)},
+)
+async def create_vnpu(node: Node, audit: Audit, new: models.NewVNpu, response: Response) -> models.VNpu:
+    """A vNPU that stays until it is deleted, or until the process of owner_pid ends."""
     quota = Quota(
         new.cores,
         new.memory_bytes,
@@ -37,52 +52,118 @@ async def create_vnpu(node: Node, new: models.NewVNpu) -> VNpuView:
         priority=new.priority,
     )
     devices = tuple(new.devices or [new.device or 0])
-    return node.create(VNpu(0, new.name, devices, quota, new.phase), new.owner_pid)
+    with audit.change("create", new.name) as change:
+        made = node.create(VNpu(0, new.name, devices, quota, new.phase), new.owner_pid)
+        change.new = {**quota_facts(made), "devices": list(made.devices), "phase": made.phase}
+    response.headers["Location"] = f"/api/v1/vnpus/{made.name}"
+    return _tagged(made, response)
 
 
-@router.get("/{name}", response_model=models.VNpu)
-async def get_vnpu(node: Node, name: str, response: Response) -> VNpuView:
+@router.get("/{name}", responses={200: _ETAG, **problems.of(404)})
+async def get_vnpu(node: Node, name: str, response: Response) -> models.VNpu:
+    """One vNPU."""
+    return _tagged(node.vnpu(name), response)
+
+
+@router.patch("/{name}", dependencies=[MayWrite], responses={200: _ETAG, **_CHANGES})
+async def change_vnpu(
+    node: Node,
+    audit: Audit,
+    name: str,
+    change: Annotated[models.VNpuChange, _MERGE_PATCH],
+    response: Response,
+    if_revision: RequiredMatch,
+) -> models.VNpu:
+    """Changes the phase that is served on it, which is a revision of its quota too."""
+    old = node.vnpu(name)
+    phase = change.phase if "phase" in change.model_fields_set else old.phase
+    with audit.change("phase", name, {"phase": old.phase, "revision": old.revision}) as line:
+        node.set_phase(name, phase, if_revision=if_revision)
+        new = node.vnpu(name)
+        line.new = {"phase": new.phase, "revision": new.revision}
+    return _tagged(new, response)
+
+
+@router.delete(
+    "/{name}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[MayWrite],
+    responses=problems.of(400, 404, 409, 412),
+)
+async def delete_vnpu(
+    node: Node,
+    audit: Audit,
+    name: str,
+    if_revision: OptionalMatch,
+    force: Annotated[bool, Query(description="even with live tenants, which are killed")] = False,
+) -> None:
+    """Deletes a vNPU."""
+    with audit.change("delete", name, quota_facts(node.vnpu(name))):
+        node.delete(name, if_revision=if_revision, force=force)
+
+
+@router.get("/{name}/quota", responses={200: _ETAG, **problems.of(404)})
+async def get_quota(node: Node, name: str, response: Response) -> models.QuotaState:
+    """The quota, and how far it is in force."""
     vnpu = node.vnpu(name)
-    response.headers["ETag"] = f'"{vnpu.revision}"'
-    return vnpu
+    revisions = {name: vnpu.revision}
+    state = await node.applied(revisions, 0.0)
+    operation = None if state.applied else operation_id(node, revisions)
+    return _state(vnpu, Accepted(state, operation), response)
 
 
-@router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT)
-async def delete_vnpu(node: Node, name: str, force: bool = False) -> None:
-    node.delete(name, force=force)
-
-
-@router.patch("/{name}/quota", responses={202: {"model": models.QuotaState}})
+@router.patch(
+    "/{name}/quota",
+    dependencies=[MayWrite],
+    responses={200: _ETAG, 202: {"model": models.QuotaState, "description": "Not applied yet", **_ETAG}, **_CHANGES},
+)
 async def change_quota(
     node: Node,
+    audit: Audit,
     name: str,
-    change: models.QuotaChange,
+    change: Annotated[models.QuotaChange, _MERGE_PATCH],
     response: Response,
-    if_match: Annotated[str | None, Header()] = None,
+    if_revision: RequiredMatch,
     wait: Wait = 0.0,
 ) -> models.QuotaState:
-    """200 when it is applied (within `wait` seconds), else 202. If-Match: the quoted revision that is to be changed."""
-    revisions = node.set_quota(name, if_revision=_revision(if_match), **_fields(change))
-    state = await answer(node, response, revisions, wait)
-    response.headers["ETag"] = f'"{revisions[name]}"'
+    """200 when it is applied (within `wait`), else 202."""
+    with audit.change("quota", name, quota_facts(node.vnpu(name))) as line:
+        revisions = node.set_quota(name, if_revision=if_revision, **_fields(change))
+        asked = node.vnpu(name)
+        line.new = quota_facts(asked)
+    accepted = await answer(node, response, revisions, wait)
+    return _state(asked, accepted, response)
+
+
+def quota_facts(vnpu: VNpuView) -> dict[str, object]:
+    """For the audit line."""
+    return {**{field: getattr(vnpu, field) for field in _QUOTA}, "revision": vnpu.revision}
+
+
+def _state(vnpu: VNpuView, accepted: Accepted, response: Response) -> models.QuotaState:
+    response.headers["ETag"] = etag(vnpu.revision)
     return models.QuotaState(
-        vnpu=name, revision=revisions[name], applied=state.applied, applied_after_s=state.applied_after_s
+        vnpu=vnpu.name,
+        **{field: getattr(vnpu, field) for field in _QUOTA},
+        desired_revision=vnpu.revision,
+        observed_revision=accepted.state.observed[vnpu.name],
+        applied=accepted.state.applied,
+        applied_after_s=accepted.state.applied_after_s,
+        operation=accepted.operation,
     )
 
 
+def _tagged(vnpu: VNpuView, response: Response) -> models.VNpu:
+    response.headers["ETag"] = etag(vnpu.revision)
+    return models.VNpu.model_validate(vnpu)
+
+
 def _fields(change: models.QuotaChange) -> QuotaFields:
-    given = {name: getattr(change, name) for name in change.model_fields_set}
+    given: dict[str, Any] = {name: getattr(change, name) for name in change.model_fields_set}
     if "share_percent" in given:
         percent = given.pop("share_percent")
         given["share"] = None if percent is None else share_of(percent)
-    fields = {name: value for name, value in given.items() if value is not None or name in _REMOVABLE}
-    return cast(QuotaFields, fields)
-
-
-def _revision(if_match: str | None) -> int | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    text = if_match.strip().strip('"')
-    if not (text.isascii() and text.isdigit()):
-        raise InvalidValue(f"If-Match {if_match!r} is not a revision", next_step='send it like "3"')
-    return int(text)
+    for name, default in _DEFAULTS.items():
+        if name in given and given[name] is None:
+            given[name] = default
+    return cast(QuotaFields, given)

@@ -4,31 +4,51 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from flexnpu.daemon.events import KEPT, REFUSALS_PER_S, Events
 from flexnpu.daemon.readers import MOST_READERS, Readers
-from flexnpu.errors import Refused
+from flexnpu.errors import Unavailable
 
 
-def ids(events: Events, after: int) -> list[int]:
+def published(events: Events, count: int) -> list[int]:
+    for number in range(count):
+        events.publish("attached", "a", f"number {number}")
+    return [event.id for event in events.since(None)]
+
+
+def ids(events: Events, after: int | None) -> list[int]:
     return [event.id for event in events.since(after)]
 
 
-def test_the_newest_are_kept_under_rising_ids():
+def test_the_newest_are_kept_under_ids_that_rise_by_one():
     events = Events()
-    for number in range(KEPT + 5):
-        events.publish("attached", "a", f"number {number}")
-    assert ids(events, 0) == list(range(6, KEPT + 6))
-    assert ids(events, KEPT + 3) == [KEPT + 4, KEPT + 5]
-    assert ids(events, KEPT + 5) == []
+    known = published(events, KEPT + 5)
+    assert known == list(range(known[0], known[0] + KEPT))
+    assert ids(events, known[-3]) == known[-2:]
+    assert ids(events, known[0] - 1) == known
+    assert ids(events, known[-1]) == []
 
 
-def test_an_id_of_an_earlier_daemon_brings_everything():
+def test_a_reader_who_has_missed_what_is_forgotten_is_told_so_and_goes_on_from_now():
     events = Events()
-    events.publish("attached", "a", "one")
-    assert ids(events, 4711) == [1]
+    known = published(events, KEPT + 5)
+    (resync,) = events.since(known[0] - 2)
+    assert (resync.kind, resync.id) == ("resync", known[-1])
+    assert ids(events, resync.id) == []
+
+
+def test_an_id_of_another_daemon_is_none_of_this():
+    earlier = published(Events(), 3)
+    time.sleep(0.005)
+    events = Events()
+    assert events.since(earlier[-1])[0].kind == "resync"
+    known = published(events, 2)
+    assert not set(known) & set(earlier)
+    assert events.since(known[-1] + 1)[0].kind == "resync"
+    assert events.since(earlier[-1])[0].kind == "resync"
 
 
 def test_a_process_that_is_refused_again_and_again_does_not_push_the_others_out():
@@ -36,19 +56,19 @@ def test_a_process_that_is_refused_again_and_again_does_not_push_the_others_out(
     events.publish("attached", "a", "one")
     for _ in range(10 * KEPT):
         events.refused("a", "no", 42)
-    assert events.since(0)[0].text == "one"
-    assert len(events.since(0)) <= 1 + 10 * REFUSALS_PER_S
+    assert events.since(None)[0].text == "one"
+    assert len(events.since(None)) <= 1 + 10 * REFUSALS_PER_S
 
 
 def test_a_reader_gets_what_comes_and_ends_with_the_daemon():
-    async def read() -> list[int | None]:
+    async def read() -> list[str | None]:
         events = Events()
         events.publish("attached", "a", "one")
-        got: list[int | None] = []
+        got: list[str | None] = []
 
         async def follow() -> None:
-            async for event in events.follow(0, 60):
-                got.append(event.id if event else None)
+            async for event in events.follow(None, 60):
+                got.append(event.text if event else None)
 
         reading = asyncio.create_task(follow())
         while not got:
@@ -60,20 +80,20 @@ def test_a_reader_gets_what_comes_and_ends_with_the_daemon():
         await reading
         return got
 
-    assert asyncio.run(read()) == [1, 2]
+    assert asyncio.run(read()) == ["one", "two"]
 
 
 def test_readers_are_limited():
     async def many() -> None:
         events = Events()
         events.publish("attached", "a", "one")
-        readers = [events.follow(0, 60) for _ in range(MOST_READERS)]
+        readers = [events.follow(None, 60) for _ in range(MOST_READERS)]
         for reader in readers:
             await anext(reader)
-        with pytest.raises(Refused, match="32 readers"):
-            events.follow(0, 60)
+        with pytest.raises(Unavailable, match=f"{MOST_READERS} readers"):
+            events.follow(None, 60)
         await readers[0].aclose()
-        events.follow(0, 60)
+        events.follow(None, 60)
 
     asyncio.run(many())
 

@@ -58,7 +58,7 @@ class FakeRegistry:
 
 
 def kinds(events: Events) -> list[str]:
-    return [event.kind for event in events.since(0)]
+    return [event.kind for event in events.since(None)]
 
 
 def test_a_grant_is_recorded_once_for_each_device_with_what_may_be_lent():
@@ -75,7 +75,7 @@ def test_lending_is_told_as_a_sample_and_not_recorded():
         resident.now[1] = State(granted_cores=8 + lent, lent_cores=lent)
         tell(resident, registry, events)
     assert len(registry.written) == 2
-    assert [event.text for event in events.since(0)] == ["lent 4 idle cores to a"]
+    assert [event.text for event in events.since(None)] == ["lent 4 idle cores to a"]
 
 
 def test_a_grant_that_arrives_while_cores_are_lent_is_recorded_without_them():
@@ -91,7 +91,7 @@ def test_a_change_is_told_once_when_it_is_applied_on_all_devices():
     for states in ([State(2, 2, 6), State(2, 1, 6)], [State(2, 2, 6), State(2, 2, 6)], [State(2, 2, 6)] * 2):
         resident.now = states
         tell(resident, FakeRegistry(), events)
-    assert [event.text for event in events.since(0)] == ["applied revision 2 on a after 1.5 ms"]
+    assert [event.text for event in events.since(None)] == ["applied revision 2 on a after 1.5 ms"]
     assert set(resident.quotas) == {2}
 
 

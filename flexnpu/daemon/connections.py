@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections of the admin API: each tells its requests who is at the other end; there are so many at most, and each
+has to ask something soon."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import socket
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from flexnpu.api.callers import Peer, TcpPeer, UnixPeer
+from flexnpu.daemon.attach import Peer as Process
+
+MOST_CONNECTIONS: Final = 512  # of one listener
+ASK_WITHIN_S: Final = 10.0
+_SO_PEERGROUPS: Final = 59  # Linux 4.13; Python has no name for it
+_MOST_GROUPS: Final = 256  # Python reads no longer answers; whoever is in more is not let in by a group
+
+
+class _Connection(H11Protocol):
+    """uvicorn copies `app_state` into the state of each request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+            return
+        self.app_state = {**self.app_state, "peer": self._peer(transport)}
+        self.loop.call_later(ASK_WITHIN_S, self._look_for_request)
+
+    def _look_for_request(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+    def _peer(self, transport: asyncio.Transport) -> Peer:
+        raise NotImplementedError
+
+
+class UnixConnection(_Connection):
+    """On the admin socket."""
+
+    def _peer(self, transport: asyncio.Transport) -> Peer:
+        connection: socket.socket = transport.get_extra_info("socket")
+        process = Process.of(connection)
+        return UnixPeer(process.uid, process.pid, _groups(connection))
+
+
+class TcpConnection(_Connection):
+    """Who asks has to say who it is."""
+
+    trusted = False
+
+    def _peer(self, transport: asyncio.Transport) -> Peer:
+        address, *_ = transport.get_extra_info("peername") or ("unknown",)
+        return TcpPeer(str(address), _common_name(transport.get_extra_info("peercert")), self.trusted)
+
+
+class TrustedConnection(TcpConnection):
+    """On a listener where nobody has to."""
+
+    trusted = True
+
+
+def _groups(connection: socket.socket) -> frozenset[int]:
+    groups = array.array("I")
+    try:
+        groups.frombytes(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * groups.itemsize))
+    except OSError:
+        return frozenset()
+    return frozenset(groups)
+
+
+def _common_name(certificate: dict[str, Any] | None) -> str | None:
+    """Of a certificate that the handshake has verified; None where there is none."""
+    for part in (certificate or {}).get("subject", ()):
+        for key, value in part:
+            if key == "commonName":
+                return str(value)
+    return None
