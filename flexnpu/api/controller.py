@@ -18,7 +18,7 @@ Number = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class _Told(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
 
 class ControlledService(_Told):
@@ -38,7 +38,7 @@ class ControllerState(BaseModel):
     """moves: whether it moves cores, or says only what it would do. config: the rest of its options. It tells it again
     within renew_within_s, or is taken for dead."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     mode: Name
     moves: bool
@@ -104,7 +104,7 @@ class OutcomeRecord(_Told):
 class NewRecords(BaseModel):
     """Decisions, and outcomes of these or earlier ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     decisions: list[DecisionRecord] = Field(default_factory=list, max_length=MOST_RECORDS)
     outcomes: list[OutcomeRecord] = Field(default_factory=list, max_length=MOST_RECORDS)

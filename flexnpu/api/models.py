@@ -35,7 +35,7 @@ class _Answer(BaseModel):
 
 
 class _Question(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 _ABSENT: Any = None

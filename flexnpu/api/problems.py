@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import Scope
 
 from flexnpu.api.models import Problem
@@ -66,7 +67,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return http_problem(error.status_code, str(error.detail), request.scope, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _allowed(app, request.url.path)
+        return http_problem(error.status_code, str(error.detail), request.scope, headers)
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:
@@ -109,6 +113,13 @@ def http_problem(status: int, why: str, scope: Scope, headers: dict[str, str] | 
 def request_id(scope: Scope) -> str:
     """Of this request; empty where none was made yet."""
     return str(scope.get("state", {}).get("request_id", ""))
+
+
+def _allowed(app: FastAPI, path: str) -> str:
+    """All methods of a path; the router names those of the first route alone."""
+    described = app.openapi()["paths"].items()
+    methods = {method.upper() for each, them in described if compile_path(each)[0].fullmatch(path) for method in them}
+    return ", ".join(sorted(methods)) or "GET"
 
 
 def _instance(scope: Scope) -> str | None:

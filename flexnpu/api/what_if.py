@@ -16,7 +16,7 @@ class ForecastQuestion(BaseModel):
     """prefill: prompts, each TOKENS, COUNTxTOKENS or TOKENS+CACHED. decode: running requests, each CONTEXT or
     COUNTxCONTEXT. Both are one iteration on `cores` (null: all), unless the prompts have `beside_cores` of theirs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     model: str = Field(max_length=64, description="one that ships, such as qwen2.5-7b", examples=["qwen2.5-7b"])
     soc: str = Field(max_length=64, description="a SoC that is known", examples=["Ascend910B2"])

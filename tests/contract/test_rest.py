@@ -474,6 +474,16 @@ def test_every_error_is_a_problem(  # noqa: PLR0917 - the columns of the table a
     assert problem.instance == f"urn:flexnpu:request:{answer.headers['x-request-id']}"
 
 
+def test_what_a_path_allows_is_all_that_it_does(http: TestClient):
+    answer = http.request("OPTIONS", "/api/v1/vnpus/a")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, PATCH")
+
+
+def test_a_number_is_a_number(http: TestClient):
+    for cores in ("4", True, 4.5):
+        assert http.post("/api/v1/vnpus", json={**NEW, "cores": cores}).status_code == 422
+
+
 def test_limits_are_on_the_wire(http: TestClient):
     problem = http.post("/api/v1/vnpus", json={"name": "b", "cores": 13, "memory_bytes": 1}).json()
     assert (problem["limit"], problem["used"], problem["requested"]) == (24, 12, 13)
