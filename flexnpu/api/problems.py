@@ -117,9 +117,9 @@ def request_id(scope: Scope) -> str:
 
 def _allowed(app: FastAPI, path: str) -> str:
     """All methods of a path; the router names those of the first route alone."""
-    described = app.openapi()["paths"].items()
-    methods = {method.upper() for each, them in described if compile_path(each)[0].fullmatch(path) for method in them}
-    return ", ".join(sorted(methods)) or "GET"
+    described = app.openapi()["paths"]
+    names = [path] if path in described else [each for each in described if compile_path(each)[0].fullmatch(path)]
+    return ", ".join(sorted({method.upper() for name in names for method in described[name]})) or "GET"
 
 
 def _instance(scope: Scope) -> str | None:
