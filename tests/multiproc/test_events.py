@@ -57,3 +57,20 @@ def test_a_refusal_is_told_with_its_reason(node: Node):
     refused = until(node.client().events(), "refused")
     assert refused.pid == program.pid
     assert "'nobody' does not exist" in refused.text
+
+
+def test_a_reader_of_a_daemon_that_was_killed_is_told_that_it_has_missed_something(node: Node):
+    node.client().create_vnpu("a", cores=4, memory_bytes=GIB)
+    created = until(node.client().events(), "created")
+    assert (created.vnpu, created.revision) == ("a", 1)
+    node.kill()
+    node.start()
+    reader = node.client()
+    events = reader.events(after=created.id)
+    resync = next(events)
+    assert resync.kind == "resync"
+    node.client().set_quota("a", cores=6, if_revision=1)
+    changed = until(events, "changed")
+    assert (changed.vnpu, changed.revision) == ("a", 2)
+    assert changed.id > resync.id > created.id
+    reader.close()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import re
 import signal
 import socket
@@ -186,6 +188,23 @@ def test_a_connection_that_asks_nothing_is_closed(quiet_node: Node):
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=30) as silent:
         assert silent.recv(1) == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
+def test_a_group_may_use_the_admin_socket_and_nothing_else_of_the_directory(quiet_node: Node):
+    group = grp.getgrgid(100)
+    quiet_node.root.parent.chmod(0o711)
+    quiet_node.start("--admin-group", group.gr_name)
+    asked = ["curl", "-s", "--unix-socket", str(quiet_node.root / "admin.sock"), "http://d/api/v1/vnpus"]
+    nobody = {"user": 65534, "group": 65534, "capture_output": True, "text": True}
+    member = subprocess.run(asked, extra_groups=[group.gr_gid], check=False, **nobody)
+    assert '"items":[]' in member.stdout
+    assert subprocess.run(asked, extra_groups=[], check=False, **nobody).returncode == 7  # it cannot connect
+    for name in ("attach.sock", "registry.sqlite", "softnpu"):
+        tried = subprocess.run(
+            ["head", "-c", "1", str(quiet_node.root / name)], extra_groups=[group.gr_gid], check=False, **nobody
+        )
+        assert "Permission denied" in tried.stderr
 
 
 def test_a_token_is_not_sent_in_the_clear(tmp_path: Path):
