@@ -152,6 +152,7 @@ $(STAMPS)/system:
 	@missing=""; \
 	command -v g++ >/dev/null || missing="$$missing g++"; \
 	[ -e /usr/include/gtest/gtest.h ] || [ -e /usr/local/include/gtest/gtest.h ] || missing="$$missing libgtest-dev"; \
+	for each in curl openssl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(PYTHON) -c 'import os, sysconfig as s, sys; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' 2>/dev/null \
 	  || missing="$$missing python3-dev"; \

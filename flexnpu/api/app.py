@@ -38,6 +38,7 @@ def create_app(node: NodeService, page_version: int, access: Access | None = Non
         description=description.TEXT,
         docs_url=None,  # its scripts come from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.node = node

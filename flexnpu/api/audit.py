@@ -22,6 +22,8 @@ from flexnpu.errors import FlexNpuError
 
 log = logging.getLogger("flexnpud")
 
+MOST_BYTES = 3072  # a pipe takes lines of 4 KiB as a whole; a longer one may block the daemon
+
 Facts = Mapping[str, object]
 
 
@@ -69,7 +71,10 @@ class Auditor:
             "new": change.new,
             "outcome": outcome,
         }
-        log.info("audit %s", json.dumps(told))
+        line = json.dumps(told)
+        if len(line) > MOST_BYTES:
+            line = json.dumps({**told, "old": None, "new": None, "left_out_bytes": len(line)})
+        log.info("audit %s", line)
 
 
 def _auditor(

@@ -68,22 +68,18 @@ class Controllers:
             raise InvalidValue(f"{name} is no name for a controller", next_step="use another")
         self._forget_the_dead()
         now, known = self._clock(), self._known.get(name)
-        if known is not None and (known.who == who or not self._is_live(known)):
-            before = known.state if known.who == who else None
-            since = known.since if known.who == who else now
-            self._known[name] = _Known(state, who, since, now, known.decisions)
-            return before
-        if known is not None:
+        if known is None:
+            self._check_room()
+            self._known[name] = _Known(state, who, now, now)
+            return None
+        if self._is_live(known) and _user(known.who) != _user(who):
             raise Refused(
                 f"controller {name} is told of by another ({_said(known.who)})",
                 next_step="use another name, or end that one first",
             )
-        if len(self._known) >= MOST_CONTROLLERS:
-            raise Refused(
-                f"there are {MOST_CONTROLLERS} controllers already", next_step="end some", limit=MOST_CONTROLLERS
-            )
-        self._known[name] = _Known(state, who, now, now)
-        return None
+        same = known.who == who  # or a process that was started in place of it
+        self._known[name] = _Known(state, who, known.since if same else now, now, known.decisions if same else 0)
+        return known.state
 
     def remove(self, name: str) -> ControllerState:
         """Its last state; its decisions stay."""
@@ -129,6 +125,12 @@ class Controllers:
             raise NotFound(f"controller {name!r} is not here (there are: {there})", next_step="PUT its state first")
         return self._known[name]
 
+    def _check_room(self) -> None:
+        if len(self._known) >= MOST_CONTROLLERS:
+            raise Refused(
+                f"there are {MOST_CONTROLLERS} controllers already", next_step="end some", limit=MOST_CONTROLLERS
+            )
+
     def _is_live(self, known: _Known) -> bool:
         return self._clock() - known.renewed_at <= known.state.renew_within_s
 
@@ -141,6 +143,10 @@ class Controllers:
 
 def _whole(kept: _Kept) -> Decision:
     return kept.told.model_copy(update={"outcomes": [*kept.outcomes]})
+
+
+def _user(who: dict[str, str | int]) -> dict[str, str | int]:
+    return {kind: name for kind, name in who.items() if kind != "pid"}
 
 
 def _said(who: dict[str, str | int]) -> str:

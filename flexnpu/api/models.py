@@ -73,7 +73,7 @@ class Device(_Answer):
 class NewVNpu(_Question):
     """A vNPU to be made; with owner_pid it ends with that process."""
 
-    name: str
+    name: str = Field(max_length=256)
     device: int | None = Field(default=None, ge=0, le=MOST_CORES, description="one device; 0 when none is named")
     devices: list[int] | None = Field(default=None, min_length=1, description="several, as the program counts them")
     cores: int = Field(ge=1, le=MOST_CORES)

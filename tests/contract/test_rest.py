@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from flexnpu.api import models
+from flexnpu.api.access import Access
 from flexnpu.api.app import create_app
 from flexnpu.api.callers import Peer, TcpPeer, UnixPeer
 from flexnpu.errors import NameTaken, NotFound, OverQuota, RegistryError, RevisionChanged, UnknownVNpu
@@ -531,6 +532,37 @@ def test_each_change_is_a_line_of_the_log(http: TestClient, caplog: pytest.LogCa
     assert (done["who"], done["reason"]) == ({"uid": os.geteuid(), "pid": 99}, "night\tshift")
     assert (done["old"]["revision"], done["new"]["revision"]) == (3, 4)
     assert (refused["outcome"], refused["new"]) == ("revision_changed", None)
+
+
+def test_a_line_of_the_log_is_never_longer_than_a_pipe_takes_as_a_whole(http, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", logger="flexnpud")
+    service = STATE["services"][0]
+    many = {**STATE, "services": [{**service, "name": f"s{number}", "prefill": ["a" * 60] * 9} for number in range(64)]}
+    assert http.put("/api/v1/controller/one", json=many).status_code == 200
+    (line,) = [text for text in caplog.messages if text.startswith("audit ")]
+    assert len(line) < 4096
+    assert json.loads(line.removeprefix("audit "))["left_out_bytes"] > 4096
+
+
+def test_a_rebalance_is_a_line_for_each_vnpu(http: TestClient, node: FakeNode, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", logger="flexnpud")
+    node.others = 1
+    http.post("/api/v1/rebalances", json={"moves": [{"vnpu": "a", "cores": 6}, {"vnpu": "v8", "cores": 8}]})
+    lines = [json.loads(text.removeprefix("audit ")) for text in caplog.messages if text.startswith("audit ")]
+    assert [(line["action"], line["target"], line["outcome"]) for line in reversed(lines)] == [
+        ("rebalance", "a", "done"),
+        ("rebalance", "v8", "done"),
+    ]
+
+
+def test_a_controller_of_somebody_else_keeps_its_name_while_it_lives(node: FakeNode):
+    app = create_app(node, 1, Access(admin_gid=7))
+    ours, theirs = connected(app, UnixPeer(os.geteuid(), 99)), connected(app, UnixPeer(12345, 100, {7}))
+    assert ours.put("/api/v1/controller/one", json={**STATE, "renew_within_s": 0.1}).status_code == 200
+    assert theirs.put("/api/v1/controller/one", json=STATE).status_code == 409
+    assert connected(app, UnixPeer(os.geteuid(), 101)).put("/api/v1/controller/one", json=STATE).status_code == 200
+    stranger = connected(app, UnixPeer(12346, 102))
+    assert stranger.get("/api/v1/controller").status_code == 403
 
 
 def test_a_controller_is_seen_by_what_it_tells(http: TestClient, node: FakeNode):

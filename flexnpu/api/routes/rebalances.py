@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -33,11 +34,12 @@ async def rebalance(  # noqa: PLR0913, PLR0917 - the parts of the request
     moves = [Move(move.vnpu, _fields(move)) for move in wanted.moves]
     if dry_run:
         return models.RebalanceState(revisions=dict(node.rebalance(moves, dry_run=True)), applied=False, dry_run=True)
-    names = [move.vnpu for move in moves]
-    old = {name: quota_facts(node.vnpu(name)) for name in names}
-    with audit.change("rebalance", ",".join(names), old) as change:
+    old = {move.vnpu: quota_facts(node.vnpu(move.vnpu)) for move in moves}
+    with ExitStack() as lines:  # a line for each vNPU
+        changes = [lines.enter_context(audit.change("rebalance", name, facts)) for name, facts in old.items()]
         revisions = node.rebalance(moves, dry_run=False)
-        change.new = {name: quota_facts(node.vnpu(name)) for name in names}
+        for change in changes:
+            change.new = quota_facts(node.vnpu(change.target))
     accepted = await answer(node, response, revisions, wait)
     return models.RebalanceState(
         revisions=dict(revisions),
