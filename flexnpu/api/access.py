@@ -76,6 +76,10 @@ class Access:
             )
         return caller
 
+    def is_still_known(self, caller: Caller) -> bool:
+        """Whether the caller of a request that goes on may have what comes; a token may have been taken away."""
+        return caller.kind != "token" or (self.tokens is not None and self.tokens.holds(caller.digest))
+
     def _known(self, peer: Peer, headers: Mapping[bytes, bytes]) -> Caller:
         if isinstance(peer, UnixPeer):
             return self._process(peer)
@@ -96,7 +100,7 @@ class Access:
                 "the request has no token that this daemon knows",
                 next_step="send Authorization: Bearer TOKEN (FLEXNPU_TOKEN_FILE); flexnpu token makes one",
             )
-        return Caller("token", found.name, found.scopes)
+        return Caller("token", found.name, found.scopes, digest=found.digest)
 
     def _process(self, peer: UnixPeer) -> Caller:
         if peer.uid not in (0, os.geteuid()) and self.admin_gid not in peer.gids:

@@ -42,6 +42,7 @@ def create_app(node: NodeService, page_version: int, access: Access | None = Non
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.node = node
+    app.state.access = access = access or Access()
     app.state.page_version = page_version
     app.state.package_version = __version__
     app.state.controllers = Controllers()
@@ -54,7 +55,7 @@ def create_app(node: NodeService, page_version: int, access: Access | None = Non
     # The last is the outermost.
     app.add_middleware(Replays)
     app.add_middleware(Bodies)
-    app.add_middleware(Entrance, access=access or Access())
+    app.add_middleware(Entrance, access=access)
     app.add_middleware(RequestIds)
     app.openapi = lambda: description.describe(app)  # type: ignore[method-assign]
     return app

@@ -36,12 +36,14 @@ Peer = UnixPeer | TcpPeer
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """kind says what `name` is: the uid, the token's name, the certificate's common name, or an address."""
+    """kind says what `name` is: the uid, the token's name, the certificate's common name, or an address. digest: the
+    token's, by which it is seen whether it is still good."""
 
     kind: Literal["uid", "token", "certificate", "address"]
     name: str
     scopes: frozenset[Scope]
     pid: int | None = None
+    digest: str = ""
 
     @property
     def who(self) -> dict[str, str | int]:

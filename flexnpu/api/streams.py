@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeVar
 
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+
+from flexnpu.api.access import Access
 
 _Told = TypeVar("_Told")
 
@@ -25,12 +28,16 @@ def described(model: type[BaseModel], meaning: str) -> dict[int | str, dict[str,
     return {200: {"model": model, "description": meaning}}
 
 
-def stream(told: AsyncIterator[_Told | None], one: Callable[[_Told], str]) -> EventStream:
-    """`one`: the lines of one; None is said as a comment, so that a reader that is gone is noticed."""
-    return EventStream(_lines(told, one), headers=_HEADERS)
+def stream(request: Request, told: AsyncIterator[_Told | None], one: Callable[[_Told], str]) -> EventStream:
+    """`one`: the lines of one; None is said as a comment, so that a reader that is gone is noticed. Ends when the token
+    that it was asked with is taken away."""
+    access: Access = request.app.state.access
 
+    async def lines() -> AsyncIterator[str]:
+        yield f": listening\nretry: {_RETRY_MS}\n\n"
+        async for each in told:
+            if not access.is_still_known(request.state.caller):
+                return
+            yield ": nothing new\n\n" if each is None else one(each)
 
-async def _lines(told: AsyncIterator[_Told | None], one: Callable[[_Told], str]) -> AsyncIterator[str]:
-    yield f": listening\nretry: {_RETRY_MS}\n\n"
-    async for each in told:
-        yield ": nothing new\n\n" if each is None else one(each)
+    return EventStream(lines(), headers=_HEADERS)

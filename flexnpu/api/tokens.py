@@ -61,6 +61,10 @@ class TokenFile:
         self._tokens = _read(self._path)
         return len(self._tokens)
 
+    def holds(self, digest: str) -> bool:
+        """Whether a token of that digest is still among them."""
+        return any(each.digest == digest for each in self._tokens)
+
     def find(self, token: bytes) -> Token | None:
         """Takes as long for a token that is wrong as for one that is right."""
         digest, found = _digest(token), None

@@ -94,6 +94,8 @@ def test_a_token_reads_or_writes_as_its_scope_says_until_it_is_taken_away(remote
         reader.set_quota("a", cores=6)
     with pytest.raises(Unauthenticated):
         remote.client().vnpus()
+    told = remote.client("write").events()
+    assert next(told).kind == "created"
     # Taken away while the daemon runs; a file that cannot be used changes nothing.
     assert remote.node.daemon is not None
     remote.token_file.write_text("nonsense")
@@ -102,7 +104,9 @@ def test_a_token_reads_or_writes_as_its_scope_says_until_it_is_taken_away(remote
     remote.write_tokens("read")
     remote.node.daemon.process.send_signal(signal.SIGHUP)
     eventually(lambda: _is_refused(writer))
-    assert reader.vnpus()
+    remote.node.client().delete_vnpu("a")
+    assert list(told) == []
+    assert reader.vnpus() == []
 
 
 def test_a_client_certificate_of_the_authority_may_do_everything(remote: Remote):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 
 from flexnpu.api import models, problems
 from flexnpu.api.node import Node
@@ -24,6 +24,7 @@ ALIVE_EVERY_S = 15.0
     responses={**described(models.Event, "Events as they happen, until the daemon ends."), **problems.of(400)},
 )
 async def follow_events(
+    request: Request,
     node: Node,
     last_event_id: Annotated[
         str | None,
@@ -32,7 +33,7 @@ async def follow_events(
 ) -> EventStream:
     """Server-sent events, from the oldest that is known, or from the one after Last-Event-ID. An event `resync` comes
     first where some of them are not known any more. A comment comes every 15 seconds in which nothing happens."""
-    return stream(node.events(_id(last_event_id), ALIVE_EVERY_S), _lines)
+    return stream(request, node.events(_id(last_event_id), ALIVE_EVERY_S), _lines)
 
 
 def _id(text: str | None) -> int | None:

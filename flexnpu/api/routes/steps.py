@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from flexnpu.api import models, problems
 from flexnpu.api.node import Node
@@ -23,10 +23,12 @@ ALIVE_EVERY_S = 1.0  # so that a reader can end soon
     responses={**described(models.Step, "Steps as they begin, until one of the vNPUs ends."), **problems.of(404)},
 )
 async def follow_steps(
-    node: Node, vnpu: Annotated[list[str], Query(min_length=1, max_length=64, description="of these")]
+    request: Request,
+    node: Node,
+    vnpu: Annotated[list[str], Query(min_length=1, max_length=64, description="of these")],
 ) -> EventStream:
     """Server-sent events: the newest step of each tenant of these vNPUs, then each as it begins."""
-    return stream(node.steps(vnpu, ALIVE_EVERY_S), _lines)
+    return stream(request, node.steps(vnpu, ALIVE_EVERY_S), _lines)
 
 
 def _lines(step: StepView) -> str:
