@@ -194,7 +194,7 @@ class Move(_Question):
 
     vnpu: str
     cores: int | None = Field(default=None, ge=1, le=MOST_CORES)
-    share_percent: float | None = Field(default=None, gt=0, le=100, description="of device time; null: all the time")
+    share_percent: float | None = Field(default=None, ge=0.01, le=100, description="of device time; null: all the time")
     priority: int | None = Field(default=None, ge=0, le=7, description="higher goes first")
 
 
