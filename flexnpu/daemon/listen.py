@@ -31,7 +31,8 @@ class Listen:
 
     @classmethod
     def parse(cls, where: str, **options: Any) -> Listen:  # noqa: ANN401 - the fields
-        """HOST:PORT; InvalidValue where it would be open to others and nobody said so."""
+        """HOST:PORT; InvalidValue where it would be open to others and nobody said so, and for files that are no
+        certificate or no key."""
         found = _WHERE.fullmatch(where)
         if found is None or int(found["p6"] or found["port"]) > 65535:
             raise InvalidValue(
@@ -39,6 +40,8 @@ class Listen:
             )
         made = cls(found["six"] or found["host"], int(found["p6"] or found["port"]), **options)
         made._check()
+        if made.is_tls:
+            made._try_files()
         return made
 
     @property
@@ -71,10 +74,9 @@ class Listen:
             ) from error
 
     def tls(self) -> dict[str, Any]:
-        """For uvicorn's configuration; InvalidValue for files that are no certificate or no key."""
+        """For uvicorn's configuration."""
         if not self.is_tls:
             return {}
-        self._try_files()
         needed = ssl.CERT_OPTIONAL if self.tokens else ssl.CERT_REQUIRED
         found: dict[str, Any] = {"ssl_certfile": self.tls_cert, "ssl_keyfile": self.tls_key}
         return {**found, "ssl_ca_certs": self.client_ca, "ssl_cert_reqs": needed} if self.client_ca else found

@@ -59,6 +59,7 @@ class _Rest(uvicorn.Server):
 async def serve(paths: RuntimeDir, options: SoftwareOptions, admin: Admin, *, by_phase: bool = False) -> None:
     """Until SIGTERM or SIGINT. by_phase: the arbiters let decode go before prefill."""
     _raise_descriptors()
+    tokens = TokenFile(admin.listen.tokens) if admin.listen and admin.listen.tokens else None
     devices = backend.discover(options, paths.softnpu)
     claimed = ClaimedDir(paths, group=admin.group)
     left: list[Survivor] | None = None
@@ -66,7 +67,7 @@ async def serve(paths: RuntimeDir, options: SoftwareOptions, admin: Admin, *, by
         registry = Registry(paths.registry, [capacity(device) for device in devices])
         try:
             node = Node(devices, registry, by_phase=by_phase)
-            await _serve_node(claimed, devices, node, admin)
+            await _serve_node(claimed, devices, node, admin, tokens)
             left = survivors(registry, devices)
         finally:
             registry.close()
@@ -76,8 +77,9 @@ async def serve(paths: RuntimeDir, options: SoftwareOptions, admin: Admin, *, by
         claimed.release(keep_registry=left is None or bool(left), keep_state=keep_state)
 
 
-async def _serve_node(claimed: ClaimedDir, devices: list[Device], node: Node, admin: Admin) -> None:
-    tokens = TokenFile(admin.listen.tokens) if admin.listen and admin.listen.tokens else None
+async def _serve_node(
+    claimed: ClaimedDir, devices: list[Device], node: Node, admin: Admin, tokens: TokenFile | None
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

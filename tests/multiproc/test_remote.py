@@ -165,6 +165,11 @@ def test_who_asks_too_often_is_told_when_to_ask_again(quiet_node: Node):
         (("--listen", "0.0.0.0:0", "--tokens", "TOKENS"), "would show tokens to others"),
         (("--listen", "127.0.0.1"), "HOST:PORT"),
         (("--listen", "127.0.0.1:0", "--client-ca", "CA"), "needs TLS"),
+        (("--listen", "127.0.0.1:0", "--tokens", "CA"), "not NAME read|write"),
+        (
+            ("--listen", "127.0.0.1:0", "--tokens", "TOKENS", "--tls-cert", "CA", "--tls-key", "TOKENS"),
+            "cannot be used",
+        ),
         (("--tokens", "TOKENS"), "is for --listen"),
         (("--admin-group", "no such group"), "is not a group"),
     ],
@@ -175,6 +180,7 @@ def test_what_would_be_open_to_others_is_refused(remote: Remote, options: tuple[
     assert code == 2
     assert words in errors
     assert errors.count("\n") == 1
+    assert not remote.node.root.exists()
 
 
 def test_an_open_listener_on_loopback_answers_nobody_who_was_sent_by_a_web_page(quiet_node: Node):
