@@ -14,7 +14,14 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from flexnpu.api.controller import MOST_RECORDS, Controller, ControllerState, Decision, RecordsKept
+from flexnpu.api.controller import (
+    MOST_RECORDS,
+    ControlledService,
+    Controller,
+    ControllerState,
+    Decision,
+    RecordsKept,
+)
 from flexnpu.api.models import (
     Device,
     Event,
@@ -343,6 +350,7 @@ def _path(name: str) -> str:
 
 __all__ = [
     "Client",
+    "ControlledService",
     "Controller",
     "ControllerState",
     "Decision",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TextIO
 
+from flexnpu.client import ControllerState
 from flexnpu.controller.admission import HttpAdmission
 from flexnpu.controller.config import OptionError, Options
 from flexnpu.controller.daemon import DaemonCores
@@ -23,6 +25,7 @@ from flexnpu.controller.decision import Decision, Outcome
 from flexnpu.controller.follow import DaemonSteps
 from flexnpu.controller.hold import HeldCores
 from flexnpu.controller.loop import Loop
+from flexnpu.controller.publish import Publisher, state_of
 from flexnpu.controller.scrape import HttpScraper
 from flexnpu.controller.seam import Cores, Seams
 from flexnpu.errors import FlexNpuError
@@ -99,20 +102,24 @@ class Controller:
         self._options = reread or (lambda: options)
         self._stop = self._reread = False
         self._news: SimpleQueue[None] = SimpleQueue()  # a signal handler may put into it while the loop takes
-        self._settings = options.settings
+        self._services, self._settings = options.services, options.settings
         with ExitStack() as opened:
             journal = Journal(_journal_file(options.decisions, opened), people)
             self._held: HeldCores | None = None
+            self._publisher: Publisher | None = None
             if cores is None:
                 cores = self._held = self._take_hold(options, opened)
+                self._publisher = Publisher(_name(options), self._state, options.runtime_dir)
             urls = [each.url for each in options.endpoints if each.url is not None]
             self._scraper = HttpScraper(urls, self._period, PAGE_WITHIN, self._wake)
             self._followed = DaemonSteps(
                 [each.vnpu for each in options.endpoints if each.url is None], self._wake, options.runtime_dir
             )
             self._admission = HttpAdmission(journal.warn)
-            seams = Seams(cores, time.monotonic, self._sleep, journal, self._scraper, self._followed, self._admission)
             self._journal = journal
+            seams = Seams(
+                cores, time.monotonic, self._sleep, self._record, self._scraper, self._followed, self._admission
+            )
             self._loop = Loop(options.services, options.settings, seams)
             self._say_what_is_out_of_reach()
             self._opened = opened.pop_all()
@@ -121,8 +128,9 @@ class Controller:
     def run(self) -> None:
         """The loop in the calling thread, until ask_to_stop()."""
         with self._opened:
-            for threads in (self._admission, self._scraper, self._followed):
-                self._opened.enter_context(threads)
+            for threads in (self._publisher, self._admission, self._scraper, self._followed):
+                if threads is not None:
+                    self._opened.enter_context(threads)
             try:
                 while not self._stop:
                     self._loop.run(lambda: self._stop or self._reread)
@@ -167,10 +175,21 @@ class Controller:
             moves = before
             raise
         else:
-            self._settings = options.settings
+            self._services, self._settings = options.services, options.settings
+            if self._publisher is not None:
+                self._publisher.state_changed()
         finally:
             if self._held is not None and not moves:
                 self._held.let_move(False)
+
+    def _record(self, record: Decision | Outcome) -> None:
+        self._journal(record)
+        if self._publisher is not None:
+            self._publisher.tell(record)
+
+    def _state(self) -> ControllerState:
+        devices = [index for device in self._loop.devices for index in device.view.devices]
+        return state_of(self._services, self._settings, devices)
 
     def _take_hold(self, options: Options, opened: ExitStack) -> HeldCores:
         reached = DaemonCores.connect([each.vnpu for each in options.endpoints], options.runtime_dir)
@@ -225,6 +244,11 @@ def run_controller(read: Callable[[], Options], *, quiet: bool = False) -> None:
     finally:
         signal.signal(signal.SIGHUP, before)
         restore()
+
+
+def _name(options: Options) -> str:
+    """To the daemon: of the service, whose next controller takes the name over; a dry run has one of its own."""
+    return options.services[0].name if options.settings.moves else f"observer-{os.getpid()}"
 
 
 def _journal_file(path: Path | None, opened: ExitStack) -> TextIO | None:

@@ -26,7 +26,7 @@ class DaemonCores:
     @classmethod
     def connect(cls, vnpus: Sequence[str], runtime_dir: Path | None = None) -> DaemonCores:
         """Through the admin socket of the daemon at hand."""
-        return cls(Client(runtime_dir), vnpus)
+        return cls(Client(runtime_dir, reason="flexnpu controller"), vnpus)
 
     def close(self) -> None:
         self._client.close()

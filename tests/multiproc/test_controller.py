@@ -74,3 +74,30 @@ def test_a_vnpu_that_does_not_exist_is_named_with_those_that_do(node: Node, opti
     missing = replace(options.services[0], prefill=(Endpoint("nobody"),))
     with pytest.raises(CoresError, match="vNPU 'nobody' does not exist; there are p, d"):
         Controller(replace(options, services=(missing,)))
+
+
+def test_the_daemon_knows_the_controller_and_its_decisions(node: Node, options: Options):
+    prefill, decode = (FakeTenant.attach(node.attach_socket, name) for name in ("p", "d"))
+    client = node.client()
+    with Controller(options):
+        (known,) = eventually(client.controllers)
+        assert (known.name, known.live, known.mode, known.moves, known.devices) == ("chat", True, "split", True, [0])
+        assert [service.prefill for service in known.services] == [["p"]]
+        eventually(lambda: decode.watched)
+        decode.begin_step(DECODE, requests=8, tokens=8, context=16_000)
+        prefill.begin_step(PREFILL, requests=1, tokens=8000, context=8000)
+
+        def planned() -> list[Any]:
+            prefill.acknowledge()
+            decode.acknowledge()
+            return [told for told in client.decisions() if told.mode == "planned" and told.moved]
+
+        told = eventually(planned)[0]
+        assert told.controller == "chat"
+        assert told.after["p"].cores > 12
+        assert told.services[0].forecast
+        node.kill()
+        node.start()
+        prefill.come_back(node.attach_socket)
+        assert [each.name for each in eventually(client.controllers)] == ["chat"]
+    assert not any(each.live for each in client.controllers())
