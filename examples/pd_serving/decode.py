@@ -110,7 +110,7 @@ class Decode(Loop):
             turns = self._turns
             for source in list(self._sources):
                 with suppress(LinkError):  # the loop will see the same, or whoever listens
-                    source.link.send({"others": self._others(source)})
+                    source.link.send({"others": self._others(source), "draining": self.draining})
 
     def _others(self, source: _Source) -> int:
         """Requests that are not of that prefill instance."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenAI's API over HTTP: POST /v1/completions and /v1/chat/completions, GET /v1/models, /health and /metrics.
+"""OpenAI's API over HTTP: POST /v1/completions and /v1/chat/completions, GET /v1/models, /health and /metrics; and for
+balancers POST /drain and /resume, GET /ready.
 
 A thread per connection, asleep until its request has something to say, so that the engine's own thread has the
 interpreter to itself.
@@ -25,6 +26,7 @@ from pd_serving.ticket import Ticket
 
 _LONGEST_BODY = 4 << 20
 _COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
+_DRAINS = {"/drain": True, "/resume": False}
 
 
 class Engine(Protocol):
@@ -32,6 +34,7 @@ class Engine(Protocol):
 
     protocol: protocol.Protocol
     eos: frozenset[int]
+    draining: bool
 
     @property
     def trouble(self) -> str | None:
@@ -84,7 +87,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             trouble, more = ("starting", {}) if engine is None else (engine.trouble, engine.health())
             status = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
-            self._json(status, {"status": trouble or "ok", **more})
+            draining = engine is not None and engine.draining
+            self._json(status, {"status": trouble or "ok", "draining": draining, **more})
+        elif self.path == "/ready":
+            self._ready(engine)
         elif self.path not in ("/metrics", "/v1/models"):
             self._refuse_path()
         elif engine is None:
@@ -95,6 +101,9 @@ class Handler(BaseHTTPRequestHandler):
             self._json(HTTPStatus.OK, self._models(engine))
 
     def do_POST(self) -> None:
+        if self.path in _DRAINS:
+            self._drain(_DRAINS[self.path])
+            return
         if self.path not in (_COMPLETIONS, _CHAT):
             self._refuse_path()
             return
@@ -116,6 +125,20 @@ class Handler(BaseHTTPRequestHandler):
             except OSError:  # it hung up, and writing told so first
                 engine.cancel(asked.ticket, "abort")
                 raise
+
+    def _ready(self, engine: Engine | None) -> None:
+        """Whether new work is to come here; what comes all the same is served."""
+        why = "starting" if engine is None else engine.trouble or ("draining" if engine.draining else None)
+        self._json(HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK, {"status": why or "ok"})
+
+    def _drain(self, draining: bool) -> None:
+        if (length := self.headers.get("Content-Length")) not in (None, "0"):
+            self._refuse(RequestError(f"POST {self.path} takes no body; Content-Length is {length}"))
+        elif (engine := self.server.engine) is None:
+            self._refuse(_unavailable("starting"))
+        else:
+            engine.draining = draining
+            self._json(HTTPStatus.OK, {"draining": draining})
 
     def _serving(self) -> Engine:
         engine = self.server.engine
@@ -174,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(status, "application/json", json.dumps(value).encode())
 
     def _refuse_path(self) -> None:
-        there = f"POST {_COMPLETIONS} and {_CHAT}, GET /v1/models, /health and /metrics"
+        there = f"POST {_COMPLETIONS}, {_CHAT}, /drain and /resume, GET /v1/models, /health, /ready and /metrics"
         self._refuse(RequestError(f"no {self.command} {self.path} here; there is {there}", status=HTTPStatus.NOT_FOUND))
 
     def _refuse(self, error: RequestError) -> None:

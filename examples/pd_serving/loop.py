@@ -47,6 +47,7 @@ class Loop:
         self._stopping = threading.Event()
         self.eos = parts.model.weights.eos
         self.metrics = Metrics(parts.name, self._gauges())
+        self.draining = False  # set by whoever asks over HTTP; new work is to go to others, where there are any
         self._turns = 0  # grows while the loop gets on
         self._asleep = False
 

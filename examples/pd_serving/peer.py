@@ -36,6 +36,7 @@ class Session:
     giver: Giver | None = None
     requests: set[int] = field(default_factory=set)  # handed over, and not at their end
     others: int = 0  # requests that it has of other prefill instances
+    draining: bool = False  # new ones are to go to others
     heard: float = field(default_factory=time.monotonic)
 
     @property

@@ -122,6 +122,7 @@ class Prefill(Front):
 
     def _hear_decode(self, session: Session, message: Message) -> None:
         session.others = message.get("others", session.others)
+        session.draining = message.get("draining", session.draining)
         if "by" in message:
             self._agree(session, message["by"], message["why"])
         elif "freed" in message:
@@ -211,8 +212,12 @@ class Prefill(Front):
     def _prepare(self) -> None:
         """Hands over, in order, each to the decode instance that has the least to do, of those that have room."""
         self._check_patience()
-        while self._ready and (able := [each for each in self._sessions if each.has_room]):
+        while self._ready and (able := [each for each in self._takers() if each.has_room]):
             self._hand_over(min(able, key=lambda each: each.load))
+
+    def _takers(self) -> list[Session]:
+        """Those that take new requests; where none does, all: nothing is to wait for ever."""
+        return [each for each in self._sessions if not each.draining and not each.silent] or self._sessions
 
     def _hand_over(self, session: Session) -> None:
         assert session.giver is not None
@@ -252,4 +257,5 @@ def _state(peer: Peer, session: Session | None) -> dict[str, Any]:
     if session is None:
         return {"link": str(peer.path), "state": "lost", "why": peer.trouble}
     state = "agreeing" if session.giver is None else "silent" if session.silent else "ready"
-    return {"link": str(peer.path), "state": state, "requests": len(session.requests)}
+    requests = len(session.requests)
+    return {"link": str(peer.path), "state": state, "requests": requests, "draining": session.draining}

@@ -74,6 +74,10 @@ class Pair(Client):
         """Of the decode instances, as prefill sees them."""
         return [each["state"] for each in json.loads(self.ask("GET", "/health", port=port)[1]).get("decode", [])]
 
+    def draining(self):
+        """Of the decode instances, as prefill knows."""
+        return [each.get("draining") for each in json.loads(self.ask("GET", "/health")[1])["decode"]]
+
     def until_states(self, wanted, port=None, within=60):
         deadline = time.monotonic() + within
         while self.states(port) != wanted:
