@@ -2,6 +2,7 @@
 #
 # Every target does the set-up that it needs. The second run finds it done.
 #   make demo     the main job: two engines share one modelled NPU, static split against the controller
+#   make experiments   published serving experiments on the same stack, into docs/results/ (QUICK=1: a minute each)
 #   make test     native and Python tests
 #   make check-fuzz   hostile bytes against everything that reads them, for a minute, under sanitizers
 #   make check-properties  property tests with examples of their own choice
@@ -25,11 +26,18 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo test test-native test-python lint format check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
+.PHONY: demo experiments test test-native test-python lint format check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
 	$(BIN)/flexnpu demo --json out/demo.json --png out/demo.png
+
+# Half an hour; figures of QUICK=1 are of few requests and go to out/.
+EXPERIMENTS ?= flexnpu-table duetserve-mooncake duetserve-azure phase-change burst
+RESULTS := $(if $(QUICK),out/results,docs/results)
+experiments: $(STAMPS)/native
+	for name in $(EXPERIMENTS); do $(BIN)/flexnpu experiment run $$name $(if $(QUICK),--quick) \
+	  --json $(RESULTS)/$$name.json --markdown $(RESULTS)/$$name.md --png $(RESULTS)/$$name.png || exit 1; done
 
 test: test-native test-python
 

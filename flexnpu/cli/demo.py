@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flexnpu import paths
-from flexnpu.errors import BackendError
-
-_NEEDED = ("torch", "torch_npu", "transformers")
+from flexnpu.cli.needed import serving_needed
 
 
 def demo(
@@ -25,13 +21,7 @@ def demo(
     png_file: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the results there")] = None,
 ) -> None:
     """Replay a trace through a prefill and a decode engine that share one NPU. Takes under five minutes."""
-    for module in _NEEDED:
-        if importlib.util.find_spec(module) is None:
-            raise BackendError(
-                f"{module} is not installed", next_step="install with: pip install 'flexnpu[torch,demo]'"
-            )
-    paths.interposer()
-    paths.softnpu_libraries()
+    serving_needed()
     from flexnpu.demo.command import run_demo  # noqa: PLC0415 - heavy, and only needed here
 
     run_demo(minutes=minutes, static=static, json_file=json_file, png_file=png_file)

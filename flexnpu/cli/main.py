@@ -12,7 +12,21 @@ from typing import Annotated
 
 import typer
 
-from flexnpu.cli import bench, calibrate, controller, demo, forecast, ps, quota, run, simulate, softnpu, token, top
+from flexnpu.cli import (
+    bench,
+    calibrate,
+    controller,
+    demo,
+    experiment,
+    forecast,
+    ps,
+    quota,
+    run,
+    simulate,
+    softnpu,
+    token,
+    top,
+)
 from flexnpu.errors import FlexNpuError
 
 app = typer.Typer(
@@ -66,6 +80,11 @@ _simulate = typer.Typer(invoke_without_command=True)
 _simulate.callback()(simulate.simulate)
 _simulate.command("capacity")(simulate.capacity)
 app.add_typer(_simulate, name="simulate")
+
+_experiment = typer.Typer(no_args_is_help=True, help="Published serving experiments, live and in the simulator.")
+_experiment.command("run")(experiment.run)
+_experiment.command("list")(experiment.list_)
+app.add_typer(_experiment, name="experiment")
 
 _bench = typer.Typer(no_args_is_help=True, help="What FlexNPU promises in figures, measured on this machine.")
 for measure in (bench.overhead, bench.decode, bench.fairness, bench.latency, bench.kills, bench.reassign, bench.attach):

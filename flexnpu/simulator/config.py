@@ -24,6 +24,9 @@ class EngineConfig:
     targets: what policies plan for.
     token_budget: tokens of one iteration (vLLM's max_num_batched_tokens); decode goes first.
     max_running: requests that hold KV at once on a device (max_num_seqs).
+    max_decoding: of them, those that decode at once; None: all. joins_per_step: how many of those whose prompt is
+    complete may join decode between two of its steps, where any runs; None: all.
+    whole_prompts: a prompt is never cut: what does not fit into an iteration beside others waits for the next.
     kv_tokens: capacity of a device's KV cache; None works it out from the memory that weights leave (`kv_capacity`).
     block_tokens: tokens of a KV block. hash_tokens: tokens behind one hash id of a trace, a multiple of block_tokens.
     devices: (n, m). A policy of layout "n:m" runs n prefill and m decode devices; all others n + m alike ones.
@@ -33,7 +36,8 @@ class EngineConfig:
     dispatch_seconds: host time to launch an iteration kernel by kernel. It is overlapped with the device's work, so an
     iteration with a prompt in it takes at least this long; decode is replayed as a graph and does not.
     graph_seconds: host time to launch one decode graph; a round of k steps launches k before its prompt.
-    switch_seconds: what a lane waits when its core count changes.
+    switch_seconds: what a lane waits when its core count changes. idle_reserve: cores that an idle prefill keeps beyond
+    its minimum (planner.Snapshot).
     graphs: core counts that decode graphs were captured at; empty: any. Elsewhere decode is launched kernel by kernel.
     reuse_plans: keep a plan while nothing that its policy looks at has changed (planning.py); off: at each decision.
     look_ahead: waiting prompts that a policy is shown.
@@ -45,6 +49,9 @@ class EngineConfig:
     targets: Targets = field(default_factory=lambda: Targets(2.0, 0.1))
     token_budget: int = 8192
     max_running: int = 256
+    max_decoding: int | None = None
+    joins_per_step: int | None = None
+    whole_prompts: bool = False
     kv_tokens: int | None = None
     memory_fraction: float = 0.9
     block_tokens: int = 16
@@ -59,6 +66,7 @@ class EngineConfig:
     switch_seconds: float = 5e-3
     graphs: tuple[int, ...] = ()
     minima: Split = _LEAST
+    idle_reserve: int = 0
     margin: float = 0.9
     reuse_plans: bool = True
     look_ahead: int = 256
@@ -83,6 +91,9 @@ class EngineConfig:
             graph_seconds=self.graph_seconds,
             switch_seconds=self.switch_seconds,
         )
+        for name in ("max_decoding", "joins_per_step"):
+            if (value := getattr(self, name)) is not None:
+                _at_least(1, **{name: value})
         if self.kv_tokens is not None:
             _at_least(self.block_tokens, kv_tokens=self.kv_tokens)
         if self.hash_tokens % self.block_tokens:

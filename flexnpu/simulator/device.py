@@ -47,10 +47,11 @@ class Device:
         self.kv = KvCache(
             config.blocks(*machine(forecaster)), config.block_tokens, config.hash_tokens, caching=config.prefix_caching
         )
-        self.prompts = Prompts()
+        self.prompts = Prompts(whole=config.whole_prompts)
         self.decoding = Decoding(config.block_tokens, config.targets)
         self.admitted: dict[int, Request] = {}  # who holds KV, newest last
         self.joining: list[Request] = []  # whose prompt is complete, until decode's next boundary
+        self._joined = (-1, 0)  # before which of decode's steps how many have joined
         self.flying: dict[int, int] = {}  # tokens of prompts that a lane has in flight, by request
         self.finished: list[Request] = []  # the pool takes them after each turn
         self.handed: list[Request] = []  # prompts complete on a device that does not decode; the pool takes them
@@ -136,10 +137,27 @@ class Device:
     # -- for runners
 
     def join(self) -> None:
-        """Decode is between two steps: who waits for that joins."""
-        for request in self.joining:
+        """Decode is between two steps: who waits for that joins, as many as there is room for."""
+        count = self._joinable()
+        for request in self.joining[:count]:
             self.decoding.join(request)
-        self.joining.clear()
+        del self.joining[:count]
+        step, before = self._joined
+        self._joined = self.decoding.step, count + (before if step == self.decoding.step else 0)
+
+    @property
+    def joins(self) -> bool:
+        """Whether anybody joins decode when its step under way is over."""
+        return self._joinable() > 0
+
+    def _joinable(self) -> int:
+        config, running, count = self.config, self.decoding.sequences, len(self.joining)
+        if config.max_decoding is not None:
+            count = min(count, config.max_decoding - running)
+        if config.joins_per_step is not None and running:
+            step, joined = self._joined
+            count = min(count, config.joins_per_step - (joined if step == self.decoding.step else 0))
+        return max(0, count)
 
     def secure(self, now: float) -> bool:
         """Make room for decode's next step; True when requests had to be preempted for it, newest first."""

@@ -95,7 +95,7 @@ class Lanes:
         device, decode = self.device, self._decode
         starts = not self._prefill.running and not device.blocked
         # Who joins decode waits for the end of the step under way, and no longer.
-        joins = device.joining and (not decode.running or len(decode.ends) > 1)
+        joins = device.joins and (not decode.running or len(decode.ends) > 1)
         if starts or joins:
             self.next_seconds = now
 
@@ -261,7 +261,7 @@ class Lanes:
         """Steps to project: up to what cuts them for certain. `step`: seconds of one, 0 when nothing runs beside."""
         device, decode, prefill = self.device, self._decode, self._prefill
         held_back = not prefill.running and device.prompted
-        if device.joining or held_back or self._plan.split.decode != decode.cores:
+        if device.joins or held_back or self._plan.split.decode != decode.cores:
             return 1
         count = device.decoding.affordable(device.kv.free + decode.taken, device.decoding.until_finish())
         if prefill.running:

@@ -98,7 +98,7 @@ class Mixed:
     def _steps(self, now: float) -> Floats:
         device, decoding, config = self.device, self.device.decoding, self.device.config
         # A policy that holds prompts back is asked again after each step.
-        alone = not device.prompted
+        alone = not device.prompted and not device.joins
         count = decoding.affordable(device.kv.free + self._taken, decoding.until_finish()) if alone else 1
         seconds = device.decode_steps(self._cores, count)
         return _ends(now, seconds, device.decode_floor(self._cores), config.launch_seconds)
@@ -120,7 +120,7 @@ class Mixed:
         device = self.device
         if len(self._ends) == 1:
             return
-        if not device.joining:
+        if not device.joins:
             if len(device.admitted) >= device.config.max_running:
                 return
             # Beside a prompt that fills the budget, and behind others in the queue, who arrives changes nothing.

@@ -28,9 +28,10 @@ NOTHING = Chunks([], Load())
 class Prompts:
     """First come, first served, unless a policy orders otherwise; half-run prompts go before those who wait."""
 
-    __slots__ = ("_ahead", "_refused", "changes", "half_run", "tokens", "waiting")
+    __slots__ = ("_ahead", "_refused", "_whole", "changes", "half_run", "tokens", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole  # prompts are never cut
         self.waiting = Waiting()
         self.half_run: list[Request] = []
         self.tokens = 0  # still to be computed, prefix reuse not foreseen
@@ -84,7 +85,7 @@ class Prompts:
         half_run = self.half_run
         while budget > 0:
             if self._ahead or place == len(half_run):
-                if room > 0 and self.waiting and self._admit(kv, admitted, place):
+                if room > 0 and self._fits(budget, first=not parts) and self._admit(kv, admitted, place):
                     room -= 1
                 elif place == len(half_run):
                     break
@@ -104,6 +105,10 @@ class Prompts:
         # Floats: a forecast takes whole numbers for arrays, and is twice as slow at them.
         count = float(len(parts))
         return Chunks(parts, Load(float(tokens), count, float(pairs), float(seen), 0.0, 0.0, count))
+
+    def _fits(self, budget: int, *, first: bool) -> bool:
+        """Whether the first who waits may be in this iteration; alone, a prompt beyond the budget is cut after all."""
+        return bool(self.waiting) and (first or not self._whole or self.waiting.head.target <= budget)
 
     def _admit(self, kv: KvCache, admitted: dict[int, Request], place: int) -> bool:
         request = self.waiting.head

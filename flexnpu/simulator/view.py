@@ -41,6 +41,7 @@ class View:
             current_mode=plan.mode if plan else None,
             current_weight=plan.weight if plan and plan.mode == "shared" else None,
             minima=config.minima,
+            idle_reserve=config.idle_reserve,
             graphs=config.graphs,
             budget=config.token_budget,
             kv_free=float(device.kv.free * config.block_tokens),

@@ -59,4 +59,5 @@ def test_all_names_what_there_is():
 def test_the_commands_are_those_of_the_documentation():
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     lasting = {"run", "ps", "set", "create", "delete", "token", "version"}
-    assert names == lasting | {"bench", "calibrate", "controller", "demo", "forecast", "simulate", "softnpu"}
+    others = {"bench", "calibrate", "controller", "demo", "experiment", "forecast", "simulate", "softnpu"}
+    assert names == lasting | others

@@ -45,6 +45,7 @@ ROOMS: dict[str, set[str]] = {
         "simulator",
         "llm",
         "demo",
+        "experiment",
         "client",
         "backend",
         "environment",
@@ -55,7 +56,8 @@ ROOMS: dict[str, set[str]] = {
         "bench",
     },
     "bench": {"client", "backend", "environment", "softnpu"},
-    "demo": {"client", "controller", "forecast", "hardware", "llm", "planner", "softnpu", "backend"},
+    "experiment": {"client", "controller", "forecast", "hardware", "llm", "planner", "simulator", "softnpu"},
+    "demo": {"experiment", "controller", "hardware", "planner", "simulator"},
 }
 
 

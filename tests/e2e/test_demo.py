@@ -75,7 +75,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(demo, tmp_path, number
     file = tmp_path / "demo.json"
     process, folder = demo("--json", str(file))
     end = time.monotonic() + 60
-    while not list(folder.glob("flexnpu-demo-*/prefill.log")):
+    while not list(folder.glob("flexnpu-experiment-*/prefill.log")):
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)

@@ -17,12 +17,12 @@ import pytest
 from fake_tenant import VERSION
 from local_node import GIB, Node, eventually
 
-from flexnpu.demo import stack as demo_stack
 from flexnpu.errors import InvalidValue
+from flexnpu.experiment import stack as serving_stack
 
 LIMITS = ("--cores", "4", "--memory", "1GiB")
 PYTHON = ("--", sys.executable, "-c", "pass")
-MODEL = str(demo_stack.MODEL)
+MODEL = str(serving_stack.MODEL)
 PREFILL, DECODE = "p=http://127.0.0.1:1", "d=http://127.0.0.1:2"
 
 

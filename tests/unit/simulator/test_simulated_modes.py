@@ -7,7 +7,7 @@ from fixed_plans import Alternating, Fixed
 from plain_forecast import PlainForecast
 
 from flexnpu.planner import POLICIES, Looks, Targets
-from flexnpu.simulator import Arrival, EngineConfig, Simulation, SimulationError
+from flexnpu.simulator import Arrival, EngineConfig, Simulation, SimulationError, Watch
 
 MS = 1e-3
 FREE = {"launch_seconds": 0.0, "dispatch_seconds": 0.0, "graph_seconds": 0.0, "switch_seconds": 0.0}
@@ -275,3 +275,48 @@ def test_a_policy_is_not_asked_again_what_it_has_answered_however_much_that_is()
     trace = [Arrival(1e3 * wave, 2, 2 + place) for wave in range(2) for place in range(1500)]
     run(trace, Asked(budget=4096), token_budget=4096, max_running=1500, kv_tokens=1 << 22)
     assert len(asked) == len(set(asked)) > 1400
+
+
+def test_whole_prompts_wait_for_an_iteration_that_they_fit_into():
+    both = [Arrival(0.0, 10, 1), Arrival(0.0, 10, 1)]
+    cut, _ = run(both, Fixed("split", (2, 2), budget=16))
+    assert times(cut) == [(4.2, 4.2), (6.0, 6.0)]  # 16 tokens, then the other 4
+    whole, _ = run(both, Fixed("split", (2, 2), budget=16), whole_prompts=True)
+    assert times(whole) == [(3.0, 3.0), (6.0, 6.0)]
+    alone, _ = run([Arrival(0.0, 20, 1)], Fixed("split", (2, 2), budget=16), whole_prompts=True)
+    assert times(alone) == [(6.0, 6.0)]  # what fits into no iteration is cut: 16, then 4
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"), [("split", [(5.0, 7.4), (5.0, 9.8)]), ("aggregated", [(3.0, 5.2), (3.0, 7.4)])]
+)
+def test_no_more_decode_at_once_than_there_is_room_for(mode, found):
+    both = [Arrival(0.0, 10, 3), Arrival(0.0, 10, 3)]
+    split = (2, 2) if mode == "split" else (4, 4)
+    requests, _ = run(both, Fixed(mode, split), max_decoding=1)
+    assert times(requests) == found
+
+
+def test_so_many_join_decode_between_two_steps_and_the_others_after_the_next():
+    trace = [Arrival(0.0, 10, 10), Arrival(0.1 * MS, 10, 2), Arrival(0.1 * MS, 10, 2)]
+    # Steps of 1.2 end at 9.0, when the two whose prompts were complete at 8.0 may join: both, or one and one.
+    free, _ = run(trace, Fixed("split", (2, 2)))
+    assert times(free)[1:] == [(8.0, 10.6), (8.0, 10.6)]
+    bound, _ = run(trace, Fixed("split", (2, 2)), joins_per_step=1)
+    assert times(bound)[1:] == [(8.0, 10.4), (8.0, 11.8)]
+
+
+@pytest.mark.parametrize("name", ["max_decoding", "joins_per_step"])
+def test_room_for_nobody_is_refused(name):
+    with pytest.raises(SimulationError, match=f"{name} is 0"):
+        EngineConfig(**{name: 0})
+
+
+def test_an_idle_prefill_keeps_its_reserve():
+    found = []
+    trace = [Arrival(0.0, 10, 5)]
+    settings = EngineConfig(targets=Targets(1.0, 1.0), idle_reserve=2, kv_tokens=4096, **FREE)
+    forecast = PlainForecast(cores=8)
+    watch = Watch(plan=lambda _, plan: found.append(plan.split.decode))
+    list(Simulation(trace, forecast, POLICIES["instances"](), settings, watch))
+    assert max(found) == 6

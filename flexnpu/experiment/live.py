@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flexnpu.demo.replay import Replay
-from flexnpu.demo.report import Cores, Run, Spread, Summary, Targets, summarise
+from flexnpu.experiment.replay import Replay
+from flexnpu.experiment.report import LATENCIES, Cores, Run, Spread, Summary, Targets, moves, ms, summarise
 
 _LINE_EVERY = 5.0  # wall seconds
 
@@ -45,7 +45,7 @@ class Progress:
             done = len(replay.served)
             self._console.print(
                 f"{self._policy}: {sample.at:6.1f} s  answered {done}/{self._total}  waiting {sample.waiting}  "
-                f"running {sample.running}  cores {sample.prefill}/{sample.decode}"
+                f"running {sample.running}  cores {sample.prefill:g}/{sample.decode:g}"
             )
 
     def _picture(self, replay: Replay, sample: Cores) -> Group:
@@ -62,8 +62,8 @@ class Progress:
             str(sample.running),
             _bar(sample.prefill, sample.prefill + sample.decode),
             _bar(sample.decode, sample.prefill + sample.decode),
-            _ms(summary.ttft.p50 if summary else None),
-            _ms(summary.tpot.p50 if summary else None),
+            ms(summary.ttft.p50 if summary else None),
+            ms(summary.tpot.p50 if summary else None),
         )
         return Group(table, ProgressBar(total=self._total, completed=len(served), width=60), Text())
 
@@ -76,11 +76,10 @@ def result_table(summaries: Sequence[Summary], targets: Targets, scale: float) -
     table.add_column("")
     for summary in summaries:
         table.add_column(summary.policy, justify="right")
-    for name in ("ttft", "tpot", "latency"):
-        label = {"ttft": "TTFT", "tpot": "TPOT", "latency": "end to end"}[name]
+    for name, label in LATENCIES.items():
         for number in ("mean", "p50", "p99"):
             spreads: list[Spread] = [getattr(summary, name) for summary in summaries]
-            table.add_row(f"{label} {number}", *(_ms(getattr(spread, number)) for spread in spreads))
+            table.add_row(f"{label} {number}", *(ms(getattr(spread, number)) for spread in spreads))
         table.add_section()
     table.add_row("finished", *(f"{summary.finished}/{summary.requests}" for summary in summaries))
     table.add_row("throughput, tokens/s", *(f"{summary.tokens_per_second:,.0f}" for summary in summaries))
@@ -90,20 +89,9 @@ def result_table(summaries: Sequence[Summary], targets: Targets, scale: float) -
     table.add_row("attainment", *(f"{summary.attainment:.0%}" for summary in summaries))
     mean = (f"{summary.cores['prefill']:.1f} / {summary.cores['decode']:.1f}" for summary in summaries)
     table.add_row("cores prefill / decode, mean", *mean)
-    table.add_row("moves of cores (applied in, p50 of wall time)", *(_moves(summary) for summary in summaries))
+    table.add_row("moves of cores (applied in, p50 of wall time)", *(moves(summary) for summary in summaries))
     return table
 
 
-def _bar(cores: int, of: int) -> str:
-    return f"{cores:2} " + ("█" * cores).ljust(of, "·")
-
-
-def _moves(summary: Summary) -> str:
-    if summary.moves == 0:
-        return "0"
-    late = f", {summary.moves_unapplied} not in time" if summary.moves_unapplied else ""
-    return f"{summary.moves} ({_ms(summary.applied_wall.p50)}{late})"
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1e3:,.0f} ms" if seconds >= 0.1 else f"{seconds * 1e3:.1f} ms"
+def _bar(cores: float, of: float) -> str:
+    return f"{cores:2g} " + ("█" * round(cores)).ljust(round(of), "·")

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
 import json
-import re
-from pathlib import Path
 
 import pytest
 
-from flexnpu.demo.calibrate import Pace, scale_for
-from flexnpu.demo.live import result_table
-from flexnpu.demo.picture import draw
-from flexnpu.demo.report import Cores, Run, Served, Spread, Targets, document, summarise
+from flexnpu.experiment.calibrate import Pace, scale_for, waits
+from flexnpu.experiment.live import result_table
+from flexnpu.experiment.picture import Panel, draw
+from flexnpu.experiment.report import Cores, Run, Served, Spread, Targets, run_entry, summarise, thinned, to_json
 
 TARGETS = Targets(ttft=1.0, tpot=0.05)
-PAGE = Path(__file__).parents[3] / "docs/demo.md"
 
 
 def served(arrived, first, gap, output=3, why=None):
@@ -72,48 +70,42 @@ def test_a_run_in_which_nothing_was_answered_has_no_figures():
     assert summary.ttft == Spread(None, None, None)
 
 
-def fields(value, inside=""):
-    """Names of all fields, with dots between levels; a list counts by its first item."""
-    if isinstance(value, dict):
-        for name, each in value.items():
-            yield f"{inside}{name}"
-            yield from fields(each, f"{inside}{name}.")
-    elif isinstance(value, list) and value:
-        yield from fields(value[0], inside)
-
-
-def test_the_page_names_every_field_of_the_json(run):
-    setting = {
-        "soc": "x",
-        "model": "x",
-        "trace": "x",
-        "minutes": 3.0,
-        "static": {"prefill": 12, "decode": 12},
-        "longest_gap": 6.0,
-    }
-    pace = {"prefill": 0.1, "decode": 0.1}
-    told = json.loads(json.dumps(document([run], TARGETS, {**setting, "host": pace, "device": pace, "scale": 1.0})))
-    named = set(re.findall(r"^\| `([\w.]+)`", PAGE.read_text(), flags=re.M))
-    assert named == set(fields(told))
-
-
 def test_requests_without_an_answer_have_nulls_in_the_json(run):
-    lost = document([run], TARGETS, {})["runs"][0]["requests"][-1]
-    assert (lost["finished"], lost["ttft"], lost["tpot"], lost["latency"], lost["why"]) == (
-        False,
-        None,
-        None,
-        None,
-        "refused",
+    lost = run_entry(run, TARGETS)["requests"][-1]
+    names = ("finished", "ttft", "tpot", "latency", "why")
+    assert tuple(lost[name] for name in names) == (False, None, None, None, "refused")
+
+
+def test_gaps_between_tokens_count_one_by_one():
+    request = Served(0.0, 1, 3, (1.0, 1.1, 1.4))
+    assert summarise(Run("static", (request,), ()), TARGETS).itl == Spread(
+        pytest.approx(0.2), pytest.approx(0.2), pytest.approx(0.298)
     )
 
 
-def test_the_table_and_the_picture_are_drawn_for_all_and_for_nothing(run, tmp_path):
+def test_of_many_samples_those_at_moves_and_the_last_are_kept():
+    cores = [Cores(float(n), 18 if n == 51 else 12, 6 if n == 51 else 12, 0, 0) for n in range(100)]
+    kept = [each.at for each in thinned(cores, most=10)]
+    assert kept == [0, 10, 20, 30, 40, 50, 51, 52, 60, 70, 80, 90, 99]
+
+
+def test_the_json_has_a_line_for_each_innermost_object_and_reads_back():
+    told = {"a": [{"x": 1, "why": "it said {no}"}, {"x": None}], "b": {"c": []}, "d": "é"}
+    text = to_json(told)
+    assert json.loads(text) == told
+    assert '{"x": 1, "why": "it said {no}"}' in text.splitlines()[2]
+    with pytest.raises(ValueError, match="JSON"):
+        to_json({"a": float("nan")})
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_the_table_and_the_picture_are_drawn_for_all_and_for_nothing(run, panels):
     nothing = Run("static", (), ())
     table = result_table([summarise(each, TARGETS) for each in (nothing, run)], TARGETS, 1.5)
     assert [column.header for column in table.columns] == ["", "static", "controller"]
-    draw(tmp_path / "out" / "demo.png", [nothing, run], TARGETS, 1.5)
-    assert (tmp_path / "out" / "demo.png").read_bytes().startswith(b"\x89PNG")
+    file = io.BytesIO()
+    draw(file, [Panel("a load", [nothing, run])] * panels, TARGETS, 24, "a title")
+    assert file.getvalue().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -127,3 +119,10 @@ def test_the_table_and_the_picture_are_drawn_for_all_and_for_nothing(run, tmp_pa
 )
 def test_the_clock_is_slowed_until_the_device_is_the_slower_one(host, device, scale):
     assert scale_for(host, device) == pytest.approx(scale)
+
+
+def test_what_the_device_waits_for_is_the_same_wall_time_at_every_scale():
+    device, wall, scale = 0.020, 0.003, 2.0
+    slow, paced = Pace(8 * device + wall, 8 * device), Pace(scale * device + wall, scale * device - 1e-4)
+    assert waits(slow, paced, scale).prefill == pytest.approx(wall / scale)
+    assert waits(slow, paced, scale).decode == 0.0, "noise makes no time come back"

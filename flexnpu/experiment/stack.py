@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo runs on: a daemon with a paced software device, and two engines on vNPUs of their own.
+"""What an experiment runs on: a daemon with a paced software device, and two engines on vNPUs of their own.
 
-All of it ends with the demo, whatever ends the demo.
+All of it ends with the experiment, whatever ends that.
 """
 
 from __future__ import annotations
@@ -16,32 +16,52 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import flexnpu
 from flexnpu.client import Client
 from flexnpu.errors import BackendError, FlexNpuError
-from flexnpu.planner import Split
 
 EXAMPLE = Path(flexnpu.__file__).parents[1] / "examples" / "pd_serving"
 MODEL = EXAMPLE / "qwen2.5-7b.json"
 SOC = "Ascend910B2"
-HALF = Split(12, 12)
+ROLES = ("prefill", "decode")
 MEMORY = {"prefill": "22GiB", "decode": "30GiB"}
+# Of the engines, said on their command lines; simulated.py has the same from here.
+MAX_LEN = TOKEN_BUDGET = 8192
+MAX_BATCH = 64
+BLOCK = 128  # tokens of a cache's block
+CACHE_BLOCKS = {"prefill": 700, "decode": 1700}
 _START_WITHIN = 120.0  # wall seconds: importing torch twice on two cores
 _END_WITHIN = 15.0
+_PLACE_WITHIN = 10.0
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class StackError(FlexNpuError):
-    """A part of the demo did not start or has ended; the message has the end of its log."""
+    """A part of the stack did not start or has ended; the message has the end of its log."""
 
-    code = "demo_failed"
+    code = "stack_failed"
+
+
+class Quota(NamedTuple):
+    """What a vNPU may have: cores of its own, or, with a share, all of them for that part of the time."""
+
+    cores: int
+    share_percent: float | None = None
+
+    def options(self) -> list[str]:
+        """As `flexnpu run` takes it."""
+        share = [] if self.share_percent is None else ["--share", f"{self.share_percent:g}%"]
+        return ["--cores", str(self.cores), *share]
+
+
+Quotas = Mapping[str, Quota]  # by role
 
 
 def _die_with_parent() -> None:
@@ -49,17 +69,21 @@ def _die_with_parent() -> None:
 
 
 class Stack:
-    """The running parts. Use as a context manager."""
+    """The running parts. Use as a context manager.
 
-    def __init__(self, split: Split = HALF) -> None:
+    quotas: what the vNPUs begin with. decode_batch: how many requests decode at once, at most.
+    """
+
+    def __init__(self, quotas: Quotas, decode_batch: int = MAX_BATCH) -> None:
         if not (EXAMPLE / "engine.py").is_file():
-            raise BackendError(f"{EXAMPLE} is not there", next_step="run the demo from a checkout of FlexNPU")
-        self.root = Path(tempfile.mkdtemp(prefix="flexnpu-demo-"))
+            raise BackendError(f"{EXAMPLE} is not there", next_step="run it from a checkout of FlexNPU")
+        self.root = Path(tempfile.mkdtemp(prefix="flexnpu-experiment-"))
         self.runtime_dir = self.root / "run"
-        self.ports = {role: _free_port() for role in MEMORY}
+        self.ports = {role: _free_port() for role in ROLES}
         self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []
         self.client = Client(self.runtime_dir)
-        self._start_split = split
+        self._quotas = quotas
+        self._batch = {"prefill": MAX_BATCH, "decode": decode_batch}
 
     def __enter__(self) -> Self:
         try:
@@ -80,16 +104,31 @@ class Stack:
     def url(self, role: str) -> str:
         return f"http://127.0.0.1:{self.ports[role]}"
 
-    def split(self) -> tuple[int, int]:
-        """Cores of prefill and decode as they are granted."""
-        cores = {vnpu.name: vnpu.cores for vnpu in self.client.vnpus()}
+    def split(self) -> tuple[float, float]:
+        """Cores of prefill and decode; of who takes turns, the part of all its cores that it has the time of."""
+        cores = {}
+        for vnpu in self.client.vnpus():
+            share = vnpu.effective_share_percent or vnpu.share_percent
+            cores[vnpu.name] = vnpu.cores if share is None else vnpu.cores * share / 100
         return cores["prefill"], cores["decode"]
 
-    def start_controller(self, decisions: Path, ttft: str, itl: str) -> subprocess.Popen[bytes]:
-        roles = [f"--{role}={role}={self.url(role)}" for role in MEMORY]
-        targets = ["--ttft", ttft, "--itl", itl]
-        command = ["controller", *roles, "--model", str(MODEL), *targets, "--decisions", str(decisions), "--quiet"]
-        return self._flexnpu("controller", *command)
+    def place(self, quotas: Quotas) -> None:
+        """Gives both vNPUs these quotas and waits until they are applied. Raises FlexNpuError where they are not."""
+        now = {vnpu.name: vnpu.cores for vnpu in self.client.vnpus()}
+        # First who loses cores, then who takes turns, then who wins cores: all of it fits the device at any time.
+        for role, quota in quotas.items():
+            self.client.set_quota(role, cores=min(quota.cores, now[role]), wait=_PLACE_WITHIN)
+        for role, quota in quotas.items():
+            self.client.set_quota(role, share_percent=quota.share_percent, wait=_PLACE_WITHIN)
+        for role, quota in quotas.items():
+            self.client.set_quota(role, cores=quota.cores, wait=_PLACE_WITHIN)
+
+    def start_controller(self, decisions: Path, mode: str, ttft: float, itl: float) -> subprocess.Popen[bytes]:
+        """`flexnpu controller` in that mode; targets in seconds of device time."""
+        roles = [f"--{role}={role}={self.url(role)}" for role in ROLES]
+        targets = ["--ttft", f"{ttft * 1e3:g}ms", "--itl", f"{itl * 1e3:g}ms"]
+        command = ["controller", *roles, "--model", str(MODEL), "--mode", mode, *targets]
+        return self._flexnpu("controller", *command, "--decisions", str(decisions), "--quiet")
 
     def stop(self, part: subprocess.Popen[bytes]) -> None:
         part.terminate()
@@ -109,16 +148,17 @@ class Stack:
     def _start(self) -> None:
         options = ["--soc", SOC, "--clock", "paced", "--math", "skip", "--runtime-dir", str(self.runtime_dir)]
         self._run("flexnpud", [sys.executable, "-m", "flexnpu.daemon.main", *options])
-        self._wait("flexnpud", lambda: bool(self.client.version()))
+        self.wait("flexnpud", lambda: bool(self.client.version()))
         link = self.root / "link.sock"
         for role in ("decode", "prefill"):
-            cores = getattr(self._start_split, role)
             engine = [sys.executable, str(EXAMPLE / "engine.py"), "--role", role, "--model", str(MODEL)]
-            engine += ["--port", str(self.ports[role]), "--link", str(link)]
-            quota = ["--name", role, "--phase", role, "--cores", str(cores), "--memory", MEMORY[role]]
-            self._flexnpu(role, "run", *quota, "--", *engine)
-        for role in MEMORY:
-            self._wait(role, lambda port=self.ports[role]: _healthy(port))  # type: ignore[misc] # bound per turn
+            engine += ["--port", str(self.ports[role]), "--link", str(link), "--max-batch", str(self._batch[role])]
+            engine += ["--max-len", str(MAX_LEN), "--token-budget", str(TOKEN_BUDGET)]
+            engine += ["--cache-blocks", str(CACHE_BLOCKS[role])]
+            vnpu = ["--name", role, "--phase", role, "--memory", MEMORY[role], *self._quotas[role].options()]
+            self._flexnpu(role, "run", *vnpu, "--", *engine)
+        for role in ROLES:
+            self.wait(role, lambda port=self.ports[role]: _healthy(port))  # type: ignore[misc] # bound per turn
 
     def _flexnpu(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         return self._run(name, [sys.executable, "-m", "flexnpu.cli.main", *arguments])
@@ -137,7 +177,7 @@ class Stack:
             self._parts.append((name, part))
         return part
 
-    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
+    def wait(self, name: str, ready: Callable[[], bool]) -> None:
         end = time.monotonic() + _START_WITHIN
         while not _answers(ready):
             self.check()

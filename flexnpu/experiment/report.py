@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-SCHEMA = 1
 MODELLED = "modelled on the software NPU: device times are those of its SoC model, not of an NPU"
+LATENCIES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "latency": "end to end"}  # of a summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class Served:
         return (self.tokens[-1] - self.tokens[0]) / (len(self.tokens) - 1) if len(self.tokens) > 1 else None
 
     @property
+    def gaps(self) -> tuple[float, ...]:
+        """Seconds between each token and the one before."""
+        return tuple(after - before for before, after in pairwise(self.tokens))
+
+    @property
     def latency(self) -> float:
         return self.tokens[-1] - self.arrived
 
@@ -54,11 +61,11 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """The split at one moment."""
+    """The split at one moment; of who takes turns, the part of all its cores that it has the time of."""
 
     at: float
-    prefill: int
-    decode: int
+    prefill: float
+    decode: float
     waiting: int  # requests without a first token
     running: int  # requests with one that are not finished
 
@@ -108,9 +115,11 @@ class Summary:
     finished: int
     ttft: Spread
     tpot: Spread
+    itl: Spread  # of every gap between two tokens
     latency: Spread
     seconds: float
-    tokens_per_second: float
+    tokens_per_second: float  # prompts and outputs
+    output_tokens_per_second: float
     requests_per_second: float
     goodput: float  # requests per second within the targets
     attainment: float  # 0 to 1, of all requests
@@ -130,9 +139,11 @@ def summarise(run: Run, targets: Targets) -> Summary:
         finished=len(run.finished),
         ttft=Spread.of([request.ttft for request in run.finished]),
         tpot=Spread.of([request.tpot for request in run.finished if request.tpot is not None]),
+        itl=Spread.of([gap for request in run.finished for gap in request.gaps]),
         latency=Spread.of([request.latency for request in run.finished]),
         seconds=seconds,
         tokens_per_second=rate * sum(request.prompt + request.output for request in run.finished),
+        output_tokens_per_second=rate * sum(request.output for request in run.finished),
         requests_per_second=rate * len(run.finished),
         goodput=rate * good,
         attainment=good / len(run.requests) if run.requests else 0.0,
@@ -146,31 +157,63 @@ def summarise(run: Run, targets: Targets) -> Summary:
     )
 
 
-def document(runs: Sequence[Run], targets: Targets, setting: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of the demo; docs/demo.md names the fields."""
+def run_entry(run: Run, targets: Targets) -> dict[str, Any]:
+    """A run in the JSON: its figures, the cores over time and each request."""
     return {
-        "schema": SCHEMA,
-        "note": MODELLED,
-        "setting": setting,
-        "targets": asdict(targets),
-        "runs": [
+        "summary": asdict(summarise(run, targets)),
+        "cores": [asdict(each) for each in thinned(run.cores)],
+        "requests": [
             {
-                "summary": asdict(summarise(run, targets)),
-                "cores": [asdict(each) for each in run.cores],
-                "requests": [
-                    {
-                        "arrived": request.arrived,
-                        "prompt": request.prompt,
-                        "output": request.output,
-                        "finished": request.finished,
-                        "ttft": request.ttft if request.tokens else None,
-                        "tpot": request.tpot if request.tokens else None,
-                        "latency": request.latency if request.finished else None,
-                        "why": request.why,
-                    }
-                    for request in run.requests
-                ],
+                "arrived": request.arrived,
+                "prompt": request.prompt,
+                "output": request.output,
+                "finished": request.finished,
+                "ttft": request.ttft if request.tokens else None,
+                "tpot": request.tpot if request.tokens else None,
+                "latency": request.latency if request.finished else None,
+                "why": request.why,
             }
-            for run in runs
+            for request in run.requests
         ],
     }
+
+
+def thinned(cores: Sequence[Cores], most: int = 300) -> list[Cores]:
+    """Every sample at which cores moved, and of the others at most so many, spread evenly over the run."""
+    stride = max(1, -(-len(cores) // most))
+    return [
+        each
+        for index, each in enumerate(cores)
+        if index % stride == 0
+        or (each.prefill, each.decode) != (cores[index - 1].prefill, cores[index - 1].decode)
+        or index == len(cores) - 1
+    ]
+
+
+def to_json(value: object, indent: str = "") -> str:
+    """JSON with a line for each innermost object or list, so that a sample or a request is a line."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if not any(isinstance(each, dict | list) for each in inner):
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if isinstance(value, dict):
+        lines = [f"{json.dumps(name)}: {to_json(each, indent + ' ')}" for name, each in value.items()]
+    else:
+        lines = [to_json(each, indent + " ") for each in inner]
+    begin, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{begin}\n{indent} " + f",\n{indent} ".join(lines) + f"\n{indent}{end}"
+
+
+def ms(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds >= 10:
+        return f"{seconds:,.1f} s"
+    return f"{seconds * 1e3:,.0f} ms" if seconds >= 0.1 else f"{seconds * 1e3:.1f} ms"
+
+
+def moves(summary: Summary) -> str:
+    """How many moves there were, and how long the usual one took."""
+    if summary.moves == 0:
+        return "0"
+    late = f", {summary.moves_unapplied} not in time" if summary.moves_unapplied else ""
+    return f"{summary.moves} ({ms(summary.applied_wall.p50)}{late})"

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from flexnpu.demo.replay import Replay
-from flexnpu.demo.trace import Arrival
+from flexnpu.experiment.replay import Replay
+from flexnpu.simulator import Arrival
 
 
 class Engine(BaseHTTPRequestHandler):

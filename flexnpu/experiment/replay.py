@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flexnpu.demo.report import Cores, Served
-from flexnpu.demo.trace import Arrival
+from flexnpu.experiment.report import Cores, Served
+from flexnpu.simulator import Arrival
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Replay:
     _start: float = 0.0
     _all: list[_Progress] = field(default_factory=list)
 
-    def run(self, split: Callable[[], tuple[int, int]], tick: Callable[[Replay, Cores], None]) -> tuple[Cores, ...]:
+    def run(self, split: Callable[[], tuple[float, float]], tick: Callable[[Replay, Cores], None]) -> tuple[Cores, ...]:
         """Sends everything and waits for the answers. `split` gives the cores of prefill and decode; `tick` is called
         about ten times a second with the newest sample. Returns all samples."""
         self._all = [_Progress(arrival) for arrival in self.arrivals]
@@ -56,7 +56,7 @@ class Replay:
     @property
     def served(self) -> tuple[Served, ...]:
         return tuple(
-            Served(each.arrival.at, each.arrival.prompt, each.arrival.output, each.times, each.why)
+            Served(each.arrival.seconds, each.arrival.prompt, each.arrival.output, each.times, each.why)
             for each in self._all
             if each.over
         )
@@ -68,13 +68,13 @@ class Replay:
     def _device(self, wall: float) -> float:
         return (wall - self._start) / self.scale
 
-    def _sample(self, split: tuple[int, int]) -> Cores:
+    def _sample(self, split: tuple[float, float]) -> Cores:
         waiting = sum(each.sent and not each.first and not each.over for each in self._all)
         running = sum(each.first and not each.over for each in self._all)
         return Cores(self._device(time.monotonic()), *split, waiting, running)
 
     def _one(self, progress: _Progress) -> None:
-        time.sleep(max(0.0, self._start + progress.arrival.at * self.scale - time.monotonic()))
+        time.sleep(max(0.0, self._start + progress.arrival.seconds * self.scale - time.monotonic()))
         progress.sent = True
         try:
             progress.times = tuple(self._device(at) for at in self._ask(progress))

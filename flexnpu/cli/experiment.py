@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLR0913, PLR0917 - a command has one parameter per option
+"""flexnpu experiment: published serving experiments, on two engines that share a software NPU and in the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flexnpu.cli.needed import serving_needed
+
+
+def run(
+    name: Annotated[str, typer.Argument(help="One of flexnpu experiment list")],
+    policy: Annotated[
+        str | None,
+        typer.Option(metavar="MODE,…", help="Modes of flexnpu controller to set beside the static one"),
+    ] = None,
+    trace: Annotated[Path | None, typer.Option(metavar="FILE", help="In place of the excerpt that ships")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="In a minute; its figures are of few requests")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")] = None,
+    markdown_file: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write them there as tables")
+    ] = None,
+    png_file: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw them there")] = None,
+) -> None:
+    """Replay an experiment under a static co-location and under the controller. Takes about six minutes."""
+    serving_needed()
+    from flexnpu.experiment.command import Asked, run_experiment  # noqa: PLC0415 - heavy, and only needed here
+
+    modes = tuple(policy.split(",")) if policy is not None else ()
+    run_experiment(Asked(name, modes, trace, quick, json_file, markdown_file, png_file))
+
+
+def list_() -> None:
+    """The experiments there are."""
+    from flexnpu.experiment.command import list_experiments  # noqa: PLC0415 - heavy, and only needed here
+
+    list_experiments()

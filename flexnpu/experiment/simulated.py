@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same requests in the simulator, under the engines' settings and the policy of the live run.
+
+What the host costs is what was measured before the live run (calibrate.py); everything else is the forecast's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flexnpu.experiment.calibrate import Calibration
+from flexnpu.experiment.description import Experiment, Static
+from flexnpu.experiment.report import Run, Served
+from flexnpu.experiment.stack import BLOCK, CACHE_BLOCKS, MAX_BATCH, TOKEN_BUDGET
+from flexnpu.forecast import Forecaster
+from flexnpu.forecast.batch import Floats
+from flexnpu.planner import Instances, Policy, Split, Targets, Weights
+from flexnpu.planner import Static as StaticSplit
+from flexnpu.simulator import Arrival, EngineConfig, Finished, Simulation, Watch
+
+# What `flexnpu controller` plans with, by the planner's policy that is the same.
+_MODES: dict[str, Policy] = {"split": Instances()}
+
+
+def policy_of(mode: str) -> Policy | None:
+    """The planner's policy that a mode of `flexnpu controller` carries out; None where the simulator has none."""
+    return _MODES.get(mode)
+
+
+def policy_of_static(static: Static) -> Policy:
+    if static.split is not None:
+        return StaticSplit(decode=static.split.decode)
+    assert static.decode_share is not None
+    # Decode is never taken for saturated, so its weight stays at the floor: a share that nothing moves.
+    return Weights(floor=static.decode_share, saturated=0.01)
+
+
+def engine_config(experiment: Experiment, calibration: Calibration, forecaster: Forecaster) -> EngineConfig:
+    """As examples/pd_serving is started (stack.py), and as the controller sets its rules on this device."""
+    cores, waits = forecaster.cores, calibration.waits
+    return EngineConfig(
+        targets=Targets(experiment.ttft, experiment.tpot),
+        token_budget=TOKEN_BUDGET,
+        whole_prompts=True,
+        max_running=2 * MAX_BATCH,
+        max_decoding=min(MAX_BATCH, experiment.decode_batch),
+        joins_per_step=1,
+        kv_tokens=BLOCK * sum(CACHE_BLOCKS.values()),
+        block_tokens=BLOCK,
+        hash_tokens=BLOCK,
+        prefix_caching=False,
+        launch_seconds=waits.decode,
+        dispatch_seconds=calibration.host.prefill / calibration.scale,
+        graph_seconds=calibration.host.decode / calibration.scale,  # no graphs: kernel by kernel
+        switch_seconds=0.0,
+        minima=Split(cores // 8, cores // 8),
+        idle_reserve=cores // 2,
+    )
+
+
+def simulate(
+    name: str, arrivals: Sequence[Arrival], policy: Policy, forecaster: Forecaster, config: EngineConfig
+) -> Run:
+    """A run with every token's time, as a live one has them; without moves and cores over time."""
+    last: list[Floats] = []  # gaps of the request that is told next
+
+    def gaps(told: Sequence[Floats]) -> None:
+        last[:] = told
+
+    served: list[tuple[int, Served]] = []
+    for request in Simulation(arrivals, forecaster, policy, config, Watch(gaps=gaps)):
+        served.append((request.number, _served(request, last)))
+        last.clear()
+    served.sort(key=lambda each: each[0])
+    return Run(name, tuple(request for _, request in served), ())
+
+
+def _served(request: Finished, gaps: Sequence[Floats]) -> Served:
+    if not request.completed:
+        return Served(
+            request.arrival, request.prompt, request.output, (), "dropped" if request.dropped else "unfinished"
+        )
+    times = request.first_token + np.concatenate(([0.0], *gaps)).cumsum()
+    return Served(request.arrival, request.prompt, request.output, tuple(times.tolist()))

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulator set up as the engines are."""
+
+import pytest
+
+from flexnpu.experiment.calibrate import Calibration, Pace
+from flexnpu.experiment.description import find, parse_static
+from flexnpu.experiment.simulated import engine_config, policy_of, policy_of_static, simulate
+from flexnpu.experiment.stack import MODEL, SOC
+from flexnpu.forecast import Forecaster, Load
+from flexnpu.hardware import load_soc
+from flexnpu.llm import ModelShape
+from flexnpu.simulator import Arrival
+
+CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
+
+
+@pytest.fixture(scope="module")
+def forecaster():
+    return Forecaster(ModelShape.from_config(MODEL), load_soc(SOC))
+
+
+def run(forecaster, policy, *arrivals, name="burst"):
+    config = engine_config(find(name), CALIBRATION, forecaster)
+    return simulate("policy", arrivals, policy, forecaster, config).requests
+
+
+def test_a_lone_request_takes_what_the_forecast_says_and_the_host_costs(forecaster):
+    [one] = run(forecaster, policy_of_static(parse_static("split 12/12")), Arrival(0.0, 1000, 3))
+    assert one.ttft == pytest.approx(forecaster.seconds(12, Load.prefill(1000)) + 0.002)
+    assert one.gaps[0] == pytest.approx(forecaster.seconds(12, Load.decode(1, 1001)) + 0.002)
+    assert len(one.gaps) == 2
+
+
+def test_shares_give_a_lone_phase_all_cores_and_each_its_part_beside_the_other(forecaster):
+    policy = policy_of_static(parse_static("share 75/25"))
+    [alone] = run(forecaster, policy, Arrival(0.0, 1000, 3))
+    assert alone.ttft == pytest.approx(forecaster.seconds(24, Load.prefill(1000)) + 0.002)
+    running, _ = run(forecaster, policy, Arrival(0.0, 100, 200), Arrival(0.5, 8000, 2))
+    quick, slow = min(running.gaps), max(running.gaps)
+    assert slow == pytest.approx(4 * (quick - 0.002) + 0.002, rel=0.05)
+
+
+def test_requests_are_told_in_the_order_in_which_they_came(forecaster):
+    found = run(forecaster, policy_of("split"), Arrival(0.0, 2000, 50), Arrival(0.0, 100, 2), Arrival(1.0, 300, 1))
+    assert [each.prompt for each in found] == [2000, 100, 300]
+    assert all(each.finished for each in found)
+
+
+def test_only_so_many_decode_at_once_as_the_engine_is_started_with(forecaster):
+    static = policy_of_static(parse_static("split 12/12"))
+    arrivals = [Arrival(0.0, 100, 20) for _ in range(6)]
+    found = run(forecaster, static, *arrivals, name="flexnpu-table")
+    ends = sorted(each.tokens[-1] for each in found)
+    assert ends[4] > ends[3] + 15 * min(found[0].gaps), "the fifth waits for one of the first four"
+
+
+def test_a_mode_without_a_policy_is_said_to_have_none():
+    assert policy_of("observe") is None
