@@ -138,26 +138,26 @@ class Device:
 
     def join(self) -> None:
         """Decode is between two steps: who waits for that joins, as many as there is room for."""
-        count = self._joinable()
+        step, before = self._joined
+        joined = before if step == self.decoding.step else 0
+        count = min(len(self.joining), self._room)
+        if self.config.joins_per_step is not None and self.decoding.sequences:
+            count = min(count, self.config.joins_per_step - joined)
         for request in self.joining[:count]:
             self.decoding.join(request)
         del self.joining[:count]
-        step, before = self._joined
-        self._joined = self.decoding.step, count + (before if step == self.decoding.step else 0)
+        self._joined = self.decoding.step, joined + count
 
     @property
     def joins(self) -> bool:
         """Whether anybody joins decode when its step under way is over."""
-        return self._joinable() > 0
+        return bool(self.joining) and self._room > 0
 
-    def _joinable(self) -> int:
-        config, running, count = self.config, self.decoding.sequences, len(self.joining)
-        if config.max_decoding is not None:
-            count = min(count, config.max_decoding - running)
-        if config.joins_per_step is not None and running:
-            step, joined = self._joined
-            count = min(count, config.joins_per_step - (joined if step == self.decoding.step else 0))
-        return max(0, count)
+    @property
+    def _room(self) -> int:
+        """For how many more requests decode has room."""
+        most = self.config.max_decoding
+        return len(self.joining) if most is None else most - self.decoding.sequences
 
     def secure(self, now: float) -> bool:
         """Make room for decode's next step; True when requests had to be preempted for it, newest first."""
