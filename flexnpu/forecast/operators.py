@@ -223,10 +223,12 @@ class OperatorModel:
     def seconds(self, cost: Cost, bandwidth: float = 1.0) -> Amount:
         """Time when at most the part `bandwidth` of the device's bandwidth is left to it; 1.0 is alone.
 
-        Compute and memory overlap in part: the 2-norm of both, between the larger (all) and the sum (none).
+        Compute and memory overlap in part: the 2-norm of both, between the larger (all) and the sum (none); or in full,
+        where the profile says so.
         """
         memory = cost.memory if bandwidth >= 1.0 else _larger(cost.memory, cost.traffic * (1.0 / bandwidth))
-        return _overlapped(cost.compute, memory) + cost.fixed
+        joined = _larger if self.profile.overlaps else _overlapped
+        return joined(cost.compute, memory) + cost.fixed
 
     def _moved(self, moved: Amount, launches: float, cores: Cores) -> Cost:
         cores = self.soc.cube_cores if cores is None else cores
