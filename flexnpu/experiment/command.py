@@ -19,6 +19,7 @@ from flexnpu.errors import InvalidValue
 from flexnpu.experiment.arrivals import Arrivals, Estimate, arrivals_of
 from flexnpu.experiment.calibrate import PROBE, Calibration, calibrate
 from flexnpu.experiment.description import Experiment, Static, find, names
+from flexnpu.experiment.device import software_forecaster
 from flexnpu.experiment.document import Pair, Result, Setting, document, markdown
 from flexnpu.experiment.live import result_table
 from flexnpu.experiment.machine import machine
@@ -26,11 +27,10 @@ from flexnpu.experiment.picture import Panel, draw
 from flexnpu.experiment.report import Run, summarise, to_json
 from flexnpu.experiment.session import Session, ends_on_sigterm
 from flexnpu.experiment.simulated import engine_config, policy_of, policy_of_static, simulate
-from flexnpu.experiment.stack import MAX_LEN, MODEL, SOC, Quota, Stack
+from flexnpu.experiment.stack import MAX_LEN, MODEL, SOC, Quota, Quotas, Stack
 from flexnpu.files import shown
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast import Load as Work
-from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
 from flexnpu.planner import Policy
 from flexnpu.simulator.outputs import Outputs
@@ -75,7 +75,7 @@ def run_experiment(asked: Asked) -> None:
     for mode in asked.modes:
         read_options({"prefill": "prefill", "decode": "decode", "model": MODEL, "mode": mode})
     console = Console(soft_wrap=not sys.stdout.isatty())
-    forecaster = Forecaster(ModelShape.from_config(MODEL), load_soc(SOC))
+    forecaster = software_forecaster(ModelShape.from_config(MODEL), SOC)
     estimate = Estimate(forecaster, experiment.batch)
     for load in experiment.loads:
         arrivals_of(load, 1.0, estimate, MAX_LEN - 1, asked.trace)
@@ -89,7 +89,7 @@ def run_experiment(asked: Asked) -> None:
             cores=forecaster.cores,
             quick=asked.quick,
             calibration=calibration,
-            forecast=_forecast(forecaster),
+            forecast=_forecast(forecaster, experiment.baseline.quotas(forecaster.cores)),
             machine=host,
         )
         if asked.json_file is not None:
@@ -166,12 +166,12 @@ class _Runs:
         return simulate(live.policy, load.requests, policy, self.forecaster, config)
 
 
-def _forecast(forecaster: Forecaster) -> dict[str, float]:
+def _forecast(forecaster: Forecaster, quotas: Quotas) -> dict[str, float]:
     """Of what the calibration asks for: a prompt, and a decode step in the middle of its answer."""
-    cores, context = forecaster.cores, PROBE.prompt + PROBE.output // 2
+    context = PROBE.prompt + PROBE.output // 2
     return {
-        "prefill": forecaster.seconds(cores, Work.prefill(PROBE.prompt)),
-        "decode": forecaster.seconds(cores, Work.decode(1, context)),
+        "prefill": forecaster.seconds(quotas["prefill"].cores, Work.prefill(PROBE.prompt)),
+        "decode": forecaster.seconds(quotas["decode"].cores, Work.decode(1, context)),
     }
 
 

@@ -196,8 +196,9 @@ _MOST = {
     "attention_efficiency": 1.0,
     "attention_bandwidth": 1.0,
     "link_efficiency": 1.0,
+    "overlap": 1.0,
 }
-_MAY_BE_ZERO = {"iteration_seconds", "compute_bend", "bandwidth_bend", "attention_bend", "softmax_part"}
+_MAY_BE_ZERO = {"iteration_seconds", "compute_bend", "bandwidth_bend", "attention_bend", "softmax_part", "overlap"}
 
 
 def _constant(name: str, value: object, source: str) -> float:

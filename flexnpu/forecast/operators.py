@@ -223,12 +223,14 @@ class OperatorModel:
     def seconds(self, cost: Cost, bandwidth: float = 1.0) -> Amount:
         """Time when at most the part `bandwidth` of the device's bandwidth is left to it; 1.0 is alone.
 
-        Compute and memory overlap in part: the 2-norm of both, between the larger (all) and the sum (none); or in full,
-        where the profile says so.
+        Compute and memory overlap in part: the 2-norm of both, between the larger (all) and the sum (none), or nearer
+        to the larger by the profile's `overlap`.
         """
         memory = cost.memory if bandwidth >= 1.0 else _larger(cost.memory, cost.traffic * (1.0 / bandwidth))
-        joined = _larger if self.profile.overlaps else _overlapped
-        return joined(cost.compute, memory) + cost.fixed
+        both = _overlapped(cost.compute, memory)
+        if self.profile.overlap:
+            both = both + self.profile.overlap * (_larger(cost.compute, memory) - both)
+        return both + cost.fixed
 
     def _moved(self, moved: Amount, launches: float, cores: Cores) -> Cost:
         cores = self.soc.cube_cores if cores is None else cores

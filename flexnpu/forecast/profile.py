@@ -52,9 +52,9 @@ class Profile:
     compute_bend: float = 0.185
     # Half the cores cost decode-type operators 1.23 to 1.57 times; this gives 1.4, and 2.43 on a quarter.
     bandwidth_bend: float = 0.857
-    # Computing and moving of a product overlap in full, so that it takes the longer of both; else in part, as measured
-    # products on a 910B2 do.
-    overlaps: bool = False
+    # What the 2-norm of computing and moving has beyond the longer of both, as measured products have it: the part of
+    # it that is hidden after all. 1: a plain roofline.
+    overlap: float = 0.0
     matmul_seconds: float = 3e-6
     vector_seconds: float = 2e-6  # the vendor's
     # Small attention takes no less than 18 to 30 us on a 910B2: a launch, and a block of 128 queries' own time.
