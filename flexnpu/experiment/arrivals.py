@@ -17,6 +17,9 @@ from flexnpu.simulator.traces import Part, Row
 
 _LEAST_REQUESTS = 4  # of a source: fewer say nothing
 _SEED = 7
+# Seconds between requests that come at once: no client sends two in the same moment, and an engine that begins with the
+# first one has the others in its next iteration.
+_APART = 0.5e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,6 @@ def _choose(
 def _times(source: Source, count: int, seconds: float, number: int) -> list[float]:
     """When they come, within `seconds`; a Poisson process that is known to have that many in that time."""
     if source.pace == "at once":
-        return [0.0] * count
+        return [place * _APART for place in range(count)]
     draw = Random(_SEED + number)
     return sorted(draw.uniform(0.0, seconds) for _ in range(count))

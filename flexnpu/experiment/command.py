@@ -40,7 +40,9 @@ _FULL, _QUICK = 330.0, 40.0
 _BETWEEN = 4.0  # wall seconds that each replay needs beside its own: quotas, and a controller that starts and ends
 _LEAST = 3.0  # wall seconds of one replay, where the time has run out
 _TAIL = 0.8  # of a replay's time, in which its requests come; they are answered in the rest
-_ROOM = 2.0  # of the clock: what the host needs is to be half of what the device takes
+# Of the clock, which is set under halves: on all cores a short prompt takes 1.7 times less, and is to be half again as
+# long as the host needs for it.
+_ROOM = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def run_experiment(asked: Asked) -> None:
             cores=forecaster.cores,
             quick=asked.quick,
             calibration=calibration,
-            forecast=_forecast(forecaster, experiment.baseline.quotas(forecaster.cores)),
+            forecast=_forecast(forecaster),
             machine=host,
         )
         if asked.json_file is not None:
@@ -123,9 +125,8 @@ class _Runs:
         """end: when the last of them should be over, on time.monotonic()."""
         experiment, console = self.experiment, self.console
         static = experiment.baseline
-        quotas = static.quotas(self.forecaster.cores)
         console.print(f"{experiment.title}: a daemon on a software {SOC}, and two engines of {MODEL.stem} on it …")
-        with Stack(quotas, experiment.decode_batch) as stack:
+        with Stack(_halves(self.forecaster.cores), experiment.decode_batch) as stack:
             console.print("measuring how fast this host's Python is beside the modelled device …")
             calibration = calibrate(stack.ports["prefill"], stack.state_file, _ROOM)
             session = Session(stack, calibration, console)
@@ -151,9 +152,8 @@ class _Runs:
         self.console.print(f"{load.name}: {len(load.requests)} requests in {load.seconds:.1f} s of device time")
         run = session.static(static.name, static.quotas(cores), load.requests)
         pairs = [Pair(run, self._simulated(run, policy_of_static(static), load, calibration))]
-        half = {"prefill": Quota(cores - cores // 2), "decode": Quota(cores // 2)}
         for mode in self._modes:
-            run = session.controlled(f"controller, {mode}", mode, half, load.requests, targets)
+            run = session.controlled(f"controller, {mode}", mode, _halves(cores), load.requests, targets)
             pairs.append(Pair(run, self._simulated(run, policy_of(mode), load, calibration)))
         summaries = [summarise(pair.live, targets) for pair in pairs]
         self.console.print(result_table(summaries, targets, calibration.scale))
@@ -166,9 +166,14 @@ class _Runs:
         return simulate(live.policy, load.requests, policy, self.forecaster, config)
 
 
-def _forecast(forecaster: Forecaster, quotas: Quotas) -> dict[str, float]:
+def _halves(cores: int) -> Quotas:
+    """What the clock is set under, and what the controller begins with."""
+    return {"prefill": Quota(cores - cores // 2), "decode": Quota(cores // 2)}
+
+
+def _forecast(forecaster: Forecaster) -> dict[str, float]:
     """Of what the calibration asks for: a prompt, and a decode step in the middle of its answer."""
-    context = PROBE.prompt + PROBE.output // 2
+    quotas, context = _halves(forecaster.cores), PROBE.prompt + PROBE.output // 2
     return {
         "prefill": forecaster.seconds(quotas["prefill"].cores, Work.prefill(PROBE.prompt)),
         "decode": forecaster.seconds(quotas["decode"].cores, Work.decode(1, context)),
