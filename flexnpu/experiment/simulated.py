@@ -16,12 +16,12 @@ from flexnpu.experiment.report import Run, Served
 from flexnpu.experiment.stack import BLOCK, CACHE_BLOCKS, MAX_BATCH, TOKEN_BUDGET
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.batch import Floats
-from flexnpu.planner import Instances, Policy, Split, Targets, Weights
+from flexnpu.planner import Colocated, Instances, Policy, Split, Targets, Weights
 from flexnpu.planner import Static as StaticSplit
 from flexnpu.simulator import Arrival, EngineConfig, Finished, Simulation, Watch
 
 # What `flexnpu controller` plans with, by the planner's policy that is the same.
-_MODES: dict[str, Policy] = {"split": Instances()}
+_MODES: dict[str, Policy] = {"split": Instances(), "co-located": Colocated()}
 
 
 def policy_of(mode: str) -> Policy | None:
