@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from flexnpu.controller.config import read_options
 from flexnpu.errors import InvalidValue
@@ -61,10 +60,9 @@ class Asked:
 
 def list_experiments() -> None:
     """A line for each."""
-    table = Table(box=None, show_header=False)
+    console, width = Console(), max(map(len, names()))
     for name in names():
-        table.add_row(name, find(name).title)
-    Console().print(table)
+        console.print(f"{name:<{width}}  {find(name).title}", soft_wrap=True, markup=False, highlight=False)
 
 
 def run_experiment(asked: Asked) -> None:
