@@ -114,7 +114,7 @@ check-aarch64: $(STAMPS)/aarch64 $(STAMPS)/python
 
 # What the software NPU costs, and what FlexNPU adds and keeps, in figures of this machine: out/bench-*.json. Not part of
 # `make test`.
-MEASURES := overhead decode attach reassign latency kills fairness
+MEASURES := overhead decode attach reassign latency kills moves react fairness
 bench: $(STAMPS)/native-tests
 	[ -e /usr/include/benchmark/benchmark.h ] || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq libbenchmark-dev; } || \
 	  { echo "flexnpu: error: Google Benchmark is missing; run: sudo apt-get install libbenchmark-dev" >&2; exit 1; }

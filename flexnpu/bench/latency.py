@@ -82,14 +82,14 @@ def _histogram(samples: Array) -> dict[str, object]:
     return {"at_most": list(EDGES_US), "counts": histogram(samples, EDGES_US)}
 
 
-def waited_us(ran: Run) -> tuple[Array, Array]:
-    """Of each operator of the critical tenant: from asking to its start, and that less what was running."""
-    critical = ran.traces[CRITICAL]
+def waited_us(ran: Run, who: str = CRITICAL) -> tuple[Array, Array]:
+    """Of each step of a tenant: from asking to its first operator's start, and that less what was running."""
+    critical = ran.traces[who]
     asked = critical.asked
     counts = (asked >= ran.start) & (asked < ran.end)
     running = np.zeros(asked.size)
     for name, trace in ran.traces.items():
-        if name != CRITICAL:
+        if name != who:
             running = np.maximum(running, trace.busy.running_at(asked))
     waits = np.maximum(0.0, critical.busy.starts - asked)
     return waits[counts] * 1e6, np.maximum(0.0, waits - running)[counts] * 1e6

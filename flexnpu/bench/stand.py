@@ -182,6 +182,10 @@ class Stand:
         """A program on the stand's software NPU, on a vNPU or directly."""
         return self._run(command, software_environment(self.options, self.state_dir), vnpu)
 
+    def beside(self, command: Command) -> Program:
+        """A program without a device, such as a controller."""
+        return self._begin(command, os.environ)
+
     def stop_programs(self) -> None:
         for each in self._programs:
             each.stop()
@@ -193,6 +197,9 @@ class Stand:
         else:
             assert self._preload is not None, "a vNPU has a daemon"
             environment = for_tenant(os.environ, device, self._preload, self.client.paths.attach_socket, vnpu)
+        return self._begin(command, environment)
+
+    def _begin(self, command: Command, environment: Mapping[str, str]) -> Program:
         started = Program(command, environment, self.root / f"program{len(self._programs)}.log")
         self._programs.append(started)
         return started

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -34,7 +34,8 @@ class Tenant:
     priority: int = 0
     busy: float = 0.0  # with idle: it works in bursts
     idle: float = 0.0
-    every: float = 0.0  # over 0: one operator each so long, waited for
+    step: int = 0  # operators that are launched together and waited for; 0: it keeps its stream full
+    every: float = 0.0  # over 0: one step (of one operator, if not said otherwise) each so long
     cores: int = 24
     burst: int | None = None
     follows: bool = False  # cuts its operators by the cores that it is told, not into 24 blocks
@@ -57,7 +58,7 @@ class Tenant:
         given += ["--cores", "0" if self.follows else str(self.cores)]
         for name, value in times.items():
             given += [f"--{name}", str(_ns(value))] if value > 0 else []
-        return given
+        return [*given, "--step", str(self.step)] if self.step > 0 else given
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +66,27 @@ class Trace:
     """What a tenant did, in device time (seconds)."""
 
     busy: Busy
-    asked: Array = field(default_factory=lambda: np.zeros(0))  # of those that are waited for, when they were asked for
+    asked: Array = field(default_factory=lambda: np.zeros(0))  # of each step's first, when it was asked for; else 0
     asked_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # of all, by the host's clock
     told: Seen = ()
+
+    def step_ends(self) -> Array:
+        """Of each step, when its last operator ended."""
+        first = np.flatnonzero(self.asked > 0)
+        return self.busy.ends[np.append(first[1:], self.asked.size) - 1] if first.size else np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Traces by name, and the device times between which they count. stall: the longest of the host meanwhile, s."""
+    """Traces by name, and the device times between which they count. stall: the longest of the host meanwhile, s.
+    offset: device time less the host's (CLOCK_MONOTONIC), s.
+    """
 
     traces: Mapping[str, Trace]
     start: float
     end: float
     stall: float = 0.0
+    offset: float = 0.0
 
 
 def split(percent: float, parts: int) -> list[float]:
@@ -87,8 +96,16 @@ def split(percent: float, parts: int) -> list[float]:
     return [(after - before) / 100 for before, after in pairwise(cuts)]
 
 
-def run_together(tenants: Sequence[Tenant], seconds: float, *, governed: bool) -> Run:
-    """Each on a vNPU of its own, or, not governed, straight on the device."""
+def run_together(
+    tenants: Sequence[Tenant],
+    seconds: float,
+    *,
+    governed: bool,
+    meanwhile: Callable[[Stand, float], None] | None = None,
+) -> Run:
+    """Each on a vNPU of its own, or, not governed, straight on the device. meanwhile: what is done to them, from when
+    they count; it is given the stand and the host time (CLOCK_MONOTONIC, s) at which they end.
+    """
     with ahead_of_other_work(), Stand(governed=governed) as stand:
         programs = {tenant.name: start_tenant(stand, tenant, number) for number, tenant in enumerate(tenants)}
         for each in programs.values():
@@ -98,10 +115,13 @@ def run_together(tenants: Sequence[Tenant], seconds: float, *, governed: bool) -
         for each in programs.values():
             each.say(f"{round(start * 1e9)} {round(end * 1e9)}")
         with Stalls() as stalls:
+            if meanwhile is not None:
+                time.sleep(max(0.0, start + _SETTLE_S - time.monotonic()))
+                meanwhile(stand, end)
             told = {name: told_cores(each.answer()) for name, each in programs.items()}
         offset = read_state(stand.state_dir / "device0").device_seconds - time.monotonic()
         traces = {name: read_trace(stand, name, told[name]) for name in programs}
-    return Run(traces, start + offset + _SETTLE_S, end + offset, stalls.longest_s)
+    return Run(traces, start + offset + _SETTLE_S, end + offset, stalls.longest_s, offset)
 
 
 def start_tenant(stand: Stand, tenant: Tenant, number: int, *, new: bool = True) -> Program:

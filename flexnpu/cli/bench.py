@@ -14,7 +14,9 @@ from flexnpu.bench import decode as decoding
 from flexnpu.bench import fairness as shares
 from flexnpu.bench import kills as deaths
 from flexnpu.bench import latency as waits
+from flexnpu.bench import moves as splits
 from flexnpu.bench import overhead as calls
+from flexnpu.bench import react as reactions
 from flexnpu.bench import reassign as changes
 from flexnpu.bench.result import Result, Row
 from flexnpu.cli import options
@@ -22,6 +24,8 @@ from flexnpu.errors import InvalidValue
 
 Seconds = Annotated[float, typer.Option(help="About how long, each side or scenario its part or its own")]
 Only = Annotated[str | None, typer.Option(help="Only the scenarios that have this in their name")]
+Moves = Annotated[int, typer.Option(help="How often cores are moved, about 0.12 s each")]
+Prompts = Annotated[int, typer.Option(help="How many prompts begin, about half a second each")]
 Direct = Annotated[bool, typer.Option("--direct", help="Without FlexNPU, to compare with")]
 
 
@@ -58,6 +62,22 @@ def reassign(seconds: Seconds = 4.0, as_json: options.Json = False) -> None:
 def attach(seconds: Seconds = 3.0, as_json: options.Json = False) -> None:
     """How long it takes to become a tenant, alone and among a thousand."""
     _show(attaching.run(_checked(seconds)), as_json=as_json)
+
+
+def moves(moves: Moves = 1000, as_json: options.Json = False) -> None:
+    """What moving cores costs who decodes, and how soon a decode step starts beside prefill (modelled)."""
+    _show(splits.run(_counted("--moves", moves)), as_json=as_json)
+
+
+def react(prompts: Prompts = 100, as_json: options.Json = False) -> None:
+    """How soon the controller has moved cores for a prompt that begins."""
+    _show(reactions.run(_counted("--prompts", prompts)), as_json=as_json)
+
+
+def _counted(option: str, count: int) -> int:
+    if not 10 <= count <= 100_000:
+        raise InvalidValue(f"{option} {count} is out of range", next_step="give 10 to 100000, or leave it out")
+    return count
 
 
 def _checked(seconds: float) -> float:

@@ -87,7 +87,10 @@ _experiment.command("list")(experiment.list_)
 app.add_typer(_experiment, name="experiment")
 
 _bench = typer.Typer(no_args_is_help=True, help="What FlexNPU promises in figures, measured on this machine.")
-for measure in (bench.overhead, bench.decode, bench.fairness, bench.latency, bench.kills, bench.reassign, bench.attach):
+for measure in (
+    *(bench.overhead, bench.decode, bench.fairness, bench.latency, bench.kills, bench.reassign, bench.attach),
+    *(bench.moves, bench.react),
+):
     _bench.command(measure.__name__)(measure)
 app.add_typer(_bench, name="bench")
 

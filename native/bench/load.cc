@@ -3,10 +3,12 @@
 // skipped) and writes down when each ran, in device time. It goes through AscendCL's public calls alone; only what a
 // kernel is, the software NPU says (runtime/kernel.h).
 //
-//     load --ops NS[,NS...] --out FILE [--cores N|0 (as it is told)] [--busy NS --idle NS] [--every NS] [--seed N]
+//     load --ops NS[,NS...] --out FILE [--cores N|0 (as it is told)] [--busy NS --idle NS] [--step N] [--every NS]
+//          [--seed N]
 //
 // Says {"ready": true}, reads "START END" (CLOCK_MONOTONIC, ns) from standard input, works in between, and ends.
-// Without --every it keeps the stream full; with it, it launches one operator each so many ns and waits for it.
+// Without --step and --every it keeps the stream full. A step is N operators (1 with --every alone) that are launched
+// together and waited for, as an engine does: the next one follows at once or, with --every, each so many ns.
 // FILE gets one Ran per operator; standard output, the core counts that it was told, as JSON.
 #include <getopt.h>
 
@@ -26,13 +28,14 @@ struct Settings {
     const char* out = nullptr;
     uint32_t cores = 24;
     int64_t busy_ns = 0, idle_ns = 0, every_ns = 0;
+    uint32_t step = 0;  // operators; 0: it keeps the stream full
     unsigned seed = 1;
 };
 
 // An operator that was run. Device times are in microseconds, as events have them.
 struct Ran {
     int64_t asked_ns;  // host time (CLOCK_MONOTONIC) before the launch
-    int64_t asked_us;  // with --every: device time at which the stream had nothing else to do; else 0
+    int64_t asked_us;  // of a step's first: device time at which the stream had nothing else to do; else 0
     int64_t ended_us;  // device time of its end
     int64_t duration_ns;
 };
@@ -66,8 +69,9 @@ class Load {
     void work(int64_t start, int64_t end) {
         sleep_until(start);
         for (int64_t now = start; now < end; now = now_ns()) {
-            if (settings_.every_ns > 0) {
-                step(start);
+            if (settings_.every_ns > 0) sleep_until(next_period(start));
+            if (settings_.step > 0) {
+                step();
             } else if (settings_.idle_ns > 0 && (now - start) % period() >= settings_.busy_ns) {
                 finish();
                 sleep_until(now + period() - (now - start) % period());
@@ -135,16 +139,19 @@ class Load {
         while (!queue_.empty()) take_oldest();
     }
 
-    // One operator, at the next moment of its period that is not past yet.
-    void step(int64_t start) {
-        const int64_t due = start + ((now_ns() - start) / settings_.every_ns + 1) * settings_.every_ns;
-        sleep_until(due);
+    // Its next moment that is not past yet.
+    int64_t next_period(int64_t start) const {
+        return start + ((now_ns() - start) / settings_.every_ns + 1) * settings_.every_ns;
+    }
+
+    void step() {
+        const size_t first = ran_.size();
         uint64_t asked = 0;
         aclrtRecordEvent(asked_, stream_);  // takes no device time and waits for nobody
-        launch();
+        for (uint32_t i = 0; i < settings_.step; ++i) launch();
         finish();
         aclrtEventGetTimestamp(asked_, &asked);
-        ran_.back().asked_us = static_cast<int64_t>(asked);
+        ran_[first].asked_us = static_cast<int64_t>(asked);
     }
 
     const Settings& settings_;
@@ -173,7 +180,7 @@ std::vector<int64_t> numbers(const char* list) {
 bool read_settings(int argc, char** argv, Settings& settings) {
     static const option known[] = {{"ops", 1, nullptr, 'o'},  {"out", 1, nullptr, 'f'},  {"cores", 1, nullptr, 'c'},
                                    {"busy", 1, nullptr, 'b'}, {"idle", 1, nullptr, 'i'}, {"every", 1, nullptr, 'e'},
-                                   {"seed", 1, nullptr, 's'}, {nullptr, 0, nullptr, 0}};
+                                   {"step", 1, nullptr, 'n'}, {"seed", 1, nullptr, 's'}, {nullptr, 0, nullptr, 0}};
     for (int flag = 0; (flag = getopt_long(argc, argv, "", known, nullptr)) != -1;) {
         switch (flag) {
             case 'o':
@@ -194,6 +201,9 @@ bool read_settings(int argc, char** argv, Settings& settings) {
             case 'e':
                 settings.every_ns = std::atoll(optarg);
                 break;
+            case 'n':
+                settings.step = static_cast<uint32_t>(std::atoi(optarg));
+                break;
             case 's':
                 settings.seed = static_cast<unsigned>(std::atoi(optarg));
                 break;
@@ -201,7 +211,8 @@ bool read_settings(int argc, char** argv, Settings& settings) {
                 return false;
         }
     }
-    return !settings.durations_ns.empty() && settings.out != nullptr;
+    if (settings.every_ns > 0 && settings.step == 0) settings.step = 1;
+    return !settings.durations_ns.empty() && settings.out != nullptr && settings.step <= kAhead;
 }
 
 }  // namespace
@@ -209,8 +220,9 @@ bool read_settings(int argc, char** argv, Settings& settings) {
 int main(int argc, char** argv) {
     Settings settings;
     if (!read_settings(argc, argv, settings)) {
-        std::fprintf(stderr, "usage: %s --ops NS[,NS...] --out FILE [--cores N] [--busy NS --idle NS] [--every NS]\n",
-                     argv[0]);
+        std::fprintf(
+            stderr, "usage: %s --ops NS[,NS...] --out FILE [--cores N] [--busy NS --idle NS] [--step N] [--every NS]\n",
+            argv[0]);
         return 2;
     }
     Load load(settings);

@@ -55,7 +55,7 @@ ROOMS: dict[str, set[str]] = {
         "_native",
         "bench",
     },
-    "bench": {"client", "backend", "environment", "softnpu"},
+    "bench": {"client", "backend", "environment", "softnpu", "llm"},
     "experiment": {"client", "controller", "forecast", "hardware", "llm", "planner", "simulator", "softnpu"},
     "demo": {"experiment", "controller", "hardware", "planner", "simulator"},
 }

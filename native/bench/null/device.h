@@ -42,4 +42,16 @@ ACL_API aclError aclrtLaunchKernelWithHostArgsImpl(aclrtFuncHandle funcHandle, u
 ACL_API aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor* self, const aclTensor* other, const aclScalar* alpha,
                                              aclTensor* out, uint64_t* workspaceSize, aclOpExecutor** executor);
 ACL_API aclnnStatus aclnnAdd(void* workspace, uint64_t workspaceSize, aclOpExecutor* executor, aclrtStream stream);
+ACL_API aclnnStatus aclnnEmbeddingGetWorkspaceSize(const aclTensor* weight, const aclTensor* indices, aclTensor* out,
+                                                   uint64_t* workspaceSize, aclOpExecutor** executor);
+ACL_API aclnnStatus aclnnEmbedding(void* workspace, uint64_t workspaceSize, aclOpExecutor* executor,
+                                   aclrtStream stream);
+ACL_API aclnnStatus aclnnFlashAttentionScoreGetWorkspaceSize(
+    const aclTensor* query, const aclTensor* key, const aclTensor* value, const aclTensor* realShift,
+    const aclTensor* dropMask, const aclTensor* paddingMask, const aclTensor* attenMask, const aclIntArray* prefix,
+    double scale, double keepProb, int64_t preTokens, int64_t nextTokens, int64_t headNum, char* inputLayout,
+    int64_t innerPrecise, int64_t sparseMode, const aclTensor* softmaxMax, const aclTensor* softmaxSum,
+    const aclTensor* softmaxOut, const aclTensor* attentionOut, uint64_t* workspaceSize, aclOpExecutor** executor);
+ACL_API aclnnStatus aclnnFlashAttentionScore(void* workspace, uint64_t workspaceSize, aclOpExecutor* executor,
+                                             aclrtStream stream);
 }
