@@ -24,7 +24,7 @@ from flexnpu.errors import InvalidValue
 
 Seconds = Annotated[float, typer.Option(help="About how long, each side or scenario its part or its own")]
 Only = Annotated[str | None, typer.Option(help="Only the scenarios that have this in their name")]
-Moves = Annotated[int, typer.Option(help="How often cores are moved, about 0.12 s each")]
+Moves = Annotated[int, typer.Option(help="How often cores are moved, about 0.15 s each")]
 Prompts = Annotated[int, typer.Option(help="How many prompts begin, about half a second each")]
 Direct = Annotated[bool, typer.Option("--direct", help="Without FlexNPU, to compare with")]
 
