@@ -99,7 +99,7 @@ def test_the_command_line_says_all_of_a_quota(pair: Node):
     changes = ["--burst-cores", "none", "--vector-cores", "none", "--share", "25", "--elastic-share", "--priority", "0"]
     code, out, errors = pair.flexnpu("set", "a", *changes, "--json")
     assert code == 0, errors
-    assert json.loads(out)["revision"] == 2
+    assert json.loads(out)["desired_revision"] == 2
     vnpu = pair.client().vnpu("a")
     shown = (vnpu.burst_cores, vnpu.vector_cores, vnpu.share_percent, vnpu.fixed_share, vnpu.priority)
     assert shown == (4, None, 25.0, False, 0)
