@@ -123,7 +123,7 @@ def _anybody(peer: Peer) -> Caller:
     return Caller("address", peer.address, frozenset())
 
 
-def _may_write(request: Request) -> None:
+async def _may_write(request: Request) -> None:
     caller: Caller = request.state.caller
     if "write" not in caller.scopes:
         raise Forbidden(

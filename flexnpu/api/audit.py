@@ -77,7 +77,7 @@ class Auditor:
         log.info("audit %s", line)
 
 
-def _auditor(
+async def _auditor(
     request: Request,
     x_reason: Annotated[str | None, Header(max_length=256, description="Why, for the audit line.")] = None,
 ) -> Auditor:

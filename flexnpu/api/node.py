@@ -46,7 +46,7 @@ class NodeService(Protocol):
     def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]: ...
 
 
-def _node(request: Request) -> NodeService:
+async def _node(request: Request) -> NodeService:
     node: NodeService = request.app.state.node
     return node
 

@@ -28,11 +28,11 @@ def etag(revision: int) -> str:
     return f'"{revision}"'
 
 
-def _optional(if_match: IfMatch = None) -> int | None:
+async def _optional(if_match: IfMatch = None) -> int | None:
     return None if if_match is None else _revision(if_match.strip())
 
 
-def _required(if_match: IfMatch = None) -> int | None:
+async def _required(if_match: IfMatch = None) -> int | None:
     if if_match is None:
         raise RevisionMissing("If-Match is missing", next_step=_NEXT_STEP)
     return _revision(if_match.strip())

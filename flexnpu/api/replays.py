@@ -125,7 +125,7 @@ def _digest(scope: Scope) -> bytes:
     return hashlib.sha256(path + b"\0" + scope["state"]["body"]).digest()
 
 
-def _documented(
+async def _documented(
     idempotency_key: Annotated[
         str | None,
         Header(

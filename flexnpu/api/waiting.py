@@ -19,7 +19,7 @@ MOST_WAIT_S = 3600.0
 _ID = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}(?:-[0-9]{1,18}\.[0-9]{1,18}){0,255}")
 
 
-def _seconds(
+async def _seconds(
     wait: Annotated[
         str | None,
         Query(

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/controller", tags=["controller"])
 _MOST_TEXT = 300
 
 
-def _controllers(request: Request) -> Controllers:
+async def _controllers(request: Request) -> Controllers:
     found: Controllers = request.app.state.controllers
     return found
 

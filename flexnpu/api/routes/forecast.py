@@ -44,7 +44,7 @@ class Forecasts:
             self._waiting -= 1
 
 
-def _forecasts(request: Request) -> Forecasts:
+async def _forecasts(request: Request) -> Forecasts:
     found: Forecasts = request.app.state.forecasts
     return found
 
