@@ -88,13 +88,14 @@ class Access:
         if peer.trusted:
             _check_host(peer, headers.get(b"host", b"").decode("latin-1"))
             return Caller("address", peer.address, WRITER)
-        if self._failed.is_empty(peer.address):
-            raise TooManyRequests(
-                f"{peer.address} has failed to say who it is too often", next_step="wait a second; check the token"
-            )
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         found = self.tokens.find(token.strip()) if self.tokens and scheme.lower() == b"bearer" else None
         if found is None:
+            # Who has a token is let in whoever else guesses from the same address.
+            if self._failed.is_empty(peer.address):
+                raise TooManyRequests(
+                    f"{peer.address} has failed to say who it is too often", next_step="wait a second; check the token"
+                )
             self._failed.take(peer.address)
             raise Unauthenticated(
                 "the request has no token that this daemon knows",
