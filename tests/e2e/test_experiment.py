@@ -19,7 +19,8 @@ def run(*arguments):
 @pytest.mark.timeout(300)
 def test_a_quick_burst_is_answered_under_both_policies_and_told_beside_the_simulator(tmp_path):
     files = [tmp_path / "out" / f"burst.{kind}" for kind in ("json", "md", "png")]
-    ended = run("run", "burst", "--quick", "--json", str(files[0]), "--markdown", str(files[1]), "--png", str(files[2]))
+    written = ["--json", str(files[0]), "--markdown", str(files[1]), "--png", str(files[2])]
+    ended = run("run", "burst", "--quick", "--policy", "split", *written)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     told = json.loads(files[0].read_text())
