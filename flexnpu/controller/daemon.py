@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flexnpu.client import Client, Device, VNpu
-from flexnpu.controller.decision import Applied, Grant
+from flexnpu.controller.decision import Applied, Grant, together
 from flexnpu.controller.seam import CoresError, DeviceView
 
 # Operators take milliseconds. A move that is not applied by then waits for a hung engine, and the loop must go on.
@@ -90,10 +90,8 @@ def _devices(vnpu: VNpu) -> tuple[int, ...]:
 
 
 def _taken(others: Sequence[VNpu], device: int) -> int:
-    """Cores that are guaranteed to others: those who take turns have theirs one after another."""
-    here = [each for each in others if device in _devices(each)]
-    shared = max((each.cores for each in here if each.share_percent is not None), default=0)
-    return sum(each.cores for each in here if each.share_percent is None) + shared
+    """Cores that are guaranteed to others."""
+    return together(_grant(each) for each in others if device in _devices(each))
 
 
 def _move(name: str, grant: Grant) -> dict[str, object]:

@@ -6,7 +6,7 @@ All times are device seconds unless a name says wall.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -25,6 +25,13 @@ class Grant(NamedTuple):
 
     def __str__(self) -> str:
         return str(self.cores) if self.share is None else f"{self.cores} at {self.share:.3g} %"
+
+
+def together(grants: Iterable[Grant]) -> int:
+    """Cores that so many take: those who take turns have theirs one after another."""
+    each = tuple(grants)
+    alone = sum(grant.cores for grant in each if grant.share is None)
+    return alone + max((grant.cores for grant in each if grant.share is not None), default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flexnpu.controller.deal import Deal, deal
-from flexnpu.controller.decision import Applied, Decision, Grant, Mode, Outcome, ServicePlan
+from flexnpu.controller.decision import Applied, Decision, Grant, Mode, Outcome, ServicePlan, together
 from flexnpu.controller.learning import Episode
 from flexnpu.controller.seam import DeviceView
 from flexnpu.controller.services import ServiceError, Settings
@@ -219,7 +219,7 @@ class Device:
     def _left(self, seen: Sequence[Unit], blind: Mapping[str, ServicePlan]) -> int:
         """Cores for those who can be planned for: without what the others hold, and without what those who are gone
         will want when they are back, as far as nobody has that by now."""
-        left = self.view.cores - sum(_together(plan.grants) for plan in blind.values())
+        left = self.view.cores - sum(together(plan.grants.values()) for plan in blind.values())
         reserve = sum(unit.absent() for unit in self.units if unit.service.name in blind)
         return max(left - reserve, min(left, sum(unit.least for unit in seen)))
 
@@ -235,7 +235,7 @@ class Device:
 
     def _held(self, unit: Unit) -> int | None:
         grants = {name: self.before[name] for name in unit.vnpus if name in self.before}
-        return _together(grants) if len(grants) == len(unit.vnpus) else None
+        return together(grants.values()) if len(grants) == len(unit.vnpus) else None
 
     def _blind(self, unit: Unit, why: str, at: float) -> ServicePlan:
         """Where one does not acknowledge what it has been asked for already, nothing more is asked of its service."""
@@ -245,7 +245,7 @@ class Device:
         return unit.hold("safe", why)
 
     def _must_sum_up(self, plans: Sequence[ServicePlan]) -> None:
-        wanted = sum(_together(plan.grants) for plan in plans)
+        wanted = sum(together(plan.grants.values()) for plan in plans)
         if wanted > self.view.cores:
             raise SnapshotError(
                 f"services would have {wanted} cores of device {self.index}, which has {self.view.cores} for them"
@@ -295,12 +295,6 @@ class Device:
 def refused(decision: Decision, error: str) -> Decision:
     """The decision with the reason why it was not carried out."""
     return replace(decision, applied=Applied(done=False, wall_seconds=0.0, error=error))
-
-
-def _together(grants: Mapping[str, Grant]) -> int:
-    """Cores that so much takes: those who take turns have theirs one after another."""
-    alone = sum(grant.cores for grant in grants.values() if grant.share is None)
-    return alone + max((grant.cores for grant in grants.values() if grant.share is not None), default=0)
 
 
 def _looks(decision: Decision) -> tuple[object, ...]:

@@ -73,10 +73,11 @@ class Publisher:
     def _turn(self, client: Client) -> None:
         client.put_controller(self._name, self._state())
         self._stated = True
-        while self._stated and not self._ending:
+        while True:
             with self._news:
-                if not self._kept and not self._news.wait(_RENEW_EVERY_S):
-                    return
+                self._news.wait_for(lambda: self._kept or self._ending or not self._stated, _RENEW_EVERY_S)
+                if self._ending or not (self._kept and self._stated):
+                    return  # to state it anew, or to end
             self._tell_kept(client)
 
     def _tell_kept(self, client: Client) -> None:
