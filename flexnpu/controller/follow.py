@@ -3,70 +3,51 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from flexnpu.client import Client, Step
 from flexnpu.controller.seam import FollowError
+from flexnpu.controller.watchers import Watchers
 from flexnpu.errors import FlexNpuError
 
 _AGAIN_EVERY_S = 0.2
-_END_WITHIN_S = 2.0
+_END_WITHIN_S = 2.0  # the daemon speaks once a second, unless it hangs
 _MOST_KEPT = 10_000  # steps, of a loop that does not look
 
 
-class DaemonSteps:
+class DaemonSteps(Watchers):
     """Follows the steps of these vNPUs while it is entered; `news` is called for each, from the threads.
 
     Each vNPU has a connection of its own, so that one that ends takes nothing from the others.
     """
 
     def __init__(self, vnpus: Sequence[str], news: Callable[[], object], runtime_dir: Path | None = None) -> None:
+        super().__init__(vnpus, "flexnpu-follow", _END_WITHIN_S)
         self._news, self._runtime_dir = news, runtime_dir
-        self._lock = threading.Lock()
         self._fresh: list[Step] = []
         self._troubles: dict[str, FollowError] = {}
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(name,), name=f"flexnpu-follow {name}", daemon=True)
-            for name in vnpus
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(_END_WITHIN_S)  # the daemon speaks once a second, unless it hangs
 
     def fresh(self) -> tuple[list[Step], Mapping[str, FollowError]]:
         with self._lock:
             fresh, self._fresh = self._fresh, []
             return sorted(fresh, key=lambda step: step.at_s), dict(self._troubles)
 
-    def _run(self, vnpu: str) -> None:
+    def _run(self, name: str) -> None:
         while not self._stop.is_set():
             try:
                 with Client(self._runtime_dir) as client:
-                    for step in client.steps([vnpu]):
+                    for step in client.steps([name]):
                         if self._stop.is_set():
                             return
-                        self._keep(vnpu, step)
+                        self._keep(name, step)
                 trouble = "the daemon has ended, or the vNPU has"
             except FlexNpuError as error:
                 trouble = str(error)
             except Exception as error:  # whatever it is: without a word from here the engine would seem to be silent
                 trouble = f"{type(error).__name__}: {error}"
             with self._lock:
-                self._troubles[vnpu] = FollowError(trouble)
+                self._troubles[name] = FollowError(trouble)
             self._news()
             self._stop.wait(_AGAIN_EVERY_S)
 

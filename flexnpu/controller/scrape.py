@@ -7,20 +7,18 @@ http.client, because it costs a fraction of what a full client does, and the loo
 from __future__ import annotations
 
 import http.client
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 from flexnpu.controller.seam import Page, ScrapeError
+from flexnpu.controller.watchers import Watchers
 
 _LONGEST_PAGE = 8 << 20
 _PART = 1 << 16
 
 
-class HttpScraper:
+class HttpScraper(Watchers):
     """Reads GET /metrics of each URL once a period while it is entered, each from a thread of its own, so that an
     engine that is slow or gone costs nobody else anything; `news` is called for each page, from the threads.
 
@@ -35,40 +33,23 @@ class HttpScraper:
         news: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(dict.fromkeys(urls), "scrape", 2 * timeout)
         self._every, self._timeout, self._news, self._clock = every, timeout, news, clock
-        self._lock = threading.Lock()
         self._fresh: dict[str, Page] = {}
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(url,), name=f"scrape {url}", daemon=True)
-            for url in dict.fromkeys(urls)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(2 * self._timeout)
 
     def fresh(self) -> Mapping[str, Page]:
         with self._lock:
             fresh, self._fresh = self._fresh, {}
             return fresh
 
-    def _run(self, url: str) -> None:
+    def _run(self, name: str) -> None:
         kept: http.client.HTTPConnection | None = None
         due = self._clock()
         while not self._stop.wait(max(0.0, due - self._clock())):
             due = self._clock() + self._every()
-            text, kept = self._one(url, kept)
+            text, kept = self._one(name, kept)
             with self._lock:
-                self._fresh[url] = Page(text, self._clock())
+                self._fresh[name] = Page(text, self._clock())
             self._news()
         if kept is not None:
             kept.close()
