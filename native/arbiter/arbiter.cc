@@ -30,8 +30,9 @@ uint64_t first_turn() { return static_cast<uint64_t>(monotonic_ns() / 1000); }
 // What of a report makes a difference here, in one number.
 uint64_t digest(const VNpu& vnpu, const Tenant& tenant) {
     uint64_t hash = tenant.page->applied_grant(vnpu.ordinal);
-    for (const uint64_t each : {tenant.page->turn_entered(vnpu.ordinal), tenant.page->turn_drained(vnpu.ordinal),
-                                uint64_t{tenant.page->waiting(vnpu.ordinal)}}) {
+    for (const uint64_t each :
+         {tenant.page->turn_entered(vnpu.ordinal), tenant.page->turn_drained(vnpu.ordinal),
+          uint64_t{tenant.page->waiting(vnpu.ordinal)}, uint64_t{tenant.page->cleared_grant(vnpu.ordinal)}}) {
         hash = (hash ^ each) * 0x9e3779b97f4a7c15u;
     }
     return vnpu.watched ? (hash ^ tenant.page->begun_tellings()) * 0x9e3779b97f4a7c15u : hash;
@@ -41,7 +42,7 @@ uint64_t digest(const VNpu& vnpu, const Tenant& tenant) {
 bool matters(const VNpu& vnpu, const Tenant& tenant) {
     if (!tenant.page) return false;
     return vnpu.watched || vnpu.view.granted.time_shared || vnpu.view.idle ||
-           believed_grant(vnpu, tenant) < vnpu.view.granted.number;
+           believed_grant(vnpu, tenant) < vnpu.view.granted.number || vnpu.view.clear < vnpu.view.granted.number;
 }
 
 }  // namespace

@@ -161,9 +161,14 @@ bool Arbitration::refresh(VNpu& vnpu, int64_t now_ns) {
     VNpuView& view = vnpu.view;
     view.live_tenants = static_cast<uint32_t>(vnpu.tenants.size());
     view.applied = view.granted.number;
-    for (const auto& [id, tenant] : vnpu.tenants) view.applied = std::min(view.applied, believed_grant(vnpu, tenant));
-    std::erase_if(view.older,
-                  [&](const Grant& grant) { return view.live_tenants == 0 || grant.number < view.applied; });
+    view.clear = view.applied;
+    for (auto& [id, tenant] : vnpu.tenants) {
+        view.applied = std::min(view.applied, believed_grant(vnpu, tenant));
+        view.clear = std::min(view.clear, believed_clear(vnpu, tenant, now_ns));
+    }
+    std::erase_if(view.older, [&](const Grant& grant) {
+        return view.live_tenants == 0 || (grant.number < view.applied && grant.number < view.clear);
+    });
     if (!is_applied(view) || vnpu.done_revision == view.granted.revision) return false;
     vnpu.done_revision = view.granted.revision;
     vnpu.applied_after_ns = now_ns - vnpu.wanted_ns;

@@ -37,7 +37,11 @@ Held held_by(const VNpuView& vnpu, Count what) {
     count(vnpu.granted);
     if (vnpu.live_tenants == 0) return held;
     for (const Grant& grant : vnpu.older) {
-        if (grant.number >= vnpu.applied) count(grant);
+        if (grant.number >= vnpu.applied) {
+            count(grant);
+        } else if (vnpu.clear != 0 && grant.number >= vnpu.clear && !grant.time_shared) {
+            held.always = most(held.always, grant.own);
+        }
     }
     return held;
 }

@@ -40,9 +40,10 @@ struct VNpuView {
     std::vector<Grant> older;   // published before `granted`; not yet known to be out of use
     uint32_t live_tenants = 0;  // processes that may still launch work
     uint32_t applied = 0;       // lowest number over the live tenants; meaningless without one
-    int64_t changed_ns = 0;     // when `desired` or `granted` last changed
-    bool idle = false;          // launches nothing, and will ring before it does again
-    bool launching = false;     // has launched since it was last idle: it can use what others lend
+    uint32_t clear = 0;      // the same: nothing launched under an older one is on the device any more. 0: as applied
+    int64_t changed_ns = 0;  // when `desired` or `granted` last changed
+    bool idle = false;       // launches nothing, and will ring before it does again
+    bool launching = false;  // has launched since it was last idle: it can use what others lend
 };
 
 struct Snapshot {
@@ -61,7 +62,8 @@ struct Plan {
     int64_t look_again_ns = 0;
 };
 
-// The most cores that work of this vNPU may still use: the grant, or an older one that a live tenant has not left.
+// The most cores that work of this vNPU may still use: the grant, an older one that a live tenant has not left, or what
+// was guaranteed to it when work was launched that still runs. (Of a loan, only that nothing more is launched on it.)
 Cores held_cores(const VNpuView& vnpu);
 // On the whole device: those that share it in time count as one, as at most one of them runs.
 Cores held_cores(const std::vector<VNpuView>& vnpus);

@@ -212,6 +212,10 @@ uint32_t ReportPage::applied_grant(uint32_t ordinal) const {
     return load_grant(page()->devices[ordinal].applied_grant);
 }
 
+uint32_t ReportPage::cleared_grant(uint32_t ordinal) const {
+    return load_grant(page()->devices[ordinal].cleared_grant);
+}
+
 uint64_t ReportPage::turn_entered(uint32_t ordinal) const {
     return std::atomic_ref(page()->devices[ordinal].turn_entered).load(std::memory_order_seq_cst);
 }

@@ -95,6 +95,7 @@ class ReportPage : public SharedPage, public std::enable_shared_from_this<Report
     StepCounts steps() const;
     std::vector<GraphReport> graphs() const;
     uint32_t applied_grant(uint32_t ordinal) const;
+    uint32_t cleared_grant(uint32_t ordinal) const;  // 0: it does not tell
     // Sequentially consistent: as the gate writes them.
     uint64_t turn_entered(uint32_t ordinal) const;
     uint64_t turn_drained(uint32_t ordinal) const;

@@ -2,6 +2,7 @@
 #include "arbiter/vnpu.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace flexnpu {
 namespace {
@@ -10,6 +11,9 @@ namespace {
 constexpr int64_t kWindowNs = 1'000'000;
 constexpr uint32_t kMostRings = 16;
 constexpr uint32_t kEmptyRing = 4;  // one without news counts for so many
+
+// What takes longer than this to leave the device is not waited for.
+constexpr int64_t kClearWithinNs = 100'000'000;
 
 }  // namespace
 
@@ -32,6 +36,14 @@ void Bell::ring(uint32_t weight, int64_t now_ns) {
 uint32_t believed_grant(const VNpu& vnpu, const Tenant& tenant) {
     if (!tenant.page) return 0;
     return std::min(std::max(tenant.page->applied_grant(vnpu.ordinal), tenant.base_grant), vnpu.view.granted.number);
+}
+
+uint32_t believed_clear(const VNpu& vnpu, Tenant& tenant, int64_t now_ns) {
+    const uint32_t applied = believed_grant(vnpu, tenant);
+    if (std::exchange(tenant.applied, applied) != applied) tenant.applied_ns = now_ns;
+    const uint32_t told = tenant.page ? tenant.page->cleared_grant(vnpu.ordinal) : 0;
+    if (told == 0 || now_ns - tenant.applied_ns >= kClearWithinNs) return applied;
+    return std::min(std::max(told, tenant.base_grant), applied);
 }
 
 bool has_entered(const VNpu& vnpu, const Tenant& tenant) {

@@ -72,6 +72,10 @@ struct Tenant {
     uint64_t launches_seen = 0;
 
     TenantCounts counted;
+
+    // The newest grant that it has applied, and when that was first seen.
+    uint32_t applied = 0;
+    int64_t applied_ns = 0;
 };
 
 struct VNpu {
@@ -117,6 +121,9 @@ struct VNpu {
 
 // A tenant cannot have applied what was never granted to it, whatever its page says.
 uint32_t believed_grant(const VNpu& vnpu, const Tenant& tenant);
+// Nothing that it launched under a grant older than this is on the device: as it says, and no later than some time
+// after that grant was applied.
+uint32_t believed_clear(const VNpu& vnpu, Tenant& tenant, int64_t now_ns);
 // It has launched in the vNPU's newest turn.
 bool has_entered(const VNpu& vnpu, const Tenant& tenant);
 // It has not launched in that turn, or nothing of it is left. A turn that was never opened counts for nothing.

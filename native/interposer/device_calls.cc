@@ -18,7 +18,8 @@ template <typename Function>
 bool find(Function* function, const char* name) {
     *function = reinterpret_cast<Function>(find_real(Library::runtime, name));
     if (*function != nullptr) return true;
-    log(Level::warn, "%s is not in the runtime: shares of time are not enforced in this process", name);
+    log(Level::warn,
+        "%s is not in the runtime: what is on the device cannot be followed, shares of time are not enforced", name);
     return false;
 }
 

@@ -103,6 +103,24 @@ void Gate::connect(int socket) {
     connections.fetch_add(1, std::memory_order_release);
 }
 
+void Gate::note(uint64_t word) {
+    last_.store(word, std::memory_order_relaxed);
+    report_->seen(flexnpu_quota_grant(word));
+    const DeviceCalls* calls = DeviceCalls::get();
+    aclrtContext context = nullptr;
+    if (calls != nullptr && calls->get_context(&context) == ACL_SUCCESS) clearance_.used_in(context);
+}
+
+void Gate::mark_in_flight() {
+    const Held held(lock_);
+    clearance_.mark();
+}
+
+bool Gate::is_clear() {
+    const Held held(lock_);
+    return clearance_.is_clear();
+}
+
 // A kernel may lay out more blocks than there are cores; they come in waves, on no more cores than the device has.
 uint64_t Gate::excess_of(const Launch& launch, uint64_t word) {
     const uint64_t cores = granted(word, launch);
@@ -450,16 +468,19 @@ void Gate::before_capture() {
 
 void Gate::stream_ends(void* stream) {
     const Held held(lock_);
+    clearance_.forget(stream);
     windows_->forget(stream);
 }
 
 void Gate::context_ends(void* context) {
     const Held held(lock_);
+    clearance_.forget_context(context);
     windows_->forget_context(context);
 }
 
 void Gate::device_ends() {
     const Held held(lock_);
+    clearance_.forget_all();
     windows_->forget_all();
 }
 

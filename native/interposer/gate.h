@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "brevity.h"
+#include "clearance.h"
 #include "patience.h"
 #include "quota.h"
 #include "report.h"
@@ -83,6 +84,7 @@ class Gate {
     [[nodiscard]] Pass pass(const Launch& launch) {
         const uint64_t word = load_word(section_->quota, std::memory_order_relaxed);
         report_->launch(launch.kind);
+        if (launch.where == Launch::Where::stream) clearance_.launched_on(launch.stream);
         if (__builtin_expect(turn(std::memory_order_relaxed) == free_.load(std::memory_order_relaxed) &&
                                  word == last_.load(std::memory_order_relaxed) && launch.cores <= granted(word, launch),
                              true)) {
@@ -100,6 +102,10 @@ class Gate {
     void stream_ends(void* stream);
     void context_ends(void* context);
     void device_ends();
+
+    // For the herald: from now on it is waited for what is in flight; whether it is over.
+    void mark_in_flight();
+    bool is_clear();
 
     void reset_in_child();
 
@@ -132,10 +138,7 @@ class Gate {
     static uint64_t granted(uint64_t word, const Launch& launch) { return word >> launch.grant_shift & 0xffff; }
 
     // The first launch after a change tells the daemon that the new grant is in use.
-    __attribute__((noinline)) void note(uint64_t word) {
-        last_.store(word, std::memory_order_relaxed);
-        report_->seen(flexnpu_quota_grant(word));
-    }
+    __attribute__((noinline)) void note(uint64_t word);
 
     __attribute__((noinline)) Pass pass_slowly(const Launch& launch, uint64_t word);
     Pass pass_patiently(const Launch& launch, uint64_t excess);
@@ -170,6 +173,7 @@ class Gate {
     const flexnpu_control_device* section_ = nullptr;
     const Quota* quota_ = nullptr;
     DeviceReport* report_ = nullptr;
+    Clearance clearance_;
     std::atomic<uint64_t> last_{0};
     std::atomic<uint64_t> free_{0};                  // the turn's word under which nothing is charged
     std::atomic<uint64_t> passed_{0};                // the turn's word that this process has entered

@@ -59,6 +59,7 @@ void DeviceReport::applied(uint64_t grant) {
 }
 
 void DeviceReport::forget_applied() {
+    __atomic_store_n(&section_->cleared_grant, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&section_->seen_grant, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&section_->applied_grant, 0, __ATOMIC_RELEASE);
 }

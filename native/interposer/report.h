@@ -35,7 +35,8 @@ class DeviceReport {
     void denied() { count(section_->memory_denied); }
     void seen(uint64_t grant);
 
-    // Both wake the daemon's arbiter.
+    void cleared(uint64_t grant) { __atomic_store_n(&section_->cleared_grant, grant, __ATOMIC_RELEASE); }
+    // Wakes the daemon's arbiter.
     void applied(uint64_t grant);
     // For one that returns to a new daemon: it has applied nothing of what it will be granted.
     void forget_applied();

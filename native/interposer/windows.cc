@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "clock.h"
+#include "in_context.h"
 #include "log.h"
 #include "tenant.h"
 
@@ -20,26 +21,6 @@ constexpr uint64_t kEarlyNs = 200'000;
 constexpr uint64_t kLeastNapNs = 20'000;
 
 size_t first_place(uint64_t name) { return static_cast<size_t>(name * 0x9e3779b97f4a7c15ull >> 32); }
-
-// Calls about a stream are made in the context that it was used in; the thread's own is put back.
-class InContext {
-  public:
-    explicit InContext(aclrtContext wanted) {
-        const DeviceCalls* calls = DeviceCalls::get();
-        if (calls->get_context(&own_) != ACL_SUCCESS) own_ = nullptr;
-        changed_ = own_ != wanted && wanted != nullptr;
-        if (changed_) calls->set_context(wanted);
-    }
-    ~InContext() {
-        if (changed_ && own_ != nullptr) DeviceCalls::get()->set_context(own_);
-    }
-    InContext(const InContext&) = delete;
-    InContext& operator=(const InContext&) = delete;
-
-  private:
-    aclrtContext own_ = nullptr;
-    bool changed_ = false;
-};
 
 }  // namespace
 

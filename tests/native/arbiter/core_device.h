@@ -227,6 +227,18 @@ class CoreDevice {
         const uint32_t grant = flexnpu_quota_grant(engine.granted->quota);
         if (engine.said->applied_grant == grant || (engine.tiled && engine.tiled->grant < grant)) return;
         engine.said->applied_grant = grant;
+        clear(engine);
+        ring();
+    }
+
+    // Nor is anything of it on the device.
+    void clear(Engine& engine) {
+        const uint64_t grant = engine.said->applied_grant;
+        if (engine.said->cleared_grant == grant) return;
+        for (const Operator& each : engine.stream) {
+            if (each.grant < grant) return;
+        }
+        engine.said->cleared_grant = grant;
         ring();
     }
 
@@ -276,6 +288,7 @@ class CoreDevice {
         engine.runs = false;
         engine.idle_from_ns = engine.came_ns = now_;
         work();
+        clear(engine);
         ask(engine);
         drain(engine);
     }

@@ -81,6 +81,29 @@ TEST(Decide, a_growth_waits_until_the_shrink_is_applied) {
     EXPECT_EQ(growth.steps, (std::vector<Plan::Step>{{0, grant(2, 18)}}));
 }
 
+TEST(Decide, a_growth_waits_until_the_device_is_clear_of_what_was_launched_before_the_shrink) {
+    Snapshot snapshot{kDevice, {wanting(settled(12), 18), wanting(settled(12), 6)}};
+    take(snapshot, decide(snapshot, 0));
+    snapshot.vnpus[1].applied = 2;
+    snapshot.vnpus[1].clear = 1;
+    const Plan waiting = decide(snapshot, 0);
+    EXPECT_TRUE(waiting.steps.empty());
+    EXPECT_GT(waiting.look_again_ns, 0);
+    EXPECT_EQ(held(snapshot), 24u);
+
+    snapshot.vnpus[1].clear = 2;
+    EXPECT_EQ(decide(snapshot, 0).steps, (std::vector<Plan::Step>{{0, grant(2, 18)}}));
+}
+
+TEST(Decide, who_takes_back_what_it_lent_does_not_wait_for_the_borrower_to_be_clear) {
+    VNpuView borrower = bursting(settled(6), 24);
+    borrower.older = {{1, 1, both(6), both(18), false}};
+    borrower.granted = {2, 1, both(6), {}, false};
+    borrower.applied = 2;
+    borrower.clear = 1;
+    EXPECT_EQ(held_cores(borrower).cube, 6u);
+}
+
 TEST(Decide, without_a_live_tenant_a_move_takes_one_step) {
     const Plan plan = decide({kDevice, {wanting(settled(12, 0), 18), wanting(settled(12, 0), 6)}}, 0);
     EXPECT_EQ(plan.steps.size(), 2u);

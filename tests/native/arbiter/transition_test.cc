@@ -120,6 +120,35 @@ TEST_F(TransitionTest, prefill_gets_all_of_the_time_that_decode_leaves_idle_with
     EXPECT_GT(device.busy(kPrefill) - before, 495 * kMs);
 }
 
+// With 30 operators of prefill queued, 45 to 60 ms. An operator of decode takes as long on any cores.
+TEST(Move, pauses_neither_engine_whatever_is_queued) {
+    CoreDevice device;
+    device.add(kPrefill, parted(1, 18), {.work_ns = 27 * kMs, .ahead = 30});
+    device.add(kDecode, parted(1, 6), {.fixed_ns = kMs / 4, .operators = 40});
+    device.run(device.now() + 100 * kMs);
+    device.take_pause(kPrefill);
+    device.take_pause(kDecode);
+    std::mt19937 random{11};
+    for (uint32_t revision = 2; revision < 102; ++revision) {
+        const uint32_t cores = revision % 2 == 0 ? 12 : 18;
+        EXPECT_LT(carry_out(device, {{kPrefill, parted(revision, cores)}, {kDecode, parted(revision, 24 - cores)}}),
+                  80 * kMs);
+        device.run(device.now() + static_cast<int64_t>(random() % 30'000'000));
+    }
+    EXPECT_LE(device.take_pause(kDecode), kMs / 20);
+    EXPECT_LE(device.take_pause(kPrefill), kMs / 20);
+}
+
+TEST(Move, waits_for_what_takes_long_no_more_than_a_tenth_of_a_second) {
+    CoreDevice device;
+    device.add(kPrefill, parted(1, 18), {.work_ns = 18 * 900 * kMs, .period_ns = 2000 * kMs});
+    device.add(kDecode, parted(1, 6), decode_load);
+    device.run(device.now() + 100 * kMs);
+    const int64_t took = carry_out(device, {{kPrefill, parted(2, 12)}, {kDecode, parted(2, 12)}});
+    EXPECT_GT(took, 90 * kMs);
+    EXPECT_LT(took, 130 * kMs);
+}
+
 // Any loads, with shares and priorities of any kind, moved at any moment, also before the last move is applied.
 class RandomTransitions : public testing::TestWithParam<uint32_t> {
   protected:

@@ -7,6 +7,7 @@
 
 #include "daemon.h"
 #include "nullacl.h"
+#include "tenancy.h"
 
 namespace {
 
@@ -189,6 +190,79 @@ TEST_F(Applied, no_old_tiling_is_launched_after_applied) {
     }
     stop = true;
     busy.join();
+}
+
+uint64_t cleared(Daemon& daemon) { return __atomic_load_n(&daemon.report().cleared_grant, __ATOMIC_ACQUIRE); }
+
+class Cleared : public testing::Test {
+  protected:
+    void SetUp() override {
+        begin_program();
+        ASSERT_TRUE(daemon.applied_within(1, 20));
+    }
+    Daemon daemon;
+};
+
+TEST_F(Cleared, fewer_cores_only_once_the_device_is_done_with_what_was_launched_for_more) {
+    Kernel kernel(150 * kMs);
+    kernel.launch();
+    const int64_t end = null_end_ns();
+    daemon.publish(2, 6, 12);
+    ASSERT_TRUE(daemon.applied_within(2, 20)) << "that waits for nothing";
+    EXPECT_LT(cleared(daemon), 2u);
+    const uint32_t bell = daemon.report().bell;
+    ASSERT_TRUE(eventually([&] { return cleared(daemon) == 2; }));
+    EXPECT_GE(null_now_ns(), end);
+    EXPECT_TRUE(eventually([&] { return daemon.report().bell != bell; })) << "it says so";
+    EXPECT_EQ(null_record()->misused, 0u) << "the thread that looks works in the program's context";
+}
+
+TEST_F(Cleared, what_comes_later_is_not_waited_for) {
+    Kernel kernel(100 * kMs);
+    kernel.launch();
+    const int64_t end = null_end_ns();
+    daemon.publish(2, 6, 12);
+    ASSERT_TRUE(daemon.applied_within(2, 20));
+    for (int i = 0; i < 30; ++i) kernel.launch();
+    ASSERT_TRUE(eventually([&] { return cleared(daemon) == 2; }));
+    EXPECT_GE(null_now_ns(), end);
+    EXPECT_LT(null_now_ns(), null_end_ns() - 1000 * kMs);
+}
+
+TEST_F(Cleared, more_cores_at_once) {
+    Kernel kernel(10'000 * kMs);
+    kernel.launch();
+    daemon.publish(2, 16, 32);
+    ASSERT_TRUE(daemon.applied_within(2, 20));
+    EXPECT_EQ(cleared(daemon), 2u);
+}
+
+TEST_F(Cleared, a_stream_that_was_used_is_followed_though_another_one_was_used_later) {
+    Kernel slow(150 * kMs), quick(0);
+    const aclrtStream first = make_stream(), second = make_stream();
+    slow.launch(first);
+    const int64_t end = null_end_ns();
+    quick.launch(second);
+    daemon.publish(2, 6, 12);
+    ASSERT_TRUE(eventually([&] { return cleared(daemon) == 2; }));
+    EXPECT_GE(null_now_ns(), end);
+}
+
+TEST_F(Cleared, a_destroyed_stream_and_a_capture_are_left_alone) {
+    Kernel kernel(kMs);
+    const aclrtStream stream = make_stream();
+    kernel.launch(stream);
+    aclrtDestroyStream(stream);
+    daemon.publish(2, 6, 12);
+    ASSERT_TRUE(eventually([&] { return cleared(daemon) == 2; }));
+    kernel.launch();
+    ASSERT_EQ(aclmdlRICaptureBegin(nullptr, ACL_MODEL_RI_CAPTURE_MODE_GLOBAL), ACL_SUCCESS);
+    daemon.publish(3, 4, 8);
+    ASSERT_TRUE(eventually([&] { return cleared(daemon) == 3; }));
+    aclmdlRI graph = nullptr;
+    ASSERT_EQ(aclmdlRICaptureEnd(nullptr, &graph), ACL_SUCCESS);
+    EXPECT_EQ(null_record()->captured, 0u);
+    EXPECT_EQ(null_record()->misused, 0u);
 }
 
 }  // namespace

@@ -103,7 +103,9 @@ typedef struct flexnpu_report_device {
     uint64_t busy_ns;       /* tenant, relaxed: measured device time of its work, where it is measured */
     uint64_t memory_denied; /* tenant, relaxed: allocations refused */
     uint64_t launches[8];   /* tenant, relaxed, by flexnpu_launch_kind */
-    uint8_t reserved[56];
+    uint64_t cleared_grant; /* tenant, release: as far as it can tell, nothing that was launched under an older grant is
+                             * on the device. 0: it does not tell. */
+    uint8_t reserved[48];
 } flexnpu_report_device;
 
 /* One engine step as the operator stream tells it, when the host launches it. All but the sequence: tenant, relaxed. */
