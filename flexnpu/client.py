@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
-import httpx
 from pydantic import BaseModel, ValidationError
 
 from flexnpu.api.controller import (
@@ -40,6 +39,7 @@ from flexnpu.api.models import (
     VNpu,
 )
 from flexnpu.api.what_if import ForecastAnswer, ForecastQuestion
+from flexnpu.connection import Answer, Broken, NobodyThere, Values
 from flexnpu.endpoint import Endpoint
 from flexnpu.errors import DaemonFault, by_code
 from flexnpu.paths import RuntimeDir
@@ -237,22 +237,24 @@ class Client:
         self,
         model: type[_Model],
         path: str,
-        **request: Any,  # noqa: ANN401 - of httpx
+        *,
+        timeout: float | None,
+        params: Values | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[_Model | None]:
         """What is told; None for each sign of life without news."""
         try:
-            with self._http.stream("GET", path, **request) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    raise _error(answer)
-                for line in answer.iter_lines():
-                    if line.startswith("data: "):
-                        yield _read(model, _json(line.removeprefix("data: ")))
-                    elif line.startswith(":"):
+            with self._http.follow(path, timeout_s=timeout, params=params, headers=headers or {}) as (status, lines):
+                if not Answer(status, b"").ok:
+                    raise _error(Answer(status, b"".join(lines)))
+                for line in lines:
+                    if line.startswith(b"data: "):
+                        yield _read(model, _json(line.removeprefix(b"data: ")))
+                    elif line.startswith(b":"):
                         yield None
-        except httpx.ConnectError as error:
+        except NobodyThere as error:
             raise self._endpoint.nobody_there(error) from error
-        except httpx.HTTPError:  # the daemon was killed
+        except Broken:  # the daemon was killed
             return
 
     def _ask(  # noqa: PLR0913 - the parts of a request
@@ -270,20 +272,17 @@ class Client:
         timeout = within + (wait or 0.0)
         told = {**(headers or {}), **({"X-Reason": _header(self.reason)} if self.reason else {})}
         try:
-            answer = self._http.request(method, path, json=fields, params=params, headers=told, timeout=timeout)
-        except httpx.ConnectError as error:
+            answer = self._http.ask(method, path, fields, params=params, headers=told, timeout_s=timeout)
+        except NobodyThere as error:
             raise self._endpoint.nobody_there(error) from error
-        except httpx.HTTPError as error:
+        except Broken as error:
             raise DaemonFault(f"the daemon did not answer ({error})", next_step="see its log") from error
-        if answer.is_success:
-            try:
-                return answer.json() if answer.content else None
-            except ValueError as error:
-                raise DaemonFault("the daemon's answer is no JSON", next_step="see its log") from error
+        if answer.ok:
+            return _json(answer.body) if answer.body else None
         raise _error(answer)
 
 
-def _json(text: str) -> object:
+def _json(text: bytes) -> object:
     try:
         return json.loads(text)
     except ValueError as error:
@@ -302,11 +301,11 @@ def _read(model: type[_Model], answer: object) -> _Model:
         ) from error
 
 
-def _error(answer: httpx.Response) -> Exception:
+def _error(answer: Answer) -> Exception:
     try:
-        problem = Problem.model_validate_json(answer.content)
+        problem = Problem.model_validate_json(answer.body)
     except ValidationError:
-        return DaemonFault(f"the daemon answered {answer.status_code}", next_step="see its log")
+        return DaemonFault(f"the daemon answered {answer.status}", next_step="see its log")
     return by_code(problem.code)(
         problem.detail,
         next_step=problem.next_step,

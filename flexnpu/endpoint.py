@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-import httpx
-
+from flexnpu.connection import Connection, NobodyThere
 from flexnpu.errors import InvalidValue, NoDaemon
 from flexnpu.paths import RuntimeDir
 
@@ -55,24 +54,22 @@ class Endpoint:
             )
         return RuntimeDir.find(self.runtime_dir)
 
-    def connect(self, timeout_s: float) -> httpx.Client:
+    def connect(self, timeout_s: float) -> Connection:
+        """timeout_s: to connect."""
         if self.url is None:
-            transport = httpx.HTTPTransport(uds=str(self.paths.admin_socket))
-            return httpx.Client(transport=transport, base_url="http://flexnpud", timeout=timeout_s)
+            return Connection.over_unix(str(self.paths.admin_socket), timeout_s)
         where, token = _checked(self.url), self._token()
         if token and where.scheme == "http" and where.hostname not in _LOOPBACK:
             raise InvalidValue(f"{self.url} would show the token to others", next_step="use https")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        verify = self._tls() if where.scheme == "https" else False
-        return httpx.Client(base_url=self.url, headers=headers, verify=verify, timeout=timeout_s, trust_env=False)
+        return Connection.over_tcp(where, timeout_s, self._tls() if where.scheme == "https" else None, headers)
 
-    def nobody_there(self, error: httpx.HTTPError) -> NoDaemon:
+    def nobody_there(self, error: NobodyThere) -> NoDaemon:
         if self.url is None:
             next_step = "start flexnpud, or set FLEXNPU_RUNTIME_DIR"
             return NoDaemon(f"no daemon listens in {self.paths.root}", next_step=next_step)
-        why = " ".join(str(error).split())
         return NoDaemon(
-            f"no daemon can be reached at {self.url} ({why})", next_step="check the URL and FLEXNPU_CA_FILE"
+            f"no daemon can be reached at {self.url} ({error})", next_step="check the URL and FLEXNPU_CA_FILE"
         )
 
     def _token(self) -> str | None:

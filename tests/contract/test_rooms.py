@@ -32,8 +32,9 @@ ROOMS: dict[str, set[str]] = {
     "planner": {"forecast", "hardware"},
     "simulator": {"forecast", "planner", "hardware", "llm"},
     "tenancy": {"hardware"},
-    "endpoint": set(),
-    "client": {"api.models", "api.controller", "api.what_if", "tenancy", "endpoint"},
+    "connection": set(),
+    "endpoint": {"connection"},
+    "client": {"api.models", "api.controller", "api.what_if", "tenancy", "endpoint", "connection"},
     "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client"},
     "api": {"tenancy", "forecast", "hardware", "llm"},
     # The daemon's server is where everything is put together, so it alone knows the API's application.
