@@ -3,23 +3,20 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 from engine_client import Client
+from warm_engine import ENGINE, WarmEngine
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
-ENGINE = EXAMPLES / "pd_serving" / "engine.py"
+EXAMPLES = ENGINE.parents[1]
 
 
-def command(role, config, links, *extra):
+def arguments(role, config, links, *extra):
     """On the CPU, with a seed's weights."""
     options = [word for link in links for word in ("--link", str(link))]
     options += ["--model", str(config), "--device", "cpu", "--dtype", "float32", "--random-weights", "0"]
     options += ["--max-len", "512", "--token-budget", "512", "--port", "0"]
-    return [sys.executable, str(ENGINE), "--role", role, *options, *extra]
+    return ["--role", role, *options, *extra]
 
 
 class Pair(Client):
@@ -56,9 +53,7 @@ class Pair(Client):
     def begin(self, role, number=0):
         """number: of a decode instance."""
         links = self.links if role == "prefill" else [self.links[number]]
-        starts = command(role, self._config, links, *self._extra)
-        with self.log.open("a") as log:
-            return subprocess.Popen(starts, stdout=subprocess.PIPE, stderr=log, text=True)
+        return WarmEngine(arguments(role, self._config, links, *self._extra), self.log)
 
     def listening(self, process):
         line = process.stdout.readline()

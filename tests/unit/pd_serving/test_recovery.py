@@ -4,6 +4,7 @@
 import json
 import signal
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from engine_client import client
-from engine_pair import Pair, command
+from engine_pair import Pair, arguments
 from pd_serving.handover import message_of
 from pd_serving.instance import make
 from pd_serving.link import SilenceError, connect
@@ -20,6 +21,7 @@ from pd_serving.options import parser
 from pd_serving.pool import Layout
 from pd_serving.schedule import Sequence
 from reference_tokens import generate, prompts
+from warm_engine import ENGINE
 
 pytestmark = pytest.mark.timeout(280)
 COUNT = 300
@@ -100,8 +102,7 @@ def test_a_hung_decode_is_seen_and_given_up_and_says_nothing_stale(tmp_path, tin
 
 
 def test_a_decode_whose_step_never_ends_falls_silent(tmp_path, tiny_config):
-    words = command("decode", tiny_config, [tmp_path / "link"])
-    engine = make(parser().parse_args(words[2:]))
+    engine = make(parser().parse_args(arguments("decode", tiny_config, [tmp_path / "link"])))
     goes_on, run = threading.Event(), engine._steps.run
     engine._steps.run = lambda *work: goes_on.wait(60) and run(*work)
     loop = threading.Thread(target=engine.run)
@@ -175,7 +176,7 @@ def test_decode_drops_what_a_killed_prefill_asked_and_serves_the_others(tmp_path
 
 
 def test_a_prefill_that_never_meets_a_decode_ends_and_says_why(tmp_path, tiny_config):
-    alone = command("prefill", tiny_config, [tmp_path / "none"], "--patience", "1")
+    alone = [sys.executable, ENGINE, *arguments("prefill", tiny_config, [tmp_path / "none"], "--patience", "1")]
     ended = subprocess.run(alone, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1
     assert "start one with --role decode" in ended.stderr.splitlines()[-1]
