@@ -100,10 +100,11 @@ class Config(_Part):
     """All of it.
 
     daemon: its admin socket; None: of the runtime directory that the environment says. pods_dir: a folder for each
-    container, on the host. lib_dir: where the libraries are put for containers, on the host; None: they are mounted from
-    where this package has them, which has to be on the host. host_root: where the host's / is seen, to look which driver
-    files it has. rings: devices that HCCS connects, where that is not all with all. unhealthy_after: how long the daemon
-    may be away. forget_after: how long a container has to be gone before its vNPU goes. metrics: HOST:PORT.
+    container. lib_dir: where the libraries are put for containers; None: they are mounted from where this package has
+    them. Both are paths of the host. host_root: where the host's / is seen, to look which driver files it has; driver:
+    those files, in place of the usual ones. rings: devices that HCCS connects, where that is not all with all.
+    unhealthy_after: how long the daemon may be away. forget_after: how long a container has to be gone before its vNPU
+    goes. metrics: HOST:PORT.
     """
 
     resources: Resources = Resources()

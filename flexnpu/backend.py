@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from flexnpu.hardware import Soc, load_soc
 from flexnpu.softnpu import StateError, read_state
 
 DRIVER = Path("/dev/davinci_manager")
+_UUIDS = uuid.UUID("0a5b1c1e-6f0d-4b7e-9d53-3f1f3f0e8f4d")  # of this project's devices
 MOST_DEVICES = 16
 
 
@@ -44,7 +46,8 @@ class SoftwareOptions:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A physical device, or a software one."""
+    """A physical device, or a software one. uuid: the same after every restart, and another for another device of this
+    host. node: its file under /dev."""
 
     index: int
     kind: str
@@ -57,6 +60,9 @@ class Device:
     scale: float | None = None
     state_file: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    uuid: str = ""
+    numa_node: int | None = None
+    node: Path | None = None
 
 
 def discover(options: SoftwareOptions, state_dir: Path) -> list[Device]:
@@ -81,6 +87,7 @@ def software_devices(options: SoftwareOptions, state_dir: Path) -> list[Device]:
             scale=options.scale,
             state_file=state_dir / f"device{index}",
             environment=environment,
+            uuid=_uuid("software", soc.name, index),
         )
         for index in range(options.devices)
     ]
@@ -125,10 +132,45 @@ def ascend_devices() -> list[Device]:
             f"{DRIVER} exists but there is no /dev/davinciN", next_step="mount the device nodes into this container"
         )
     environment = {"LD_LIBRARY_PATH": str(library.parent)}
-    return [
-        Device(index, "ascend", soc.name, soc.cube_cores, soc.vector_cores, soc.hbm_bytes, environment=environment)
-        for index in indices
-    ]
+    return [_ascend(index, soc, environment) for index in indices]
+
+
+def _ascend(index: int, soc: Soc, environment: Mapping[str, str]) -> Device:
+    node = Path(f"/dev/davinci{index}")
+    behind = _behind(node)
+    return Device(
+        index,
+        "ascend",
+        soc.name,
+        soc.cube_cores,
+        soc.vector_cores,
+        soc.hbm_bytes,
+        environment=environment,
+        uuid=_uuid("ascend", behind.name if behind else node.name, soc.name),
+        numa_node=_numa_node(behind),
+        node=node,
+    )
+
+
+def _uuid(*parts: str | int) -> str:
+    return str(uuid.uuid5(_UUIDS, "/".join(map(str, parts))))
+
+
+def _behind(node: Path) -> Path | None:
+    """What is behind a device file, as the kernel shows it: its name is an address on PCI. None where it does not."""
+    try:
+        number = node.stat().st_rdev
+        return Path(f"/sys/dev/char/{os.major(number)}:{os.minor(number)}/device").resolve(strict=True)
+    except OSError:
+        return None
+
+
+def _numa_node(behind: Path | None) -> int | None:
+    try:
+        found = int((behind / "numa_node").read_text()) if behind else -1
+    except (OSError, ValueError):
+        return None
+    return found if found >= 0 else None
 
 
 def _ascendcl() -> Path | None:
@@ -172,3 +214,15 @@ def live_state(device: Device) -> LiveState:
     except StateError:
         return LiveState(device.scale, 0)
     return LiveState(state.scale, state.memory_used)
+
+
+def trouble(device: Device) -> str | None:
+    """Why no program can begin on the device, in a line; None where nothing is known against it."""
+    if device.node is not None and not device.node.exists():
+        return f"device {device.index} is lost: {device.node} is gone"
+    if device.state_file is not None and device.state_file.exists() and device.state_file.stat().st_size:
+        try:
+            read_state(device.state_file)
+        except StateError as error:
+            return f"device {device.index} is lost: {error}"
+    return None

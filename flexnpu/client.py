@@ -108,10 +108,13 @@ class Client:
         phase: str | None = None,
         owner_pid: int | None = None,
         idempotency_key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        attach_dirs: Sequence[Path] = (),
         **limits: Unpack[Limits],
     ) -> VNpu:
         """With several devices, it has that quota on each. With owner_pid, the daemon deletes it when that process is
-        dead. idempotency_key: who sends it again with the same, because the answer was lost, gets the same answer."""
+        dead. idempotency_key: who sends it again with the same, because the answer was lost, gets the same answer.
+        attach_dirs: folders that get an attach socket of this vNPU alone."""
         fields = {
             "name": name,
             "devices": [device] if isinstance(device, int) else list(device),
@@ -119,6 +122,8 @@ class Client:
             "memory_bytes": memory_bytes,
             "phase": phase,
             "owner_pid": owner_pid,
+            "labels": dict(labels or {}),
+            "attach_dirs": [*map(str, attach_dirs)],
             **limits,
         }
         return _read(VNpu, self._ask("POST", "/api/v1/vnpus", fields, headers=_key(idempotency_key)))
@@ -130,6 +135,10 @@ class Client:
     def set_phase(self, name: str, phase: str | None, *, if_revision: int | None = None) -> VNpu:
         """What is served on it; a revision of its quota too."""
         return _read(VNpu, self._ask("PATCH", _path(name), {"phase": phase}, headers=_match(if_revision)))
+
+    def set_labels(self, name: str, labels: Mapping[str, str | None], *, if_revision: int | None = None) -> VNpu:
+        """Labels that are not named stay; None takes one away."""
+        return _read(VNpu, self._ask("PATCH", _path(name), {"labels": dict(labels)}, headers=_match(if_revision)))
 
     def quota(self, name: str) -> QuotaState:
         """And how far it is in force."""

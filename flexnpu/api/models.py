@@ -54,9 +54,11 @@ class Page(_Answer, Generic[_Item]):
 
 
 class Device(_Answer):
-    """A device, and the environment that brings a process to it (LD_LIBRARY_PATH: to be prepended)."""
+    """A device, and the environment that brings a process to it (LD_LIBRARY_PATH: to be prepended). uuid: the same
+    after every restart. trouble: why no program can use it; null: none is known."""
 
     index: int
+    uuid: str = ""
     soc: str
     kind: Literal["software", "ascend"]
     cores: int
@@ -67,6 +69,8 @@ class Device(_Answer):
     clock: Literal["free", "paced"] | None = None
     math: Literal["exact", "skip"] | None = None
     scale: float | None = None
+    numa_node: int | None = None
+    trouble: str | None = None
     environment: dict[str, str]
 
 
@@ -85,6 +89,12 @@ class NewVNpu(_Question):
     priority: int = Field(default=0, ge=0, le=7, description="higher goes first")
     phase: Literal["prefill", "decode"] | None = None
     owner_pid: int | None = Field(default=None, ge=1, lt=2**31)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=16, description="what others know it by")
+    attach_dirs: list[str] = Field(
+        default_factory=list,
+        max_length=4,
+        description="folders of the daemon's user; each gets an attach.sock of this vNPU alone, for whoever reaches it",
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_where(self) -> Self:
@@ -133,13 +143,17 @@ class VNpu(_Answer):
     applied: bool
     lent_cores: int = 0
     tenants: int
+    labels: dict[str, str] = Field(default_factory=dict)
+    attach_dirs: list[str] = Field(default_factory=list)
     use: list[VNpuUse] = Field(default_factory=list)
 
 
 class VNpuChange(_Question):
-    """What is not given stays; null takes the phase away. The quota has an address of its own."""
+    """A merge patch: what is not given stays; null takes the phase, or a label, away. The quota has an address of its
+    own."""
 
     phase: Literal["prefill", "decode"] | None = None
+    labels: dict[str, str | None] = Field(default_factory=dict, max_length=32)
 
 
 class QuotaChange(_Question):

@@ -52,47 +52,62 @@ class Peer:
 
 
 class AttachServer:
-    """Accepts tenants on a listening SOCK_SEQPACKET socket, which it owns."""
+    """Accepts tenants on listening SOCK_SEQPACKET sockets, which it owns: one for those of the daemon's user, who name
+    their vNPU, and those of single vNPUs, for whoever reaches them."""
 
     def __init__(self, listener: socket.socket, node: Node) -> None:
         self._listener = listener
+        self._doors: dict[socket.socket, str] = {}
         self.node = node
         self.arrivals = Arrivals()
         self.open: set[_Connection] = set()
 
     async def run(self) -> None:
         """Until cancelled; then every connection is closed."""
-        loop = asyncio.get_running_loop()
-        self._listen()
+        self._listen(self._listener)
         try:
-            await loop.create_future()
+            await asyncio.get_running_loop().create_future()
         finally:
-            loop.remove_reader(self._listener)
-            self._listener.close()
+            for listener in (self._listener, *self._doors):
+                self._close(listener)
             for connection in [*self.open]:
                 connection.close()
 
-    def _listen(self) -> None:
-        if self._listener.fileno() >= 0:
-            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+    def open_door(self, listener: socket.socket, vnpu: str) -> None:
+        """A socket of that vNPU alone."""
+        self._doors[listener] = vnpu
+        self._listen(listener)
 
-    def _accept(self) -> None:
+    def close_door(self, listener: socket.socket) -> None:
+        self._close(listener)
+        del self._doors[listener]
+
+    def _close(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+
+    def _listen(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
             try:
-                accepted, _ = self._listener.accept()
+                accepted, _ = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # out of descriptors: those who wait in the queue are served later
                 log.warning("cannot accept a tenant (%s)", error.strerror)
                 loop = asyncio.get_running_loop()
-                loop.remove_reader(self._listener)
-                loop.call_later(0.1, self._listen)
+                loop.remove_reader(listener)
+                loop.call_later(0.1, self._listen, listener)
                 return
             accepted.setblocking(False)
             peer = Peer.of(accepted)
             obstacle = self.arrivals.enter(peer.pid)
             if obstacle is None:
-                _Connection(self, accepted, peer).begin()
+                _Connection(self, accepted, peer, self._doors.get(listener)).begin()
             else:
                 self.refuse(accepted, peer, RefusalError(_native.DENIED, obstacle))
 
@@ -104,14 +119,16 @@ class AttachServer:
 
 
 class _Connection:
-    """One process at the other end: no hello yet, waiting for its cores, or a tenant."""
+    """One process at the other end: no hello yet, waiting for its cores, or a tenant. vnpu: whose socket it came to;
+    None: it has to name one."""
 
-    def __init__(self, server: AttachServer, connection: socket.socket, peer: Peer) -> None:
+    def __init__(self, server: AttachServer, connection: socket.socket, peer: Peer, vnpu: str | None) -> None:
         self._server = server
         self._node = server.node
         self._socket = connection
         self._fd = connection.fileno()  # to the event loop, which is slow with objects
         self._peer = peer
+        self._vnpu = vnpu
         self._asking = True
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -121,7 +138,7 @@ class _Connection:
 
     def begin(self) -> None:
         peer = self._peer
-        if peer.uid not in (os.geteuid(), 0):
+        if self._vnpu is None and peer.uid not in (os.geteuid(), 0):
             text = f"uid {peer.uid} may not attach; this daemon serves uid {os.geteuid()}"
             self._refuse(RefusalError(_native.DENIED, text))
             return
@@ -183,7 +200,7 @@ class _Connection:
         name = ""
         try:
             hello = _understood(data, fds)
-            name = hello.vnpu.decode(errors="replace")
+            name = self._vnpu or hello.vnpu.decode(errors="replace")
             resident = self._find(name)
             back = HandedBack(hello.slot, *fds) if hello.returning else None
             arrival = Arrival(name, self._peer.pid, back)

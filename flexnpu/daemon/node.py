@@ -13,7 +13,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Unpack
+from typing import Protocol, Unpack
 
 from flexnpu import _native
 from flexnpu.backend import Device
@@ -48,6 +48,21 @@ log = logging.getLogger("flexnpud")
 TRY_AGAIN_S = 1.0
 
 
+class Doors(Protocol):
+    """The attach sockets that a vNPU has for itself."""
+
+    def open(self, resident: Resident) -> None:
+        """In each of its attach_dirs; InvalidValue where one cannot be used, and then in none."""
+
+    def close(self, resident: Resident) -> None: ...
+
+
+class _NoDoors:
+    def open(self, resident: Resident) -> None: ...
+
+    def close(self, resident: Resident) -> None: ...
+
+
 class Node:
     """All devices of this daemon."""
 
@@ -58,6 +73,7 @@ class Node:
         self._waiting = Waiting()
         self.log = Events()
         self._steps = Steps()
+        self._doors: Doors = _NoDoors()
         self.attached = Tenants(registry, self.log, self._waiting, self._bury)
 
     def close(self) -> None:
@@ -66,6 +82,7 @@ class Node:
         self._steps.close()
         self.attached.close()
         for resident in self._residents.values():
+            self._doors.close(resident)
             resident.stop_settling()
             if resident.owner is not None:
                 resident.owner.close()
@@ -73,6 +90,15 @@ class Node:
             host.close()
         self._residents.clear()
         self._hosts.clear()
+
+    def use(self, doors: Doors) -> None:
+        """From now on; those of vNPUs that are there already are opened."""
+        self._doors = doors
+        for resident in self._residents.values():
+            try:
+                doors.open(resident)
+            except InvalidValue as error:
+                log.warning("nobody can attach to %s: %s", resident.name, error)
 
     # What the API asks for
 
@@ -122,6 +148,7 @@ class Node:
         registered = self._registry.create(replace(wanted, owner=owner))
         try:
             resident = self._settle_in(registered)
+            self._open_doors(resident)
         except BaseException:
             self._registry.delete(registered.name)
             raise
@@ -158,6 +185,11 @@ class Node:
         revisions = self._change([self._registry.set_phase(name, phase, if_revision=if_revision)])
         resident.page.set_phase(PHASES.index(phase or "idle"))
         return revisions
+
+    def set_labels(self, name: str, labels: Mapping[str, str], *, if_revision: int | None) -> None:
+        """In place of those that it has."""
+        resident = self.resident(name)
+        resident.registered = self._registry.set_labels(name, labels, if_revision=if_revision)
 
     def rebalance(self, moves: Sequence[Move], *, dry_run: bool = False) -> Mapping[str, int]:
         """The revisions that it brings. dry_run: would bring."""
@@ -234,6 +266,20 @@ class Node:
         self._residents[registered.name] = resident
         return resident
 
+    def _open_doors(self, resident: Resident) -> None:
+        try:
+            self._doors.open(resident)
+        except BaseException:
+            self._leave(resident)
+            raise
+
+    def _leave(self, resident: Resident) -> None:
+        """Its devices are without it."""
+        del self._residents[resident.name]
+        for host in resident.hosts:
+            host.residents.pop(resident.id, None)
+            host.arbiter.remove(resident.id)
+
     def _change(self, after: Sequence[VNpu]) -> Mapping[str, int]:
         changes: dict[int, list[tuple[int, _native.Quota]]] = {}
         for vnpu in after:
@@ -294,13 +340,11 @@ class Node:
     def _forget(self, resident: Resident, if_revision: int | None = None) -> None:
         self._registry.delete(resident.name, if_revision=if_revision)
         resident.deleted = True
-        del self._residents[resident.name]
+        self._doors.close(resident)
+        self._leave(resident)
         resident.stop_settling()
         if resident.owner is not None:
             resident.owner.close()
-        for host in resident.hosts:
-            host.residents.pop(resident.id, None)
-            host.arbiter.remove(resident.id)
         self.log.publish("deleted", resident.name, f"deleted {resident.name}")
         self._steps.heard()
         self._waiting.look()

@@ -41,15 +41,10 @@ class ClaimedDir:
 
     def listen(self, path: Path, kind: socket.SocketKind, *, for_group: bool = False) -> socket.socket:
         """A listening socket there, in place of one that a killed daemon left."""
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
-        listener.bind(os.fspath(path))
-        if for_group and self._group is not None:
-            os.chown(path, -1, self._group)
-            path.chmod(0o660)
-        else:
-            path.chmod(0o600)
-        listener.listen(1024)
+        group = self._group if for_group else None
+        listener = listening(path, kind, mode=0o600 if group is None else 0o660)
+        if group is not None:
+            os.chown(path, -1, group)
         return listener
 
     def fresh_softnpu(self) -> None:
@@ -91,6 +86,20 @@ class ClaimedDir:
         else:  # to come through; what is in it has modes of its own
             os.fchown(self._lock, -1, self._group)
             os.fchmod(self._lock, 0o710)
+
+
+def listening(path: Path, kind: socket.SocketKind, *, mode: int) -> socket.socket:
+    """A listening socket there, in place of what is there; OSError where that cannot be."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(mode)
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _listener(path: Path) -> int | None:

@@ -23,6 +23,7 @@ from flexnpu.api.tokens import TokenFile
 from flexnpu.backend import Device, SoftwareOptions
 from flexnpu.daemon.attach import AttachServer
 from flexnpu.daemon.connections import TcpConnection, TrustedConnection, UnixConnection
+from flexnpu.daemon.doors import VNpuDoors
 from flexnpu.daemon.host import capacity
 from flexnpu.daemon.listen import Listen, shown
 from flexnpu.daemon.node import Node
@@ -89,6 +90,7 @@ async def _serve_node(
     if not node.restore() or not claimed.paths.softnpu.is_dir():
         claimed.fresh_softnpu()
     attach = AttachServer(claimed.listen(claimed.paths.attach_socket, socket.SOCK_SEQPACKET), node)
+    node.use(VNpuDoors(attach, taken=claimed.paths.root))
     app = create_app(node, _native.PAGE_VERSION, Access(tokens, admin.group, admin.requests_per_s))
     rests = [_admin_socket(app, claimed)]
     if admin.listen is not None:

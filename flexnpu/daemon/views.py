@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from flexnpu import _native
-from flexnpu.backend import Device, live_state
+from flexnpu.backend import Device, live_state, trouble
 from flexnpu.daemon.host import PHASES, Resident, Tenant, applied_revision
 from flexnpu.tenancy import (
     DeviceView,
@@ -41,6 +41,9 @@ def device(device: Device, registered: Sequence[VNpu]) -> DeviceView:
         math=device.math,
         scale=live.scale,
         environment=device.environment,
+        uuid=device.uuid,
+        numa_node=device.numa_node,
+        trouble=trouble(device),
     )
 
 
@@ -69,6 +72,8 @@ def vnpu(resident: Resident) -> VNpuView:
         lent_cores=max(state.lent_cores for state in states),
         tenants=len(resident.tenants),
         use=[_use(resident, ordinal, state) for ordinal, state in enumerate(states)],
+        labels=registered.labels,
+        attach_dirs=[*map(str, registered.attach_dirs)],
     )
 
 

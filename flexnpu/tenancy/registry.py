@@ -7,6 +7,7 @@ may still be cut for.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ from flexnpu.tenancy.vnpu import (
     Quota,
     QuotaFields,
     VNpu,
+    check_attach_dirs,
     check_devices,
+    check_labels,
     check_name,
     check_phase,
 )
@@ -92,6 +95,8 @@ class Registry:
         check_name(wanted.name)
         check_phase(wanted.phase)
         check_devices(wanted.devices)
+        check_labels(wanted.labels)
+        check_attach_dirs(wanted.attach_dirs)
         with self._transaction():
             there = self.vnpus()
             taken = next((vnpu for vnpu in there if vnpu.name == wanted.name), None)
@@ -134,6 +139,16 @@ class Registry:
                 return before
             quota = replace(before.quota, revision=before.quota.revision + 1)
             after = replace(before, phase=phase, quota=quota)
+            self._store([after])
+        return after
+
+    def set_labels(self, name: str, labels: Mapping[str, str], *, if_revision: int | None = None) -> VNpu:
+        """In place of those that it has; no change of its quota."""
+        check_labels(labels)
+        with self._transaction():
+            before = self.get(name)
+            _check_revision(before, if_revision)
+            after = replace(before, labels=dict(labels))
             self._store([after])
         return after
 
@@ -241,15 +256,17 @@ class Registry:
 
 _COLUMNS = (
     "id, name, devices, phase, owner_pid, owner_born, "
-    "cores, memory_bytes, revision, burst_cores, vector_cores, share, fixed_share, priority"
+    "cores, memory_bytes, revision, burst_cores, vector_cores, share, fixed_share, priority, labels, attach_dirs"
 )
 
 
 def _vnpu(row: tuple[Any, ...]) -> VNpu:
-    id_, name, devices, phase, pid, born, cores, memory_bytes, revision, burst, vector, share, fixed, priority = row
+    id_, name, devices, phase, pid, born, *numbers, labels, attach_dirs = row
+    cores, memory_bytes, revision, burst, vector, share, fixed, priority = numbers
     owner = Owner(pid, born or "") if pid is not None else None
     quota = Quota(cores, memory_bytes, revision, burst, vector, share, bool(fixed), priority)
-    return VNpu(id_, name, tuple(map(int, devices.split(","))), quota, phase, owner)
+    places, folders = tuple(map(int, devices.split(","))), tuple(map(Path, json.loads(attach_dirs)))
+    return VNpu(id_, name, places, quota, phase, owner, json.loads(labels), folders)
 
 
 def _values(vnpu: VNpu) -> dict[str, int | str | None]:
@@ -269,6 +286,8 @@ def _values(vnpu: VNpu) -> dict[str, int | str | None]:
         "phase": vnpu.phase,
         "owner_pid": owner.pid if owner else None,
         "owner_born": owner.born if owner else None,
+        "labels": json.dumps(dict(vnpu.labels)),
+        "attach_dirs": json.dumps([*map(str, vnpu.attach_dirs)]),
     }
 
 

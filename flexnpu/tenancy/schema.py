@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _TABLES = """
 CREATE TABLE vnpu (
@@ -22,7 +22,9 @@ CREATE TABLE vnpu (
     priority INTEGER NOT NULL DEFAULT 0,
     phase TEXT,
     owner_pid INTEGER,
-    owner_born TEXT
+    owner_born TEXT,
+    labels TEXT NOT NULL DEFAULT '{}', -- JSON: what others know it by
+    attach_dirs TEXT NOT NULL DEFAULT '[]' -- JSON: paths
 ) STRICT;
 CREATE TABLE lease (
     vnpu INTEGER NOT NULL REFERENCES vnpu (id) ON DELETE CASCADE,
@@ -64,16 +66,21 @@ DROP TABLE old_lease;
 DROP TABLE old_vnpu;
 """
 
+_FROM_3 = """
+ALTER TABLE vnpu ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE vnpu ADD COLUMN attach_dirs TEXT NOT NULL DEFAULT '[]';
+"""
+
 # No quota that was granted with a share could lose it, or get one, but by a change that a restart had to forget.
-_FROM_2 = """
+_FROM_2 = f"""
 ALTER TABLE granted ADD COLUMN share INTEGER;
 UPDATE granted SET share = (SELECT share FROM vnpu WHERE vnpu.id = granted.vnpu);
-"""
+{_FROM_3}"""
 
 
 def bring_up(db: sqlite3.Connection, version: int) -> None:
     """From no table at all (0) or an earlier schema to this one, in one transaction."""
-    steps = {0: _TABLES, 1: _FROM_1, 2: _FROM_2}
+    steps = {0: _TABLES, 1: _FROM_1, 2: _FROM_2, 3: _FROM_3}
     # A rename must leave the references of other tables as they are, and no row may be deleted with its parent.
     db.execute("PRAGMA foreign_keys = OFF")
     try:

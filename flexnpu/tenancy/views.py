@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A device and what is left of it. cores_free and memory_free: not guaranteed to any vNPU."""
+    """A device and what is left of it. cores_free and memory_free: not guaranteed to any vNPU. trouble: why no program
+    can use it, in a line. numa_node: None where that is not known."""
 
     index: int
     soc: str
@@ -23,6 +24,9 @@ class DeviceView:
     math: str | None
     scale: float | None
     environment: Mapping[str, str]
+    uuid: str = ""
+    numa_node: int | None = None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class VNpuView:
     lent_cores: int
     tenants: int
     use: Sequence[UseView]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    attach_dirs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypedDict
 
 from flexnpu.errors import InvalidValue
@@ -13,6 +15,10 @@ PHASES = ("prefill", "decode")
 MOST_DEVICES = 16  # that one vNPU spans
 MOST_PRIORITY = 7
 WHOLE_SHARE = 10_000  # all of a device's time
+MOST_LABELS = 16
+MOST_ATTACH_DIRS = 4
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+_MOST_LABEL = 253  # characters of a value
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -99,7 +105,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class VNpu:
-    """As registered. `id` is never used twice in a registry. Programs count its devices 0, 1, … in this order."""
+    """As registered. `id` is never used twice in a registry. Programs count its devices 0, 1, … in this order.
+
+    labels: what others know it by; nothing follows from them here. attach_dirs: with an attach socket of its own each.
+    """
 
     id: int
     name: str
@@ -107,6 +116,8 @@ class VNpu:
     quota: Quota
     phase: str | None = None
     owner: Owner | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    attach_dirs: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +167,36 @@ def check_devices(devices: tuple[int, ...]) -> tuple[int, ...]:
             f"devices {shown} are not usable for a vNPU", next_step=f"name 1 to {MOST_DEVICES} devices, each once"
         )
     return devices
+
+
+def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The labels themselves; InvalidValue when there are too many, or one is not usable."""
+    if len(labels) > MOST_LABELS:
+        raise InvalidValue(f"{len(labels)} labels are too many", next_step=f"give at most {MOST_LABELS}")
+    for name, value in labels.items():
+        if not _LABEL.fullmatch(name):
+            raise InvalidValue(
+                f"label {name!r} is not usable",
+                next_step="use 1 to 63 letters, digits, '.', '_', '/' or '-', the first and last a letter or digit",
+            )
+        if len(value) > _MOST_LABEL or not value.isprintable():
+            raise InvalidValue(
+                f"label {name} has a value that is not usable",
+                next_step=f"use up to {_MOST_LABEL} characters that can be printed",
+            )
+    return labels
+
+
+def check_attach_dirs(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The folders themselves; InvalidValue unless they are few, different and absolute."""
+    for folder in folders:
+        if not folder.is_absolute() or ".." in folder.parts:
+            raise InvalidValue(f"attach_dirs names {str(folder)!r}", next_step="give absolute paths without ..")
+    if len(folders) > MOST_ATTACH_DIRS or len(set(folders)) != len(folders):
+        raise InvalidValue(
+            f"attach_dirs names {len(folders)} folders", next_step=f"give at most {MOST_ATTACH_DIRS}, each once"
+        )
+    return folders
 
 
 def _check(holds: bool, message: str, next_step: str) -> None:

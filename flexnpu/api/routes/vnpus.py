@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Body, Query, Response, status
@@ -53,7 +54,9 @@ async def create_vnpu(node: Node, audit: Audit, new: models.NewVNpu, response: R
     )
     devices = tuple(new.devices or [new.device or 0])
     with audit.change("create", new.name) as change:
-        made = node.create(VNpu(0, new.name, devices, quota, new.phase), new.owner_pid)
+        folders = tuple(map(Path, new.attach_dirs))
+        wanted = VNpu(0, new.name, devices, quota, new.phase, labels=new.labels, attach_dirs=folders)
+        made = node.create(wanted, new.owner_pid)
         change.new = {**quota_facts(made), "devices": list(made.devices), "phase": made.phase}
     response.headers["Location"] = f"/api/v1/vnpus/{made.name}"
     return _tagged(made, response)
@@ -74,11 +77,18 @@ async def change_vnpu(
     response: Response,
     if_revision: RequiredMatch,
 ) -> models.VNpu:
-    """Changes the phase that is served on it, which is a revision of its quota too."""
+    """Changes the phase that is served on it, which is a revision of its quota too, or its labels, which are none."""
     old = node.vnpu(name)
-    phase = change.phase if "phase" in change.model_fields_set else old.phase
+    if change.labels:
+        with audit.change("labels", name, dict(old.labels)) as line:
+            given = {**old.labels, **change.labels}
+            labels = {label: value for label, value in given.items() if value is not None}
+            node.set_labels(name, labels, if_revision=if_revision)
+            line.new = labels
+    if "phase" not in change.model_fields_set:
+        return _tagged(node.vnpu(name), response)
     with audit.change("phase", name, {"phase": old.phase, "revision": old.revision}) as line:
-        node.set_phase(name, phase, if_revision=if_revision)
+        node.set_phase(name, change.phase, if_revision=if_revision)
         new = node.vnpu(name)
         line.new = {"phase": new.phase, "revision": new.revision}
     return _tagged(new, response)

@@ -224,6 +224,52 @@ def test_a_registry_of_schema_2_is_taken_over_whole(tmp_path: Path):
     assert registry.grants(2, 1) == [Granted(1, 4, 8)]
 
 
+def test_a_registry_of_schema_3_is_taken_over_whole(tmp_path: Path):
+    path = tmp_path / "registry.sqlite"
+    with sqlite3.connect(path) as old:
+        old.executescript(Path(__file__).with_name("registry_schema_3.sql").read_text())
+    registry = Registry(path, DEVICES)
+    assert registry.vnpus() == [
+        VNpu(1, "prefill", (0,), Quota(24, GIB, 2, share=6000), "prefill"),
+        VNpu(2, "wide", (0, 1), Quota(4, GIB, burst_cores=8), None, Owner(42, "boot:7")),
+    ]
+    assert registry.leases() == [Lease(2, 0, 43, "boot:8")]
+    assert registry.grants(1, 0) == [Granted(2, 24, 24, 6000)]
+
+
+def test_labels_and_attach_dirs_outlive_the_daemon(tmp_path: Path):
+    labels, folders = {"pod": "llm-0", "example.com/zone": "ä b"}, (Path("/run/pods/a"), Path("/run/pods/b"))
+    registry = Registry(tmp_path / "r", DEVICES)
+    registry.create(VNpu(0, "a", (0,), Quota(1, 1), labels=labels, attach_dirs=folders))
+    registry.close()
+    registry = Registry(tmp_path / "r", DEVICES)
+    assert (registry.get("a").labels, registry.get("a").attach_dirs) == (labels, folders)
+    registry.set_labels("a", {"pod": "llm-1"}, if_revision=1)
+    assert registry.get("a").labels == {"pod": "llm-1"}
+    assert registry.get("a").quota.revision == 1
+    with pytest.raises(RevisionChanged):
+        registry.set_labels("a", {}, if_revision=2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "folders", "told"),
+    [
+        ({"a b": "c"}, (), "label 'a b' is not usable; use 1 to 63"),
+        ({"a": "x" * 254}, (), "label a has a value that is not usable; use up to 253"),
+        ({"a": "x\ny"}, (), "label a has a value"),
+        ({str(i): "" for i in range(17)}, (), "17 labels are too many; give at most 16"),
+        ({}, (Path("run"),), "attach_dirs names 'run'; give absolute paths"),
+        ({}, (Path("/run/../etc"),), "attach_dirs names '/run/../etc'; give absolute"),
+        ({}, (Path("/run"), Path("/run")), "attach_dirs names 2 folders; give at most 4, each once"),
+    ],
+)
+def test_bad_labels_and_folders_are_refused_in_a_line(labels, folders, told):
+    registry = Registry(":memory:", DEVICES)
+    with pytest.raises(InvalidValue, match=told):
+        registry.create(VNpu(0, "a", (0,), Quota(1, 1), labels=labels, attach_dirs=folders))
+    assert registry.vnpus() == []
+
+
 def test_a_registry_that_is_killed_while_it_is_taken_over_is_still_the_old_one(tmp_path: Path):
     path = tmp_path / "registry.sqlite"
     with sqlite3.connect(path) as old:
