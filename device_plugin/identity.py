@@ -6,7 +6,7 @@ The plugin is never told which pod it allocates for. It does not guess: units th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 import grpc
 import grpc.aio
 
+from device_plugin.claims import of_kind
 from device_plugin.units import CARRIERS, Inventory, Kind, Unit
 from device_plugin.wire import podresources_v1_pb2 as v1
 from device_plugin.wire import podresources_v1alpha1_pb2 as v1alpha1
@@ -43,16 +44,12 @@ class Holder:
         return {"namespace": self.namespace, "pod": self.pod, "container": self.container}
 
 
-def of_kind(units: Iterable[Unit], kind: Kind) -> frozenset[Unit]:
-    return frozenset(unit for unit in units if unit.kind is kind)
-
-
-def carriers(units: Iterable[Unit]) -> list[Unit]:
+def carriers(units: Collection[Unit]) -> list[Unit]:
     """The first unit of each kind that brings a container to its vNPU, the one that names the vNPU first."""
     return [min(found) for kind in CARRIERS if (found := of_kind(units, kind))]
 
 
-def name_of(units: Iterable[Unit]) -> str | None:
+def name_of(units: Collection[Unit]) -> str | None:
     first = carriers(units)
     return first[0].key if first else None
 

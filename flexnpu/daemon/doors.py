@@ -56,7 +56,7 @@ class VNpuDoors:
         try:
             found = folder.lstat()
         except OSError as error:
-            raise _unusable(folder, error.strerror) from error
+            raise _unusable(folder, error.strerror or str(error)) from error
         if not stat.S_ISDIR(found.st_mode):
             raise _unusable(folder, "it is no folder")
         if found.st_uid != os.geteuid():
