@@ -2,17 +2,17 @@
 """What the kubelet was given, container by container, kept in a file beside the containers' folders.
 
 The kubelet asks for each resource of a container by itself and says nothing of whose it is; it admits one container
-after the other. So what follows one another and is of different resources is taken to be one container's: to put all of
-it on one device, and to know the size of an init container, which podresources does not tell. Whose it is, is never
-taken from here (identity.py).
+after the other. So what comes at one go and is of different resources is taken to be one container's, to put all of it
+on one device. podresources tells soon after how it is; an init container's, which it does not tell, stays as it was
+taken. Whose it is, is never taken from here (identity.py).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from device_plugin.claims import of_kind
@@ -20,16 +20,17 @@ from device_plugin.units import Inventory, Kind, Unit
 from flexnpu.errors import InvalidValue
 from flexnpu.files import write_whole
 
-TOGETHER_S = 5.0  # the kubelet goes through a container's resources without a pause
+TOGETHER_S = 1.0  # the kubelet goes through a container's resources without a pause
 
 
 @dataclass(slots=True)
 class Group:
-    """What seems to be one container's. seen: when the kubelet last said, or we last heard, that somebody has it."""
+    """What is one container's. seen: when somebody was last known to have it; given: when the last of it was given,
+    None where that was not by this plugin."""
 
     units: set[Unit]
     seen: float
-    at: float = field(default=0.0)
+    given: float | None = None
 
     def kinds(self) -> set[Kind]:
         return {unit.kind for unit in self.units}
@@ -50,22 +51,22 @@ class Allocations:
         if found is not None:
             found.seen = self._clock()
             return found
-        kind = next(iter(units)).kind
-        group = self.open_for(kind)
+        group = self.open_for(next(iter(units)).kind)
         if group is None:
             group = Group(set(), self._clock())
             self._groups.append(group)
         group.units |= set(units)
-        group.seen = group.at = self._clock()
+        group.seen = group.given = self._clock()
         self._write()
         return group
 
     def open_for(self, kind: Kind) -> Group | None:
         """The container that is being admitted, where it may still get something of that kind."""
         newest = self._groups[-1] if self._groups else None
-        if newest is None or kind in newest.kinds() or self._clock() - newest.at > TOGETHER_S or not newest.at:
+        if newest is None or newest.given is None or self._clock() - newest.given > TOGETHER_S:
             return None
-        return newest
+        kinds = newest.kinds()
+        return None if kind in kinds or Kind.DEVICE in kinds | {kind} else newest
 
     def drop(self, group: Group) -> None:
         """Its container was refused."""
@@ -80,15 +81,24 @@ class Allocations:
     def groups(self) -> list[Group]:
         return [*self._groups]
 
-    def keep(self, held: Collection[Unit], forget_after: float) -> None:
-        """Those of `held`, and those that were seen lately."""
-        now, held = self._clock(), set(held)
+    def settle(self, held: Sequence[Collection[Unit]], since: float, forget_after: float) -> None:
+        """As the kubelet said it at `since` of the clock, or later: `held` is each container's. What nobody has is kept
+        for so many seconds."""
+        now, before = self._clock(), [set(group.units) for group in self._groups]
+        later = {unit for group in self._groups if (group.given or since) > since for unit in group.units}
+        for units in (set(each) for each in held if not later & set(each)):
+            for group in self._groups:
+                rest = group.units - units
+                if units < group.units and not {each.kind for each in rest} & {each.kind for each in units}:
+                    group.units = rest  # two containers' that were taken for one's
+            if all(group.units != units for group in self._groups):
+                self._groups.insert(0, Group(units, now))
+        everything = {unit for units in held for unit in units}
         for group in self._groups:
-            if group.units & held:
+            if group.units & everything:
                 group.seen = now
-        stay = [group for group in self._groups if now - group.seen <= forget_after]
-        if stay != self._groups:
-            self._groups = stay
+        self._groups = [group for group in self._groups if now - group.seen <= forget_after]
+        if before != [group.units for group in self._groups]:
             self._write()
 
     def _write(self) -> None:

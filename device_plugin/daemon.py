@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,20 +52,23 @@ class Daemon:
         return await self.ask(_look)
 
     def follow(self, on_news: Callable[[], None]) -> None:
-        """Calls it in the event loop after each event, for as long as the loop runs."""
+        """Calls it in the event loop after each event, and again and again while the daemon is not there."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._follow, args=(loop, on_news), name="events", daemon=True).start()
 
     def _follow(self, loop: asyncio.AbstractEventLoop, on_news: Callable[[], None]) -> None:
-        pause = threading.Event()
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(on_news)
+
         while not self._closed:
             with contextlib.suppress(FlexNpuError), self._connect() as client:
                 for _ in client.events():
                     if self._closed:
                         return
-                    with contextlib.suppress(RuntimeError):  # the loop has ended
-                        loop.call_soon_threadsafe(on_news)
-            pause.wait(AGAIN_S)
+                    tell()
+            tell()
+            time.sleep(AGAIN_S)
 
 
 def _look(client: Client) -> NodeState:

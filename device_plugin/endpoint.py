@@ -6,7 +6,10 @@ In any other order the kubelet may call before somebody answers, and take the re
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import secrets
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,25 +37,36 @@ _CODES: tuple[tuple[type[FlexNpuError], grpc.StatusCode], ...] = (
 
 
 class Endpoint:
-    """folder: of the kubelet's socket and of ours."""
+    """folder: of the kubelet's socket and of ours.
+
+    Each start has a socket of another name: a gRPC server that ends removes the file of its socket, which may be that
+    of its successor by then.
+    """
 
     def __init__(self, resource: Resource, folder: Path) -> None:
         self._resource = resource
-        self._kubelet = folder / "kubelet.sock"
-        self.socket = folder / f"{resource.name.replace('/', '-')}.sock"
+        self._folder = folder
+        self._stem = resource.name.replace("/", "-")
+        self._socket: Path | None = None
         self._server: grpc.aio.Server | None = None
+        self._over = asyncio.Event()
+
+    def is_there(self) -> bool:
+        """Whether the kubelet could find it."""
+        return self._socket is not None and self._socket.exists()
 
     async def start(self) -> None:
         """Served and called; the kubelet does not know yet. BackendError where that cannot be."""
         await self.stop()
-        self.socket.unlink(missing_ok=True)
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers((_handlers(self._resource),))
+        self._sweep()
+        place = self._socket = self._folder / f"{self._stem}.{secrets.token_hex(4)}.sock"
+        server, self._over = grpc.aio.server(), asyncio.Event()
+        server.add_generic_rpc_handlers((_handlers(self._resource, self._over),))
         try:
-            server.add_insecure_port(f"unix://{self.socket}")
+            server.add_insecure_port(f"unix://{place}")
             await server.start()
             self._server = server
-            async with channel(self.socket) as connection:
+            async with channel(place) as connection:
                 await call(
                     connection,
                     "v1beta1.DevicePlugin/GetDevicePluginOptions",
@@ -62,36 +76,51 @@ class Endpoint:
                 )
         except (RuntimeError, grpc.aio.AioRpcError) as error:
             raise BackendError(
-                f"{self.socket} cannot be served ({error})", next_step="see kubelet_dir, and that root runs the plugin"
+                f"{place} cannot be served ({error})", next_step="see kubelet_dir, and that root runs the plugin"
             ) from error
 
     async def register(self) -> None:
         """Unavailable where the kubelet does not take it."""
+        assert self._socket is not None
+        kubelet = self._folder / "kubelet.sock"
         request = wire.RegisterRequest(
             version=VERSION,
-            endpoint=self.socket.name,
+            endpoint=self._socket.name,
             resource_name=self._resource.name,
             options=await self._resource.options(),
         )
         try:
-            async with channel(self._kubelet) as connection:
+            async with channel(kubelet) as connection:
                 await call(connection, "v1beta1.Registration/Register", request, wire.Empty, ANSWER_WITHIN_S)
         except grpc.aio.AioRpcError as error:
             metrics.REGISTRATIONS.labels("failed").inc()
             raise Unavailable(
-                f"the kubelet at {self._kubelet} did not take {self._resource.name} ({error.details()})"
+                f"the kubelet at {kubelet} did not take {self._resource.name} ({error.details()})"
             ) from error
         metrics.REGISTRATIONS.labels("done").inc()
         log.info("registered %s", self._resource.name)
 
     async def stop(self) -> None:
         """Calls that are under way end first."""
+        self._over.set()
+        self._resource.wake()
         if self._server is not None:
             await self._server.stop(DRAIN_S)
             self._server = None
 
+    def _sweep(self) -> None:
+        """Sockets that plugins left who were killed."""
+        for path in self._folder.glob(f"{self._stem}.*.sock"):
+            with socket.socket(socket.AF_UNIX) as asking:
+                try:
+                    asking.connect(str(path))
+                except ConnectionRefusedError:
+                    path.unlink(missing_ok=True)
+                except OSError:
+                    continue
 
-def _handlers(resource: Resource) -> grpc.GenericRpcHandler:
+
+def _handlers(resource: Resource, over: asyncio.Event) -> grpc.GenericRpcHandler:
     def unary(question: Any, answer: Callable[[Any], Awaitable[Any]]) -> grpc.RpcMethodHandler[Any, Any]:  # noqa: ANN401
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: ANN401
             try:
@@ -108,7 +137,7 @@ def _handlers(resource: Resource) -> grpc.GenericRpcHandler:
         return await resource.options()
 
     async def watch(_: wire.Empty, __: Any) -> AsyncIterator[wire.ListAndWatchResponse]:  # noqa: ANN401
-        async for answer in resource.watch():
+        async for answer in resource.watch(over):
             yield answer
 
     return grpc.method_handlers_generic_handler(

@@ -85,8 +85,10 @@ class Keeper:
     async def sweep(self, state: NodeState) -> None:
         """What nobody holds any more goes; what is missing is made. Unavailable where the kubelet does not say who
         holds what: then all stays."""
+        since = self._clock()
         holders = await self._pods.holders(self._stock.inventory)
-        self._stock.allocations.keep({unit for each in holders for unit in each.units}, self._forget_after)
+        self._stock.allocations.settle([holder.units for holder in holders], since, self._forget_after)
+        self._stock.wake()
         async with self._turn:
             for holder in holders:
                 await self._mend(holder, state)

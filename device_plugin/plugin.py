@@ -7,12 +7,13 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
 from device_plugin import metrics
 from device_plugin.allocations import Allocations
+from device_plugin.arbiters import Arbiters
 from device_plugin.cdi import Cdi
 from device_plugin.config import Config
 from device_plugin.container import DRIVER, Host
@@ -119,11 +120,14 @@ class Plugin:
             driver=DRIVER if config.driver is None else config.driver,
             has=lambda path: (config.host_root / path.relative_to("/")).exists(),
         )
-        giving = Giving(config, stock, host, self._folders, cdi, keeper.prepare)
+        giving = Giving(config, stock, host, self._folders, cdi, self._looks.set, keeper.prepare)
         served = [Endpoint(Resource(name, kind, giving), config.plugins_dir) for name, kind in names(config).items()]
         self._daemon.follow(self._looks.set)
+        arbiters = Arbiters()
+        # Before the kubelet is told anything, what it gave must be known.
+        await self._step(devices, stock, keeper, arbiters)
         tasks = [
-            asyncio.create_task(self._keep_step(devices, stock, keeper)),
+            asyncio.create_task(self._keep_step(devices, stock, keeper, arbiters)),
             asyncio.create_task(self._keep_registered(served)),
         ]
         try:
@@ -137,52 +141,46 @@ class Plugin:
             if isinstance(end, Exception):
                 raise end
 
-    async def _keep_step(self, devices: Sequence[Device], stock: Stock, keeper: Keeper) -> None:
-        """With the daemon's word and the kubelet's, after each event and now and then."""
+    async def _keep_step(self, devices: Sequence[Device], stock: Stock, keeper: Keeper, arbiters: Arbiters) -> None:
+        """After each event and now and then, until the daemon has other devices."""
         while not self._stop.is_set():
-            self._looks.clear()
-            try:
-                state = await self._daemon.look()
-            except DaemonError as error:
-                metrics.DAEMON_UP.set(0)
-                log.debug("%s", error)
-                stock.unheard()
-            else:
-                metrics.DAEMON_UP.set(1)
-                if state.devices != tuple(devices):
-                    log.info("the node has other devices now")
-                    return
-                stock.heard(state)
-                try:
-                    await keeper.sweep(state)
-                except Unavailable as error:
-                    log.debug("%s", error)
-                except FlexNpuError as error:
-                    log.warning("%s", error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._looks.wait(), SWEEP_S if stock.is_up else 1.0)
+                await asyncio.wait_for(self._looks.wait(), SWEEP_S)
             await asyncio.sleep(SETTLE_S)
+            if not await self._step(devices, stock, keeper, arbiters):
+                log.info("the node has other devices now")
+                return
+
+    async def _step(self, devices: Sequence[Device], stock: Stock, keeper: Keeper, arbiters: Arbiters) -> bool:
+        """The daemon's word and the kubelet's; whether the devices are these."""
+        self._looks.clear()
+        try:
+            state = await self._daemon.look()
+        except DaemonError as error:
+            metrics.DAEMON_UP.set(0)
+            log.debug("%s", error)
+            stock.unheard()
+            return True
+        metrics.DAEMON_UP.set(1)
+        if state.devices != tuple(devices):
+            return False
+        stock.heard(state.registered, arbiters.stuck(state.vnpus))
+        try:
+            await keeper.sweep(state)
+        except Unavailable as error:
+            log.debug("%s", error)
+        except FlexNpuError as error:
+            log.warning("%s", error)
+        return True
 
     async def _keep_registered(self, served: Sequence[Endpoint]) -> None:
-        """Whenever the kubelet is another, or one of our sockets is gone. Where another plugin has taken our place, it
-        has it."""
+        """Whenever the kubelet is another, or one of our sockets is gone."""
         kubelet: Identity | None = None
-        sockets: Mapping[Endpoint, Identity | None] = {}
-        folder = self._config.plugins_dir
-        async for _ in changes(folder, self._stop):
+        async for _ in changes(self._config.plugins_dir, self._stop):
             now = identity(self._config.kubelet_socket)
-            ours = {endpoint: identity(endpoint.socket) for endpoint in served}
-            taken = [end for end, seen in sockets.items() if ours[end] not in (None, seen)]
-            if taken and now == kubelet:
-                log.warning("another plugin has taken %s; this one serves no more", taken[0].socket)
-                await asyncio.gather(*(endpoint.stop() for endpoint in served))
-                await self._stop.wait()
-                return
-            if now is None or (now == kubelet and ours == sockets):
+            if now is None or (now == kubelet and all(endpoint.is_there() for endpoint in served)):
                 continue
-            if await self._register(served):
-                kubelet = now
-                sockets = {endpoint: identity(endpoint.socket) for endpoint in served}
+            kubelet = now if await self._register(served) else None
 
     async def _register(self, served: Sequence[Endpoint]) -> bool:
         """All of them, once each is served; whether the kubelet took them."""

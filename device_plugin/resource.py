@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Giving:
     host: Host
     folders: Folders
     cdi: Cdi
+    given: Callable[[], None]  # something was: the kubelet can soon be asked whose it is
     prepare: Callable[[Collection[Unit]], Awaitable[None]]  # the container's vNPU, before it starts
 
 
@@ -46,11 +48,16 @@ class Resource:
     async def options(self) -> wire.DevicePluginOptions:
         return wire.DevicePluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
 
-    async def watch(self) -> AsyncIterator[wire.ListAndWatchResponse]:
-        async for units in self._stock.lists(self._kind):
+    async def watch(self, over: asyncio.Event) -> AsyncIterator[wire.ListAndWatchResponse]:
+        """All units, then again after each change, until `over` and wake()."""
+        async for units in self._stock.lists(self._kind, over):
             metrics.UNITS.labels(self.name, HEALTHY).set(sum(units.values()))
             metrics.UNITS.labels(self.name, UNHEALTHY).set(len(units) - sum(units.values()))
             yield wire.ListAndWatchResponse(devices=[self._device(unit, ok) for unit, ok in units.items()])
+
+    def wake(self) -> None:
+        """Whoever watches looks again."""
+        self._stock.wake()
 
     async def prefer(self, request: wire.PreferredAllocationRequest) -> wire.PreferredAllocationResponse:
         return wire.PreferredAllocationResponse(
@@ -110,13 +117,14 @@ class Resource:
         if self._kind is not Kind.MEMORY:
             self._check_even(units)
         group = self._stock.allocations.add(units)
-        if self._kind is not Kind.DEVICE and {Kind.CORES, Kind.MEMORY} <= group.kinds():
+        if {Kind.CORES, Kind.MEMORY} <= group.kinds():
             try:
                 self._stock.check_room(group.units, self._kind)
             except OverQuota:
                 self._stock.allocations.drop(group)
                 raise
         self._stock.wake()
+        self._giving.given()
         if self._kind not in CARRIERS:
             return wire.ContainerAllocateResponse()
         return self._given(units)

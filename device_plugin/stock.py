@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import replace
 
 from device_plugin.allocations import Allocations
 from device_plugin.claims import claim, of_kind
 from device_plugin.config import Config
-from device_plugin.daemon import NodeState
 from device_plugin.offer import Amount, Registered, healthy, left
 from device_plugin.units import Inventory, Kind, Unit
 from flexnpu.errors import OverQuota
@@ -40,8 +40,12 @@ class Stock:
 
     # The daemon's word
 
-    def heard(self, state: NodeState) -> None:
-        self._registered, self._away = state.registered, None
+    def heard(self, registered: Mapping[int, Registered], stuck: Mapping[int, str]) -> None:
+        """stuck: what is wrong with a device's arbiter."""
+        self._registered = {
+            index: replace(there, trouble=there.trouble or stuck.get(index)) for index, there in registered.items()
+        }
+        self._away = None
         self.wake()
 
     def unheard(self) -> None:
@@ -70,12 +74,12 @@ class Stock:
             return dict.fromkeys(self.inventory.units(kind), False)
         return healthy(kind, self._groups(), self._registered or self._as_allocated(), self.inventory)
 
-    async def lists(self, kind: Kind) -> AsyncIterator[dict[Unit, bool]]:
-        """units(), then again after each change."""
+    async def lists(self, kind: Kind, over: asyncio.Event) -> AsyncIterator[dict[Unit, bool]]:
+        """units(), then again after each change; until `over`, which is seen at the next wake()."""
         news, told = asyncio.Event(), None
         self._news.add(news)
         try:
-            while True:
+            while not over.is_set():
                 news.clear()
                 if (units := self.units(kind)) != told:
                     told = units
@@ -107,8 +111,12 @@ class Stock:
         }
 
     def check_room(self, units: Collection[Unit], added: Kind) -> None:
-        """OverQuota where a container that has these, those of the kind `added` last, does not fit its devices."""
-        wanted = claim(units, self.inventory)
+        """OverQuota where a container's cores and memory, those of the kind `added` last, are of different devices, and
+        the cores' do not have the memory beside what is given."""
+        amounts = [*of_kind(units, Kind.CORES), *of_kind(units, Kind.MEMORY)]
+        if len({frozenset(unit.device for unit in of_kind(amounts, kind)) for kind in (Kind.CORES, Kind.MEMORY)}) == 1:
+            return
+        wanted = claim(amounts, self.inventory)
         groups = [group for group in self._groups() if not group & set(units)]
         remain = left(groups, self._registered or self._as_allocated(), self.inventory)
         for device in wanted.devices:

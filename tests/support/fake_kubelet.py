@@ -118,6 +118,13 @@ class FakeKubelet:
         self._any = random.Random(seed)
         self._servers: list[grpc.aio.Server] = []
 
+    async def __aenter__(self) -> FakeKubelet:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
     async def start(self) -> None:
         for file in self.plugins.iterdir():
             file.unlink()
@@ -141,15 +148,15 @@ class FakeKubelet:
         await self.stop()
         await self.start()
         await self.ready(*resources)
-        return [pod.name for pod in self.pods if not self._has_its_own(pod)]
+        return [pod.name for pod in self.pods if not self.has_its_own(pod)]
 
     async def ready(self, *resources: str, within: float = 20.0) -> None:
-        """Until each is registered and has sent a list."""
+        """Until each is registered by a plugin that is there, and has sent a list."""
         await until(lambda: all(self.lists(resource) for resource in resources), within)
 
     def lists(self, resource: str) -> list[dict[str, bool]]:
         endpoint = self.endpoints.get(resource)
-        return endpoint.lists if endpoint else []
+        return endpoint.lists if endpoint and endpoint.alive else []
 
     def allocatable(self, resource: str) -> int:
         return len(self.endpoints[resource].healthy) if resource in self.endpoints else 0
@@ -221,7 +228,7 @@ class FakeKubelet:
         else:
             left[resource] = [id_ for id_ in left.get(resource, []) if id_ not in ids]
 
-    def _has_its_own(self, pod: Pod) -> bool:
+    def has_its_own(self, pod: Pod) -> bool:
         return all(
             set(ids) <= self.endpoints[resource].healthy
             for container in pod.containers

@@ -30,6 +30,12 @@ class World:
     config: Config
 
     @contextlib.asynccontextmanager
+    async def up(self) -> AsyncIterator[Plugin]:
+        """The kubelet and the plugin."""
+        async with self.kubelet, self.plugin() as plugin:
+            yield plugin
+
+    @contextlib.asynccontextmanager
     async def plugin(self, *, ready: bool = True) -> AsyncIterator[Plugin]:
         """It runs; ready: and is registered."""
         stop = asyncio.Event()
