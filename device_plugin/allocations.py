@@ -20,7 +20,7 @@ from device_plugin.units import Inventory, Kind, Unit
 from flexnpu.errors import InvalidValue
 from flexnpu.files import write_whole
 
-TOGETHER_S = 1.0  # the kubelet goes through a container's resources without a pause
+TOGETHER_S = 5.0  # the kubelet goes through a container's resources without a pause
 
 
 @dataclass(slots=True)
@@ -67,6 +67,12 @@ class Allocations:
             return None
         kinds = newest.kinds()
         return None if kind in kinds or Kind.DEVICE in kinds | {kind} else newest
+
+    def close(self, units: Collection[Unit]) -> None:
+        """The container that has these starts: it has all that it asked for."""
+        group = self.group_of(units)
+        if group is not None:
+            group.given = None
 
     def drop(self, group: Group) -> None:
         """Its container was refused."""

@@ -5,10 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from flexnpu.errors import FlexNpuError, InvalidValue
 from flexnpu.paths import RuntimeDir
@@ -33,6 +42,14 @@ def _resource_name(name: str) -> str:
     if not domain or not short or "/" in short or domain.endswith("kubernetes.io"):
         raise ValueError("write it like example.com/cores, under a domain that is not Kubernetes' own")
     return name
+
+
+def _cdi(value: object) -> object:
+    if value is False:  # YAML's word for off
+        return "off"
+    if value in ("auto", "off") or (isinstance(value, str | Path) and Path(value).is_absolute()):
+        return value if value in ("auto", "off") else Path(str(value))
+    raise ValueError("give auto, off or an absolute path")
 
 
 def _absolute(path: Path) -> Path:
@@ -95,6 +112,16 @@ class Resources(_Part):
             raise ValueError("cores and memory are offered together, or neither is")
         return memory
 
+    @model_validator(mode="after")
+    def _each_its_own(self) -> Self:
+        names = [part.name for part in (self.vnpu, self.cores, self.memory, self.device) if part is not None]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two resources have the name {name}")
+        if not names:
+            raise ValueError("nothing is offered")
+        return self
+
 
 class Config(_Part):
     """All of it.
@@ -111,7 +138,7 @@ class Config(_Part):
     kubelet_dir: Folder = Path("/var/lib/kubelet")
     daemon: Folder | None = None
     placement: Literal["pack", "spread"] = "pack"
-    cdi: Literal["auto", "off"] | Folder = "auto"
+    cdi: Annotated[Literal["auto", "off"] | Path, BeforeValidator(_cdi)] = "auto"
     preload: Literal["both", "variable", "file"] = "both"
     pods_dir: Folder = Path("/var/lib/flexnpu/pods")
     lib_dir: Folder | None = None

@@ -71,6 +71,7 @@ class Keeper:
         where it cannot be; the kubelet tries again."""
         if trouble := next(filter(None, map(self._stock.trouble, {unit.device for unit in units})), None):
             raise Refused(f"{trouble}; its programs end with errors of CANN", next_step="delete the pod")
+        self._stock.allocations.close(units)
         holders = await self._pods.holders(self._stock.inventory)
         held, holder = self._container_of(units, holders)
         async with self._turn:

@@ -95,3 +95,14 @@ def test_no_room_is_without_a_row():
 def test_only_the_server_knows_the_application():
     users = [file for file in FILES if room(file) != "api" and "api.app" in imports(file)]
     assert [str(file.relative_to(ROOT)) for file in users] == ["daemon/server.py"]
+
+
+def test_the_device_plugin_asks_the_daemon_as_everybody_does():
+    """Through its REST API: it has no part of the daemon, and nobody has a part of it."""
+    plugin = ROOT.parent / "device_plugin"
+    allowed = COMMON | {"client", "environment"}
+    for file in plugin.rglob("*.py"):
+        for name in imports(file):
+            assert any(name == one or name.startswith(f"{one}.") for one in allowed), f"{file} may not use {name}"
+    for file in FILES:
+        assert "device_plugin" not in file.read_text(encoding="utf-8"), f"{file} may not use device_plugin"
