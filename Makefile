@@ -14,6 +14,7 @@
 #   make bench-simulator  how quickly a trace is simulated, by policy (TRACE=FILE FORMAT=mooncake)
 #   make bench-planner    how long every policy takes to plan, microseconds of this machine
 #   make bench-policies   every policy's capacity on public traces (modelled): FLEXNPU_TRACES=DIR, QUICK=1 for minutes
+#   make wire     the kubelet's messages in Python, from device_plugin/wire/*.proto
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
 VENV := .venv
@@ -26,7 +27,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo experiments test test-native test-python lint format check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
+.PHONY: demo experiments test test-native test-python lint format wire check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -46,6 +47,9 @@ test-native: $(STAMPS)/native-tests
 
 test-python: $(STAMPS)/native-tests
 	$(BIN)/python -m pytest
+
+wire: $(STAMPS)/python
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. device_plugin/wire/*.proto
 
 lint: $(STAMPS)/python
 	$(BIN)/ruff check .

@@ -91,7 +91,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     + _body({"name": "a", "cores": 4, "memory_bytes": 1 << 30}),
     "list_vnpus": f"api '{_API}/vnpus?limit=10'",
     "get_vnpu": f"api -i {_API}/vnpus/a",
-    "change_vnpu": f"api {_API}/vnpus/a {_patch(1, {'phase': 'decode'})}",
+    "change_vnpu": f"api {_API}/vnpus/a {_patch(1, {'phase': 'decode', 'labels': {'team': 'chat'}})}",
     "get_quota": f"api -i {_API}/vnpus/a/quota",
     "change_quota": f"api '{_API}/vnpus/a/quota?wait=2s' -H 'X-Reason: more load' {_patch(2, {'cores': 6})}",
     "rebalance": f"api '{_API}/rebalances?dry_run=true' " + _body({"moves": [{"vnpu": "a", "cores": 8}]}),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said to the kubelet is what Kubernetes publishes, and what is made from the .proto files is made from them."""
+"""What is said to the kubelet is what Kubernetes publishes, and what is committed is made from the .proto files."""
 
 from __future__ import annotations
 

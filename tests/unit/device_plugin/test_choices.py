@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_plugin.claims import Claim, claim
@@ -116,6 +116,7 @@ def test_several_devices_are_of_one_ring_where_there_are_rings():
     assert len(prefer(free, Wish(3), "pack", [(0, 3), (1, 2)])) == 3  # no ring is as large
 
 
+@settings(deadline=None)
 @given(
     st.frozensets(st.sampled_from([*INVENTORY.units(C)]), max_size=60),
     st.integers(1, 60),
@@ -155,6 +156,7 @@ def test_units_of_a_device_in_trouble_are_all_down():
     assert offered(C, [units(C, {2: 6})], there) == {0: 24, 1: 24, 2: 0, 3: 24}
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_whatever_the_kubelet_takes_of_what_is_offered_fits(data):
     """Units are given in any order and of any kind, each healthy when it is given: no device has more than it has."""
