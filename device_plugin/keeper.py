@@ -34,7 +34,8 @@ ASKED: Final = "asked"  # the label with what the container asked for
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A container's vNPU. folders: those that may be mounted into it; holder: None where nobody says whose it is."""
+    """A container's vNPU. folders: those that may be mounted into it. labels: what it asked for, and whose it is where
+    that is known."""
 
     name: str
     claim: Claim
@@ -73,9 +74,9 @@ class Keeper:
             raise Refused(f"{trouble}; its programs end with errors of CANN", next_step="delete the pod")
         self._stock.allocations.close(units)
         holders = await self._pods.holders(self._stock.inventory)
-        held, holder = self._container_of(units, holders)
+        wanted = self._wanted(*self._container_of(units, holders))
+        await self._alone(wanted.name)
         async with self._turn:
-            wanted = self._wanted(held, holder)
             try:
                 vnpu = await self._make(wanted)
             except OverQuota:
@@ -124,24 +125,22 @@ class Keeper:
     # The daemon's
 
     async def _make(self, wanted: Wanted) -> VNpu:
-        """As wanted, without any process of a container before it. The daemon's errors, and Unavailable where such
-        processes do not end."""
+        """As wanted; that of a container before it goes, which no process may be on any more. The daemon's errors."""
         there = await self._find(wanted.name)
         if there is not None and not _is_for(there, wanted):
-            await self._alone(there)
             await self._delete(there.name)
             there = None
         if there is None:
             for folder in wanted.folders:
                 self._folders.clear(folder.parent.name)
             return await self._create(wanted)
-        await self._alone(there)
-        if there.labels.get(ASKED) == wanted.labels[ASKED]:
-            return there
         asked = wanted.claim
-        await self._daemon.ask(
-            lambda client: client.set_quota(wanted.name, cores=asked.cores, memory_bytes=asked.memory_bytes)
-        )
+        if there.labels.get(ASKED) != wanted.labels[ASKED]:
+            await self._daemon.ask(
+                lambda client: client.set_quota(wanted.name, cores=asked.cores, memory_bytes=asked.memory_bytes)
+            )
+        if wanted.labels.items() <= there.labels.items():
+            return there
         return await self._daemon.ask(lambda client: client.set_labels(wanted.name, wanted.labels))
 
     async def _create(self, wanted: Wanted) -> VNpu:
@@ -166,10 +165,10 @@ class Keeper:
     async def _delete(self, name: str) -> None:
         await self._daemon.ask(lambda client: client.delete_vnpu(name))
 
-    async def _alone(self, vnpu: VNpu) -> None:
-        """Waits until no process is on it; Unavailable when there still is one."""
+    async def _alone(self, name: str) -> None:
+        """Waits until no process of a container before is on it; Unavailable when there still is one."""
         end = time.monotonic() + READY_WITHIN_S
-        while (now := await self._find(vnpu.name)) is not None and now.tenants:
+        while (now := await self._find(name)) is not None and now.tenants:
             if time.monotonic() > end:
                 raise Unavailable(
                     f"{now.tenants} processes of the container before this one are still on its vNPU {now.name}",

@@ -33,6 +33,8 @@ class VNpuDoors:
             for folder in resident.registered.attach_dirs:
                 self._check(folder)
                 path = RuntimeDir(folder).attach_socket
+                if path.exists() and not path.is_socket():
+                    raise _unusable(folder, f"{path.name} in it is no socket")
                 try:
                     listener = listening(path, socket.SOCK_SEQPACKET, mode=0o666)
                 except OSError as error:

@@ -190,8 +190,9 @@ def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
 def check_attach_dirs(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     """The folders themselves; InvalidValue unless they are few, different and absolute."""
     for folder in folders:
-        if not folder.is_absolute() or ".." in folder.parts:
-            raise InvalidValue(f"attach_dirs names {str(folder)!r}", next_step="give absolute paths without ..")
+        text = str(folder)
+        if not folder.is_absolute() or folder == folder.parent or ".." in folder.parts or not text.isprintable():
+            raise InvalidValue(f"attach_dirs names {text!r}", next_step="give absolute paths of folders, without ..")
     if len(folders) > MOST_ATTACH_DIRS or len(set(folders)) != len(folders):
         raise InvalidValue(
             f"attach_dirs names {len(folders)} folders", next_step=f"give at most {MOST_ATTACH_DIRS}, each once"

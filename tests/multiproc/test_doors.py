@@ -84,6 +84,11 @@ def test_the_socket_goes_with_its_vnpu_and_with_the_daemon(node, folder):
 def test_a_folder_that_cannot_be_used_makes_no_vnpu(node, folder):
     create(node, "a", folder)
     missing = folder / "missing"
+    other = folder.with_name("other")
+    other.mkdir()
+    (other / "attach.sock").touch()
+    with pytest.raises(InvalidValue, match=r"attach\.sock in it is no socket"):
+        create(node, "b", other)
     for place, why in ((folder, "vNPU a has it"), (node.root, "the daemon has it"), (missing, "No such file")):
         with pytest.raises(InvalidValue, match=why):
             create(node, "b", place)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flexnpu.backend import SoftwareOptions, live_state, software_devices
+from flexnpu.backend import SoftwareOptions, live_state, software_devices, trouble
 from flexnpu.environment import for_tenant, merged
 from flexnpu.errors import InvalidValue
 from flexnpu.paths import RuntimeDir
@@ -88,3 +89,25 @@ def test_the_runtime_directory_is_found_in_this_order(tmp_path: Path):
 def test_a_gpu_is_no_software_npu(tmp_path):
     with pytest.raises(InvalidValue, match="H100 is a gpu; the software NPU models Ascend devices"):
         software_devices(SoftwareOptions(soc="H100"), tmp_path)
+
+
+def test_a_device_whose_state_is_damaged_or_whose_file_is_gone_is_in_trouble_and_out_of_it_again(tmp_path: Path):
+    (device,) = software_devices(SoftwareOptions(), tmp_path)
+    assert trouble(device) is None
+    device.state_file.write_bytes(b"no state")
+    assert "device 0 is lost: state file" in trouble(device)
+    device.state_file.unlink()
+    assert trouble(device) is None
+    node = tmp_path / "davinci0"
+    ascend = replace(device, node=node)
+    assert trouble(ascend) == f"device 0 is lost: {node} is gone"
+    node.touch()
+    assert trouble(ascend) is None
+
+
+def test_devices_have_uuids_that_stay_and_differ(tmp_path: Path):
+    def uuids(soc: str) -> list[str]:
+        return [device.uuid for device in software_devices(SoftwareOptions(soc=soc, devices=3), tmp_path)]
+
+    assert uuids("Ascend910B2") == uuids("Ascend910B2")
+    assert len({*uuids("Ascend910B2"), *uuids("Ascend910B3")}) == 6

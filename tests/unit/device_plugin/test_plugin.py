@@ -248,7 +248,6 @@ def test_an_init_container_has_a_vnpu_of_its_own_size_and_the_next_one_of_its_ow
         async with there.up():
             both = await there.kubelet.admit(pod("llm", before, main(cores=6, memory=16)))
             await there.kubelet.start_container(both, "warm")
-            assert len(there.node.registered) == 1, (there.node.registered, both)
             (vnpu,) = there.node.registered.values()
             assert (vnpu.quota.cores, vnpu.quota.memory_bytes // GIB) == own
             assert vnpu.labels["pod"] == "llm"

@@ -260,6 +260,8 @@ def test_labels_and_attach_dirs_outlive_the_daemon(tmp_path: Path):
         ({str(i): "" for i in range(17)}, (), "17 labels are too many; give at most 16"),
         ({}, (Path("run"),), "attach_dirs names 'run'; give absolute paths"),
         ({}, (Path("/run/../etc"),), "attach_dirs names '/run/../etc'; give absolute"),
+        ({}, (Path("/"),), "attach_dirs names '/'; give absolute"),
+        ({}, (Path("/run/\0"),), "attach_dirs names "),
         ({}, (Path("/run"), Path("/run")), "attach_dirs names 2 folders; give at most 4, each once"),
     ],
 )
