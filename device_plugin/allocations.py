@@ -9,15 +9,16 @@ taken. Whose it is, is never taken from here (identity.py).
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
 
 from device_plugin.claims import of_kind
 from device_plugin.units import Inventory, Kind, Unit
-from flexnpu.errors import InvalidValue
 from flexnpu.files import write_whole
 
 TOGETHER_S = 5.0  # the kubelet goes through a container's resources without a pause
@@ -34,6 +35,13 @@ class Group:
 
     def kinds(self) -> set[Kind]:
         return {unit.kind for unit in self.units}
+
+
+class _Kept(BaseModel):
+    """The file: ids."""
+
+    version: Literal[1] = 1
+    groups: list[list[str]]
 
 
 class Allocations:
@@ -109,18 +117,14 @@ class Allocations:
 
     def _write(self) -> None:
         ids = [sorted(map(self._inventory.id, group.units)) for group in self._groups]
-        write_whole(self._file, json.dumps({"version": 1, "groups": ids}))
+        write_whole(self._file, _Kept(groups=ids).model_dump_json())
 
     def _read(self) -> Iterator[Group]:
         """Of the plugin before this one. A file that cannot be read is as none: podresources tells most of it."""
         try:
-            groups = json.loads(self._file.read_text())["groups"]
-        except (OSError, ValueError, KeyError, TypeError):
+            groups = _Kept.model_validate_json(self._file.read_text()).groups
+        except (OSError, ValueError):
             return
         for ids in groups:
-            try:
-                units = set(map(self._inventory.parse, ids))
-            except (InvalidValue, TypeError):
-                continue  # of devices that are not there any more
-            if units:
+            if units := set(self._inventory.known(ids)):
                 yield Group(units, self._clock())

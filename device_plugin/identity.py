@@ -6,7 +6,7 @@ The plugin is never told which pod it allocates for. It does not guess: units th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from device_plugin.units import CARRIERS, Inventory, Kind, Unit
 from device_plugin.wire import podresources_v1_pb2 as v1
 from device_plugin.wire import podresources_v1alpha1_pb2 as v1alpha1
 from device_plugin.wire.services import call, channel
-from flexnpu.errors import InvalidValue, Unavailable
+from flexnpu.errors import Unavailable
 
 WITHIN_S: Final = 5.0
 
@@ -78,7 +78,7 @@ class PodResources:
         for pod in told.pod_resources:
             for container in pod.containers:
                 held = (devices for devices in container.devices if devices.resource_name in self._resources)
-                units = frozenset(unit for devices in held for unit in _known(devices.device_ids, inventory))
+                units = frozenset(unit for devices in held for unit in inventory.known(devices.device_ids))
                 yield Holder(pod.namespace, pod.name, container.name, units)
 
 
@@ -99,12 +99,3 @@ async def _list(connection: grpc.aio.Channel) -> _Told:
             connection, "v1alpha1.PodResourcesLister/List", older, v1alpha1.ListPodResourcesResponse, WITHIN_S
         )
     return answer
-
-
-def _known(ids: Iterable[str], inventory: Inventory) -> Iterator[Unit]:
-    """Those of devices that are there; a pod may hold others of a device that is gone."""
-    for id_ in ids:
-        try:
-            yield inventory.parse(id_)
-        except InvalidValue:
-            continue

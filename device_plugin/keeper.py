@@ -64,6 +64,7 @@ class Keeper:
         self._cdi = cdi
         self._forget_after = forget_after
         self._clock = clock
+        self._made: set[str] = set()  # that there have been and that nobody has deleted
         self._unheld: dict[str, float] = {}  # vNPUs, and since when nobody holds them
         self._turn = asyncio.Lock()  # one change at a time
 
@@ -82,6 +83,7 @@ class Keeper:
             except OverQuota:
                 await self._collect(holders)
                 vnpu = await self._make(wanted)
+            self._made.add(wanted.name)
         await self._granted(vnpu)
 
     async def sweep(self, state: NodeState) -> None:
@@ -91,6 +93,7 @@ class Keeper:
         holders = await self._pods.holders(self._stock.inventory)
         self._stock.allocations.settle([holder.units for holder in holders], since, self._forget_after)
         self._stock.wake()
+        self._made |= state.vnpus.keys()
         async with self._turn:
             for holder in holders:
                 await self._mend(holder, state)
@@ -193,14 +196,12 @@ class Keeper:
     # In step
 
     async def _mend(self, holder: Holder, state: NodeState) -> None:
+        """Makes what the daemon has lost. Not what has not begun: an init container may have its units now."""
+        if holder.vnpu in state.vnpus or holder.vnpu not in self._made:
+            return
         try:
-            wanted = self._wanted(set(holder.units), holder)
-            there = state.vnpus.get(wanted.name)
-            if there is None:
-                await self._create(wanted)
-                log.info("made %s again, of %s/%s", wanted.name, holder.namespace, holder.pod)
-            elif there.tenants == 0 and not _is_for(there, wanted):
-                await self._make(wanted)
+            await self._create(self._wanted(set(holder.units), holder))
+            log.info("made %s again, of %s/%s", holder.vnpu, holder.namespace, holder.pod)
         except FlexNpuError as error:  # told again when the container starts, to whoever reads its events
             log.debug("%s/%s: %s", holder.namespace, holder.pod, error)
 
@@ -231,6 +232,7 @@ class Keeper:
         except FlexNpuError as error:
             log.warning("%s stays: %s", name, error)
             return
+        self._made.discard(name)
         self._folders.drop(name)
         self._cdi.drop(name)
 

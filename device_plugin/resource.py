@@ -94,7 +94,7 @@ class Resource:
 
     def _preferred(self, asked: wire.ContainerPreferredAllocationRequest) -> list[str]:
         inventory = self._stock.inventory
-        must = inventory.parse_all(asked.must_include_deviceIDs)
+        must = inventory.known(asked.must_include_deviceIDs)
         group = self._stock.allocations.open_for(self._kind)
         hint = min((unit.device for unit in group.units), default=None) if group else None
         size = asked.allocation_size
@@ -105,7 +105,7 @@ class Resource:
             fits=None if group else self._stock.with_room(self._kind, size),
             apart=self._kind is Kind.VNPU and self._config.placement == "spread",
         )
-        available = inventory.parse_all(asked.available_deviceIDs)
+        available = inventory.known(asked.available_deviceIDs)
         return [*map(inventory.id, prefer(available, wish, self._config.placement, self._config.rings))]
 
     def _allocate(self, units: frozenset[Unit]) -> wire.ContainerAllocateResponse:

@@ -102,16 +102,26 @@ class Inventory:
 
     def parse(self, id_: str) -> Unit:
         """InvalidValue where it is none of this node's."""
-        found = _ID.fullmatch(id_)
-        device = self._by_uuid.get(found[1]) if found else None
-        if found is None or device is None or int(found[3]) >= self._count(device, Kind(found[2])):
+        unit = self._find(id_)
+        if unit is None:
             raise InvalidValue(
                 f"{id_!r} is nothing that this node has", next_step="delete the pod: the node's devices are others now"
             )
-        return Unit(device.index, Kind(found[2]), int(found[3]))
+        return unit
+
+    def known(self, ids: Iterable[str]) -> frozenset[Unit]:
+        """Those of devices that are there; the kubelet may still have others in mind, of a device that is gone."""
+        return frozenset(unit for id_ in ids if (unit := self._find(id_)) is not None)
 
     def parse_all(self, ids: Iterable[str]) -> frozenset[Unit]:
         return frozenset(map(self.parse, ids))
+
+    def _find(self, id_: str) -> Unit | None:
+        found = _ID.fullmatch(id_)
+        device = self._by_uuid.get(found[1]) if found else None
+        if found is None or device is None or int(found[3]) >= self._count(device, Kind(found[2])):
+            return None
+        return Unit(device.index, Kind(found[2]), int(found[3]))
 
     def _count(self, device: Device, kind: Kind) -> int:
         counts = {

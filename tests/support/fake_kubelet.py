@@ -203,7 +203,7 @@ class FakeKubelet:
 
     async def _allocate(self, container: Container, resource: str, size: int, left: dict[str, list[str]]) -> None:
         endpoint = self.endpoints.get(resource)
-        reused = [] if container.init else left.get(resource, [])[:size]
+        reused = [] if container.init else self._some(left.get(resource, []), size)
         held = {id_ for pod in self.pods for each in pod.containers for id_ in each.given.get(resource, [])}
         free = sorted((endpoint.healthy if endpoint else set()) - held)
         if endpoint is None or not endpoint.alive or len(free) + len(reused) < size:
@@ -234,6 +234,10 @@ class FakeKubelet:
             for container in pod.containers
             for resource, ids in container.given.items()
         )
+
+    def _some(self, ids: list[str], size: int) -> list[str]:
+        """So many of them, whichever."""
+        return self._any.sample(ids, min(size, len(ids)))
 
     def _shuffled(self, things: Mapping):
         items = [*things.items()]

@@ -168,3 +168,22 @@ def test_a_flood_of_pods_that_come_and_go_leaves_all_as_it_was(world, during):
             assert there.kubelet.faults == []
 
     during(test())
+
+
+def test_containers_that_start_at_once_while_the_kubelet_starts_anew_all_get_their_own(world, during):
+    there = world()
+    there.node.device_count = 2
+
+    async def test():
+        async with there.up():
+            pods = [await there.kubelet.admit(pod(f"p{i}", cores=6, memory=16)) for i in range(8)]
+            starts = [there.kubelet.start_container(each, "main") for each in pods]
+            started = await asyncio.gather(*starts)
+            assert len({each.mounts["/run/flexnpu"] for each in started}) == 8
+            found = {vnpu.labels["pod"]: str(vnpu.attach_dirs[0]) for vnpu in there.node.registered.values()}
+            assert [each.mounts["/run/flexnpu"] for each in started] == [found[each.name] for each in pods]
+            assert await there.kubelet.restart(there.resources) == []
+            await asyncio.gather(*(there.kubelet.start_container(each, "main") for each in pods))
+            assert len(there.node.made) == 8
+
+    during(test())

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fake_kubelet import AdmissionError, Container, StartError, pod, until
 
@@ -235,9 +237,9 @@ def main(name: str = "main", **resources: int) -> Container:
 @pytest.mark.parametrize(
     ("before", "own"),
     [
-        (init("warm", cores=2, memory=4), (2, 4)),  # smaller than what comes after
-        (init("warm", cores=12, memory=32), (12, 32)),  # larger
-        (init("warm", cores=6, memory=16), (6, 16)),
+        ({"cores": 2, "memory": 4}, (2, 4)),  # smaller than what comes after
+        ({"cores": 24, "memory": 64}, (24, 64)),  # larger: the whole device
+        ({"cores": 6, "memory": 16}, (6, 16)),
     ],
 )
 @pytest.mark.parametrize("seed", range(3))
@@ -246,11 +248,14 @@ def test_an_init_container_has_a_vnpu_of_its_own_size_and_the_next_one_of_its_ow
 
     async def test():
         async with there.up():
-            both = await there.kubelet.admit(pod("llm", before, main(cores=6, memory=16)))
+            both = await there.kubelet.admit(pod("llm", init("warm", **before), main(cores=6, memory=16)))
             await there.kubelet.start_container(both, "warm")
             (vnpu,) = there.node.registered.values()
             assert (vnpu.quota.cores, vnpu.quota.memory_bytes // GIB) == own
             assert vnpu.labels["pod"] == "llm"
+            there.node.tell()
+            await asyncio.sleep(0.1)  # and nothing is made for who has not begun
+            await there.kubelet.start_container(both, "warm")
             await there.kubelet.start_container(both, "main")
             running = [each for each in there.node.registered.values() if each.labels["container"] == "main"]
             assert [(each.quota.cores, each.quota.memory_bytes // GIB) for each in running][-1] == (6, 16)
