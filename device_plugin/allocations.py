@@ -54,10 +54,9 @@ class Allocations:
         self._groups: list[Group] = [*self._read()]
 
     def add(self, units: Collection[Unit]) -> Group:
-        """One resource's, of the container that is being admitted. The same again is the same."""
+        """One resource's, of the container that is being admitted. The same again is the same, but for a later one."""
         found = self.group_of(units)
-        if found is not None:
-            found.seen = self._clock()
+        if found is not None and self._is_lately(found):
             return found
         group = self.open_for(next(iter(units)).kind)
         if group is None:
@@ -71,7 +70,7 @@ class Allocations:
     def open_for(self, kind: Kind) -> Group | None:
         """The container that is being admitted, where it may still get something of that kind."""
         newest = self._groups[-1] if self._groups else None
-        if newest is None or newest.given is None or self._clock() - newest.given > TOGETHER_S:
+        if newest is None or not self._is_lately(newest):
             return None
         kinds = newest.kinds()
         return None if kind in kinds or Kind.DEVICE in kinds | {kind} else newest
@@ -114,6 +113,9 @@ class Allocations:
         self._groups = [group for group in self._groups if now - group.seen <= forget_after]
         if before != [group.units for group in self._groups]:
             self._write()
+
+    def _is_lately(self, group: Group) -> bool:
+        return group.given is not None and self._clock() - group.given <= TOGETHER_S
 
     def _write(self) -> None:
         ids = [sorted(map(self._inventory.id, group.units)) for group in self._groups]

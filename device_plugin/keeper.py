@@ -72,7 +72,7 @@ class Keeper:
         """The vNPU of the container that has these of one resource: there, its own, and granted. Raises flexnpu.errors
         where it cannot be; the kubelet tries again."""
         if trouble := next(filter(None, map(self._stock.trouble, {unit.device for unit in units})), None):
-            raise Refused(f"{trouble}; its programs end with errors of CANN", next_step="delete the pod")
+            raise Refused(trouble, next_step="bring it back, or delete the pod")
         self._stock.allocations.close(units)
         holders = await self._pods.holders(self._stock.inventory)
         wanted = self._wanted(*self._container_of(units, holders))

@@ -122,6 +122,7 @@ class Plugin:
         )
         giving = Giving(config, stock, host, self._folders, cdi, self._looks.set, keeper.prepare)
         served = [Endpoint(Resource(name, kind, giving), config.plugins_dir) for name, kind in names(config).items()]
+        metrics.UNITS.clear()
         self._daemon.follow(self._looks.set)
         arbiters = Arbiters()
         # Before the kubelet is told anything, what it gave must be known.

@@ -37,7 +37,7 @@ class Giving:
 
 
 class Resource:
-    """wire.services.DevicePlugin of one kind."""
+    """One kind of units; each method raises flexnpu.errors to refuse."""
 
     def __init__(self, name: str, kind: Kind, giving: Giving) -> None:
         self.name = name
