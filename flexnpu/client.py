@@ -51,7 +51,8 @@ ANSWER_WITHIN_S = 10.0
 FORECAST_WITHIN_S = 60.0
 ITEMS_AT_ONCE = 500
 MOST_REASON = 256
-SILENT_FOR_S = 5.0  # of a stream that speaks once a second
+SILENT_FOR_S = 5.0  # of steps, which speak once a second
+EVENTS_SILENT_FOR_S = 45.0  # of events, which speak every 15 seconds
 
 
 class Limits(TypedDict, total=False):
@@ -188,6 +189,10 @@ class Client:
         """Of the controllers, the newest first. filters: controller, device, moved."""
         return self._pages(Page[Decision], "/api/v1/controller/decisions", filters)
 
+    def decision(self, id_: int) -> Decision:
+        """Of the controllers, by the id that the daemon gave it."""
+        return _read(Decision, self._ask("GET", f"/api/v1/controller/decisions/{id_}"))
+
     def put_controller(self, name: str, state: ControllerState) -> Controller:
         """A controller tells its state: at its beginning, with each change, and again within renew_within_s."""
         return _read(Controller, self._ask("PUT", _controller(name), state.model_dump(mode="json")))
@@ -214,11 +219,13 @@ class Client:
         fields = question.model_dump(mode="json")
         return _read(ForecastAnswer, self._ask("POST", "/api/v1/forecast", fields, within=FORECAST_WITHIN_S))
 
-    def events(self, after: int | None = None) -> Iterator[Event]:
-        """What has happened after the event of that id, or all that is known, then what happens, until the daemon ends.
-        A resync says that some after it are not known any more. It takes the connection: use another meanwhile."""
+    def events(self, after: int | None = None, *, follow: bool = True) -> Iterator[Event]:
+        """What has happened after the event of that id, or all that is known, then, to follow, what happens, until the
+        daemon ends. A resync says that some after it are not known any more. It takes the connection: use another
+        meanwhile."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        told = self._follow(Event, "/api/v1/events", timeout=None, headers=headers)
+        params = {} if follow else {"follow": False}
+        told = self._follow(Event, "/api/v1/events", timeout=EVENTS_SILENT_FOR_S, headers=headers, params=params)
         return (event for event in told if event is not None)
 
     def steps(self, names: Sequence[str]) -> Iterator[Step | None]:

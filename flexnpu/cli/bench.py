@@ -3,24 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from flexnpu.bench import attach as attaching
-from flexnpu.bench import decode as decoding
-from flexnpu.bench import fairness as shares
-from flexnpu.bench import kills as deaths
-from flexnpu.bench import latency as waits
-from flexnpu.bench import moves as splits
-from flexnpu.bench import overhead as calls
-from flexnpu.bench import react as reactions
-from flexnpu.bench import reassign as changes
-from flexnpu.bench.result import Result, Row
 from flexnpu.cli import options
+from flexnpu.cli.output import show, table
 from flexnpu.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from flexnpu.bench.result import Result, Row
 
 Seconds = Annotated[float, typer.Option(help="About how long, each side or scenario its part or its own")]
 Only = Annotated[str | None, typer.Option(help="Only the scenarios that have this in their name")]
@@ -31,47 +23,65 @@ Direct = Annotated[bool, typer.Option("--direct", help="Without FlexNPU, to comp
 
 def overhead(seconds: Seconds = 20.0, as_json: options.Json = False) -> None:
     """Nanoseconds that FlexNPU adds to a call."""
-    _show(calls.run(_checked(seconds)), as_json=as_json)
+    from flexnpu.bench.overhead import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_checked(seconds)), as_json=as_json)
 
 
 def decode(seconds: Seconds = 30.0, as_json: options.Json = False) -> None:
     """How much slower a Hugging Face model decodes on a vNPU than without FlexNPU."""
-    _show(decoding.run(_checked(seconds)), as_json=as_json)
+    from flexnpu.bench.decode import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_checked(seconds)), as_json=as_json)
 
 
 def fairness(seconds: Seconds = 10.0, only: Only = None, direct: Direct = False, as_json: options.Json = False) -> None:
     """Shares of device time against what was set, 2 to 16 tenants (modelled). SECONDS is per scenario."""
-    _show(shares.run(_checked(seconds), only, governed=not direct), as_json=as_json)
+    from flexnpu.bench.fairness import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_checked(seconds), only, governed=not direct), as_json=as_json)
 
 
 def latency(seconds: Seconds = 10.0, only: Only = None, direct: Direct = False, as_json: options.Json = False) -> None:
     """How long a latency-critical tenant waits beside best-effort ones (modelled). SECONDS is per scenario."""
-    _show(waits.run(_checked(seconds), only, governed=not direct), as_json=as_json)
+    from flexnpu.bench.latency import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_checked(seconds), only, governed=not direct), as_json=as_json)
 
 
 def kills(seconds: Seconds = 30.0, as_json: options.Json = False) -> None:
     """How long others wait when the one whose turn it is is killed or stopped (modelled)."""
-    _show(deaths.run(_checked(seconds)), as_json=as_json)
+    from flexnpu.bench.kills import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_checked(seconds)), as_json=as_json)
 
 
 def reassign(seconds: Seconds = 4.0, as_json: options.Json = False) -> None:
     """How soon a changed quota is in force on a busy tenant."""
-    _show(changes.run(_checked(seconds)), as_json=as_json)
+    from flexnpu.bench.reassign import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_checked(seconds)), as_json=as_json)
 
 
 def attach(seconds: Seconds = 3.0, as_json: options.Json = False) -> None:
     """How long it takes to become a tenant, alone and among a thousand."""
-    _show(attaching.run(_checked(seconds)), as_json=as_json)
+    from flexnpu.bench.attach import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_checked(seconds)), as_json=as_json)
 
 
 def moves(moves: Moves = 1000, as_json: options.Json = False) -> None:
     """What moving cores costs who decodes, and how soon a decode step starts beside prefill (modelled)."""
-    _show(splits.run(_counted("--moves", moves)), as_json=as_json)
+    from flexnpu.bench.moves import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_counted("--moves", moves)), as_json=as_json)
 
 
 def react(prompts: Prompts = 100, as_json: options.Json = False) -> None:
     """How soon the controller has moved cores for a prompt that begins."""
-    _show(reactions.run(_counted("--prompts", prompts)), as_json=as_json)
+    from flexnpu.bench.react import run  # noqa: PLC0415 - heavy, and only needed here
+
+    _print(run(_counted("--prompts", prompts)), as_json=as_json)
 
 
 def _counted(option: str, count: int) -> int:
@@ -86,16 +96,12 @@ def _checked(seconds: float) -> float:
     return seconds
 
 
-def _show(result: Result, *, as_json: bool) -> None:
+def _print(result: Result, *, as_json: bool) -> None:
     if as_json:
         typer.echo(result.to_json())
         return
-    table = Table(title=f"{result.benchmark} ({result.device})", title_justify="left", box=None)
-    for column in ("", "figure", "target", ""):
-        table.add_column(column)
-    for row in result.rows:
-        table.add_row(row.name, f"{row.value:.4g} {row.unit}", _target(row), _verdict(row))
-    Console().print(table)
+    rows = [(row.name, f"{row.value:.4g} {row.unit}", _target(row), _verdict(row)) for row in result.rows]
+    show(table(f"{result.benchmark} ({result.device})", ("", "figure", "target", ""), rows))
 
 
 def _target(row: Row) -> str:

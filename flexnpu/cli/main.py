@@ -11,19 +11,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from flexnpu.cli import (
     bench,
     calibrate,
+    completion,
     controller,
+    decisions,
     demo,
+    describe,
+    events,
     experiment,
     forecast,
     ps,
     quota,
+    rebalance,
     run,
     simulate,
     softnpu,
+    softnpu_top,
     token,
     top,
 )
@@ -34,6 +41,7 @@ app = typer.Typer(
     help="Several unmodified programs share one Ascend NPU, each on a virtual NPU (vNPU) of its own.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # it would take what stands in brackets for markup
     pretty_exceptions_enable=False,
 )
 # Options end where the program's name begins: what follows is the program's.
@@ -41,13 +49,19 @@ _PROGRAM = {"allow_interspersed_args": False}
 
 app.command("run", context_settings=_PROGRAM)(run.run)
 app.command("ps")(ps.ps)
+app.command("describe")(describe.describe)
 app.command("set")(quota.set_quota)
 app.command("create")(quota.create)
 app.command("delete")(quota.delete)
+app.command("rebalance")(rebalance.rebalance)
+app.command("top")(top.top)
+app.command("events")(events.events)
+app.command("decisions")(decisions.decisions)
 app.command("controller")(controller.controller)
 app.command("calibrate")(calibrate.calibrate)
 app.command("demo")(demo.demo)
 app.command("token")(token.token)
+app.command("completion")(completion.completion)
 app.command("version")(ps.version)
 
 
@@ -68,7 +82,7 @@ def remote(
 
 _softnpu = typer.Typer(no_args_is_help=True, help="The software NPU by itself, without FlexNPU.")
 _softnpu.command("run", context_settings=_PROGRAM)(softnpu.run)
-_softnpu.command("top")(top.top)
+_softnpu.command("top")(softnpu_top.top)
 app.add_typer(_softnpu, name="softnpu")
 
 _forecast = typer.Typer(invoke_without_command=True)
@@ -102,6 +116,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def main() -> None:
     """The entry point."""
+    completion_init()  # a shell may ask for completions, in the variable that the script of flexnpu completion sets
     try:
         code = app(standalone_mode=False)
     except FlexNpuError as error:

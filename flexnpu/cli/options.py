@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands have."""
+"""Options and arguments that several commands have."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from flexnpu.cli.names import complete_vnpu
+
+Name = Annotated[str, typer.Argument(help="Name of the vNPU", autocompletion=complete_vnpu)]
 RuntimeDir = Annotated[
     Path | None,
     typer.Option(help="The daemon's runtime directory  [default: $FLEXNPU_RUNTIME_DIR]", show_default=False),
@@ -27,6 +30,7 @@ FixedShare = Annotated[
     typer.Option("--fixed-share/--elastic-share", help="Whether idle time of others is left idle, or taken too"),
 ]
 Priority = Annotated[int | None, typer.Option(help="0 to 7: the higher goes first")]
+Timeout = Annotated[str, typer.Option(help="How long to wait until it is applied, such as 5s")]
 TensorParallel = Annotated[int, typer.Option(help="Devices that share every matrix of the model")]
 ExpertParallel = Annotated[int, typer.Option(help="Devices that routed experts are spread over; 1: cut as others are")]
 WeightDtype = Annotated[
@@ -34,3 +38,5 @@ WeightDtype = Annotated[
 ]
 KvDtype = Annotated[str | None, typer.Option(help="Format of the KV cache: bf16, fp8, int8…  [default: config.json's]")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
+Interval = Annotated[float, typer.Option(help="Seconds between two pictures, 0.05 to 60")]
+Once = Annotated[bool, typer.Option("--once", help="One picture, then end")]

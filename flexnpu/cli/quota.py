@@ -10,15 +10,14 @@ import typer
 
 from flexnpu.cli import options
 from flexnpu.cli.limits import devices, limits
+from flexnpu.cli.output import print_json
 from flexnpu.client import Client
 from flexnpu.errors import InvalidValue, NotApplied
 from flexnpu.units import format_size, parse_duration, parse_size
 
-Name = Annotated[str, typer.Argument(help="Name of the vNPU")]
-
 
 def set_quota(
-    name: Name,
+    name: options.Name,
     cores: Annotated[int | None, typer.Option(help="Guaranteed cores from now on")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory limit from now on, such as 8GiB")] = None,
     burst_cores: options.BurstCores = None,
@@ -26,7 +25,7 @@ def set_quota(
     share: options.Share = None,
     fixed_share: options.FixedShare = None,
     priority: options.Priority = None,
-    timeout: Annotated[str, typer.Option(help="How long to wait until it is applied")] = "5s",
+    timeout: options.Timeout = "5s",
     as_json: options.Json = False,
     runtime_dir: options.RuntimeDir = None,
 ) -> None:
@@ -40,7 +39,7 @@ def set_quota(
         state = client.set_quota(name, cores=cores, memory_bytes=memory_bytes, wait=within, **more)
         obstacle = "" if state.applied else _obstacle(client, name)
     if as_json:
-        typer.echo(state.model_dump_json())
+        print_json(state)
     if not state.applied:
         raise NotApplied(
             f"revision {state.desired_revision} on {name} is accepted but was not applied within {timeout}",
@@ -66,7 +65,7 @@ def _obstacle(client: Client, name: str) -> str:
 
 
 def create(
-    name: Name,
+    name: options.Name,
     cores: Annotated[int, typer.Option(help="Guaranteed cores")],
     memory: Annotated[str, typer.Option(help="Memory limit, such as 8GiB")],
     device: options.Devices = "0",
@@ -86,18 +85,22 @@ def create(
     with Client(runtime_dir) as client:
         vnpu = client.create_vnpu(name, device=places, cores=cores, memory_bytes=memory_bytes, phase=phase, **more)
     if as_json:
-        typer.echo(vnpu.model_dump_json())
+        print_json(vnpu)
     else:
         where = ", ".join(map(str, vnpu.devices))
         typer.echo(f"created {name}: {vnpu.cores} cores, {format_size(vnpu.memory_bytes)} on device {where}")
 
 
 def delete(
-    name: Name,
+    name: options.Name,
     force: Annotated[bool, typer.Option("--force", help="Kill its live tenants")] = False,
+    as_json: options.Json = False,
     runtime_dir: options.RuntimeDir = None,
 ) -> None:
     """Delete a vNPU."""
     with Client(runtime_dir) as client:
         client.delete_vnpu(name, force=force)
-    typer.echo(f"deleted {name}")
+    if as_json:
+        print_json({"deleted": name})
+    else:
+        typer.echo(f"deleted {name}")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from flexnpu.api.tokens import make
 from flexnpu.cli import options
+from flexnpu.cli.output import print_json
 
 
 def token(
@@ -21,7 +21,7 @@ def token(
     """Make a token: it goes to stdout, and its line for flexnpud --tokens, which has the hash alone, to stderr."""
     made, line = make(name, scope)
     if as_json:
-        typer.echo(json.dumps({"token": made, "line": line}))
+        print_json({"token": made, "line": line})
         return
     typer.echo(made)
     print(line, file=sys.stderr)

@@ -1,161 +1,224 @@
 # SPDX-License-Identifier: Apache-2.0
-"""flexnpu softnpu top: who holds which cores of the software devices, now and over the last interval."""
+"""flexnpu top: the vNPUs of a daemon, live: cores, memory, phases, and how long the steps of their engines take."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import tempfile
+import math
 import time
-from collections import defaultdict
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
-import typer
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
-from flexnpu.cli import options
-from flexnpu.cli.softnpu import STATE_PREFIX
-from flexnpu.errors import InvalidValue
-from flexnpu.paths import RuntimeDir
-from flexnpu.softnpu import DeviceState, StateError, read_state
+from flexnpu.cli import options, tables
+from flexnpu.cli.latencies import Latency, StepsFollower
+from flexnpu.cli.listing import Column, Listing
+from flexnpu.cli.live import Board
+from flexnpu.client import Client, Device, Tenant, VNpu
 from flexnpu.units import format_size
 
-_LOOK_EVERY = 0.02  # s; tasks are shorter, so what is shown is a share of many looks
+_BAR = 24  # characters
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of a vNPU's tenants, since they began; used_s: device time of its turns."""
+
+    used_s: float
+    waited_s: float
+    launched: int
+    tenants: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A vNPU over an interval. Rates are None where tenants came or went, and where nothing is measured. time: part of
+    the wall time in which it had its turn; waited: seconds a second that its threads spent at the gate."""
+
+    vnpu: VNpu
+    phase: str | None
+    memory_used: int
+    time: float | None = None
+    waited: float | None = None
+    launches: float | None = None
+    latency: Latency | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
-    """A device over an interval: as it was last, and the cube cores that each process held on average."""
+    """The node over an interval."""
 
-    path: Path
-    state: DeviceState
-    mean_cores: dict[int, float]  # by pid
+    devices: Sequence[Device]
+    rows: Sequence[Row]
+    tenants: int
+
+
+class Node:
+    """Looks at a daemon again and again."""
+
+    def __init__(self, connect: Callable[[], Client], clock: Callable[[], float] = time.monotonic) -> None:
+        self._client, self._clock = connect(), clock
+        self._follower = StepsFollower(connect)
+        self._at, self._before = -math.inf, dict[str, Totals]()
+        self.look(0)
+
+    def look(self, interval: float) -> Sight:
+        """When so many seconds are over since the look before."""
+        time.sleep(max(0.0, interval - (self._clock() - self._at)))
+        devices, vnpus, tenants = self._client.devices(), self._client.vnpus(), self._client.tenants()
+        by_vnpu: dict[str, list[Tenant]] = {}
+        for tenant in tenants:
+            by_vnpu.setdefault(tenant.vnpu, []).append(tenant)
+        now = self._clock()
+        passed = now - self._at
+        totals = {vnpu.name: _totals(vnpu, by_vnpu.get(vnpu.name, ())) for vnpu in vnpus}
+        self._follower.follow(name for name, own in by_vnpu.items() if any(each.iteration for each in own))
+        latencies = self._follower.latencies(totals)
+        rows = [
+            _row(vnpu, by_vnpu.get(vnpu.name, ()), self._before.get(vnpu.name), passed, latencies.get(vnpu.name))
+            for vnpu in vnpus
+        ]
+        self._at, self._before = now, totals
+        return Sight(devices, rows, len(tenants))
 
 
 def top(
-    state: Annotated[Path | None, typer.Argument(help="A state directory  [default: all of this user]")] = None,
-    interval: Annotated[float, typer.Option(help="Seconds that are looked at before each line is drawn")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="One interval, then end")] = False,
+    interval: options.Interval = 1.0,
+    once: options.Once = False,
     as_json: options.Json = False,
     runtime_dir: options.RuntimeDir = None,
 ) -> None:
-    """Show who holds which cores and how much memory of the software devices (modelled)."""
-    if not 0.05 <= interval <= 60:
-        raise InvalidValue(
-            f"--interval {interval:g}: must be 0.05 to 60 seconds", next_step="leave it out for 1 second"
-        )
-
-    def watch() -> list[Sight]:
-        return _watch(_device_files(state, runtime_dir), interval)
-
-    if as_json:
-        while True:
-            typer.echo(json.dumps({"devices": [_plain(sight) for sight in watch()]}, indent=2 if once else None))
-            if once:
-                return
-    console = Console()
-    if once:
-        console.print(_drawn(watch()))
-        return
-    with Live(_drawn(watch()), console=console, auto_refresh=False) as live:
-        while True:
-            live.update(_drawn(watch()), refresh=True)
+    """Show vNPUs as they run: cores, memory, phases, latency of their steps; keys sort and filter."""
+    board = Board[Sight, Row](
+        look=Node(lambda: Client(runtime_dir)).look,
+        head=_head,
+        rows=lambda sight: sight.rows,
+        listing=Listing(_COLUMNS, lambda row: f"{row.vnpu.name} {row.phase or ''}", sort="c"),
+        plain=_plain,
+    )
+    board.run(interval, once=once, as_json=as_json)
 
 
-def _device_files(state: Path | None, runtime_dir: Path | None) -> list[Path]:
-    if state is not None:
-        directories: Iterable[Path] = [state]
-        if not state.is_dir():
-            raise StateError(
-                f"state directory {str(state)!r} is not there; is a program running on the software device?"
-            )
-    else:
-        directories = [
-            *sorted(Path(tempfile.gettempdir()).glob(STATE_PREFIX + "*")),
-            RuntimeDir.find(runtime_dir).softnpu,
-        ]
-    return [file for directory in directories for file in sorted(directory.glob("device[0-9]*"))]
+def _totals(vnpu: VNpu, tenants: Sequence[Tenant]) -> Totals:
+    return Totals(
+        used_s=sum(use.used_s for use in vnpu.use) / max(1, len(vnpu.use)),
+        waited_s=sum(tenant.waited_s for tenant in tenants),
+        launched=sum(tenant.launched for tenant in tenants),
+        tenants=frozenset(tenant.pid for tenant in tenants),
+    )
 
 
-def _watch(files: list[Path], interval: float) -> list[Sight]:
-    held: dict[Path, dict[int, int]] = {file: defaultdict(int) for file in files}
-    last: dict[Path, DeviceState] = {}
-    looks = 0
-    end = time.monotonic() + interval
-    while looks == 0 or time.monotonic() < end:
-        for file in files:
-            try:
-                last[file] = read_state(file)
-            except StateError:  # its programs have ended meanwhile, or are of another version
-                last.pop(file, None)
-                continue
-            for process in last[file].processes:
-                held[file][process.pid] += process.cores_held
-        looks += 1
-        time.sleep(_LOOK_EVERY)
-    return [
-        Sight(file, now, {process.pid: held[file][process.pid] / looks for process in now.processes})
-        for file, now in last.items()
-        if now.processes
-    ]
+def _row(vnpu: VNpu, tenants: Sequence[Tenant], before: Totals | None, passed: float, latency: Latency | None) -> Row:
+    memory = max((use.memory_used for use in vnpu.use), default=0)
+    row = Row(vnpu, _phase(vnpu, tenants), memory, latency=latency)
+    now = _totals(vnpu, tenants)
+    # Counts of a tenant that came or went would look like work of this interval.
+    if before is None or before.tenants != now.tenants:
+        return row
+    return Row(
+        vnpu,
+        row.phase,
+        memory,
+        time=max(0.0, now.used_s - before.used_s) / passed if vnpu.share_percent is not None else None,
+        waited=max(0.0, now.waited_s - before.waited_s) / passed,
+        launches=max(0, now.launched - before.launched) / passed,
+        latency=latency,
+    )
 
 
-def _program(pid: int) -> str:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return "(ended)"
-    return b" ".join(words).decode(errors="replace").strip()
+def _phase(vnpu: VNpu, tenants: Sequence[Tenant]) -> str | None:
+    """Declared, or what its engine was in last."""
+    seen = next((tenant.iteration.phase for tenant in tenants if tenant.iteration is not None), None)
+    return vnpu.phase or seen
 
 
-def _plain(sight: Sight) -> dict[str, Any]:
-    state = sight.state
+def _cores(row: Row) -> str:
+    vnpu = row.vnpu
+    granted = f"{vnpu.granted_cores}+{vnpu.lent_cores}" if vnpu.lent_cores else f"{vnpu.granted_cores}"
+    return f"{granted}/{tables.cores(vnpu)}"
+
+
+def _rate(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:.1f}"
+
+
+_COLUMNS = (
+    Column[Row]("name", "n", lambda row: row.vnpu.name, rising=True),
+    Column[Row]("device", "d", lambda row: ",".join(map(str, row.vnpu.devices)), rising=True),
+    Column[Row]("phase", "p", lambda row: row.phase or "-", rising=True),
+    Column[Row]("cores", "c", _cores, lambda row: row.vnpu.granted_cores),
+    Column[Row]("share", "s", lambda row: tables.share(row.vnpu), lambda row: row.vnpu.share_percent),
+    Column[Row]("time", "t", lambda row: _rate(row.time, ".0%"), lambda row: row.time),
+    Column[Row](
+        "memory",
+        "m",
+        lambda row: f"{format_size(row.memory_used)}/{format_size(row.vnpu.memory_bytes)}",
+        lambda row: row.memory_used,
+    ),
+    Column[Row]("launches/s", "l", lambda row: _rate(row.launches, ".0f"), lambda row: row.launches),
+    Column[Row]("waits", "w", lambda row: _rate(row.waited, ".0%"), lambda row: row.waited),
+    Column[Row](
+        "steps/s",
+        "e",
+        lambda row: "-" if row.latency is None else f"{row.latency.per_second:.1f}",
+        lambda row: None if row.latency is None else row.latency.per_second,
+    ),
+    Column[Row](
+        "step ms",
+        "i",
+        lambda row: _ms(row.latency and row.latency.median),
+        lambda row: row.latency and row.latency.median,
+    ),
+    Column[Row](
+        "p99 ms", "x", lambda row: _ms(row.latency and row.latency.p99), lambda row: row.latency and row.latency.p99
+    ),
+    Column[Row]("tenants", "u", lambda row: str(row.vnpu.tenants), lambda row: row.vnpu.tenants),
+    Column[Row]("state", "a", lambda row: tables.state(row.vnpu), rising=True),
+)
+
+
+def _head(sight: Sight) -> list[Text]:
+    lines = [_device(device, sight.rows) for device in sight.devices]
+    return [*lines, Text(f"{len(sight.rows)} vNPUs, {sight.tenants} tenants", no_wrap=True)]
+
+
+def _device(device: Device, rows: Sequence[Row]) -> Text:
+    """Cores that are guaranteed, and memory that is used, or promised where the device does not say."""
+    modelled = ", modelled" if device.kind == "software" else ""
+    cores, memory = device.cores - device.cores_free, device.memory_bytes - device.memory_free
+    used = memory if device.memory_used is None else device.memory_used
+    line = Text(f"{device.index} {device.soc}{modelled} ", style="bold", no_wrap=True, overflow="ellipsis")
+    line.append(f"cores {_bar(cores / device.cores)} {cores}/{device.cores} ", style="green")
+    line.append(
+        f"memory {_bar(used / device.memory_bytes)} {format_size(used)}/{format_size(device.memory_bytes)}", "cyan"
+    )
+    held = sum(row.vnpu.lent_cores for row in rows if device.index in row.vnpu.devices)
+    return line.append(f" {held} lent", "yellow") if held else line
+
+
+def _bar(part: float) -> str:
+    filled = round(max(0.0, min(1.0, part)) * _BAR)
+    return f"[{'|' * filled}{' ' * (_BAR - filled)}]"
+
+
+def _plain(sight: Sight) -> object:
     return {
-        "state": str(sight.path),
-        "soc": state.soc,
-        "clock": "paced" if state.paced else "free",
-        "modelled": True,
-        "cube_cores": state.cube_cores,
-        "memory_total": state.memory_total,
-        "memory_used": state.memory_used,
-        "processes": [
+        "devices": sight.devices,
+        "vnpus": [
             {
-                "pid": process.pid,
-                "program": _program(process.pid),
-                "cores_held": process.cores_held,
-                "cores_mean": round(sight.mean_cores[process.pid], 2),
-                "memory_used": process.memory_used,
+                **row.vnpu.model_dump(mode="json"),
+                "phase_seen": row.phase,
+                "memory_used": row.memory_used,
+                "time_ratio": row.time,
+                "waited_ratio": row.waited,
+                "launches_per_s": row.launches,
+                "step_s": asdict(row.latency) if row.latency else None,
             }
-            for process in state.processes
+            for row in sight.rows
         ],
+        "tenants": sight.tenants,
     }
-
-
-def _drawn(sights: list[Sight]) -> Group | str:
-    if not sights:
-        return "no program is on a software device"
-    tables = []
-    for sight in sights:
-        state = sight.state
-        busy = sum(sight.mean_cores.values())
-        clock = f"paced, {state.scale:g} s per device second" if state.paced else "free clock: tasks take no time"
-        table = Table(
-            "pid",
-            "cores now",
-            "cores mean",
-            "memory",
-            "program",
-            title=f"{sight.path}: {state.soc}, modelled, {clock}; {busy:.1f} of {state.cube_cores} cores, "
-            f"{format_size(state.memory_used)} of {format_size(state.memory_total)}",
-            title_justify="left",
-        )
-        for process in sorted(state.processes, key=lambda each: -sight.mean_cores[each.pid]):
-            mean = f"{sight.mean_cores[process.pid]:.1f}"
-            memory = format_size(process.memory_used)
-            table.add_row(str(process.pid), str(process.cores_held), mean, memory, _program(process.pid)[:80])
-        tables.append(table)
-    return Group(*tables)

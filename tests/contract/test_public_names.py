@@ -43,11 +43,12 @@ def test_the_client_has_what_its_users_call():
         "tenants": ["vnpu"],
         "controllers": [],
         "decisions": ["filters"],
+        "decision": ["id_"],
         "put_controller": ["name", "state"],
         "delete_controller": ["name"],
         "add_decisions": ["name", "decisions", "outcomes"],
         "forecast": ["question"],
-        "events": ["after"],
+        "events": ["after", "follow"],
         "steps": ["names"],
         "version": [],
     }
@@ -62,5 +63,6 @@ def test_all_names_what_there_is():
 def test_the_commands_are_those_of_the_documentation():
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     lasting = {"run", "ps", "set", "create", "delete", "token", "version"}
+    lasting |= {"top", "describe", "rebalance", "events", "decisions", "completion"}
     others = {"bench", "calibrate", "controller", "demo", "experiment", "forecast", "simulate", "softnpu"}
     assert names == lasting | others

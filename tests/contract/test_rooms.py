@@ -51,6 +51,7 @@ ROOMS: dict[str, set[str]] = {
         "backend",
         "environment",
         "api.models",
+        "api.controller",
         "api.tokens",
         "softnpu",
         "_native",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,31 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def quiet_node(libraries: Path) -> Iterator[Node]:
-    """A runtime directory without a daemon. Sockets' paths are short, so it is not pytest's."""
+@contextmanager
+def _runtime_directory(libraries: Path) -> Iterator[Node]:
+    """Sockets' paths are short, so it is not pytest's."""
     parent = Path(tempfile.mkdtemp(prefix="fx-"))
     node = Node(parent / "run", libraries)
-    yield node
-    node.clean_up()
-    shutil.rmtree(parent)
+    try:
+        yield node
+    finally:
+        node.clean_up()
+        shutil.rmtree(parent)
+
+
+@pytest.fixture
+def quiet_node(libraries: Path) -> Iterator[Node]:
+    """A runtime directory without a daemon."""
+    with _runtime_directory(libraries) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def lasting_node(libraries: Path) -> Iterator[Node]:
+    """A daemon of all tests of a module, which leave it as they found it."""
+    with _runtime_directory(libraries) as node:
+        node.start()
+        yield node
 
 
 @pytest.fixture

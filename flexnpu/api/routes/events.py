@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 
 from flexnpu.api import models, problems
 from flexnpu.api.node import Node
@@ -30,10 +31,21 @@ async def follow_events(
         str | None,
         Header(description="The id of the event that was read last.", json_schema_extra={"pattern": "^[0-9]{1,18}$"}),
     ] = None,
+    follow: Annotated[bool, Query(description="false: the answer ends with the newest that is known")] = True,
 ) -> EventStream:
     """Server-sent events, from the oldest that is known, or from the one after Last-Event-ID. An event `resync` comes
     first where some of them are not known any more. A comment comes every 15 seconds in which nothing happens."""
-    return stream(request, node.events(_id(last_event_id), ALIVE_EVERY_S), _lines)
+    after = _id(last_event_id)
+    told = node.events(after, ALIVE_EVERY_S) if follow else _known(node.events(after, 0.0))
+    return stream(request, told, _lines)
+
+
+async def _known(told: AsyncIterator[EventView | None]) -> AsyncIterator[EventView | None]:
+    """Until there is nothing new."""
+    async for event in told:
+        if event is None:
+            return
+        yield event
 
 
 def _id(text: str | None) -> int | None:
