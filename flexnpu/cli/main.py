@@ -34,6 +34,7 @@ from flexnpu.cli import (
     token,
     top,
 )
+from flexnpu.cli.doctor import command as doctor
 from flexnpu.errors import FlexNpuError
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ app.command("rebalance")(rebalance.rebalance)
 app.command("top")(top.top)
 app.command("events")(events.events)
 app.command("decisions")(decisions.decisions)
+app.command("doctor")(doctor.doctor)
 app.command("controller")(controller.controller)
 app.command("calibrate")(calibrate.calibrate)
 app.command("demo")(demo.demo)

@@ -43,6 +43,18 @@ class Row:
     launches: float | None = None
     latency: Latency | None = None
 
+    @property
+    def median(self) -> float | None:
+        return None if self.latency is None else self.latency.median
+
+    @property
+    def p99(self) -> float | None:
+        return None if self.latency is None else self.latency.p99
+
+    @property
+    def steps(self) -> float | None:
+        return None if self.latency is None else self.latency.per_second
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -161,21 +173,9 @@ _COLUMNS = (
     ),
     Column[Row]("launches/s", "l", lambda row: _rate(row.launches, ".0f"), lambda row: row.launches),
     Column[Row]("waits", "w", lambda row: _rate(row.waited, ".0%"), lambda row: row.waited),
-    Column[Row](
-        "steps/s",
-        "e",
-        lambda row: "-" if row.latency is None else f"{row.latency.per_second:.1f}",
-        lambda row: None if row.latency is None else row.latency.per_second,
-    ),
-    Column[Row](
-        "step ms",
-        "i",
-        lambda row: _ms(row.latency and row.latency.median),
-        lambda row: row.latency and row.latency.median,
-    ),
-    Column[Row](
-        "p99 ms", "x", lambda row: _ms(row.latency and row.latency.p99), lambda row: row.latency and row.latency.p99
-    ),
+    Column[Row]("steps/s", "e", lambda row: _rate(row.steps, ".1f"), lambda row: row.steps),
+    Column[Row]("step ms", "i", lambda row: _ms(row.median), lambda row: row.median),
+    Column[Row]("p99 ms", "x", lambda row: _ms(row.p99), lambda row: row.p99),
     Column[Row]("tenants", "u", lambda row: str(row.vnpu.tenants), lambda row: row.vnpu.tenants),
     Column[Row]("state", "a", lambda row: tables.state(row.vnpu), rising=True),
 )

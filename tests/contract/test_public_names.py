@@ -63,6 +63,6 @@ def test_all_names_what_there_is():
 def test_the_commands_are_those_of_the_documentation():
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     lasting = {"run", "ps", "set", "create", "delete", "token", "version"}
-    lasting |= {"top", "describe", "rebalance", "events", "decisions", "completion"}
+    lasting |= {"top", "describe", "rebalance", "events", "decisions", "doctor", "completion"}
     others = {"bench", "calibrate", "controller", "demo", "experiment", "forecast", "simulate", "softnpu"}
     assert names == lasting | others
