@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a program can be used, by the sign that its file names."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import httpx
+
+from flexnpu.cli.fleet.file import Ready
+from flexnpu.client import Client
+from flexnpu.errors import FlexNpuError
+
+_AGAIN_AFTER_S = 0.2
+_ANSWER_WITHIN_S = 2.0
+
+
+class Readiness:
+    """vnpu: that the program is to attach to. connect: to the daemon."""
+
+    def __init__(self, wanted: Ready, vnpu: str, connect: Callable[[], Client]) -> None:
+        self._wanted, self._vnpu, self._connect = wanted, vnpu, connect
+        self._pattern = re.compile(wanted.output.encode()) if wanted.output is not None else None
+        self._seen = asyncio.Event()
+
+    def line(self, line: bytes) -> None:
+        """One of its output."""
+        if self._pattern is not None and self._pattern.search(line):
+            self._seen.set()
+
+    async def wait(self) -> None:
+        """TimeoutError when it took too long."""
+        async with asyncio.timeout(self._wanted.within):
+            if self._pattern is not None:
+                await self._seen.wait()
+            elif self._wanted.http is not None:
+                await self._answers(self._wanted.http)
+            else:
+                await self._attaches()
+
+    @staticmethod
+    async def _answers(url: str) -> None:
+        async with httpx.AsyncClient(timeout=_ANSWER_WITHIN_S, trust_env=False) as client:
+            while True:
+                try:
+                    if (await client.get(url)).is_success:
+                        return
+                except httpx.HTTPError:
+                    pass
+                await asyncio.sleep(_AGAIN_AFTER_S)
+
+    async def _attaches(self) -> None:
+        with self._connect() as client:
+            while True:
+                try:
+                    if await asyncio.to_thread(client.tenants, self._vnpu):
+                        return
+                except FlexNpuError:  # a daemon that is starting anew
+                    pass
+                await asyncio.sleep(_AGAIN_AFTER_S)
