@@ -73,7 +73,8 @@ class _Supervisor:
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in _ENDING:
-            loop.add_signal_handler(number, self._signalled, number)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background
+                loop.add_signal_handler(number, self._signalled, number)
         for number in _PASSED_ON:
             loop.add_signal_handler(number, self._to_all, number)
         for life in self._lives.values():
