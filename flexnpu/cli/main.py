@@ -120,7 +120,7 @@ def main() -> None:
     """The entry point."""
     completion_init()  # a shell may ask for completions, in the variable that the script of flexnpu completion sets
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="flexnpu")
     except FlexNpuError as error:
         sys.exit(_fail(str(error), error.exit_code))
     except _UsageError as error:
