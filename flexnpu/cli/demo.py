@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from flexnpu.cli import options
 from flexnpu.cli.needed import serving_needed
+from flexnpu.cli.output import results
 
 
 def demo(
@@ -17,11 +19,13 @@ def demo(
         typer.Option(min=0.01, max=5, help="How much of the trace; beyond 3 it overloads one NPU"),
     ] = 3.0,
     static: Annotated[str, typer.Option(metavar="P/D", help="The split to compare with, in cores")] = "12/12",
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")] = None,
+    json_file: options.JsonFile = None,
     png_file: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the results there")] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Replay a trace through a prefill and a decode engine that share one NPU. Takes under five minutes."""
     serving_needed()
     from flexnpu.demo.command import run_demo  # noqa: PLC0415 - heavy, and only needed here
 
-    run_demo(minutes=minutes, static=static, json_file=json_file, png_file=png_file)
+    with results(json_file, as_json=as_json) as file:
+        run_demo(minutes=minutes, static=static, json_file=file, png_file=png_file)

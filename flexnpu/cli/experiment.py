@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from flexnpu.cli import options
 from flexnpu.cli.needed import serving_needed
+from flexnpu.cli.output import print_json, results
 
 
 def run(
@@ -20,22 +22,28 @@ def run(
     ] = None,
     trace: Annotated[Path | None, typer.Option(metavar="FILE", help="In place of the excerpt that ships")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="In a minute; its figures are of few requests")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")] = None,
+    json_file: options.JsonFile = None,
     markdown_file: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write them there as tables")
     ] = None,
     png_file: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw them there")] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Replay an experiment under a static co-location and under the controller. Takes about six minutes."""
     serving_needed()
     from flexnpu.experiment.command import Asked, run_experiment  # noqa: PLC0415 - heavy, and only needed here
 
     modes = tuple(policy.split(",")) if policy is not None else ()
-    run_experiment(Asked(name, modes, trace, quick, json_file, markdown_file, png_file))
+    with results(json_file, as_json=as_json) as file:
+        run_experiment(Asked(name, modes, trace, quick, file, markdown_file, png_file))
 
 
-def list_() -> None:
+def list_(as_json: options.Json = False) -> None:
     """The experiments there are."""
     from flexnpu.experiment.command import list_experiments  # noqa: PLC0415 - heavy, and only needed here
+    from flexnpu.experiment.description import find, names  # noqa: PLC0415
 
-    list_experiments()
+    if as_json:
+        print_json([{"name": name, "title": find(name).title} for name in names()])
+    else:
+        list_experiments()

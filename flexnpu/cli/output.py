@@ -4,15 +4,19 @@ NO_COLOR is set."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from flexnpu.errors import InvalidValue
 
 _PIPE_WIDTH = 250  # columns
 
@@ -25,6 +29,19 @@ def print_json(value: object) -> None:
 def print_json_line(value: object) -> None:
     """One of many, each on a line of its own, at once."""
     typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def results(json_file: Path | None, *, as_json: bool) -> Iterator[Path | None]:
+    """For a command that shows tables as it goes and has its results at the end: where it is to write their JSON. With
+    as_json that is stdout, and what it shows goes to stderr."""
+    if not as_json:
+        yield json_file
+        return
+    if json_file is not None:
+        raise InvalidValue("--json beside --json-file", next_step="give one of them")
+    with contextlib.redirect_stdout(sys.stderr):
+        yield Path("/dev/stdout")
 
 
 def show(*parts: RenderableType) -> None:

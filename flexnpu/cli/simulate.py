@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flexnpu.cli import options
+from flexnpu.cli.output import results
 from flexnpu.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ Pool = Annotated[
 ]
 Budget = Annotated[int | None, typer.Option(help="Tokens of one iteration  [default: 8192]")]
 Running = Annotated[int | None, typer.Option(help="Requests that run at once on a device  [default: 256]")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results there")]
 Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML page there")]
 Requests = Annotated[Path | None, typer.Option("--requests", metavar="FILE", help="Write every request there, as CSV")]
 
@@ -121,9 +121,10 @@ def _has_default(parameter: inspect.Parameter) -> bool:
 def simulate(
     ask: Ask,
     context: typer.Context,
-    json_file: JsonFile = None,
+    json_file: options.JsonFile = None,
     report: Report = None,
     requests: Requests = None,
+    as_json: options.Json = False,
 ) -> None:
     """Simulate a trace under each policy and compare latency and goodput (modelled, not measured)."""
     if context.invoked_subcommand is not None:
@@ -131,7 +132,8 @@ def simulate(
         return
     from flexnpu.simulator.command import run_simulate  # noqa: PLC0415 - heavy, and only needed here
 
-    run_simulate(ask(), json_file=json_file, report_file=report, requests_file=requests)
+    with results(json_file, as_json=as_json) as file:
+        run_simulate(ask(), json_file=file, report_file=report, requests_file=requests)
 
 
 def _nothing_given(context: typer.Context) -> None:
@@ -151,10 +153,12 @@ def capacity(
     attainment: Annotated[
         list[float] | None, typer.Option(help="Part of the requests to be within targets  [default: 0.9 and 0.99]")
     ] = None,
-    json_file: JsonFile = None,
+    json_file: options.JsonFile = None,
     report: Report = None,
+    as_json: options.Json = False,
 ) -> None:
     """Find the highest rate of the trace at which each policy keeps 90 % and 99 % of the requests within targets."""
     from flexnpu.simulator.command import ATTAINMENTS, run_capacity  # noqa: PLC0415 - heavy, and only needed here
 
-    run_capacity(ask(), attainments=attainment or ATTAINMENTS, json_file=json_file, report_file=report)
+    with results(json_file, as_json=as_json) as file:
+        run_capacity(ask(), attainments=attainment or ATTAINMENTS, json_file=file, report_file=report)

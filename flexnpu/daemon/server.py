@@ -27,6 +27,7 @@ from flexnpu.daemon.doors import VNpuDoors
 from flexnpu.daemon.host import capacity
 from flexnpu.daemon.listen import Listen, shown
 from flexnpu.daemon.node import Node
+from flexnpu.daemon.notify import READY, STOPPING, notify
 from flexnpu.daemon.restart import Survivor, survivors
 from flexnpu.daemon.rundir import ClaimedDir
 from flexnpu.errors import InvalidValue
@@ -102,8 +103,10 @@ async def _serve_node(
         size = format_size(device.memory_bytes)
         log.info("device %d: %s (%s), %d cores, %s", device.index, device.soc, device.kind, device.cores, size)
     log.info("ready in %s", claimed.paths.root)
+    notify(READY)
     await asyncio.wait((stopping, *serving, attaching), return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
+    notify(STOPPING)
     node.log.close()  # who follows the events would keep the server waiting
     for rest, _ in rests:
         rest.should_exit = True
