@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import re
+import urllib.request
 from collections.abc import Callable
-
-import httpx
 
 from flexnpu.cli.fleet.file import Ready
 from flexnpu.client import Client
@@ -42,14 +42,8 @@ class Readiness:
 
     @staticmethod
     async def _answers(url: str) -> None:
-        async with httpx.AsyncClient(timeout=_ANSWER_WITHIN_S, trust_env=False) as client:
-            while True:
-                try:
-                    if (await client.get(url)).is_success:
-                        return
-                except httpx.HTTPError:
-                    pass
-                await asyncio.sleep(_AGAIN_AFTER_S)
+        while not await asyncio.to_thread(_answers, url):
+            await asyncio.sleep(_AGAIN_AFTER_S)
 
     async def _attaches(self) -> None:
         with self._connect() as client:
@@ -60,3 +54,12 @@ class Readiness:
                 except FlexNpuError:  # a daemon that is starting anew
                     pass
                 await asyncio.sleep(_AGAIN_AFTER_S)
+
+
+def _answers(url: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=_ANSWER_WITHIN_S) as answer:
+            return bool(200 <= answer.status < 300)
+    except (OSError, http.client.HTTPException, ValueError):  # ValueError: a URL that is none
+        return False
