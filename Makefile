@@ -8,6 +8,7 @@
 #   make check-properties  property tests with examples of their own choice
 #   make check-chaos  tenants and the daemon are killed at random, 200 times
 #   make check-load   a public load generator (guidellm) drives the serving example on the software NPU
+#   make check-service  the units of deploy/systemd under a systemd of their own, in namespaces (root)
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
 #   make bench-forecast   how far off the forecast is on measured tables (TABLES=FOLDER), and its speed
@@ -27,7 +28,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo experiments test test-native test-python lint format wire check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies clean
+.PHONY: demo experiments test test-native test-python lint format wire check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies check-service clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -104,6 +105,12 @@ check-load: $(STAMPS)/native $(STAMPS)/load
 	mkdir -p out
 	$(BIN)/flexnpu softnpu run --clock paced --math skip -- $(BIN)/python tests/load/drive.py \
 	  --guidellm $(LOAD)/bin/guidellm --json out/load.json
+
+# The daemon and a controller as services, under a systemd that is PID 1 of new namespaces.
+check-service: $(STAMPS)/native
+	@command -v systemctl >/dev/null && [ "$$(id -u)" = 0 ] || \
+	  { echo "flexnpu: error: check-service needs root and systemd; run: sudo apt-get install systemd" >&2; exit 1; }
+	tests/service/boot.sh
 
 # libflexnpu.so for aarch64, cross-compiled: what it needs and exports, and a test of each door under qemu's user mode.
 EMULATED := ^(interposer.library_contract|Every/Doors|Below|Unlisted|Scopes|AnotherPreload|Launches|Lookup|PhaseOne)
