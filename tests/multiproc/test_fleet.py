@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,26 @@ def test_signals_are_passed_on_and_a_second_one_kills(node: Node, tmp_path: Path
         process.send_signal(number)
         assert process.wait(20) == 128 + number
     assert not is_alive(orphan)
+
+
+def test_last_words_may_be_that_it_is_ready(node: Node, tmp_path: Path):
+    programs = {
+        "brief": shell("echo up", ready={"output": "up"}),
+        "user": shell("echo used", depends_on={"brief": "ready"}),
+    }
+    done = run(node, tmp_path, programs)
+    assert (done.returncode, done.stdout) == (0, "brief | up\nuser  | used\n"), done.stderr
+
+
+def test_a_reader_who_does_not_read_holds_no_signal_up(node: Node, tmp_path: Path):
+    programs = {"endless": shell("trap '' INT; yes")}
+    with start(command(tmp_path, programs), env=node.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout.readline() == b"endless | y\n"
+        time.sleep(0.5)  # the pipe is full, whoever is quick
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        assert process.wait(20) == 130
 
 
 def test_nothing_starts_where_not_all_fit(node: Node, tmp_path: Path):

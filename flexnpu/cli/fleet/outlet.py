@@ -43,6 +43,12 @@ class Outlet:
             self._bytes += len(data)
             self._flush()
 
+    def drop(self) -> None:
+        """What is not written by now is not written any more."""
+        self._is_lost = True
+        self._waiting.clear()
+        self._bytes = 0
+
     async def drain(self) -> None:
         """Until all is written, or nobody will read it."""
         while self._waiting:
@@ -57,9 +63,7 @@ class Outlet:
                 if written < len(data):
                     self._waiting.appendleft(data[written:])
         except OSError:
-            self._is_lost = True
-            self._waiting.clear()
-            self._bytes = 0
+            self.drop()
             self._lost()
         if self._waiting and not self._is_called:
             self._is_called = True

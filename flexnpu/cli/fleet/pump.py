@@ -10,6 +10,7 @@ from collections.abc import Callable
 from flexnpu.cli.fleet.outlet import MOST_LINE, Outlet
 
 _AGAIN_AFTER_S = 0.02
+_MOST_READS = 64
 
 
 class Pump:
@@ -23,10 +24,15 @@ class Pump:
         os.set_blocking(pipe, False)
         self._listen()
 
+    def catch_up(self) -> None:
+        """What is in the pipe by now is told; there may be others who go on writing."""
+        for _ in range(_MOST_READS):
+            if self.ended.is_set() or not self._take():
+                return
+
     def close(self) -> None:
-        """What is in the pipe by now is told, and no more is waited for."""
-        while not self.ended.is_set() and self._take():
-            pass
+        """As that, and no more is waited for."""
+        self.catch_up()
         self._end()
 
     def _listen(self) -> None:

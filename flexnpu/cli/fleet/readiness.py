@@ -25,6 +25,11 @@ class Readiness:
         self._pattern = re.compile(wanted.output.encode()) if wanted.output is not None else None
         self._seen = asyncio.Event()
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether its output has had the sign."""
+        return self._seen.is_set()
+
     def line(self, line: bytes) -> None:
         """One of its output."""
         if self._pattern is not None and self._pattern.search(line):

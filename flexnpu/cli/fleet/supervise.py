@@ -109,7 +109,7 @@ class _Supervisor:
         ended = asyncio.create_task(life.ended.wait())
         await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
-        if not waiting.done():
+        if not (waiting.done() or readiness.is_seen):
             waiting.cancel()
             return
         try:
@@ -129,6 +129,8 @@ class _Supervisor:
         await gone.wait()
         loop.remove_reader(life.child.pidfd)
         life.code = life.child.reap()
+        for pump in life.pumps:
+            pump.catch_up()  # its last words may be that it is ready
         was_started = life.reached["started"].is_set()
         if was_started:
             self._tell.became(life.name, "ended", code=life.code)
@@ -142,8 +144,9 @@ class _Supervisor:
 
     def _leaves_waiting(self, life: _Life) -> bool:
         """Whether others wait until it is ready, which it will not be any more."""
-        waits = any(other.program.depends_on.get(life.name) == "ready" for other in self._lives.values())
-        return waits and not life.reached["ready"].is_set()
+        if life.reached["ready"].is_set() or (life.readiness is not None and life.readiness.is_seen):
+            return False
+        return any(other.program.depends_on.get(life.name) == "ready" for other in self._lives.values())
 
     def _fail(self, code: int) -> None:
         """All are to end; the first reason counts."""
@@ -155,12 +158,14 @@ class _Supervisor:
         self._fail(_NO_READER)
 
     def _signalled(self, number: signal.Signals) -> None:
-        """The first is passed on; a second one ends who heeds none."""
+        """The first is passed on; a second one ends who heeds none, and waits for no reader."""
         if self._code is None:
             self._number = number
             self._fail(128 + number)
         else:
             self._to_all(signal.SIGKILL)
+            for outlet in self._tell.outlets.values():
+                outlet.drop()
 
     def _to_all(self, number: int) -> None:
         for life in self._lives.values():
