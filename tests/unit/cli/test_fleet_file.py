@@ -86,6 +86,13 @@ def test_an_error_names_the_key_and_its_line(tmp_path: Path, was: str, is_now: s
         assert word in told
 
 
+def test_the_example_of_the_documentation_can_be_read(tmp_path: Path):
+    page = (Path(__file__).parents[3] / "docs/cli.md").read_text()
+    block = page.partition("## Several programs\n\n")[2].partition("\n\n")[0]
+    fleet = load(write(tmp_path, "\n".join(line[4:] for line in block.splitlines())))
+    assert {name: program.cores for name, program in fleet.programs.items()} == {"prefill": 12, "decode": 12}
+
+
 def test_who_waits_for_a_sign_that_nobody_gives_is_told(tmp_path: Path):
     text = "programs:\n  a: &a {command: a, cores: 1, memory: 1GiB}\n  b: {<<: *a, depends_on: {a: ready}}\n"
     with pytest.raises(InvalidValue, match=r"line 3: programs\.b\.depends_on\.a .*; give a a ready"):
