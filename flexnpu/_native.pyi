@@ -7,6 +7,7 @@ from typing import overload
 PAGE_VERSION: int
 PAGE_SIZE: int
 LEDGER_SIZE: int
+WAIT_BOUNDS_NS: list[int]
 MOST_DEVICES: int
 MOST_PROCESSES: int
 NO_SLOT: int
@@ -39,6 +40,9 @@ class ReportSnapshot:
     def launched(self) -> int: ...
     @property
     def ungoverned(self) -> int: ...
+    @property
+    def waits(self) -> list[int]:
+        """Waits at the gate, all devices'. Each bucket alone: up to its WAIT_BOUNDS_NS, the last one those above."""
 
 class DeviceReport:
     """A copy of what a tenant says of one of its devices, clamped; untrusted. Times in ns."""
@@ -108,6 +112,8 @@ class ReportPage:
     def read_device(self, ordinal: int) -> DeviceReport: ...
     def iteration(self) -> IterationReport: ...
     def begun(self) -> IterationReport: ...
+    def steps(self) -> list[int]:
+        """So far: of phase prefill, decode, mixed."""
     def graphs(self) -> list[GraphReport]: ...
 
 class LedgerPage:

@@ -147,7 +147,9 @@ ReportPage::ReportPage(int fd, uint32_t pid) : SharedPage(fd, sizeof(flexnpu_rep
 
 ReportSnapshot ReportPage::read() const {
     flexnpu_report_page& from = *page();
-    return {.tiled = load(from.tiled), .launched = load(from.launched), .ungoverned = load(from.ungoverned)};
+    ReportSnapshot to{.tiled = load(from.tiled), .launched = load(from.launched), .ungoverned = load(from.ungoverned)};
+    for (size_t i = 0; i < FLEXNPU_WAITS; ++i) to.waits[i] = load(from.waits[i]);
+    return to;
 }
 
 DeviceReport ReportPage::read(uint32_t ordinal) const {

@@ -65,6 +65,7 @@ struct DeviceReport {
 };
 struct ReportSnapshot {
     uint64_t tiled = 0, launched = 0, ungoverned = 0;
+    uint64_t waits[FLEXNPU_WAITS] = {};  // at the gate, by flexnpu_wait_bucket()
 };
 struct IterationReport {
     uint64_t steps = 0, phase = 0, requests = 0, new_tokens = 0, context_sum = 0, context_most = 0, graph = 0;

@@ -59,6 +59,13 @@ uint32_t ask_device_vector(int32_t device) {
     return told && cores > 0 ? static_cast<uint32_t>(cores) : UINT16_MAX;
 }
 
+// To the device's time, and to the process's histogram.
+void count_wait(DeviceReport& report, uint64_t since_ns) {
+    const uint64_t ns = now_ns() - since_ns;
+    report.waited(ns);
+    tenant.report.waited(ns);
+}
+
 // A thread that waits at the gate, as the daemon sees it: from when it finds the gate closed to when it is inside.
 class Waiting {
   public:
@@ -75,7 +82,7 @@ class Waiting {
     void lower() {
         if (since_ns_ == 0) return;
         report_->waiting(-1);
-        report_->waited(now_ns() - since_ns_);
+        count_wait(*report_, since_ns_);
         since_ns_ = 0;
     }
 
@@ -411,7 +418,7 @@ void Gate::pay_debts() {
             nap(until - now);
         }
     }
-    if (since != 0) report_->waited(now_ns() - since);
+    if (since != 0) count_wait(*report_, since);
 }
 
 void Gate::settle_debts() {

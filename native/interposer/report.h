@@ -17,6 +17,7 @@ class Report {
     uint64_t tiled() { return __atomic_fetch_add(&page_->tiled, 1, __ATOMIC_RELAXED); }
     void launched() { count(page_->launched); }
     void ungoverned() { count(page_->ungoverned); }
+    void waited(uint64_t ns) { count(page_->waits[flexnpu_wait_bucket(ns)]); }
     // One step more; its sequence is set here. One caller at a time, as of the next.
     void iteration(const flexnpu_iteration& step);
     // What is known of the step that runs. `rings`: to whoever follows them.

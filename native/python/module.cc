@@ -33,6 +33,15 @@ std::vector<uint64_t> launches(const DeviceReport& report) {
     return {std::begin(report.launches), std::end(report.launches)};
 }
 
+std::vector<uint64_t> waits(const ReportSnapshot& report) {
+    return {std::begin(report.waits), std::end(report.waits)};
+}
+
+std::vector<uint64_t> steps(const ReportPage& page) {
+    const StepCounts counts = page.steps();
+    return {counts.prefill, counts.decode, counts.mixed};
+}
+
 // Pages that the arbiter shares are C++'s own: were they Python's, the arbiter's thread, which holds its lock when it
 // lets go of one, would wait for Python's, and whoever has that may be waiting for the arbiter's.
 void bind_pages(nb::module_& m) {
@@ -48,7 +57,8 @@ void bind_pages(nb::module_& m) {
     nb::class_<ReportSnapshot>(m, "ReportSnapshot")
         .def_ro("tiled", &ReportSnapshot::tiled)
         .def_ro("launched", &ReportSnapshot::launched)
-        .def_ro("ungoverned", &ReportSnapshot::ungoverned);
+        .def_ro("ungoverned", &ReportSnapshot::ungoverned)
+        .def_prop_ro("waits", &waits);
     nb::class_<DeviceReport>(m, "DeviceReport")
         .def_ro("seen_grant", &DeviceReport::seen_grant)
         .def_ro("applied_grant", &DeviceReport::applied_grant)
@@ -80,6 +90,7 @@ void bind_pages(nb::module_& m) {
         .def("read_device", nb::overload_cast<uint32_t>(&ReportPage::read, nb::const_), "ordinal"_a)
         .def("iteration", &ReportPage::iteration)
         .def("begun", &ReportPage::begun)
+        .def("steps", &steps)
         .def("graphs", &ReportPage::graphs);
     nb::class_<LedgerPage>(m, "LedgerPage")
         .def(nb::init<uint32_t>(), "device_count"_a)
@@ -97,6 +108,8 @@ void bind_handshake(nb::module_& m) {
     m.attr("PAGE_VERSION") = FLEXNPU_PAGE_VERSION;
     m.attr("PAGE_SIZE") = FLEXNPU_PAGE_SIZE;
     m.attr("LEDGER_SIZE") = FLEXNPU_LEDGER_SIZE;
+    m.attr("WAIT_BOUNDS_NS") =
+        std::vector<uint64_t>(std::begin(flexnpu_wait_bounds_ns), std::end(flexnpu_wait_bounds_ns));
     m.attr("MOST_DEVICES") = FLEXNPU_DEVICES;
     m.attr("MOST_PROCESSES") = FLEXNPU_PROCESSES;
     m.attr("NO_SLOT") = FLEXNPU_NO_SLOT;

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 
 MAGIC = 0x4E584C46
-VERSION = 3
+VERSION = 4
 RETURNING = 1
 TURN_FREE = 1
 HELLO = struct.Struct("<4I64s2I")
@@ -26,7 +26,8 @@ WELCOME = struct.Struct("<4I256s2I")
 NO_SLOT = 0xFFFFFFFF
 # Sections of a device, as native/page has them.
 CONTROL_AT, CONTROL_SIZE, PHASE_AT = 128, 128, 84
-REPORT_AT, REPORT_SIZE, DENIED_AT, WAITING_AT, WAITED_AT = 1024, 192, 64, 40, 48
+REPORT_AT, REPORT_SIZE, DENIED_AT, WAITING_AT, WAITED_AT, LAUNCHES_AT = 1024, 192, 64, 40, 48, 72
+UNGOVERNED_AT, TOTALS_AT, LAUNCHED_AT, WAITS_AT = 32, 40, 640, 720
 ITERATION_AT, GRAPHS_AT, BEGUN_AT, BELL_AT, WATCHED_AT = 64, 128, 648, 44, 88
 FUTEX_WAKE_ALL = (202, 1, 0x7FFFFFFF)  # the system call's number on x86-64, the operation, how many
 LEDGER_SIZE, LEDGER_AT, LEDGER_DEVICE, SLOTS_AT = 36864, 64, 1088, 64
@@ -174,10 +175,19 @@ class FakeTenant:
         """At the gate of the first device; nobody is woken for it."""
         struct.pack_into("<I", self.report, REPORT_AT + WAITING_AT, threads)
 
-    def waited(self, ns: int) -> None:
-        """So much longer."""
-        (before,) = struct.unpack_from("<Q", self.report, REPORT_AT + WAITED_AT)
-        struct.pack_into("<Q", self.report, REPORT_AT + WAITED_AT, before + ns)
+    def waited(self, ns: int, bucket: int | None = None) -> None:
+        """So much longer; bucket: as one wait that is counted there."""
+        self._add(REPORT_AT + WAITED_AT, ns)
+        if bucket is not None:
+            self._add(WAITS_AT + 8 * bucket, 1)
+
+    def launch(self, kind: int, times: int, ordinal: int = 0) -> None:
+        """kind: as page.h counts."""
+        self._add(REPORT_AT + REPORT_SIZE * ordinal + LAUNCHES_AT + 8 * kind, times)
+
+    def _add(self, at: int, more: int) -> None:
+        (before,) = struct.unpack_from("<Q", self.report, at)
+        struct.pack_into("<Q", self.report, at, before + more)
 
     def capture(self, index: int, ordinal: int, cube: int, vector: int, replays: int) -> None:
         word = (ordinal + 1) << 32 | vector << 16 | cube

@@ -86,7 +86,7 @@ TEST(Attach, without_a_vnpu_it_fails_closed) {
 
 TEST(Attach, a_daemon_of_another_page_version_fails_closed) {
     Daemon daemon({.welcome_version = FLEXNPU_PAGE_VERSION + 1, .status = FLEXNPU_BAD_VERSION});
-    expect_closed("the daemon speaks page version 4, libflexnpu.so 3");
+    expect_closed("the daemon speaks page version 5, libflexnpu.so 4");
 }
 
 TEST(Attach, a_page_of_another_version_fails_closed) {

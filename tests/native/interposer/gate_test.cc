@@ -34,7 +34,10 @@ TEST_F(Turns, a_closed_turn_holds_launches_and_an_opened_one_lets_them_go) {
     EXPECT_EQ(kernels(), 2u);
     EXPECT_EQ(daemon.report().turn_entered, 4u);
     EXPECT_EQ(waiting(daemon), 0u);
-    EXPECT_GE(daemon.report().waited_ns, static_cast<uint64_t>(20 * kMs));
+    const uint64_t waited_ns = daemon.report().waited_ns;
+    EXPECT_GE(waited_ns, static_cast<uint64_t>(20 * kMs));
+    for (uint32_t i = 0; i < FLEXNPU_WAITS; ++i)
+        EXPECT_EQ(daemon.page().waits[i], i == flexnpu_wait_bucket(waited_ns) ? 1u : 0u) << "one wait, of that length";
 }
 
 TEST_F(Turns, a_closed_turn_is_drained_only_after_the_device_is_done) {

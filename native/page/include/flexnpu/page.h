@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define FLEXNPU_PAGE_MAGIC 0x4e584c46u /* "FLXN", little endian */
-#define FLEXNPU_PAGE_VERSION 3u
+#define FLEXNPU_PAGE_VERSION 4u
 #define FLEXNPU_PAGE_SIZE 4096u
 #define FLEXNPU_LEDGER_SIZE (9u * 4096u)
 #define FLEXNPU_NAME_SIZE 64u /* with the terminating zero */
@@ -26,6 +26,7 @@
 #define FLEXNPU_DEVICES 16u   /* that a vNPU spans at most */
 #define FLEXNPU_PROCESSES 64u /* of one vNPU at once; a device takes 63 */
 #define FLEXNPU_GRAPHS 32u    /* captured graphs that a report page lists */
+#define FLEXNPU_WAITS 16u     /* buckets of waits at the gate */
 
 /* --- what the daemon grants --- */
 
@@ -139,7 +140,8 @@ typedef struct flexnpu_report_page {
     uint64_t launched;       /* tenant, relaxed: operators that finished phase two, by another thread than `tiled` */
     flexnpu_iteration begun; /* the newest step, as far as it is known while it runs; told anew when more is */
     uint64_t begun_number;   /* tenant, within the sequence of `begun`: which step it is, counted from 1 */
-    uint8_t reserved0[304];
+    uint64_t waits[FLEXNPU_WAITS]; /* tenant, relaxed: waits at the gate, all devices', by flexnpu_wait_bucket() */
+    uint8_t reserved0[176];
     flexnpu_report_device devices[FLEXNPU_DEVICES];
     uint8_t reserved[FLEXNPU_PAGE_SIZE - 1024 - FLEXNPU_DEVICES * 192];
 } flexnpu_report_page;
@@ -213,6 +215,16 @@ static inline uint32_t flexnpu_quota_grant(uint64_t quota) { return (uint32_t)(q
 static inline uint32_t flexnpu_quota_cube(uint64_t quota) { return (uint32_t)(quota & 0xffffu); }
 static inline uint32_t flexnpu_quota_vector(uint64_t quota) { return (uint32_t)((quota >> 16) & 0xffffu); }
 
+/* What a bucket of waits holds at most, each its own alone; the last one holds all that are longer. */
+static const uint64_t flexnpu_wait_bounds_ns[FLEXNPU_WAITS - 1] = {
+    10000u,   25000u,    50000u,    100000u,   250000u,    500000u,    1000000u,   2500000u,
+    5000000u, 10000000u, 25000000u, 50000000u, 100000000u, 250000000u, 1000000000u};
+static inline uint32_t flexnpu_wait_bucket(uint64_t ns) {
+    uint32_t at = 0;
+    while (at < FLEXNPU_WAITS - 1 && ns > flexnpu_wait_bounds_ns[at]) ++at;
+    return at;
+}
+
 static inline uint64_t flexnpu_pack_turn(uint64_t number, uint32_t flags) { return (number << 8) | (flags & 0xffu); }
 static inline uint64_t flexnpu_turn_number(uint64_t turn) { return turn >> 8; }
 
@@ -234,6 +246,7 @@ FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, iteration) == 64, "iteration
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, graphs) == 128, "graphs offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, launched) == 640, "launched offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, begun) == 648, "begun offset");
+FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, waits) == 720, "waits offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_page, devices) == 1024, "report sections");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_report_device, launches) == 72, "launches offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_ledger_page, devices) == 64, "ledger sections");
