@@ -199,21 +199,23 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LiveState:
-    """What changes while a software device runs; None where the device does not say."""
+    """What changes while a software device runs; None where the device does not say. cores_by_pid: cube cores that the
+    running tasks of each process hold."""
 
     scale: float | None
     memory_used: int | None
+    cores_by_pid: Mapping[int, int] | None
 
 
 def live_state(device: Device) -> LiveState:
     """From the state file of a software device; as configured while no process has made that file."""
     if device.state_file is None:
-        return LiveState(device.scale, None)
+        return LiveState(device.scale, None, None)
     try:
         state = read_state(device.state_file)
     except StateError:
-        return LiveState(device.scale, 0)
-    return LiveState(state.scale, state.memory_used)
+        return LiveState(device.scale, 0, {})
+    return LiveState(state.scale, state.memory_used, {each.pid: each.cores_held for each in state.processes})
 
 
 def trouble(device: Device) -> str | None:

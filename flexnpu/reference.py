@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every flag, environment variable and metric in one page, made from the code.
+"""Every flag and environment variable in one page, made from the code.
 
 python -m flexnpu.reference > docs/reference.md
 """
@@ -14,15 +14,14 @@ from typing import get_args, get_origin
 import typer
 from typer.models import OptionInfo
 
-from flexnpu.api.metrics import DEVICE, TENANT, USE, VNPU
 from flexnpu.cli.main import app
 from flexnpu.daemon.main import parser
 from flexnpu.environment import VARIABLES
 
 _HEAD = """# Reference
 
-Made by `python -m flexnpu.reference`; a test holds it to the code. REST fields are in [openapi.json](openapi.json), the
-demo's JSON in [demo.md](demo.md), exit codes in [cli.md](cli.md).
+Made by `python -m flexnpu.reference`; a test holds it to the code. REST fields are in [openapi.json](openapi.json),
+metrics in [metrics.md](metrics.md), the demo's JSON in [demo.md](demo.md), exit codes in [cli.md](cli.md).
 """
 
 
@@ -31,15 +30,7 @@ def page() -> str:
     parts = [_HEAD, "\n## Flags\n\n", *_table(("command", "flag", "value", "default", "meaning"), _flags())]
     rows = ((f"`{v.name}`", v.read_by, v.values, v.default, v.meaning) for v in VARIABLES)
     parts += ["\n## Environment variables\n\n", *_table(("variable", "read by", "values", "default", "meaning"), rows)]
-    parts += ["\n## Metrics\n\n`GET /metrics` on the admin socket.\n\n"]
-    parts += _table(("metric", "labels", "meaning"), _metrics())
     return "".join(parts)
-
-
-def _metrics() -> Iterator[tuple[str, ...]]:
-    for labels, rows in (("device", DEVICE), ("vnpu", VNPU), ("vnpu, device", USE), ("vnpu, pid", TENANT)):
-        for row in rows:
-            yield f"`{row.name}`", labels, row.meaning
 
 
 def _flags() -> Iterator[tuple[str, ...]]:

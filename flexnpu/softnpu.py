@@ -90,8 +90,7 @@ def read_state(path: Path | str) -> DeviceState:
             )
         now = _device_ns(time.monotonic_ns(), scale, wall, device)
         held = [0] * _PROCESSES
-        for index in range(_LANES):
-            process, cores, start, end, _, _ = _LANE.unpack_from(view, lanes_at + index * _LANE.size)
+        for process, cores, start, end, _, _ in _LANE.iter_unpack(view[lanes_at : lanes_at + _LANES * _LANE.size]):
             if process < _PROCESSES and start <= now < end:
                 held[process] += cores
         slots = (_PROCESS.unpack_from(view, processes_at + index * _PROCESS.size) for index in range(_PROCESSES))

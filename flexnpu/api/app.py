@@ -6,10 +6,11 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from flexnpu import __version__
-from flexnpu.api import description, metrics, problems
+from flexnpu.api import description, problems
 from flexnpu.api.access import Access
 from flexnpu.api.controllers import Controllers
 from flexnpu.api.gate import Bodies, Entrance, RequestIds
+from flexnpu.api.metrics.naming import Naming
 from flexnpu.api.models import API_VERSION
 from flexnpu.api.node import NodeService
 from flexnpu.api.replays import Replays
@@ -19,6 +20,7 @@ from flexnpu.api.routes import (
     devices,
     events,
     forecast,
+    metrics,
     operations,
     rebalances,
     steps,
@@ -29,9 +31,12 @@ from flexnpu.api.routes import (
 _NOUNS = (devices, vnpus, rebalances, operations, tenants, controller, forecast, events, steps)
 
 
-def create_app(node: NodeService, page_version: int, access: Access | None = None) -> FastAPI:
-    """`page_version` is what tenants of this node must speak. Whoever serves it puts the peer of each connection
-    (flexnpu.api.callers) into the request's state as `peer`; a request without one is refused."""
+def create_app(
+    node: NodeService, page_version: int, access: Access | None = None, naming: Naming | None = None
+) -> FastAPI:
+    """`page_version` is what tenants of this node must speak; `naming` how its metrics are named. Whoever serves it
+    puts the peer of each connection (flexnpu.api.callers) into the request's state as `peer`; a request without one
+    is refused."""
     app = FastAPI(
         title="FlexNPU",
         version=f"{API_VERSION}",
@@ -44,6 +49,7 @@ def create_app(node: NodeService, page_version: int, access: Access | None = Non
     app.state.node = node
     app.state.access = access = access or Access()
     app.state.page_version = page_version
+    app.state.naming = naming or Naming()
     app.state.package_version = __version__
     app.state.controllers = Controllers()
     app.state.forecasts = forecast.Forecasts()

@@ -4,9 +4,9 @@ fields than are named here: a controller may be newer than the daemon."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from flexnpu.api.models import MOST_CORES
 
@@ -34,9 +34,62 @@ class ControlledService(_Told):
     engines: list[Name] = Field(default_factory=list, max_length=64)
 
 
+Reason = Literal["prefill", "decode", "both", "idle", "pinned", "safe"]
+Result = Literal["applied", "late", "refused", "withheld"]
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
+RESULTS: Final[tuple[Result, ...]] = get_args(Result)
+Amount = Annotated[float, Field(ge=0, lt=2**53)]
+
+
+class Histogram(_Told):
+    """counts: at most as large as each bound, and larger than the one before; then what is larger than all. sum: of all
+    that was observed."""
+
+    bounds: list[float] = Field(max_length=64)
+    counts: list[Amount] = Field(max_length=65)
+    sum: Amount = 0.0
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if len(self.counts) != len(self.bounds) + 1 or sorted(set(self.bounds)) != self.bounds:
+            raise ValueError("bounds must rise, and counts be one more than bounds")
+        return self
+
+
+class DecisionTotals(_Told):
+    """Decisions on a device, of one reason: which phases had work, or that cores were pinned, or safe for want of an
+    observation. moves: those that moved cores, by what came of it: applied; late: not applied yet when the controller
+    went on; refused by the daemon; withheld by a controller that moves nothing."""
+
+    device: int = Field(ge=0, le=MOST_CORES)
+    reason: Reason
+    decisions: Number
+    moves: dict[Result, Number] = Field(default_factory=dict)
+
+
+class ServiceTotals(_Told):
+    """What a service was seen to do. first_tokens: prompts that were answered; output_tokens: those after the first of
+    a request. in_time: within the target, as far as the engine's histogram tells. forecast_errors: by phase, how far an
+    iteration was from its forecast, as a part of that."""
+
+    service: Name
+    first_tokens: Amount = 0.0
+    first_tokens_in_time: Amount = 0.0
+    output_tokens: Amount = 0.0
+    output_tokens_in_time: Amount = 0.0
+    forecast_errors: dict[Literal["prefill", "decode"], Histogram] = Field(default_factory=dict)
+
+
+class ControllerTotals(_Told):
+    """Since the controller began."""
+
+    decisions: list[DecisionTotals] = Field(default_factory=list, max_length=1024)
+    services: list[ServiceTotals] = Field(default_factory=list, max_length=64)
+
+
 class ControllerState(BaseModel):
     """moves: whether it moves cores, or says only what it would do. config: the rest of its options. It tells it again
-    within renew_within_s, or is taken for dead."""
+    within renew_within_s, or is taken for dead. totals: what it has counted so far."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -46,6 +99,7 @@ class ControllerState(BaseModel):
     services: list[ControlledService] = Field(max_length=64)
     config: dict[str, JsonValue] = Field(default_factory=dict, max_length=64)
     renew_within_s: float = Field(default=15.0, ge=0.1, le=3600)
+    totals: ControllerTotals = Field(default_factory=ControllerTotals)
 
 
 class Controller(ControllerState):

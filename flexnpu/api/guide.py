@@ -26,8 +26,8 @@ whose holder may do everything. On loopback tokens suffice without TLS. Less tha
 Clients: `FLEXNPU_URL`, `FLEXNPU_TOKEN_FILE`, `FLEXNPU_CA_FILE`, `FLEXNPU_CERT_FILE`, or the options of `flexnpu` of
 these names.
 
-**Revisions.** Each change of a vNPU's quota or phase raises its revision by one. The ETag is the revision in quotes;
-a change says in `If-Match` which one it is of, or `*`. Without it: 428; when it is another by now: 412.
+**Revisions.** Each change of a vNPU's quota, phase or pod raises its revision by one. The ETag is the revision in
+quotes; a change says in `If-Match` which one it is of, or `*`. Without it: 428; when it is another by now: 412.
 
 **Later.** A change is in force when no work that was cut for the older revision can be launched any more. Until then
 the answer is 202, with `Location: /api/v1/operations/ID`; `?wait=2s` waits. An operation is known to later daemons

@@ -8,7 +8,18 @@ from typing import Annotated, Protocol, Unpack
 
 from fastapi import Depends, Request
 
-from flexnpu.tenancy import AppliedView, DeviceView, EventView, Move, QuotaFields, StepView, TenantView, VNpu, VNpuView
+from flexnpu.tenancy import (
+    AppliedView,
+    DeviceView,
+    EventView,
+    Move,
+    NodeCounts,
+    QuotaFields,
+    StepView,
+    TenantView,
+    VNpu,
+    VNpuView,
+)
 
 
 class NodeService(Protocol):
@@ -26,6 +37,9 @@ class NodeService(Protocol):
     def name_of(self, id_: int) -> str: ...
 
     def tenants(self) -> Sequence[TenantView]: ...
+
+    def counts(self) -> NodeCounts:
+        """Its vNPUs in the order of vnpus()."""
 
     def create(self, wanted: VNpu, owner_pid: int | None) -> VNpuView: ...
 

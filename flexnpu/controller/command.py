@@ -28,6 +28,7 @@ from flexnpu.controller.loop import Loop
 from flexnpu.controller.publish import Publisher, state_of
 from flexnpu.controller.scrape import HttpScraper
 from flexnpu.controller.seam import Cores, Seams
+from flexnpu.controller.totals import Totals
 from flexnpu.errors import FlexNpuError
 from flexnpu.paths import RuntimeDir
 
@@ -103,6 +104,7 @@ class Controller:
         self._stop = self._reread = False
         self._news: SimpleQueue[None] = SimpleQueue()  # a signal handler may put into it while the loop takes
         self._services, self._settings = options.services, options.settings
+        self._totals = Totals()
         with ExitStack() as opened:
             journal = Journal(_journal_file(options.decisions, opened), people)
             self._held: HeldCores | None = None
@@ -184,12 +186,17 @@ class Controller:
 
     def _record(self, record: Decision | Outcome) -> None:
         self._journal(record)
+        self._totals.add(record)
         if self._publisher is not None:
             self._publisher.tell(record)
 
     def _state(self) -> ControllerState:
-        devices = [index for device in self._loop.devices for index in device.view.devices]
-        return state_of(self._services, self._settings, devices)
+        devices = self._loop.devices
+        for device in devices:
+            for unit in device.units:
+                self._totals.look(unit.service, unit.engines, device.view.scale)
+        indexes = [index for device in devices for index in device.view.devices]
+        return state_of(self._services, self._settings, indexes, self._totals.told(self._services))
 
     def _take_hold(self, options: Options, opened: ExitStack) -> HeldCores:
         reached = DaemonCores.connect([each.vnpu for each in options.endpoints], options.runtime_dir)

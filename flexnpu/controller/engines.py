@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from flexnpu.controller.metrics import EngineMetrics, parse_metrics
+from flexnpu.controller.metrics import EngineMetrics, Served, parse_metrics, parse_served
 from flexnpu.controller.seam import Endpoint, ScrapeError
 from flexnpu.forecast import Request
 
@@ -57,6 +57,9 @@ class Engine(Protocol):
     def progress(self, scale: float) -> Progress:
         """scale: wall per device second."""
 
+    def served(self, scale: float) -> Served | None:
+        """What it has served so far, as far as is known; None: nothing is known. From any thread."""
+
     def changes_at(self, at: float) -> float | None:
         """When what it tells becomes another without any news; None: only by news."""
 
@@ -71,6 +74,7 @@ class ScrapedEngine:
     now_at: float = 0.0
     before: EngineMetrics | None = None
     trouble: str | None = None
+    text: str | None = None  # of the page
 
     def take(self, page: str | ScrapeError, at: float) -> None:
         """Keep a page that was read at that device time."""
@@ -83,11 +87,12 @@ class ScrapedEngine:
             return
         # Differences over a gap would mix what was done under different splits.
         self.before = None if self.trouble else self.now
-        self.now, self.now_at, self.trouble = fresh, at, None
+        self.now, self.now_at, self.trouble, self.text = fresh, at, None, page
 
     def adopt(self, old: Engine) -> None:
         if isinstance(old, ScrapedEngine):
             self.now, self.now_at, self.before, self.trouble = old.now, old.now_at, old.before, old.trouble
+            self.text = old.text
 
     def stale(self, at: float, limit: float) -> str | None:
         if self.now is None:
@@ -112,6 +117,13 @@ class ScrapedEngine:
     def progress(self, scale: float) -> Progress:
         busy = self.before is not None and self.before.busy and self.now is not None and self.now.busy
         return Progress(busy, self._grown("prompt_tokens"), self._grown("itl_count"), self._grown("itl_sum") / scale)
+
+    def served(self, scale: float) -> Served | None:
+        text = self.text
+        try:
+            return None if text is None else parse_served(text, scale)
+        except ScrapeError:  # what is planned with does not need it
+            return None
 
     def changes_at(self, at: float) -> float | None:
         return None

@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 
 from flexnpu.client import Step
 from flexnpu.controller.engines import MOST_REQUESTS, Engine, Progress, Role, Work
+from flexnpu.controller.metrics import Served
 from flexnpu.controller.seam import Endpoint, FollowError
 from flexnpu.forecast import Request
+from flexnpu.tenancy import Tally
 
 # Of what a step is forecast to take, how long its engine counts as busy; and how long a host may take between two.
 _PATIENCE, _HOST_SECONDS = 1.5, 0.04
 # A gap longer than so many times the step, and a little of the host's, is a pause and no step.
 _PAUSE, _PAUSE_SECONDS = 3.0, 0.005
+# Of gaps between tokens, device seconds: from 1 ms to 10 s, ten to a decade.
+_GAP_BOUNDS = tuple(1e-3 * 10 ** (step / 10) for step in range(41))
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class FollowedEngine:
     _lasts: float = 0.0
     _lasts_on: int = 0
     _progress: list[Progress] = field(default_factory=list)
+    _gaps: Tally = field(default_factory=lambda: Tally(_GAP_BOUNDS))
 
     def take(self, step: Step, began: float) -> None:
         """A step that has begun at that device time."""
@@ -58,6 +63,7 @@ class FollowedEngine:
             self.newest, self.began, self._work = old.newest, old.began, old._work
             self._lasts, self._lasts_on = old._lasts, old._lasts_on
             self.trouble, self.trouble_at = old.trouble, old.trouble_at
+            self._gaps = old._gaps
 
     def fail(self, error: FollowError | None, at: float) -> None:
         """Steps cannot be followed since; None: they can."""
@@ -96,6 +102,9 @@ class FollowedEngine:
         told, self._progress = self._progress, []
         return Progress(bool(told), *map(sum, zip(*(each[1:] for each in told), strict=True))) if told else Progress()
 
+    def served(self, scale: float) -> Served | None:
+        return Served(1.0, gaps=self._gaps.buckets())
+
     def changes_at(self, at: float) -> float | None:
         return self._until() if self._busy(at) else None
 
@@ -132,6 +141,7 @@ class FollowedEngine:
             self._progress.append(Progress(True, step.new_tokens))
         else:
             self._progress.append(Progress(True, 0.0, step.requests, step.requests * seconds))
+            self._gaps.observe(seconds, step.requests)
 
 
 def _decodes(context: int, count: int) -> Request:

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from flexnpu.controller.seam import ScrapeError
+from flexnpu.tenancy import Buckets
 
 # vLLM renamed time_per_output_token to inter_token_latency; both are the gap between two tokens of a request.
 _NAMES = {
@@ -23,6 +27,8 @@ _NAMES = {
     "context_tokens": ("pd:running_context_tokens",),
 }
 _REQUIRED = ("running", "waiting")
+_FIRST_TOKEN = ("vllm:time_to_first_token_seconds",)
+_GAP = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,20 @@ class EngineMetrics:
     @property
     def busy(self) -> bool:
         return self.running + self.waiting > 0
+
+
+class Served(NamedTuple):
+    """Times to the first token and between tokens since the engine's start; None: not told. scale: so many of its
+    seconds are a device second."""
+
+    scale: float
+    first_tokens: Buckets | None = None
+    gaps: Buckets | None = None
+
+
+def parse_served(text: str, scale: float) -> Served:
+    """A page's histograms, each summed over its labels. scale: wall per device second. ScrapeError as parse_metrics."""
+    return Served(scale, _histogram(text, _FIRST_TOKEN), _histogram(text, _GAP))
 
 
 def parse_metrics(text: str) -> EngineMetrics:
@@ -64,12 +84,47 @@ def parse_metrics(text: str) -> EngineMetrics:
 def _totals(text: str) -> dict[str, float]:
     # Most of a vLLM page is histogram buckets of no use here, and the parser is slow on them.
     lines = (line for line in text.splitlines() if line.startswith(("vllm:", "pd:")) and "_bucket{" not in line)
-    wanted = "\n".join(lines)
     totals: dict[str, float] = {}
+    for sample in _samples(lines):
+        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    return totals
+
+
+def _histogram(text: str, names: tuple[str, ...]) -> Buckets | None:
+    """Of the first of these names that the page has."""
+    for name in names:
+        own = (f"{name}_bucket{{", f"{name}_sum")
+        below: dict[float, float] = {}  # cumulative, by bound
+        total = 0.0
+        for sample in _samples(line for line in text.splitlines() if line.startswith(own)):
+            if sample.name.endswith("_sum"):
+                total += sample.value
+            else:
+                bound = _bound(sample)
+                below[bound] = below.get(bound, 0.0) + sample.value
+        if below:
+            return _buckets(name, below, total)
+    return None
+
+
+def _bound(sample: Sample) -> float:
     try:
-        for family in text_string_to_metric_families(wanted + "\n"):
-            for sample in family.samples:
-                totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+        return float(sample.labels["le"])
+    except (KeyError, ValueError) as error:
+        raise ScrapeError(f"{sample.name} has a bucket without a bound") from error
+
+
+def _buckets(name: str, below: dict[float, float], total: float) -> Buckets:
+    bounds = sorted(below)
+    counts = [below[bound] - before for bound, before in zip(bounds, (0.0, *(below[b] for b in bounds)), strict=False)]
+    if bounds[-1] != math.inf or min(counts) < 0 or not 0 <= total < math.inf:
+        raise ScrapeError(f"{name} is no histogram; its buckets must rise up to +Inf")
+    return Buckets(tuple(bounds[:-1]), tuple(counts), total)
+
+
+def _samples(lines: Iterable[str]) -> Iterator[Sample]:
+    try:
+        for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+            yield from family.samples
     except (ValueError, IndexError, KeyError) as error:
         raise ScrapeError(f"not a Prometheus page ({error})") from error
-    return totals

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from flexnpu.api.controller import ControllerTotals
 from flexnpu.client import Client, ControlledService, ControllerState
 from flexnpu.controller.decision import Decision, Outcome
 from flexnpu.controller.services import Service, Settings
@@ -73,11 +75,12 @@ class Publisher:
     def _turn(self, client: Client) -> None:
         client.put_controller(self._name, self._state())
         self._stated = True
-        while True:
+        until = time.monotonic() + _RENEW_EVERY_S
+        while (left := until - time.monotonic()) > 0:
             with self._news:
-                self._news.wait_for(lambda: self._kept or self._ending or not self._stated, _RENEW_EVERY_S)
-                if self._ending or not (self._kept and self._stated):
-                    return  # to state it anew, or to end
+                self._news.wait_for(lambda: self._kept or self._ending or not self._stated, left)
+                if self._ending or not self._stated:
+                    return
             self._tell_kept(client)
 
     def _tell_kept(self, client: Client) -> None:
@@ -97,7 +100,9 @@ class Publisher:
                 self._kept.popleft()
 
 
-def state_of(services: tuple[Service, ...], settings: Settings, devices: list[int]) -> ControllerState:
+def state_of(
+    services: tuple[Service, ...], settings: Settings, devices: list[int], totals: ControllerTotals
+) -> ControllerState:
     """As the daemon is told it."""
     return ControllerState(
         mode=settings.mode,
@@ -125,4 +130,5 @@ def state_of(services: tuple[Service, ...], settings: Settings, devices: list[in
             "switch_s": settings.switch_seconds,
         },
         renew_within_s=_RENEW_WITHIN_S,
+        totals=totals,
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from flexnpu import _native
 from flexnpu.daemon.arrivals import Arrivals
+from flexnpu.daemon.counts import ATTACH_DENIALS
 from flexnpu.daemon.host import Resident, Tenant
 from flexnpu.daemon.node import Node
 from flexnpu.daemon.tenants import Arrival, HandedBack, RefusalError
@@ -112,6 +113,7 @@ class AttachServer:
                 self.refuse(accepted, peer, RefusalError(_native.DENIED, obstacle))
 
     def refuse(self, connection: socket.socket, peer: Peer, refusal: RefusalError, vnpu: str = "") -> None:
+        self.node.count_denial(ATTACH_DENIALS[refusal.status], vnpu)
         self.node.log.refused(vnpu, refusal.message, peer.pid)
         with contextlib.suppress(OSError):
             connection.send(_native.pack_welcome(refusal.status, refusal.message))

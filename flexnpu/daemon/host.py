@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from flexnpu import _native
 from flexnpu.backend import Device
+from flexnpu.daemon.counts import Counters, Meter
 from flexnpu.daemon.processes import Watch
 from flexnpu.errors import Refused
 from flexnpu.tenancy import Capacity, Lease, Quota, VNpu
@@ -31,6 +32,7 @@ class Tenant:
     ended: bool = False
     hang_up: Callable[[], None] = lambda: None
     denied: list[int] = field(default_factory=list)  # allocations refused, as seen at the last look
+    meter: Meter | None = None  # of its report
 
     @property
     def pid(self) -> int:
@@ -46,6 +48,7 @@ class Resident:
     page: _native.ControlPage
     ledger: _native.LedgerPage
     gang: _native.Gang | None
+    counters: Counters
     tenants: dict[int, Tenant] = field(default_factory=dict)
     owner: Watch | None = None
     owner_dead: bool = False
@@ -64,7 +67,8 @@ class Resident:
         quotas = {registered.quota.revision: registered.quota}
         devices = list(registered.devices)
         gang = _native.Gang(devices.index(min(devices))) if len(devices) > 1 else None
-        return cls(registered, [hosts[index] for index in devices], page, ledger, gang, quotas=quotas)
+        counters = Counters(len(devices))
+        return cls(registered, [hosts[index] for index in devices], page, ledger, gang, counters, quotas=quotas)
 
     @property
     def id(self) -> int:

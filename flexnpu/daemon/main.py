@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from flexnpu import __version__
+from flexnpu.api.metrics.naming import ALIASES, Naming
 from flexnpu.backend import SoftwareOptions
 from flexnpu.daemon.listen import Listen
 from flexnpu.errors import FlexNpuError, InvalidValue
@@ -56,10 +57,11 @@ def main() -> None:
         paths = RuntimeDir.find(given.runtime_dir)
         listen = _listen(given)
         group = None if given.admin_group is None else _group(given.admin_group)
+        naming = Naming.parse(given.node_name, given.metric_aliases)
         from flexnpu.daemon.server import Admin, serve  # noqa: PLC0415 - a bad option is answered before slow imports
 
         os.umask(0o077)  # a group that may come through the runtime directory reads none of its files
-        admin = Admin(group, listen, given.rate_limit)
+        admin = Admin(group, listen, given.rate_limit, naming)
         asyncio.run(serve(paths, options, admin, by_phase=given.dispatch == "phase"))
     except FlexNpuError as error:
         sys.exit(_fail(error))
@@ -124,6 +126,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--rate-limit", type=float, default=1000.0, help="requests a second of one caller (default: %(default)g)"
+    )
+    made.add_argument("--node-name", help="label `node` of the metrics (default: the host's name)")
+    made.add_argument(
+        "--metric-aliases",
+        metavar="LIST",
+        default="",
+        help=f"metrics under the names of other exporters too: {', '.join(ALIASES)}, commas between",
     )
     made.add_argument("--version", action="version", version=f"flexnpud {__version__}")
     return made

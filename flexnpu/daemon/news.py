@@ -16,6 +16,7 @@ LENT_EVERY_S = 10.0  # cores are lent and taken back within milliseconds; events
 def tell(resident: Resident, registry: Registry, events: Events) -> None:
     """To the registry what has changed since the last time, and events of what users wait for."""
     states = resident.states()
+    resident.counters.look(states)
     for host, state in zip(resident.hosts, states, strict=True):
         known = (state.granted_revision, state.applied_revision)
         if state.granted_revision and known != resident.recorded.get(host.device.index):
@@ -39,8 +40,10 @@ def _tell_applied(resident: Resident, states: list[_native.VNpuState], events: E
     if revision <= max(resident.told_applied, 1):  # the first one is no change
         return
     resident.told_applied = revision
-    after_ms = max(state.applied_after_ns for state in states) / 1e6
-    text = f"applied revision {revision} on {resident.name} after {after_ms:.1f} ms"
+    after_s = max(state.applied_after_ns for state in states) / 1e9
+    if resident.tenants:  # where there is none, every change is in force at once
+        resident.counters.applies.observe(after_s)
+    text = f"applied revision {revision} on {resident.name} after {after_s * 1e3:.1f} ms"
     events.publish("applied", resident.name, text, revision=revision)
 
 

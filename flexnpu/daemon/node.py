@@ -11,13 +11,15 @@ import contextlib
 import itertools
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, Unpack
 
 from flexnpu import _native
-from flexnpu.backend import Device
+from flexnpu.backend import Device, live_state
 from flexnpu.daemon import views
+from flexnpu.daemon.counts import ATTACH_DENIALS, QUOTA_DENIAL
 from flexnpu.daemon.events import Events
 from flexnpu.daemon.host import PHASES, DeviceHost, Resident, granted_quota
 from flexnpu.daemon.news import tell
@@ -26,12 +28,13 @@ from flexnpu.daemon.restart import Survivor, survivors
 from flexnpu.daemon.steps import Steps
 from flexnpu.daemon.tenants import Tenants
 from flexnpu.daemon.waiting import Waiting
-from flexnpu.errors import InUse, InvalidValue, NotFound, RegistryError
+from flexnpu.errors import InUse, InvalidValue, NotFound, OverQuota, RegistryError
 from flexnpu.tenancy import (
     AppliedView,
     DeviceView,
     EventView,
     Move,
+    NodeCounts,
     Owner,
     Quota,
     QuotaFields,
@@ -74,6 +77,7 @@ class Node:
         self.log = Events()
         self._steps = Steps()
         self._doors: Doors = _NoDoors()
+        self._denials = Counter(dict.fromkeys((QUOTA_DENIAL, *ATTACH_DENIALS.values()), 0))
         self.attached = Tenants(registry, self.log, self._waiting, self._bury)
 
     def close(self) -> None:
@@ -124,6 +128,23 @@ class Node:
             self.attached.look_for_denials(tenant)
         return [views.tenant(tenant) for tenant in tenants]
 
+    def counts(self) -> NodeCounts:
+        held = {index: live_state(host.device).cores_by_pid for index, host in self._hosts.items()}
+        return NodeCounts(
+            vnpus=[
+                views.counts(resident, [held[device] for device in resident.registered.devices])
+                for resident in self._residents.values()
+            ],
+            denials=dict(self._denials),
+            granted_cores={index: host.arbiter.held_cores for index, host in self._hosts.items()},
+            used_cores={index: None if each is None else sum(each.values()) for index, each in held.items()},
+        )
+
+    def count_denial(self, reason: str, name: str = "") -> None:
+        """name: of the vNPU that was asked for, whether or not there is one."""
+        resident = self._residents.get(name)
+        (self._denials if resident is None else resident.counters.denials)[reason] += 1
+
     def name_of(self, id_: int) -> str:
         """NotFound when there is no vNPU of that id any more."""
         for resident in self._residents.values():
@@ -145,7 +166,8 @@ class Node:
     def create(self, wanted: VNpu, owner_pid: int | None) -> VNpuView:
         """`wanted` without id and owner."""
         owner = None if owner_pid is None else _owner(owner_pid)
-        registered = self._registry.create(replace(wanted, owner=owner))
+        with self._counts_denials():
+            registered = self._registry.create(replace(wanted, owner=owner))
         try:
             resident = self._settle_in(registered)
             self._open_doors(resident)
@@ -178,7 +200,9 @@ class Node:
         resident = self.resident(name)
         if "memory_bytes" in fields:
             _check_memory_in_use(resident, fields["memory_bytes"])
-        return self._change([self._registry.set_quota(name, if_revision=if_revision, **fields)])
+        with self._counts_denials(name):
+            changed = self._registry.set_quota(name, if_revision=if_revision, **fields)
+        return self._change([changed])
 
     def set_phase(self, name: str, phase: str | None, *, if_revision: int | None) -> Mapping[str, int]:
         resident = self.resident(name)
@@ -193,7 +217,8 @@ class Node:
 
     def rebalance(self, moves: Sequence[Move], *, dry_run: bool = False) -> Mapping[str, int]:
         """The revisions that it brings. dry_run: would bring."""
-        after = self._registry.rebalance(moves, dry_run=dry_run)
+        with self._counts_denials():
+            after = self._registry.rebalance(moves, dry_run=dry_run)
         return {vnpu.name: vnpu.quota.revision for vnpu in after} if dry_run else self._change(after)
 
     async def applied(self, revisions: Mapping[str, int], within_s: float) -> AppliedView:
@@ -251,6 +276,14 @@ class Node:
             self.attached.expect(resident, lease, own)
 
     # Inside
+
+    @contextlib.contextmanager
+    def _counts_denials(self, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OverQuota:
+            self.count_denial(QUOTA_DENIAL, name)
+            raise
 
     def _settle_in(self, registered: VNpu) -> Resident:
         """The vNPU on its devices; all of them or none."""

@@ -10,7 +10,7 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from flexnpu import _native, backend
 from flexnpu.api.access import REQUESTS_PER_S, Access
 from flexnpu.api.app import create_app
+from flexnpu.api.metrics.naming import Naming
 from flexnpu.api.tokens import TokenFile
 from flexnpu.backend import Device, SoftwareOptions
 from flexnpu.daemon.attach import AttachServer
@@ -43,11 +44,13 @@ MOST_HEADER_BYTES = 32 << 10  # beyond that h11 closes the connection; the API's
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """How the admin API is offered. group: whose members may use the admin socket too; listen: over TCP as well."""
+    """How the admin API is offered. group: whose members may use the admin socket too; listen: over TCP as well;
+    metrics: how they are named."""
 
     group: int | None = None
     listen: Listen | None = None
     requests_per_s: float = REQUESTS_PER_S
+    metrics: Naming = field(default_factory=Naming)
 
 
 class _Rest(uvicorn.Server):
@@ -92,7 +95,7 @@ async def _serve_node(
         claimed.fresh_softnpu()
     attach = AttachServer(claimed.listen(claimed.paths.attach_socket, socket.SOCK_SEQPACKET), node)
     node.use(VNpuDoors(attach, taken=claimed.paths.root))
-    app = create_app(node, _native.PAGE_VERSION, Access(tokens, admin.group, admin.requests_per_s))
+    app = create_app(node, _native.PAGE_VERSION, Access(tokens, admin.group, admin.requests_per_s), admin.metrics)
     rests = [_admin_socket(app, claimed)]
     if admin.listen is not None:
         rests.append(_tcp(app, admin.listen))

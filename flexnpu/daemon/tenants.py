@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flexnpu import _native
+from flexnpu.daemon.counts import Meter
 from flexnpu.daemon.events import Events
 from flexnpu.daemon.host import Resident, Tenant
 from flexnpu.daemon.processes import Watch, born
@@ -129,6 +130,9 @@ class Tenants:
             return
         resident = tenant.resident
         self.look_for_denials(tenant)
+        resident.counters.leases_reclaimed += 1
+        if tenant.meter is not None:
+            resident.counters.keep(tenant.meter)
         self._drop(tenant)
         self._events.publish("left", resident.name, f"pid {tenant.pid} left {resident.name}", pid=tenant.pid)
         if not resident.deleted:
@@ -200,6 +204,7 @@ class Tenants:
         ids = [host.arbiter.attach(resident.id, report, lease.pid, fresh) for host in resident.hosts]
         tenant = Tenant(lease, resident, ids, report, base)
         tenant.denied = [report.read_device(ordinal).memory_denied for ordinal in range(len(ids))]
+        tenant.meter = Meter(report, len(ids))
         resident.tenants[lease.slot] = tenant
         return tenant
 

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from flexnpu import _native
 from flexnpu.backend import Device, live_state, trouble
+from flexnpu.daemon.counts import LAUNCH_KINDS, MEMORY_DENIAL, STEP_PHASES, WAIT_BOUNDS_S
 from flexnpu.daemon.host import PHASES, Resident, Tenant, applied_revision
 from flexnpu.tenancy import (
+    Buckets,
+    DeviceCounts,
     DeviceView,
     GraphView,
     IterationView,
@@ -18,11 +21,9 @@ from flexnpu.tenancy import (
     Usage,
     UseView,
     VNpu,
+    VNpuCounts,
     VNpuView,
 )
-
-# By flexnpu_launch_kind in page.h.
-LAUNCH_KINDS = ("kernel", "graph", "copy", "set", "host", "comm", "legacy_op")
 
 
 def device(device: Device, registered: Sequence[VNpu]) -> DeviceView:
@@ -92,6 +93,35 @@ def _use(resident: Resident, ordinal: int, state: _native.VNpuState) -> UseView:
         turns=state.turns,
         memory_used=resident.ledger.used(ordinal),
         memory_peak=resident.ledger.peak(ordinal),
+    )
+
+
+def counts(resident: Resident, cores_by_pid: Sequence[Mapping[int, int] | None]) -> VNpuCounts:
+    """cores_by_pid: that tasks hold now, of each of its devices."""
+    counters = resident.counters
+    counters.look(resident.states())
+    tenants = resident.tenants.values()
+    page = counters.pages(tenant.meter for tenant in tenants if tenant.meter is not None)
+    memory_denied = sum(each.memory_denied for each in page.devices)
+    return VNpuCounts(
+        vnpu=resident.name,
+        denials={**counters.denials, MEMORY_DENIAL: memory_denied},
+        waits=Buckets(WAIT_BOUNDS_S, page.waits, sum(each.waited_ns for each in page.devices) / 1e9),
+        applies=counters.applies.buckets(),
+        leases_reclaimed=counters.leases_reclaimed,
+        launched=page.launched,
+        ungoverned=page.ungoverned,
+        steps=dict(zip(STEP_PHASES, page.steps, strict=True)),
+        devices=[
+            DeviceCounts(
+                device=resident.registered.devices[ordinal],
+                core_seconds=counters.core_seconds[ordinal].sum,
+                throttled_s=section.waited_ns / 1e9,
+                launches=dict(zip(LAUNCH_KINDS, section.launches, strict=True)),
+                used_cores=None if held is None else sum(held.get(tenant.pid, 0) for tenant in tenants),
+            )
+            for ordinal, (section, held) in enumerate(zip(page.devices, cores_by_pid, strict=True))
+        ],
     )
 
 

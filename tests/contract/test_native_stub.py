@@ -48,7 +48,7 @@ def test_versions_and_sizes_are_those_of_the_header():
 
 
 def test_launch_kinds_are_those_of_the_header():
-    from flexnpu.daemon.views import LAUNCH_KINDS  # noqa: PLC0415
+    from flexnpu.daemon.counts import LAUNCH_KINDS  # noqa: PLC0415
 
     assert tuple(name.lower() for name in re.findall(r"FLEXNPU_LAUNCH_(\w+) = \d", HEADER)) == LAUNCH_KINDS
 

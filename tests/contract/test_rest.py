@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -22,17 +23,21 @@ from flexnpu.api.callers import Peer, TcpPeer, UnixPeer
 from flexnpu.errors import NameTaken, NotFound, OverQuota, RegistryError, RevisionChanged, UnknownVNpu
 from flexnpu.tenancy import (
     AppliedView,
+    Buckets,
+    DeviceCounts,
     DeviceView,
     EventView,
     GraphView,
     IterationView,
     Move,
+    NodeCounts,
     Quota,
     QuotaFields,
     StepView,
     TenantView,
     UseView,
     VNpu,
+    VNpuCounts,
     VNpuView,
 )
 
@@ -80,6 +85,17 @@ TENANT = TenantView(
     launches={"kernel": 5},
     graphs=[GraphView(0, 12, 24, 9)],
     iteration=IterationView(3, "decode", 8, 8, 4096, 1024, True),
+)
+COUNTS = VNpuCounts(
+    vnpu="a",
+    denials={"memory": 2, "quota": 0},
+    waits=Buckets((0.001, 0.1), (3, 1, 0), 0.05),
+    applies=Buckets((0.01,), (1, 0), 0.004),
+    leases_reclaimed=4,
+    launched=5,
+    ungoverned=0,
+    steps={"prefill": 1, "decode": 9, "mixed": 0},
+    devices=[DeviceCounts(0, 17.5, 0.05, {"kernel": 5, "graph": 0}, 6)],
 )
 EVENTS = [
     EventView(4, 1.5, "attached", "a", 42, None, "attached pid 42 to a"),
@@ -170,6 +186,9 @@ class FakeNode:
 
     def set_phase(self, name: str, phase: str | None, *, if_revision: int | None) -> Mapping[str, int]:
         return self._changed(name, phase, if_revision)
+
+    def counts(self) -> NodeCounts:
+        return NodeCounts([replace(COUNTS, vnpu=each.name) for each in self.vnpus()], {"bad_hello": 1}, {0: 14}, {0: 6})
 
     def _changed(self, name: str, what: object, if_revision: int | None) -> Mapping[str, int]:
         if if_revision not in (None, self.revision):
@@ -603,14 +622,34 @@ def test_a_forecast_answers_what_if(http: TestClient):
         assert (answer.status_code, answer.json()["status"]) == (422, 422), wrong
 
 
-def test_metrics_are_what_prometheus_reads(http):
+def test_metrics_are_what_prometheus_reads(http: TestClient):
     answer = http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    denied = families["flexnpu_tenant_memory_denied"]
-    assert denied.type == "counter"
-    (sample,) = denied.samples
-    assert (sample.labels, sample.value) == ({"vnpu": "a", "pid": str(TENANT.pid)}, TENANT.memory_denied)
+    denials = families["flexnpu_denials"]
+    assert denials.type == "counter"
+    assert {(each.labels["vnpu"], each.labels["reason"]): each.value for each in denials.samples} == {
+        ("", "bad_hello"): 1,
+        ("a", "memory"): 2,
+        ("a", "quota"): 0,
+    }
     used = families["flexnpu_vnpu_memory_used_bytes"].samples
     assert [each.labels["device"] for each in used] == [str(use.device) for use in VNPU.use]
-    assert all(each.documentation for each in families.values())
+
+
+def test_what_a_controller_has_counted_is_in_the_metrics_and_in_no_audit_line(
+    http: TestClient, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", logger="flexnpud")
+    totals = {
+        "decisions": [{"device": 0, "reason": "both", "decisions": 5, "moves": {"applied": 3}}],
+        "services": [{"service": "chat", "output_tokens": 100, "output_tokens_in_time": 90}],
+    }
+    for counted in ({}, totals):
+        assert http.put("/api/v1/controller/one", json={**STATE, "totals": counted}).status_code == 200
+    page = http.get("/metrics").text
+    assert 'flexnpu_controller_decisions_total{controller="one",device="0"' in page
+    assert re.search(r'flexnpu_service_output_tokens_in_time_total\{.*service="chat".*\} 90\.0', page)
+    assert len([text for text in caplog.messages if text.startswith("audit ")]) == 1
+    wrong = {"decisions": [{"device": 0, "reason": "a whim", "decisions": 1}]}
+    assert http.put("/api/v1/controller/one", json={**STATE, "totals": wrong}).status_code == 422

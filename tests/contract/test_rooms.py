@@ -19,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "environment": set(),
     "operators": {"paths"},
     "hooks": set(),
-    "reference": {"environment", "api.metrics", "cli.main", "daemon.main"},
+    "reference": {"environment", "cli.main", "daemon.main"},
     "errors": set(),
     "units": set(),
     "paths": {"_native"},
@@ -36,9 +36,12 @@ ROOMS: dict[str, set[str]] = {
     "endpoint": {"connection"},
     "client": {"api.models", "api.controller", "api.what_if", "tenancy", "endpoint", "connection"},
     "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client"},
+    "endpoint": set(),
+    "client": {"api.models", "api.controller", "api.what_if", "tenancy", "endpoint"},
+    "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client", "api.controller"},
     "api": {"tenancy", "forecast", "hardware", "llm"},
     # The daemon's server is where everything is put together, so it alone knows the API's application.
-    "daemon": {"tenancy", "_native", "backend", "api.app", "api.access", "api.callers", "api.tokens"},
+    "daemon": {"tenancy", "_native", "backend", "api.app", "api.access", "api.callers", "api.metrics", "api.tokens"},
     "cli": {
         "tenancy",
         "controller",

@@ -75,9 +75,10 @@ async def put_controller(
     """A controller tells its state: when it begins, when that changes, and again before renew_within_s are over."""
     caller: Caller = request.state.caller
     before = known.put(name, state, caller.who)
-    if before != state:  # an audit line for what changes, not for every sign of life
-        with audit.change("controller", name, _facts(before)) as change:
-            change.new = _facts(state)
+    old, new = _facts(before), _facts(state)
+    if old != new:  # an audit line for what changes, not for every sign of life
+        with audit.change("controller", name, old) as change:
+            change.new = new
     return known.get(name)
 
 
@@ -106,7 +107,7 @@ async def add_decisions(node: Node, known: Known, name: Name, new: NewRecords) -
 
 
 def _facts(state: ControllerState | None) -> Facts | None:
-    return None if state is None else state.model_dump()
+    return None if state is None else state.model_dump(exclude={"totals"})
 
 
 def _line(decision: Decision) -> str:

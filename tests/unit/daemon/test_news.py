@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
+from flexnpu.daemon.counts import Counters
 from flexnpu.daemon.events import Events
 from flexnpu.daemon.news import tell
 from flexnpu.daemon.restart import Survivor
@@ -25,6 +26,8 @@ class State:
     granted_cores: int = 8
     lent_cores: int = 0
     applied_after_ns: int = 1_500_000
+    used_ns: int = 0
+    share: int = 0
 
 
 @dataclass
@@ -37,6 +40,8 @@ class FakeResident:
     recorded: dict = field(default_factory=dict)
     told_applied: int = 0
     told_lent: float = -1e9
+    counters: Counters = field(default_factory=lambda: Counters(2))
+    tenants: dict = field(default_factory=dict)
     id: int = 7
     name: str = "a"
     hosts = tuple(SimpleNamespace(device=SimpleNamespace(index=index)) for index in (0, 1))
@@ -93,6 +98,18 @@ def test_a_change_is_told_once_when_it_is_applied_on_all_devices():
         tell(resident, FakeRegistry(), events)
     assert [event.text for event in events.since(None)] == ["applied revision 2 on a after 1.5 ms"]
     assert set(resident.quotas) == {2}
+    assert resident.counters.applies.buckets().total == 0, "there was nobody who had to apply it"
+
+
+def test_how_long_a_change_took_is_counted_once():
+    resident = FakeResident([State(), State()], tenants={0: object()})
+    tell(resident, FakeRegistry(), Events())
+    resident.wants(Quota(6, GIB, 2))
+    for states in ([State(2, 2, 6, applied_after_ns=7_000_000), State(2, 2, 6)],) * 2:
+        resident.now = states
+        tell(resident, FakeRegistry(), Events())
+    told = resident.counters.applies.buckets()
+    assert (told.total, told.sum) == (1, 0.007)
 
 
 def test_a_grant_is_recorded_by_the_quota_of_its_own_revision():
