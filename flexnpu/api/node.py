@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Annotated, Protocol, Unpack
 
 from fastapi import Depends, Request
@@ -18,6 +18,7 @@ from flexnpu.tenancy import (
     StepView,
     TenantView,
     VNpu,
+    VNpuCounts,
     VNpuView,
 )
 
@@ -38,8 +39,10 @@ class NodeService(Protocol):
 
     def tenants(self) -> Sequence[TenantView]: ...
 
-    def counts(self) -> NodeCounts:
-        """Its vNPUs in the order of vnpus()."""
+    def counts(self) -> NodeCounts: ...
+
+    def counted(self) -> Iterator[tuple[VNpuView, VNpuCounts]]:
+        """Each vNPU as it is when it is asked for."""
 
     def create(self, wanted: VNpu, owner_pid: int | None) -> VNpuView: ...
 

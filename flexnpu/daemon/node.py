@@ -42,6 +42,7 @@ from flexnpu.tenancy import (
     StepView,
     TenantView,
     VNpu,
+    VNpuCounts,
     VNpuView,
 )
 from flexnpu.units import format_size
@@ -129,16 +130,20 @@ class Node:
         return [views.tenant(tenant) for tenant in tenants]
 
     def counts(self) -> NodeCounts:
-        held = {index: live_state(host.device).cores_by_pid for index, host in self._hosts.items()}
+        held = self._cores_by_pid()
         return NodeCounts(
-            vnpus=[
-                views.counts(resident, [held[device] for device in resident.registered.devices])
-                for resident in self._residents.values()
-            ],
             denials=dict(self._denials),
             granted_cores={index: host.arbiter.held_cores for index, host in self._hosts.items()},
             used_cores={index: None if each is None else sum(each.values()) for index, each in held.items()},
         )
+
+    def counted(self) -> Iterator[tuple[VNpuView, VNpuCounts]]:
+        """Each vNPU when its turn comes, but for those that are deleted by then."""
+        held = self._cores_by_pid()
+        for resident in [*self._residents.values()]:
+            if not resident.deleted:
+                on = [held[device] for device in resident.registered.devices]
+                yield views.vnpu(resident), views.counts(resident, on)
 
     def count_denial(self, reason: str, name: str = "") -> None:
         """name: of the vNPU that was asked for, whether or not there is one."""
@@ -276,6 +281,10 @@ class Node:
             self.attached.expect(resident, lease, own)
 
     # Inside
+
+    def _cores_by_pid(self) -> dict[int, Mapping[int, int] | None]:
+        """That tasks hold now, by device."""
+        return {index: live_state(host.device).cores_by_pid for index, host in self._hosts.items()}
 
     @contextlib.contextmanager
     def _counts_denials(self, name: str = "") -> Iterator[None]:

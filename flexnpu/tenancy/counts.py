@@ -90,10 +90,9 @@ class VNpuCounts:
 
 @dataclass(frozen=True, slots=True)
 class NodeCounts:
-    """Of all vNPUs. denials: of requests that named none of them, by reason. By device: granted_cores, with what older
-    grants may use still; used_cores, None where it does not say."""
+    """Beside its vNPUs. denials: of requests that named none of them, by reason. By device: granted_cores, with what
+    older grants may use still; used_cores, None where it does not say."""
 
-    vnpus: Sequence[VNpuCounts]
     denials: Mapping[str, int]
     granted_cores: Mapping[int, int]
     used_cores: Mapping[int, int | None]

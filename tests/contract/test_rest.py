@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Unpack
@@ -188,7 +188,10 @@ class FakeNode:
         return self._changed(name, phase, if_revision)
 
     def counts(self) -> NodeCounts:
-        return NodeCounts([replace(COUNTS, vnpu=each.name) for each in self.vnpus()], {"bad_hello": 1}, {0: 14}, {0: 6})
+        return NodeCounts({"bad_hello": 1}, {0: 14}, {0: 6})
+
+    def counted(self) -> Iterator[tuple[VNpuView, VNpuCounts]]:
+        return ((each, replace(COUNTS, vnpu=each.name)) for each in self.vnpus())
 
     def _changed(self, name: str, what: object, if_revision: int | None) -> Mapping[str, int]:
         if if_revision not in (None, self.revision):

@@ -35,9 +35,6 @@ ROOMS: dict[str, set[str]] = {
     "connection": set(),
     "endpoint": {"connection"},
     "client": {"api.models", "api.controller", "api.what_if", "tenancy", "endpoint", "connection"},
-    "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client"},
-    "endpoint": set(),
-    "client": {"api.models", "api.controller", "api.what_if", "tenancy", "endpoint"},
     "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client", "api.controller"},
     "api": {"tenancy", "forecast", "hardware", "llm"},
     # The daemon's server is where everything is put together, so it alone knows the API's application.

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from fake_tenant import FakeTenant, RefusedError
+from fake_tenant import VERSION, FakeTenant, RefusedError
 from local_node import GIB, Node, eventually
 from prometheus_tools import promtool, tool
 
@@ -22,7 +22,6 @@ from flexnpu.client import Pod
 from flexnpu.errors import OverQuota
 
 ROOT = Path(__file__).parents[2]
-FIRST_WAIT_BUCKET = 0
 KERNEL, GRAPH = 0, 1
 
 
@@ -56,11 +55,12 @@ class Scraped:
         assert answer.status_code == 200, answer.text
         return answer.text
 
-    def value(self, name: str, **labels: str) -> float:
-        for line in self.page().splitlines():
-            if line.startswith(f"{name}{{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
-                return float(line.rpartition(" ")[2])
-        raise AssertionError(f"there is no {name} of {labels}")
+
+def value(page: str, name: str, **labels: str) -> float:
+    for line in page.splitlines():
+        if line.startswith(f"{name}{{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
+            return float(line.rpartition(" ")[2])
+    raise AssertionError(f"there is no {name} of {labels}")
 
 
 @pytest.fixture
@@ -97,8 +97,12 @@ def asked(url: str, query: str) -> list[dict[str, Any]]:
     return answer.json()["data"]["result"] if answer.status_code == 200 else []
 
 
+def rule_groups(url: str) -> list[dict[str, Any]]:
+    return httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]
+
+
 def test_a_prometheus_server_scrapes_what_tenants_did(scraped: Scraped):
-    scraped.start()
+    scraped.start("--metric-aliases", "npu-exporter,hami")
     node = scraped.node
     client = node.client()
     client.create_vnpu("a", cores=8, memory_bytes=GIB)
@@ -107,80 +111,63 @@ def test_a_prometheus_server_scrapes_what_tenants_did(scraped: Scraped):
     tenant.acknowledge()
     tenant.launch(KERNEL, 40)
     tenant.launch(GRAPH, 2)
-    tenant.waited(4_000, bucket=FIRST_WAIT_BUCKET)
-    assert "FAILED" not in promtool("check", "metrics", given=scraped.page())
+    tenant.waited(4_000, bucket=0)
+    page = scraped.page()
+    promtool("check", "metrics", given=page)
+    assert value(page, "vnpu_pod_total_memory", container_name="engine", aicore_count="8.00") == GIB / 1024
+    assert value(page, "hami_vgpu_memory_limit_bytes", pod="chat-0") == GIB
     with prometheus(scraped) as url:
-        assert eventually(lambda: asked(url, 'up{job="flexnpu"} == 1'), within=20)
-        (launches,) = eventually(lambda: asked(url, 'flexnpu_vnpu_launches_total{kind="kernel"}'))
-        assert launches["metric"] | {"instance": "", "job": ""} == {
-            "__name__": "flexnpu_vnpu_launches_total", "node": "n1", "vnpu": "a", "device": "0", "kind": "kernel",
-            "instance": "", "job": "",
-        }  # fmt: skip
+        (launches,) = eventually(lambda: asked(url, 'flexnpu_vnpu_launches_total{kind="kernel"}'), within=30)
+        told = {name: label for name, label in launches["metric"].items() if name not in {"instance", "job"}}
+        name = {"__name__": "flexnpu_vnpu_launches_total"}
+        assert told == {**name, "node": "n1", "vnpu": "a", "device": "0", "kind": "kernel"}
         assert launches["value"][1] == "40"
         joined = "flexnpu_vnpu_granted_cores * on (node, vnpu) group_left (namespace, pod) flexnpu_vnpu_info"
         (cores,) = asked(url, joined)
         assert (cores["metric"]["pod"], cores["value"][1]) == ("chat-0", "8")
-        assert eventually(lambda: asked(url, "flexnpu:device_guaranteed_cores:ratio"), within=20)[0]["value"][1]
-        rules = httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]
-        assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
+        assert asked(url, 'up{job="flexnpu"} == 1')
+        assert asked(url, 'flexnpu_vnpu_gate_wait_seconds_bucket{vnpu="a", le="1e-05"} == 1')
+        (part,) = eventually(lambda: asked(url, "flexnpu:device_guaranteed_cores:ratio"), within=30)
+        assert float(part["value"][1]) == pytest.approx(8 / 24)
+        rules = [rule for group in rule_groups(url) for rule in group["rules"]]
+        assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
         tenant.launch(KERNEL, 2)
-        assert eventually(lambda: asked(url, 'flexnpu_vnpu_launches_total{kind="kernel"} == 42'))
+        assert eventually(lambda: asked(url, 'flexnpu_vnpu_launches_total{kind="kernel"} == 42'), within=30)
     tenant.close()
 
 
-def test_aliases_are_names_that_promtool_reads(scraped: Scraped):
-    scraped.start("--metric-aliases", "npu-exporter,hami")
-    client = scraped.node.client()
-    client.create_vnpu("a", cores=8, memory_bytes=GIB)
-    client.set_pod("a", Pod(namespace="ml", name="chat-0", container="engine"))
-    assert scraped.value("vnpu_pod_total_memory", container_name="engine", aicore_count="8.00") == GIB / 1024
-    assert scraped.value("hami_vgpu_memory_limit_bytes", pod="chat-0") == GIB
-    said = subprocess.run(
-        [tool("promtool"), "check", "metrics"], input=scraped.page(), capture_output=True, text=True, check=False
-    )
-    # That is what is odd about these names; the page is one that can be read.
-    assert {line.split(" ")[0] for line in said.stderr.splitlines()} <= {"hami_vgpu_memory_used_bytes"}, said.stderr
-
-
-def test_counters_stay_when_a_tenant_ends_and_tell_why_others_were_refused(scraped: Scraped):
+def test_counters_outlive_tenants_and_count_those_that_come_back_once(scraped: Scraped):
     scraped.start()
     node = scraped.node
     client = node.client()
     client.create_vnpu("a", cores=8, memory_bytes=GIB)
-    tenant = FakeTenant.attach(node.attach_socket, "a")
-    tenant.acknowledge()
-    tenant.launch(KERNEL, 40)
-    tenant.deny(3)
+    client.create_vnpu("b", cores=8, memory_bytes=GIB)
+    ends, stays = FakeTenant.attach(node.attach_socket, "a"), FakeTenant.attach(node.attach_socket, "b")
+    for tenant in (ends, stays):
+        tenant.acknowledge()
+        tenant.launch(KERNEL, 40)
+    ends.deny(3)
     client.set_quota("a", cores=6)
-    tenant.acknowledge()
-    eventually(lambda: scraped.value("flexnpu_vnpu_observed_revision", vnpu="a") == 2)
-    tenant.close()
-    eventually(lambda: scraped.value("flexnpu_vnpu_leases_reclaimed_total", vnpu="a") == 1)
-    assert scraped.value("flexnpu_vnpu_launches_total", vnpu="a", kind="kernel") == 40
-    assert scraped.value("flexnpu_denials_total", vnpu="a", reason="memory") == 3
-    assert scraped.value("flexnpu_vnpu_quota_apply_seconds_count", vnpu="a") == 1
-    assert scraped.value("flexnpu_vnpu_core_seconds_total", vnpu="a") > 0
-    for name, version in (("nobody", 4), ("a", 9)):
+    ends.acknowledge()
+    eventually(lambda: client.quota("a").applied)
+    ends.close()
+    eventually(lambda: not client.tenants("a"))
+    for name, version in (("nobody", VERSION), ("a", VERSION + 5)):
         with pytest.raises(RefusedError):
             FakeTenant.attach(node.attach_socket, name, version)
     with pytest.raises(OverQuota):
         client.set_quota("a", cores=25)
-    assert scraped.value("flexnpu_denials_total", vnpu="", reason="unknown_vnpu") == 1
-    assert scraped.value("flexnpu_denials_total", vnpu="", reason="bad_version") == 1
-    assert scraped.value("flexnpu_denials_total", vnpu="a", reason="quota") == 1
-
-
-def test_a_tenant_that_comes_back_to_another_daemon_is_not_counted_twice(scraped: Scraped):
-    scraped.start()
-    node = scraped.node
-    node.client().create_vnpu("a", cores=8, memory_bytes=GIB)
-    tenant = FakeTenant.attach(node.attach_socket, "a")
-    tenant.acknowledge()
-    tenant.launch(KERNEL, 1000)
+    page = scraped.page()
+    assert value(page, "flexnpu_vnpu_leases_reclaimed_total", vnpu="a") == 1
+    assert value(page, "flexnpu_vnpu_launches_total", vnpu="a", kind="kernel") == 40
+    assert value(page, "flexnpu_vnpu_quota_apply_seconds_count", vnpu="a") == 1
+    assert value(page, "flexnpu_vnpu_core_seconds_total", vnpu="a") > 0
+    for vnpu, reason, times in (("a", "memory", 3), ("a", "quota", 1), ("", "unknown_vnpu", 1), ("", "bad_version", 1)):
+        assert value(page, "flexnpu_denials_total", vnpu=vnpu, reason=reason) == times
     node.kill()
     scraped.start()
-    tenant = tenant.come_back(node.attach_socket)
-    tenant.acknowledge()
-    tenant.launch(KERNEL, 7)
-    assert scraped.value("flexnpu_vnpu_launches_total", vnpu="a", kind="kernel") == 7
-    tenant.close()
+    stays = stays.come_back(node.attach_socket)
+    stays.acknowledge()
+    stays.launch(KERNEL, 7)
+    assert value(scraped.page(), "flexnpu_vnpu_launches_total", vnpu="b", kind="kernel") == 7
+    stays.close()

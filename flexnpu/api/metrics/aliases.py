@@ -37,7 +37,7 @@ class _Use:
 
 
 def _uses(seen: Seen) -> list[_Use]:
-    return [_Use(seen, vnpu, at, device) for vnpu, counts in seen.pairs() for at, device in enumerate(counts.devices)]
+    return [_Use(seen, vnpu, at, device) for vnpu, counts in seen.vnpus for at, device in enumerate(counts.devices)]
 
 
 def _percent(seen: Seen, device: DeviceView) -> float | None:

@@ -28,6 +28,7 @@ tests; [deploy/grafana](../deploy/grafana) a dashboard over both, to be imported
   vNPU, with what ended ones had counted. `pod`, `namespace` and `container` are on `flexnpu_vnpu_info` alone, to be
   joined: `flexnpu_vnpu_used_cores * on(node, vnpu) group_left(namespace, pod) flexnpu_vnpu_info`. They are there once
   the device plugin has told them (`PATCH /api/v1/vnpus/{name}`, labels `namespace`, `pod` and `container`).
+- A histogram is there once something was observed.
 - Counters are of this daemon's life. A process that was attached to an earlier daemon counts from its return on.
 - What a process counts is its own word; it can make its own vNPU's figures larger, never smaller, and no other's.
 - **M**: on a software NPU the figure follows from modelled time. Figures of a free clock say little then, and none is a

@@ -25,12 +25,9 @@ class Seen:
     name: str
     page_version: int
     devices: Sequence[DeviceView]
-    vnpus: Sequence[VNpuView]
+    vnpus: Sequence[tuple[VNpuView, VNpuCounts]]
     counts: NodeCounts
     controllers: Sequence[Controller]
-
-    def pairs(self) -> Iterator[tuple[VNpuView, VNpuCounts]]:
-        return zip(self.vnpus, self.counts.vnpus, strict=True)
 
 
 _DeviceSeen = tuple[DeviceView, NodeCounts]
@@ -44,8 +41,8 @@ def _build(seen: Seen) -> Labels:
 
 def _denials(seen: Seen) -> Samples:
     known: dict[Labels, float] = {("", reason): count for reason, count in seen.counts.denials.items()}
-    for vnpu in seen.counts.vnpus:
-        known |= {(vnpu.vnpu, reason): count for reason, count in vnpu.denials.items()}
+    for _, counts in seen.vnpus:
+        known |= {(counts.vnpu, reason): count for reason, count in counts.denials.items()}
     return known
 
 
@@ -309,11 +306,11 @@ USE: Sequence[Row[_UseSeen]] = (
 
 
 def _vnpus(seen: Seen) -> Iterator[tuple[Labels, _VNpuSeen]]:
-    return (((seen.name, vnpu.name), (vnpu, counts)) for vnpu, counts in seen.pairs())
+    return (((seen.name, vnpu.name), (vnpu, counts)) for vnpu, counts in seen.vnpus)
 
 
 def _uses(seen: Seen) -> Iterator[tuple[Labels, _UseSeen]]:
-    for vnpu, counts in seen.pairs():
+    for vnpu, counts in seen.vnpus:
         for use, device in zip(vnpu.use, counts.devices, strict=True):
             yield (seen.name, vnpu.name, str(use.device)), (use, device)
 

@@ -99,7 +99,8 @@ def _family(row: Row[_Seen], labels: Labels, things: Sequence[tuple[Labels, _See
         histogram = HistogramMetricFamily(row.name, row.meaning, labels=names)
         for values, value in _values(row, things):
             assert isinstance(value, Buckets)
-            histogram.add_metric(values, _cumulative(value), value.sum)
+            if value.total:  # most vNPUs never wait; empty histograms would be half of the page
+                histogram.add_metric(values, _cumulative(value), value.sum)
         return histogram
     family = (CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily)(row.name, row.meaning, labels=names)
     for values, value in _values(row, things):

@@ -86,9 +86,8 @@ CONTROLLER = Controller.model_validate(
         },
     }
 )
-SEEN = Seen(
-    "n1", 4, DEVICES, [VNPU], NodeCounts([COUNTS], {"bad_hello": 1}, {0: 14, 1: 12}, {0: 6, 1: 3}), [CONTROLLER]
-)
+COUNTED = NodeCounts({"bad_hello": 1}, {0: 14, 1: 12}, {0: 6, 1: 3})
+SEEN = Seen("n1", 4, DEVICES, [(VNPU, COUNTS)], COUNTED, [CONTROLLER])
 
 
 def samples(seen: Seen = SEEN, aliases: tuple[str, ...] = ()) -> dict[str, dict[tuple[str, ...], float]]:
@@ -169,6 +168,11 @@ def test_a_histogram_is_cumulative():
     assert found["flexnpu_service_forecast_error_ratio_bucket"][("one", "+Inf", "n1", "decode", "chat")] == 5
 
 
+def test_a_histogram_is_there_once_something_was_observed():
+    idle = replace(SEEN, vnpus=[(VNPU, replace(COUNTS, waits=Buckets((0.001, 0.1), (0, 0, 0), 0.0)))])
+    assert "flexnpu_vnpu_gate_wait_seconds_count" not in samples(idle)
+
+
 def test_what_a_controller_tells_twice_is_one_series():
     found = samples()  # which sees to it
     assert found["flexnpu_controller_moves_total"] == {
@@ -182,11 +186,8 @@ def test_what_a_device_does_not_say_is_not_there():
     silent = replace(
         SEEN,
         devices=[replace(each, kind="ascend", clock=None, memory_used=None) for each in DEVICES],
-        counts=replace(
-            SEEN.counts,
-            used_cores={0: None, 1: None},
-            vnpus=[replace(COUNTS, devices=[replace(each, used_cores=None) for each in COUNTS.devices])],
-        ),
+        counts=replace(SEEN.counts, used_cores={0: None, 1: None}),
+        vnpus=[(VNPU, replace(COUNTS, devices=[replace(each, used_cores=None) for each in COUNTS.devices]))],
     )
     found = samples(silent, ("npu-exporter", "hami"))
     for name in (
@@ -216,7 +217,7 @@ def test_aliases_are_there_when_they_are_asked_for():
 
 
 def test_vnpus_without_a_pod_are_no_containers():
-    alone = replace(SEEN, vnpus=[replace(VNPU, pod=None)])
+    alone = replace(SEEN, vnpus=[(replace(VNPU, pod=None), COUNTS)])
     assert "hami_vgpu_memory_used_bytes" not in samples(alone, ("hami",))
     assert samples(alone)["flexnpu_vnpu_info"] == {("", "", "n1", "decode", "", "chat"): 1}
 
