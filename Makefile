@@ -16,6 +16,7 @@
 #   make bench-planner    how long every policy takes to plan, microseconds of this machine
 #   make bench-policies   every policy's capacity on public traces (modelled): FLEXNPU_TRACES=DIR, QUICK=1 for minutes
 #   make wire     the kubelet's messages in Python, from device_plugin/wire/*.proto
+#   make web-picture  the pictures of the web page, from the demo's stack under load
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +29,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo experiments test test-native test-python lint format wire check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies check-service clean
+.PHONY: demo experiments test test-native test-python lint format wire check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies check-service web-picture clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -46,7 +47,7 @@ test: test-native test-python
 test-native: $(STAMPS)/native-tests
 	$(BIN)/ctest --test-dir build/wheel --output-on-failure --timeout 120 -j 2
 
-test-python: $(STAMPS)/native-tests $(STAMPS)/prometheus
+test-python: $(STAMPS)/native-tests $(STAMPS)/prometheus $(STAMPS)/browser
 	$(BIN)/python -m pytest
 
 wire: $(STAMPS)/python
@@ -160,6 +161,9 @@ bench-policies: $(STAMPS)/native
 	  --keep out/bench-policies.kept \
 	  --json out/bench-policies.json --markdown out/bench-policies.md
 
+web-picture: $(STAMPS)/native $(STAMPS)/browser
+	$(BIN)/python tests/web/picture.py --light docs/images/web.png --dark docs/images/web-dark.png
+
 clean:
 	rm -rf build out $(VENV)
 
@@ -193,6 +197,16 @@ $(STAMPS)/prometheus: | $(STAMPS)/system
 	  { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
 	  dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb && touch ../../$@; } || \
 	  echo "flexnpu: note: Prometheus cannot be had, its tests are skipped; install promtool and prometheus" >&2
+# Chromium for the tests of the web page, which are skipped without it.
+$(STAMPS)/browser: | $(STAMPS)/system
+	@if ! command -v chromium >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing chromium" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; \
+	  else \
+	    echo "flexnpu: note: tests of the web page are skipped; run: sudo apt-get install chromium" >&2; \
+	  fi; \
+	fi
+	@touch $@
 
 $(STAMPS)/load: | $(STAMPS)/system
 	[ -x $(LOAD)/bin/python ] || $(PYTHON) -m venv $(LOAD)

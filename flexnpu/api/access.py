@@ -23,7 +23,9 @@ _BURST_S: Final = 2.0  # a caller that was silent for so long may ask so much at
 _MOST_BUCKETS: Final = 4096
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PORT: Final = re.compile(r":\d+$")
-_ANYBODY: Final = frozenset({"/livez", "/readyz", "/healthz"})
+_HEALTH: Final = frozenset({"/livez", "/readyz", "/healthz"})
+_PAGE: Final = "/"
+_PAGE_FILES: Final = "/web/"
 
 
 class Buckets:
@@ -67,7 +69,13 @@ class Access:
 
     def admit(self, peer: Peer, path: str, headers: Mapping[bytes, bytes]) -> Caller:
         """Who asks. Unauthenticated, Forbidden, or TooManyRequests."""
-        caller = self._known(peer, headers) if path not in _ANYBODY else _anybody(peer)
+        if path in _HEALTH:
+            caller = _anybody(peer)
+        elif _is_page(path):
+            caller = _browser(peer, headers)
+        else:
+            _check_origin(peer, headers)
+            caller = self._known(peer, headers)
         if not self._asked.take(f"{caller.kind} {caller.name}"):
             raise TooManyRequests(
                 f"{caller.kind} {caller.name} asks more than {self.requests_per_s:g} times a second",
@@ -86,7 +94,7 @@ class Access:
         if peer.certificate is not None:
             return Caller("certificate", peer.certificate, WRITER)
         if peer.trusted:
-            _check_host(peer, headers.get(b"host", b"").decode("latin-1"))
+            _check_host(peer, headers)
             return Caller("address", peer.address, WRITER)
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         found = self.tokens.find(token.strip()) if self.tokens and scheme.lower() == b"bearer" else None
@@ -112,10 +120,33 @@ class Access:
         return Caller("uid", str(peer.uid), WRITER, peer.pid)
 
 
-def _check_host(peer: TcpPeer, host: str) -> None:
+def _is_page(path: str) -> bool:
+    """Files that a browser has to have before it can say who asks; there is nothing of the node in them."""
+    return path == _PAGE or path.startswith(_PAGE_FILES)
+
+
+def _browser(peer: Peer, headers: Mapping[bytes, bytes]) -> Caller:
+    if isinstance(peer, TcpPeer) and not peer.encrypted:  # a certificate has the name that was asked for
+        _check_host(peer, headers)
+    return _anybody(peer)
+
+
+def _check_host(peer: TcpPeer, headers: Mapping[bytes, bytes]) -> None:
     """Any page of the web can send a browser of this host here, under the page's own name."""
+    host = _host(headers)
     if peer.address in _LOOPBACK and _PORT.sub("", host).strip("[]") not in _LOOPBACK:
         raise Forbidden(f"host {host[:80]!r} is not this one", next_step="ask for localhost, or use tokens")
+
+
+def _check_origin(peer: Peer, headers: Mapping[bytes, bytes]) -> None:
+    """Browsers say which page has them ask; no page but our own may."""
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin and isinstance(peer, TcpPeer) and origin.partition("://")[2].casefold() != _host(headers).casefold():
+        raise Forbidden(f"a page of {origin[:80]!r} may not ask here", next_step="use the page of this daemon, at /")
+
+
+def _host(headers: Mapping[bytes, bytes]) -> str:
+    return headers.get(b"host", b"").decode("latin-1")
 
 
 def _anybody(peer: Peer) -> Caller:

@@ -22,6 +22,7 @@ from flexnpu.api.routes import (
     forecast,
     metrics,
     operations,
+    page,
     rebalances,
     steps,
     tenants,
@@ -57,6 +58,7 @@ def create_app(
         app.include_router(noun.router, prefix=f"/api/v{API_VERSION}")
     app.include_router(metrics.router)
     app.include_router(daemon.router)
+    app.include_router(page.router)
     problems.install(app)
     # The last is the outermost.
     app.add_middleware(Replays)

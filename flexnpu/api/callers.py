@@ -24,11 +24,13 @@ class UnixPeer:
 @dataclass(frozen=True, slots=True)
 class TcpPeer:
     """A host. certificate: the common name of the client certificate that the TLS handshake has verified. trusted: the
-    operator said that nobody has to say who they are on this listener."""
+    operator said that nobody has to say who they are on this listener. encrypted: by TLS, whose certificate has the
+    name that was asked for."""
 
     address: str
     certificate: str | None = None
     trusted: bool = False
+    encrypted: bool = False
 
 
 Peer = UnixPeer | TcpPeer

@@ -24,7 +24,10 @@ and run the lines below.
 FILE`, lines of `flexnpu token NAME --scope write`; SIGHUP reads it again), or a client certificate of `--client-ca`,
 whose holder may do everything. On loopback tokens suffice without TLS. Less than that takes `--insecure-listen`.
 Clients: `FLEXNPU_URL`, `FLEXNPU_TOKEN_FILE`, `FLEXNPU_CA_FILE`, `FLEXNPU_CERT_FILE`, or the options of `flexnpu` of
-these names.
+these names. What a browser asks over TCP for a page of another origin is refused.
+
+**The web page** is at `/` ([web.md](web.md)). Its files are for whoever may connect; what it shows, it asks for here,
+with a token that its reader enters.
 
 **Revisions.** Each change of a vNPU's quota, phase or pod raises its revision by one. The ETag is the revision in
 quotes; a change says in `If-Match` which one it is of, or `*`. Without it: 428; when it is another by now: 412.
@@ -104,6 +107,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "list_decisions": f"api '{_API}/controller/decisions?moved=true&limit=5'",
     "get_decision": f"api {_API}/controller/decisions/{_NEWEST}",
     "delete_controller": f"api -X DELETE {_API}/controller/one",
+    "list_models": f"api {_API}/forecast",
     "forecast": f"api {_API}/forecast "
     + _body({"model": "Qwen2.5-7B", "soc": "Ascend910B2", "cores": 6, "decode": ["64x4096"]}),
     "follow_events": f"api -N --max-time 1 {_API}/events",

@@ -58,3 +58,14 @@ class ForecastAnswer(BaseModel):
     notes: list[str]
     tokens_per_second: float
     operators: dict[str, OperatorTime]
+
+
+class ShippedModel(BaseModel):
+    """A model that forecasts can be asked for, by the architecture of its config.json."""
+
+    name: str
+    architecture: str
+
+
+class ForecastModels(BaseModel):
+    items: list[ShippedModel]

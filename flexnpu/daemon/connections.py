@@ -55,7 +55,12 @@ class TcpConnection(_Connection):
 
     def _peer(self, transport: asyncio.Transport) -> Peer:
         address, *_ = transport.get_extra_info("peername") or ("unknown",)
-        return TcpPeer(str(address), _common_name(transport.get_extra_info("peercert")), self.trusted)
+        return TcpPeer(
+            str(address),
+            certificate=_common_name(transport.get_extra_info("peercert")),
+            trusted=self.trusted,
+            encrypted=transport.get_extra_info("ssl_object") is not None,
+        )
 
 
 class TrustedConnection(TcpConnection):

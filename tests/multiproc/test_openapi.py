@@ -13,9 +13,8 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from local_node import GIB, Node
+from local_node import GIB, Node, listening
 from schemathesis.checks import CHECKS
-from test_remote import listening
 
 from flexnpu.api.describe import describe
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import grp
 import os
-import re
 import signal
 import socket
 import ssl
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from local_node import GIB, Node, eventually
+from local_node import GIB, Node, eventually, listening
 
 from flexnpu.api.tokens import make
 from flexnpu.client import Client, Endpoint
@@ -68,16 +67,6 @@ class Remote:
 
 def openssl(*arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-def listening(node: Node, *options: str) -> str:
-    """The URL of a daemon that is started with these options."""
-    daemon = node.start(*options)
-    assert daemon.process.stderr is not None
-    while line := daemon.process.stderr.readline():
-        if found := re.search(r"listening on (\S+)", line):
-            return found[1]
-    raise AssertionError("it does not listen")
 
 
 @pytest.fixture

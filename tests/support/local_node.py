@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,3 +135,13 @@ class Node:
                 return bool(client.version())
         except DaemonError:
             return False
+
+
+def listening(node: Node, *options: str) -> str:
+    """The URL of a daemon that is started with these options."""
+    daemon = node.start(*options)
+    assert daemon.process.stderr is not None
+    while line := daemon.process.stderr.readline():
+        if found := re.search(r"listening on (\S+)", line):
+            return found[1]
+    raise AssertionError("it does not listen")

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Annotated, Final
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Request
 
 from flexnpu.api import problems
-from flexnpu.api.what_if import ForecastAnswer, ForecastQuestion
+from flexnpu.api.what_if import ForecastAnswer, ForecastModels, ForecastQuestion, ShippedModel
 from flexnpu.errors import InvalidValue, Unavailable
 
 if TYPE_CHECKING:  # slow to load: the first question loads it
@@ -53,6 +53,23 @@ async def _forecasts(request: Request) -> Forecasts:
 async def forecast(asked: Annotated[Forecasts, Depends(_forecasts)], question: ForecastQuestion) -> ForecastAnswer:
     """How long an iteration takes on some cores, as `flexnpu forecast` says it. Changes nothing."""
     return await asked.ask(question)
+
+
+@router.get("")
+async def list_models() -> ForecastModels:
+    """The models that forecasts can be asked for."""
+    return _shipped()
+
+
+@cache
+def _shipped() -> ForecastModels:
+    from flexnpu.llm import ModelShape  # noqa: PLC0415 - slow to load
+    from flexnpu.llm.presets import SHIPPED, available  # noqa: PLC0415
+
+    shapes = {name: ModelShape.from_config(SHIPPED / f"{name}.json") for name in available()}
+    return ForecastModels(
+        items=[ShippedModel(name=name, architecture=each.architecture) for name, each in shapes.items()]
+    )
 
 
 def _answer(question: ForecastQuestion) -> ForecastAnswer:
