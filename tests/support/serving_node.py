@@ -20,8 +20,8 @@ from flexnpu.llm.presets import find_config
 from flexnpu.planner import Targets
 
 PREFILL, DECODE = 1, 2
-TICK_S = 0.01
-STEP_EVERY, PROMPT_EVERY = 4, 200  # ticks
+TICK_S = 0.02
+STEP_EVERY, PROMPT_EVERY = 2, 100  # ticks
 
 
 class ServingNode:

@@ -52,7 +52,7 @@ class Browser:
         complaints: list[str] = []
         context = self._opened.new_context(viewport={"width": 1360, "height": 900}, **options)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda asked: asked.url.startswith(url) or complaints.append(f"asks {asked.url}"))
         if quiet:
@@ -65,7 +65,7 @@ class Browser:
         assert complaints == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def serving(libraries: Path) -> Iterator[ServingNode]:
     parent = Path(tempfile.mkdtemp(prefix="fx-"))
     node = Node(parent / "run", libraries)

@@ -24,7 +24,7 @@ from flexnpu.experiment.stack import Quota, Stack
 from flexnpu.simulator.traces import make_trace
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-SIZE = {"width": 1320, "height": 1180}
+SIZE = {"width": 1320, "height": 1480}
 TTFT, ITL = 1.0, 0.05
 
 

@@ -25,7 +25,7 @@ export function chart(place, { height, x = {}, y = {}, ...options }, data) {
       height,
       legend: { show: false },
       cursor: { points: { show: false }, drag: { x: false, y: false } },
-      axes: [axis(x), axis({ size: 56, ...y })],
+      axes: [axis({ size: 28, ...x }), axis({ size: 56, ...y })],
       ...options,
     },
     data,

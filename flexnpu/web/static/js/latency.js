@@ -40,7 +40,7 @@ function make(place) {
     place,
     {
       height: HEIGHT,
-      scales: { x: { time: true, range: () => [Date.now() / 1000 - SPAN_S, Date.now() / 1000] }, y: { range: (_, low, high) => [0, (high || 1) * 1.15] } },
+      scales: { x: { time: true, range: (_, first) => [first ?? Date.now() / 1000 - SPAN_S, Date.now() / 1000] }, y: { range: (_, low, high) => [0, (high || 1) * 1.15] } },
       series: [{}, line("observed", "seen", { spanGaps: false }), line("forecast", "planned", { dash: [2, 3], spanGaps: true }), line("target", "target", { dash: [8, 5] })],
       x: timeAxis,
       y: { values: seconds, size: 64 },
@@ -60,7 +60,7 @@ function planned(decisions, name) {
 
 function merged(seen, forecast, target) {
   const from = Date.now() / 1000 - SPAN_S;
-  const rows = new Map([[from, [null, null]], [Date.now() / 1000, [undefined, undefined]]]);
+  const rows = new Map([[Date.now() / 1000, [undefined, undefined]]]);
   const put = (at, column, value) => {
     if (at < from) return;
     const row = rows.get(at) ?? [undefined, undefined];

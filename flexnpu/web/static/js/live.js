@@ -13,6 +13,7 @@ const MOST_EVENTS = 200;
 const MOST_DECISIONS = 300;
 const NEWEST_DECISIONS = 20; // that are read again: what came of them is told later
 const CONTROLLERS_EVERY_MS = 2000;
+const REST = 10; // times as long as an answer takes nothing is asked
 const SOON_MS = 200; // after an event; others that come meanwhile are of the same look
 const MOST_FOLLOWED = 64; // what the API takes
 
@@ -80,10 +81,15 @@ export class Live {
     this.#followSteps([]);
   }
 
-  // What fails is lost, and the events' stream says so.
-  #every(milliseconds, signal, read) {
-    const timer = setInterval(() => this.#isLive() && read().catch(() => {}), milliseconds);
-    signal.addEventListener("abort", () => clearInterval(timer));
+  // Less often where answers take long: a page is to be no load for its daemon. What fails is lost, and the events' stream
+  // says so.
+  async #every(milliseconds, signal, read) {
+    while (!signal.aborted) {
+      const began = performance.now();
+      if (this.#isLive()) await read().catch(() => {});
+      const took = performance.now() - began;
+      await new Promise(done => setTimeout(done, Math.max(milliseconds - took, REST * took)));
+    }
   }
 
   #isLive() {

@@ -23,8 +23,8 @@ const live = new Live(store, knowledge);
 
 // Opens a decision, and brings the reader to it.
 function choose(id) {
-  store.set({ chosen: id });
-  store.settled(() => document.getElementById("decision-title").focus());
+  store.setNow({ chosen: id });
+  document.getElementById("decision-title").focus();
 }
 
 const quota = makeQuota(store, () => live.look());

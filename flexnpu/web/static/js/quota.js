@@ -51,6 +51,7 @@ class Dialog {
   #asking = new AbortController();
   #ended = false;
   #touched = false; // the slider is where the reader has put it
+  #forecastOf = ""; // cores now and then
 
   constructor(name, { store, look, form, dialog }) {
     this.#name = name;
@@ -110,6 +111,7 @@ class Dialog {
     say(form.most, form.slider.max);
     say(form.source.firstChild, `cores that nobody is guaranteed (${this.#free()})`);
     this.#showValue();
+    if (this.#forecastOf !== `${vnpu.cores} ${this.#cores}`) this.asked();
     const controller = this.#controller();
     form.warning.hidden = !controller;
     if (controller) say(form.warning, `Controller ${controller.name} moves the cores of this vNPU, and will do so again as it sees fit; flexnpu controller --mode pinned holds a split.`);
@@ -125,6 +127,7 @@ class Dialog {
   }
 
   asked() {
+    this.#forecastOf = `${this.#vnpu().cores} ${this.#cores}`;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#forecast(), SETTLE_MS);
   }

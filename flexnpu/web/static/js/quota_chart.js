@@ -18,7 +18,7 @@ export function makeCurve(place) {
       height: HEIGHT,
       scales: { x: { time: false }, y: { range: (_, low, high) => [0, (high || 1) * 1.12] } },
       series: [{}, line("forecast", "accent"), dots("now", "soft"), dots("then", "accent"), line("target", "target", { dash: [8, 5] })],
-      x: { values: (_, ticks) => ticks.map(String), incrs: [1, 2, 4, 8, 16], label: "cores", labelSize: 18, labelFont: "12px system-ui, sans-serif" },
+      x: { values: (_, ticks) => ticks.map(String), incrs: [1, 2, 4, 8, 16], label: "cores", labelSize: 16, labelFont: "12px system-ui, sans-serif" },
       y: { values: (_, ticks) => ticks.map(tick => (tick ? duration(tick) : "0")), size: 64 },
     },
     [[], [], [], [], []],

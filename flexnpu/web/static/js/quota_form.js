@@ -11,7 +11,7 @@ export function makeForm() {
   const most = h("span", { class: "soft" });
   const source = h("select", { id: "quota-source" });
   const model = h("select", { id: "quota-model" });
-  const phase = h("select", { id: "quota-phase" }, h("option", { value: "decode" }, "decode, requests that run"), h("option", { value: "prefill" }, "prefill, prompts"));
+  const phase = h("select", { id: "quota-phase" }, h("option", { value: "decode" }, "decode"), h("option", { value: "prefill" }, "prefill"));
   const requests = h("input", { type: "number", id: "quota-requests", min: 1, max: 4096, required: true });
   const tokens = h("input", { type: "number", id: "quota-tokens", min: 2, max: 1_000_000, required: true });
   const loadSaid = h("p", { class: "soft" });

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the page knows. Views are told at once, and then ten times a second at most, however much changes.
+// What the page knows. Views are told at once, and then five times a second at most, however much changes.
 
 const AT_ONCE_MS = 16;
-const EVERY_MS = 100;
+const EVERY_MS = 200;
 
 export class Store {
   state = {
@@ -21,7 +21,6 @@ export class Store {
   #views = new Set();
   #due = false;
   #toldAt = 0;
-  #after = [];
 
   // The view is told at once, and of each change.
   watch(view) {
@@ -33,19 +32,18 @@ export class Store {
     Object.assign(this.state, changes);
     if (this.#due) return;
     this.#due = true;
-    setTimeout(() => this.#tell(), Math.max(AT_ONCE_MS, this.#toldAt + EVERY_MS - performance.now()));
+    setTimeout(() => this.#due && this.#tell(), Math.max(AT_ONCE_MS, this.#toldAt + EVERY_MS - performance.now()));
   }
 
-  // Once, after the views have been told of what is set by now.
-  settled(then) {
-    this.#after.push(then);
-    this.set({});
+  // What the reader does is shown without delay: when this returns, it is.
+  setNow(changes) {
+    Object.assign(this.state, changes);
+    this.#tell();
   }
 
   #tell() {
     this.#due = false;
     this.#toldAt = performance.now();
     for (const view of this.#views) view(this.state);
-    for (const then of this.#after.splice(0)) then();
   }
 }
