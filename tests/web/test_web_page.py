@@ -140,6 +140,8 @@ def test_a_lost_daemon_is_shown_and_its_successor_taken_up(browser, quiet_node: 
     quiet_node.client().create_vnpu("a", cores=4, memory_bytes=GIB)
     tenant = FakeTenant.attach(quiet_node.attach_socket, "a")
     with browser.page(url, quiet=False) as page:
+        resumed: list[str] = []
+        page.on("request", lambda asked: resumed.append(asked.headers.get("last-event-id", "")))
         page.get_by_role("img", name=re.compile("0 to 3 a; 4 to 23")).wait_for()
         quiet_node.kill()
         page.get_by_text("connection lost", exact=True).wait_for()
@@ -148,6 +150,7 @@ def test_a_lost_daemon_is_shown_and_its_successor_taken_up(browser, quiet_node: 
         tenant.come_back(quiet_node.attach_socket).close()
         page.get_by_text("live", exact=True).wait_for()
         assert page.locator("#lost").is_hidden()
+        assert any(resumed)
         quiet_node.client().create_vnpu("b", cores=2, memory_bytes=GIB)
         page.get_by_role("img", name=re.compile("0 to 3 a; 4 to 5 b; 6 to 23")).wait_for()
         page.get_by_role("group", name="Events").get_by_text("created b").wait_for()

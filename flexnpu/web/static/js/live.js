@@ -149,6 +149,7 @@ export class Live {
     if (event.kind === "resync") {
       this.#store.set({ events: [] });
       this.#newest = event.id;
+      if (this.#isLive()) this.#soon(this.#readNow);
       return;
     }
     if (this.#newest !== null && event.id <= this.#newest) return;

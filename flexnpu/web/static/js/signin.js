@@ -29,7 +29,7 @@ export function makeSignIn(retry) {
   });
   byId("token").addEventListener("click", () => {
     session.forget();
-    retry();
+    location.reload(); // what it has let the reader see is gone too
   });
   return ({ connection }) => {
     byId("token").hidden = session.token() === null;
