@@ -106,15 +106,37 @@ def test_forecasts_are_asked_for_a_few_core_counts_and_those_that_matter(page):
     assert len(points) < 13
 
 
-def test_the_split_before_the_page_was_opened_is_that_of_the_decisions(page):
+def test_the_split_is_that_of_the_decisions_and_between_them_what_was_seen(page):
     decisions = [
         {"device": 0, "told_at": at, "before": {"a": {"cores": before}}, "after": {"a": {"cores": after}}}
-        for at, before, after in ((20, 6, 8), (10, 4, 6))
+        for at, before, after in ((45, 8, 6), (20, 6, 8), (10, 4, 6))
     ]
     body = (
-        "(() => { const past = new m.History(); past.see([a[1]], a[2], 30); past.tell(a[0]); "
-        "past.see([a[1]], a[2], 40); past.see([a[1]], a[2], 50); "
-        "return past.of(0).map(each => [each.at, each.cores.a]); })()"
+        "(() => { const past = new m.History(); past.tell(a[0]); "
+        "for (const at of [30, 40]) past.see([a[1]], a[2], at); "
+        "for (const at of [50, 60, 70]) past.see([a[1]], a[3], at); "
+        "return past.of(0).map(each => [each.at, each.cores.a, each.cores.b]); })()"
     )
-    seen = call(page, "history", body, decisions, DEVICE, [vnpu("a", 8)])
-    assert seen == [[pytest.approx(9.999), 4], [10, 6], [20, 8], [30, 8], [50, 8]]
+    before, after = [vnpu("a", 8), vnpu("b", 1)], [vnpu("a", 6), vnpu("b", 1)]
+    assert call(page, "history", body, decisions, DEVICE, before, after) == [
+        [pytest.approx(9.999), 4, None],
+        [10, 6, None],
+        [20, 8, None],
+        [30, 8, 1],
+        [40, 8, 1],
+        [45, 6, 1],
+        [50, 6, 1],
+        [70, 6, 1],
+    ]
+
+
+def test_a_clock_that_is_another_hosts_is_set_by_the_daemons(page):
+    body = (
+        "(() => { const off = () => Math.round(m.now() - Date.now() / 1000); const told = [off()]; "
+        "for (const ahead of [0.9, -3600, -3601]) "
+        "{ m.hear(new Date(Date.now() + ahead * 1000).toUTCString()); told.push(off()); } "
+        "m.hear(null); told.push(off()); m.hear(new Date().toUTCString()); return told; })()"
+    )
+    told = call(page, "clock", body)
+    assert told[:2] == [0, 0]
+    assert all(abs(each + 3600) <= 1 for each in told[2:])

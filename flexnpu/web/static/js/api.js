@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests to the daemon that this page came from.
 
+import * as clock from "./clock.js";
 import * as session from "./session.js";
 
 const MOST_ITEMS = 500;
@@ -39,6 +40,7 @@ export async function send(method, path, { body, headers = {}, signal } = {}) {
     if (signal?.aborted) throw error;
     throw new Problem(0);
   }
+  clock.hear(answer.headers.get("Date"));
   if (answer.ok) return answer;
   throw new Problem(answer.status, await answer.json().catch(() => ({})));
 }

@@ -2,6 +2,8 @@
 // Times per output token, from the steps of engines as they begin: the gap between two decode steps of a process is what
 // each request in it waited for its next token. All times are device seconds.
 
+import { now as clock } from "./clock.js";
+
 const KEPT_S = 300;
 const WINDOW_S = 60;
 const PAUSE_S = 1; // a longer gap, and ten times the target, is one in which nobody waited
@@ -11,7 +13,7 @@ export class Gaps {
   #seen = new Map(); // by vNPU: [{at, gap, tokens}], at in seconds since 1970
 
   // scale: wall seconds of a device second; target: seconds, or null.
-  step(step, scale, target, at = Date.now() / 1000) {
+  step(step, scale, target, at = clock()) {
     const last = this.#last.get(step.pid);
     this.#last.set(step.pid, step);
     if (!last || step.number !== last.number + 1 || !decodes(step) || !decodes(last)) return;
@@ -25,7 +27,7 @@ export class Gaps {
 
   // Of the last minute, over these vNPUs; null where none was seen. kept: part of the tokens that came within the target;
   // good: so many of them per device second.
-  summary(names, scale, target, now = Date.now() / 1000) {
+  summary(names, scale, target, now = clock()) {
     const recent = this.#of(names).filter(each => each.at > now - WINDOW_S);
     const tokens = sum(recent, each => each.tokens);
     if (!tokens) return null;

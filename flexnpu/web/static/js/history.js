@@ -1,45 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
-// The split over time: by device, who had how many cores since when. What was before the page was opened is told by the
-// controllers' decisions; from then on it is seen.
+// The split over time: by device, who had how many cores since when. The controllers' decisions tell it to the moment, and
+// from before the page was opened; what else changes quotas is seen once a second.
 
 import { held } from "./layout.js";
 
 const KEPT = 2000; // samples of a device
 
 export class History {
-  #samples = new Map(); // by device: [{at, cores: {name: cores}}], at in seconds since 1970
+  #told = new Map(); // by device: [{at, cores: {name: cores}}] of those that moved, at in seconds since 1970
+  #seen = new Map(); // by device, the same of all vNPUs
+  #merged = new Map(); // by device: both, in order
 
-  // decisions: the newest first. Only what is older than the first sample is taken from them.
+  // decisions: the newest first.
   tell(decisions) {
     const told = new Map();
     for (const each of [...decisions].reverse()) {
       const samples = told.get(each.device) ?? [];
       if (!samples.length) samples.push({ at: each.told_at - 1e-3, cores: cores(each.before) });
-      samples.push({ at: each.told_at, cores: { ...samples.at(-1).cores, ...cores(each.after) } });
+      samples.push({ at: each.told_at, cores: cores(each.after) });
       told.set(each.device, samples);
     }
-    for (const [device, samples] of told) {
-      const seen = this.#samples.get(device)?.filter(sample => sample.seen) ?? [];
-      const older = seen.length ? samples.filter(sample => sample.at < seen[0].at) : samples;
-      this.#samples.set(device, [...older, ...seen].slice(-KEPT));
-    }
+    this.#told = told;
+    this.#merged.clear();
   }
 
-  see(devices, vnpus, at = Date.now() / 1000) {
+  // As it is now.
+  see(devices, vnpus, at) {
     for (const device of devices) {
-      const samples = this.#samples.get(device.index) ?? [];
+      const samples = this.#seen.get(device.index) ?? [];
       const now = held(device, vnpus);
       const [before, last] = samples.slice(-2);
       // Of a stretch in which nothing changed, its ends are enough.
-      if (last?.seen && same(last.cores, now) && before?.seen && same(before.cores, now)) last.at = at;
-      else samples.push({ at, cores: now, seen: true });
-      this.#samples.set(device.index, samples.slice(-KEPT));
+      if (last && same(last.cores, now) && same(before.cores, now)) last.at = at;
+      else samples.push({ at, cores: now });
+      this.#seen.set(device.index, samples.slice(-KEPT));
     }
+    this.#merged.clear();
   }
 
+  // [{at, cores}], the oldest first.
   of(device) {
-    return this.#samples.get(device) ?? [];
+    if (!this.#merged.has(device)) this.#merged.set(device, merged(this.#told.get(device) ?? [], this.#seen.get(device) ?? []));
+    return this.#merged.get(device);
   }
+}
+
+// What a decision does not name stays as it was.
+function merged(told, seen) {
+  const whole = new Set(seen);
+  let now = {};
+  return [...told, ...seen]
+    .sort((one, other) => one.at - other.at)
+    .map(sample => ({ at: sample.at, cores: (now = whole.has(sample) ? sample.cores : { ...now, ...sample.cores }) }));
 }
 
 function cores(grants) {

@@ -2,6 +2,7 @@
 // Time per output token over time: as it was seen, as it was forecast, and the target.
 
 import { chart, line, timeAxis } from "./charts.js";
+import { now } from "./clock.js";
 import { h, say } from "./dom.js";
 import { duration } from "./format.js";
 
@@ -40,7 +41,7 @@ function make(place) {
     place,
     {
       height: HEIGHT,
-      scales: { x: { time: true, range: (_, first) => [first ?? Date.now() / 1000 - SPAN_S, Date.now() / 1000] }, y: { range: (_, low, high) => [0, (high || 1) * 1.15] } },
+      scales: { x: { time: true, range: (_, first) => [first ?? now() - SPAN_S, now()] }, y: { range: (_, low, high) => [0, (high || 1) * 1.15] } },
       series: [{}, line("observed", "seen", { spanGaps: false }), line("forecast", "planned", { dash: [2, 3], spanGaps: true }), line("target", "target", { dash: [8, 5] })],
       x: timeAxis,
       y: { values: seconds, size: 64 },
@@ -59,8 +60,8 @@ function planned(decisions, name) {
 }
 
 function merged(seen, forecast, target) {
-  const from = Date.now() / 1000 - SPAN_S;
-  const rows = new Map([[Date.now() / 1000, [undefined, undefined]]]);
+  const from = now() - SPAN_S;
+  const rows = new Map([[now(), [undefined, undefined]]]);
   const put = (at, column, value) => {
     if (at < from) return;
     const row = rows.get(at) ?? [undefined, undefined];

@@ -4,6 +4,7 @@
 
 import { announce } from "./announce.js";
 import { get, list } from "./api.js";
+import { now } from "./clock.js";
 import { follow } from "./stream.js";
 
 const LOOK_EVERY_MS = 1000;
@@ -13,7 +14,7 @@ const MOST_EVENTS = 200;
 const MOST_DECISIONS = 300;
 const NEWEST_DECISIONS = 20; // that are read again: what came of them is told later
 const CONTROLLERS_EVERY_MS = 2000;
-const REST = 10; // times as long as an answer takes nothing is asked
+const REST = 4; // times as long as an answer takes nothing is asked
 const SOON_MS = 200; // after an event; others that come meanwhile are of the same look
 const MOST_FOLLOWED = 64; // what the API takes
 
@@ -104,7 +105,7 @@ export class Live {
       this.#lost(problem);
       return;
     }
-    this.#store.set({ connection: { state: "live", since: Date.now() / 1000, problem: null } });
+    this.#store.set({ connection: { state: "live", since: now(), problem: null } });
     if (again) announce("Connected again");
   }
 
@@ -112,7 +113,7 @@ export class Live {
     const { connection } = this.#store.state;
     const state = problem?.status === 401 ? "unknown" : "lost";
     if (state === "lost" && connection.state === "live") announce("The connection is lost");
-    const since = connection.state === "live" ? Date.now() / 1000 : connection.since;
+    const since = connection.state === "live" ? now() : connection.since;
     this.#store.set({ connection: { state, since, problem } });
     this.#followSteps([]);
   }
@@ -127,7 +128,7 @@ export class Live {
     const lists = ["devices", "vnpus", "tenants"].map(noun => list(`/api/v1/${noun}`));
     const [devices, vnpus, tenants] = await Promise.all(lists);
     this.#activity.count(tenants);
-    this.#history.see(devices, vnpus);
+    this.#history.see(devices, vnpus, now());
     this.#store.set({ devices, vnpus, tenants });
     this.#followSteps(vnpus.filter(vnpu => vnpu.tenants).map(vnpu => vnpu.name).slice(0, MOST_FOLLOWED));
   }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What controllers count of their services since they began, as rates of the last minute.
 
+import { now } from "./clock.js";
+
 const WINDOW_S = 60;
 
 export class Rates {
   #samples = new Map(); // by controller and service: [{at, totals}]
 
   // controllers: as they were just read.
-  see(controllers, at = Date.now() / 1000) {
+  see(controllers, at = now()) {
     for (const { name, since, totals } of controllers) {
       for (const each of totals?.services ?? []) {
         const key = `${name} ${each.service}`;

@@ -2,6 +2,7 @@
 // The chart of a device's cores over time, with a mark for each decision that moved some.
 
 import { chart, drop, line, stepped, timeAxis } from "./charts.js";
+import { now } from "./clock.js";
 import { colour, drawn } from "./colours.js";
 import { byId, h, keyed, say, set } from "./dom.js";
 import { clock } from "./format.js";
@@ -38,7 +39,7 @@ export function makeSplit(history, choose) {
 function redraw(state, { device, span, place, legend, hint, history, choose, drawing }) {
   const index = Number(device.value);
   const known = state.devices.find(each => each.index === index);
-  const from = Date.now() / 1000 - Number(span.value);
+  const from = now() - Number(span.value);
   const samples = within(history.of(index), from);
   if (!known || !samples.length) return drawing;
   const names = [...new Set(samples.flatMap(sample => Object.keys(sample.cores)))].sort(byOrder(state.vnpus));
