@@ -36,8 +36,6 @@ ROOMS: dict[str, set[str]] = {
     "endpoint": {"connection"},
     "client": {"api.models", "api.controller", "api.what_if", "tenancy", "endpoint", "connection"},
     "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client", "api.controller"},
-    "api": {"tenancy", "forecast", "hardware", "llm"},
-    "controller": {"planner", "forecast", "hardware", "llm", "tenancy", "client"},
     "web": set(),
     "api": {"tenancy", "forecast", "hardware", "llm", "web"},
     # The daemon's server is where everything is put together, so it alone knows the API's application.
