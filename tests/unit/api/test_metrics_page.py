@@ -217,7 +217,7 @@ def test_aliases_are_there_when_they_are_asked_for():
 
 
 def test_vnpus_without_a_pod_are_no_containers():
-    alone = replace(SEEN, vnpus=[(replace(VNPU, pod=None), COUNTS)])
+    alone = replace(SEEN, vnpus=[(replace(VNPU, labels={}), COUNTS)])
     assert "hami_vgpu_memory_used_bytes" not in samples(alone, ("hami",))
     assert samples(alone)["flexnpu_vnpu_info"] == {("", "", "n1", "decode", "", "chat"): 1}
 
