@@ -33,14 +33,14 @@ CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -na
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
-	$(BIN)/flexnpu demo --json-file out/demo.json --png out/demo.png
+	$(BIN)/flexnpu demo --json out/demo.json --png out/demo.png
 
 # Half an hour; figures of QUICK=1 are of few requests and go to out/.
 EXPERIMENTS ?= flexnpu-table duetserve-mooncake duetserve-azure phase-change burst
 RESULTS := $(if $(QUICK),out/results,docs/results)
 experiments: $(STAMPS)/native
 	for name in $(EXPERIMENTS); do $(BIN)/flexnpu experiment run $$name $(if $(QUICK),--quick) \
-	  --json-file $(RESULTS)/$$name.json --markdown $(RESULTS)/$$name.md --png $(RESULTS)/$$name.png || exit 1; done
+	  --json $(RESULTS)/$$name.json --markdown $(RESULTS)/$$name.md --png $(RESULTS)/$$name.png || exit 1; done
 
 test: test-native test-python
 

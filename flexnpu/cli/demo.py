@@ -21,11 +21,10 @@ def demo(
     static: Annotated[str, typer.Option(metavar="P/D", help="The split to compare with, in cores")] = "12/12",
     json_file: options.JsonFile = None,
     png_file: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the results there")] = None,
-    as_json: options.Json = False,
 ) -> None:
     """Replay a trace through a prefill and a decode engine that share one NPU. Takes under five minutes."""
     serving_needed()
     from flexnpu.demo.command import run_demo  # noqa: PLC0415 - heavy, and only needed here
 
-    with results(json_file, as_json=as_json) as file:
+    with results(json_file) as file:
         run_demo(minutes=minutes, static=static, json_file=file, png_file=png_file)

@@ -27,14 +27,13 @@ def run(
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write them there as tables")
     ] = None,
     png_file: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw them there")] = None,
-    as_json: options.Json = False,
 ) -> None:
     """Replay an experiment under a static co-location and under the controller. Takes about six minutes."""
     serving_needed()
     from flexnpu.experiment.command import Asked, run_experiment  # noqa: PLC0415 - heavy, and only needed here
 
     modes = tuple(policy.split(",")) if policy is not None else ()
-    with results(json_file, as_json=as_json) as file:
+    with results(json_file) as file:
         run_experiment(Asked(name, modes, trace, quick, file, markdown_file, png_file))
 
 

@@ -39,7 +39,12 @@ WeightDtype = Annotated[
 KvDtype = Annotated[str | None, typer.Option(help="Format of the KV cache: bf16, fp8, int8…  [default: config.json's]")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 JsonFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the results there as JSON, whole or not at all")
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Write the results there as JSON, whole or not at all; - prints them",
+    ),
 ]
 Interval = Annotated[float, typer.Option(help="Seconds between two pictures, 0.05 to 60")]
 Once = Annotated[bool, typer.Option("--once", help="One picture, then end")]

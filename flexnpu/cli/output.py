@@ -16,8 +16,6 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flexnpu.errors import InvalidValue
-
 _PIPE_WIDTH = 250  # columns
 
 
@@ -32,14 +30,12 @@ def print_json_line(value: object) -> None:
 
 
 @contextlib.contextmanager
-def results(json_file: Path | None, *, as_json: bool) -> Iterator[Path | None]:
-    """For a command that shows tables as it goes and has its results at the end: where it is to write their JSON. With
-    as_json that is stdout, and what it shows goes to stderr."""
-    if not as_json:
+def results(json_file: Path | None) -> Iterator[Path | None]:
+    """For a command that shows tables as it goes and has its results at the end: where it is to write their JSON. Where
+    that is `-`, it is stdout, and what the command shows goes to stderr."""
+    if json_file != Path("-"):
         yield json_file
         return
-    if json_file is not None:
-        raise InvalidValue("--json beside --json-file", next_step="give one of them")
     with contextlib.redirect_stdout(sys.stderr):
         yield Path("/dev/stdout")
 

@@ -124,7 +124,6 @@ def simulate(
     json_file: options.JsonFile = None,
     report: Report = None,
     requests: Requests = None,
-    as_json: options.Json = False,
 ) -> None:
     """Simulate a trace under each policy and compare latency and goodput (modelled, not measured)."""
     if context.invoked_subcommand is not None:
@@ -132,7 +131,7 @@ def simulate(
         return
     from flexnpu.simulator.command import run_simulate  # noqa: PLC0415 - heavy, and only needed here
 
-    with results(json_file, as_json=as_json) as file:
+    with results(json_file) as file:
         run_simulate(ask(), json_file=file, report_file=report, requests_file=requests)
 
 
@@ -155,10 +154,9 @@ def capacity(
     ] = None,
     json_file: options.JsonFile = None,
     report: Report = None,
-    as_json: options.Json = False,
 ) -> None:
     """Find the highest rate of the trace at which each policy keeps 90 % and 99 % of the requests within targets."""
     from flexnpu.simulator.command import ATTAINMENTS, run_capacity  # noqa: PLC0415 - heavy, and only needed here
 
-    with results(json_file, as_json=as_json) as file:
+    with results(json_file) as file:
         run_capacity(ask(), attainments=attainment or ATTAINMENTS, json_file=file, report_file=report)

@@ -53,7 +53,7 @@ def demo(tmp_path):
 @pytest.mark.timeout(300)
 def test_both_policies_answer_every_request_and_the_controller_moves_cores(demo, tmp_path):
     file, picture = tmp_path / "out" / "demo.json", tmp_path / "out" / "demo.png"
-    process, folder = demo("--json-file", str(file), "--png", str(picture))
+    process, folder = demo("--json", str(file), "--png", str(picture))
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert err == ""
@@ -73,7 +73,7 @@ def test_both_policies_answer_every_request_and_the_controller_moves_cores(demo,
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_interrupted_leaves_nothing_behind(demo, tmp_path, number):
     file = tmp_path / "demo.json"
-    process, folder = demo("--json-file", str(file))
+    process, folder = demo("--json", str(file))
     end = time.monotonic() + 60
     while not list(folder.glob("flexnpu-experiment-*/prefill.log")):
         assert time.monotonic() < end
@@ -88,7 +88,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(demo, tmp_path, number
 
 
 def test_a_result_file_that_cannot_be_written_is_named_at_once(demo):
-    process, folder = demo("--json-file", "/proc/nowhere/demo.json")
+    process, folder = demo("--json", "/proc/nowhere/demo.json")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.startswith("flexnpu: error: /proc/nowhere/demo.json cannot be written (")

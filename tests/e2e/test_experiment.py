@@ -19,7 +19,7 @@ def run(*arguments):
 @pytest.mark.timeout(300)
 def test_a_quick_burst_is_answered_under_both_policies_and_told_beside_the_simulator(tmp_path):
     files = [tmp_path / "out" / f"burst.{kind}" for kind in ("json", "md", "png")]
-    written = ["--json-file", str(files[0]), "--markdown", str(files[1]), "--png", str(files[2])]
+    written = ["--json", str(files[0]), "--markdown", str(files[1]), "--png", str(files[2])]
     ended = run("run", "burst", "--quick", "--policy", "split", *written)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
@@ -51,7 +51,7 @@ def test_the_experiments_are_listed_with_their_titles():
         (("nothing",), "experiment 'nothing' does not exist"),
         (("burst", "--trace", "x.csv"), "burst has no trace"),
         (("duetserve-azure", "--trace", "/nowhere.csv"), "/nowhere.csv"),
-        (("burst", "--json-file", "/proc/nowhere/x.json"), "/proc/nowhere/x.json cannot be written"),
+        (("burst", "--json", "/proc/nowhere/x.json"), "/proc/nowhere/x.json cannot be written"),
         (("burst", "--policy", "fast"), "fast"),
     ],
 )

@@ -103,7 +103,7 @@ def check(result: tuple[int, str, str], code: int, *words: str) -> None:
         (("softnpu", "run", "--", "no-such-program"), 127, ("no-such-program",)),
         (("demo", "--minutes", "0"), 2, ("--minutes", "0.01")),
         (("demo", "--static", "20/12"), 2, ("20/12", "24")),
-        (("demo", "--json-file", "/proc/none/demo.json"), 2, ("/proc/none/demo.json",)),
+        (("demo", "--json", "/proc/none/demo.json"), 2, ("/proc/none/demo.json",)),
         (("forecast", "--model", "/nowhere", "--decode", "64x4096"), 2, ("/nowhere", "config.json")),
         (("forecast", "--model", MODEL, "--decode", "64x4096", "--cores", "25"), 2, ("25", "1 to 24")),
         (("forecast", "--model", MODEL, "--prefill", "many"), 2, ("many", "4x2048")),

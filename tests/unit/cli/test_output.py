@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flexnpu.cli.output import facts, print_json, print_json_line, printable, results, show, table
+from flexnpu.cli.output import facts, print_json, print_json_line, printable, show, table
 from flexnpu.client import Move
-from flexnpu.errors import InvalidValue
 
 LOAD = "rate=2,requests=10,prompt=1000,output=20,seed=3"
 
@@ -46,16 +45,9 @@ def test_models_are_printed_as_they_cross_the_wire(capsys: pytest.CaptureFixture
         print_json({"a": Path()})
 
 
-def test_results_are_printed_or_written_not_both():
-    with results(Path("file"), as_json=False) as file:
-        assert file == Path("file")
-    with pytest.raises(InvalidValue, match="--json beside --json-file"), results(Path("file"), as_json=True):
-        pass
-
-
 def test_a_command_with_tables_has_json_alone_on_stdout():
     options = ["--trace", LOAD, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
-    command = [sys.executable, "-m", "flexnpu.cli.main", "simulate", "--json", *options]
+    command = [sys.executable, "-m", "flexnpu.cli.main", "simulate", "--json", "-", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["policies"]

@@ -208,7 +208,7 @@ def test_pools_are_alike_devices_or_prefill_and_decode():
 
 def test_the_command_line_has_both_forms(tmp_path):
     common = ["--trace", LOAD, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
-    result = CliRunner().invoke(app, ["simulate", *common, "--json-file", str(tmp_path / "a.json")])
+    result = CliRunner().invoke(app, ["simulate", *common, "--json", str(tmp_path / "a.json")])
     assert result.exit_code == 0, result.output
     assert "modelled, not measured" in result.output
     result = CliRunner().invoke(app, ["simulate", "capacity", *common, "--attainment", "0.9"])
@@ -278,7 +278,7 @@ def test_a_missing_option_is_named():
 def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, number):
     endless = "rate=5,requests=1000000,prompt=1000,output=200"
     options = ["--trace", endless, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
-    files = ["--json-file", str(tmp_path / "a.json"), "--requests", str(tmp_path / "a.csv")]
+    files = ["--json", str(tmp_path / "a.json"), "--requests", str(tmp_path / "a.csv")]
     program = [sys.executable, "-m", "flexnpu.cli.main", "simulate", *options, *files]
     with foreground.start(program, stderr=subprocess.PIPE) as running:
         while not any(tmp_path.glob(".a.csv.*")):
@@ -291,7 +291,7 @@ def test_a_run_that_is_ended_leaves_nothing_half_written(tmp_path, number):
 
 def test_a_table_that_finds_no_room_is_one_error_and_leaves_no_file(tmp_path):
     options = ["--trace", LOAD, "--format", "synthetic", "--model", "Qwen2.5-7B", "--policy", "chunked"]
-    program = [sys.executable, "-m", "flexnpu.cli.main", "simulate", *options, "--json-file", str(tmp_path / "a.json")]
+    program = [sys.executable, "-m", "flexnpu.cli.main", "simulate", *options, "--json", str(tmp_path / "a.json")]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     message = "the output cannot be written (No space left on device); write it where there is room"
