@@ -117,6 +117,7 @@ def test_moves_are_tried_first_and_then_made_at_once(node: Node):
         (("decisions", "--limit", "0"), 2, ("--limit 0", "1 to")),
         (("events", "--no-follow", "--kind", "made"), 2, ("'made'", "created")),
         (("completion", "tcsh"), 2, ("tcsh",)),
+        (("top", "--once", "--interval", "0"), 2, ("--interval 0", "0.05 to 60")),
         (("run", "--file", "/nowhere.yaml"), 2, ("/nowhere.yaml",)),
         (("run", "--file", "x", "--cores", "3"), 2, ("--cores beside --file",)),
         (("run", "--file", "x", "--", "true"), 2, ("a command beside --file",)),
