@@ -61,6 +61,7 @@ def _vnpu(vnpu: VNpu, tenants: list[Tenant], devices: list[Device]) -> Iterator[
         ("memory", f"{format_size(vnpu.memory_bytes)} on each device"),
         ("phase", vnpu.phase or "not declared"),
         ("revision", f"{vnpu.revision} ({tables.state(vnpu)}; in force everywhere: {vnpu.applied_revision})"),
+        ("labels", " ".join(f"{name}={value}" for name, value in vnpu.labels.items()) or "none"),
         ("ends", "when it is deleted" if vnpu.owner_pid is None else f"with process {vnpu.owner_pid}"),
     ]
     if modelled:
@@ -95,6 +96,9 @@ def _device(device: Device, held: list[VNpu]) -> Iterator[Table]:
     used = "unknown" if device.memory_used is None else format_size(device.memory_used)
     rows: list[tuple[str, object]] = [
         ("soc", f"{device.soc} ({device.kind})"),
+        ("uuid", device.uuid or "unknown"),
+        ("NUMA node", "unknown" if device.numa_node is None else device.numa_node),
+        ("trouble", device.trouble or "none"),
         ("cores", f"{device.cores}, of these {device.cores_free} free"),
         ("memory", f"{format_size(device.memory_bytes)}: {format_size(device.memory_free)} free, {used} in use"),
         ("clock", tables.clock(device)),

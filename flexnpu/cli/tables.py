@@ -13,8 +13,11 @@ from flexnpu.units import format_size
 
 
 def devices(found: Sequence[Device]) -> Table:
-    head = ("device", "soc", "kind", "cores", "free", "memory", "free", "clock")
-    return table("devices", head, [_device(each) for each in found])
+    head: tuple[str, ...] = ("device", "soc", "kind", "cores", "free", "memory", "free", "clock")
+    rows = [_device(each) for each in found]
+    if any(each.trouble for each in found):
+        head, rows = (*head, "trouble"), [(*row, each.trouble or "-") for row, each in zip(rows, found, strict=True)]
+    return table("devices", head, rows)
 
 
 def vnpus(found: Sequence[VNpu]) -> Table:

@@ -20,9 +20,11 @@ from local_node import GIB, Node, eventually
 from typer.testing import CliRunner
 
 from flexnpu.api.controller import ControllerState
+from flexnpu.cli.doctor import daemon
+from flexnpu.cli.doctor.finding import Host
 from flexnpu.cli.events import resumed
 from flexnpu.cli.main import app, main
-from flexnpu.client import Event
+from flexnpu.client import Endpoint, Event
 
 DECISION = {
     "number": 4,
@@ -184,6 +186,18 @@ def test_a_decision_is_shown_with_all_that_it_rests_on(node: Node):
     assert told(node, "decisions", str(number))["reason"] == DECISION["reason"]
     assert re.search(r"chat +split +yes +0 +chat +1 +alive", flexnpu(node, "ps"))
     node.client().delete_controller("chat")
+
+
+def test_doctor_reaches_the_daemon_and_sees_a_socket_that_is_open_to_others(node: Node):
+    endpoint = Endpoint(node.root)
+    assert {each.level for each in daemon.check(Host(), endpoint)} == {"ok"}
+    socket = node.root / "admin.sock"
+    socket.chmod(0o666)
+    try:
+        (found,) = (each for each in daemon.check(Host(), endpoint) if each.level != "ok")
+    finally:
+        socket.chmod(0o600)
+    assert (found.level, found.mend) == ("error", f"chmod 660 {socket}")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from flexnpu import __version__, _native
 from flexnpu.api.models import API_VERSION
 from flexnpu.cli.doctor.finding import Finding, Host
-from flexnpu.client import Client, Endpoint, Version
+from flexnpu.client import Client, Device, Endpoint, Version
 from flexnpu.errors import FlexNpuError
 from flexnpu.paths import RuntimeDir
 
@@ -32,14 +32,18 @@ def check(host: Host, endpoint: Endpoint) -> Iterator[Finding]:
         yield Finding("daemon", "error", error.message, error.next_step or _START)
         return
     for device in devices:
-        is_other = (device.kind == "software") == host.has_npu and endpoint.url is None
-        found = f"device {device.index}: {device.soc} ({device.kind}), {device.cores_free} of {device.cores} cores free"
-        if is_other and device.kind == "software":
-            found += "; but this host has an NPU"
-            mend = "source CANN's set_env.sh, then start flexnpud anew"
-            yield Finding("daemon", "warning", found, mend)
-        else:
-            yield Finding("daemon", "ok", found)
+        yield _device(device, beside_npu=host.has_npu and endpoint.url is None)
+
+
+def _device(device: Device, *, beside_npu: bool) -> Finding:
+    """beside_npu: this host, which the daemon is on, has an NPU."""
+    found = f"device {device.index}: {device.soc} ({device.kind}), {device.cores_free} of {device.cores} cores free"
+    if device.trouble:
+        return Finding("daemon", "error", f"device {device.index}: {device.trouble}", "npu-smi info")
+    if beside_npu and device.kind == "software":
+        mend = "source CANN's set_env.sh, then start flexnpud anew"
+        return Finding("daemon", "warning", f"{found}; but this host has an NPU", mend)
+    return Finding("daemon", "ok", found)
 
 
 def _sockets(host: Host, paths: RuntimeDir) -> Generator[Finding, None, bool]:
