@@ -29,8 +29,8 @@ these names. What a browser asks over TCP for a page of another origin is refuse
 **The web page** is at `/` ([web.md](web.md)). Its files are for whoever may connect; what it shows, it asks for here,
 with a token that its reader enters.
 
-**Revisions.** Each change of a vNPU's quota, phase or pod raises its revision by one. The ETag is the revision in
-quotes; a change says in `If-Match` which one it is of, or `*`. Without it: 428; when it is another by now: 412.
+**Revisions.** Each change of a vNPU's quota or phase raises its revision by one. The ETag is the revision in quotes;
+a change says in `If-Match` which one it is of, or `*`. Without it: 428; when it is another by now: 412.
 
 **Later.** A change is in force when no work that was cut for the older revision can be launched any more. Until then
 the answer is 202, with `Location: /api/v1/operations/ID`; `?wait=2s` waits. An operation is known to later daemons

@@ -18,7 +18,6 @@ from local_node import GIB, Node, eventually
 from prometheus_tools import promtool, tool
 
 from flexnpu.api.tokens import make
-from flexnpu.client import Pod
 from flexnpu.errors import OverQuota
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +105,7 @@ def test_a_prometheus_server_scrapes_what_tenants_did(scraped: Scraped):
     node = scraped.node
     client = node.client()
     client.create_vnpu("a", cores=8, memory_bytes=GIB)
-    client.set_pod("a", Pod(namespace="ml", name="chat-0", container="engine"))
+    client.set_labels("a", {"namespace": "ml", "pod": "chat-0", "container": "engine"})
     tenant = FakeTenant.attach(node.attach_socket, "a")
     tenant.acknowledge()
     tenant.launch(KERNEL, 40)

@@ -21,7 +21,7 @@ class _Use:
     """A vNPU on the `at`-th of its devices."""
 
     def __init__(self, seen: Seen, vnpu: VNpuView, at: int, counts: DeviceCounts) -> None:
-        self.node, self.vnpu, self.at, self.counts = seen.name, vnpu, at, counts
+        self.vnpu, self.at, self.counts = vnpu, at, counts
         self.use: UseView = vnpu.use[at]
         self.device = next(each for each in seen.devices if each.index == self.use.device)
 
@@ -78,6 +78,14 @@ NPU_EXPORTER: Sequence[Row[Seen]] = (
         "The NPU's name.",
         lambda seen: {_chip(device): 1 for device in seen.devices},
         ("id", "name", *_CHIP_LABELS[2:]),
+    ),
+    Row(
+        "npu_chip_info_health_status",
+        "gauge",
+        "0 or 1",
+        "1 while programs can use the NPU.",
+        lambda seen: {_chip(device): float(device.trouble is None) for device in seen.devices},
+        _CHIP_LABELS,
     ),
     Row(
         "npu_chip_info_utilization",
@@ -140,17 +148,12 @@ _HOST_LABELS: Final = ("node", "device_index", "device_uuid", "device_type")
 _CONTAINER_LABELS: Final = ("namespace", "pod", "container", "vdevice_index", "device_uuid")
 
 
-def _uuid(node: str, device: DeviceView) -> str:
-    """The daemon knows none; this one is of one device too."""
-    return f"{node}-{device.index}"
-
-
 def _host(seen: Seen, device: DeviceView) -> Labels:
-    return seen.name, str(device.index), _uuid(seen.name, device), f"Ascend-{device.soc}"
+    return seen.name, str(device.index), device.uuid, f"Ascend-{device.soc}"
 
 
 def _container(each: _Use) -> Labels:
-    return *each.pod, str(each.at), _uuid(each.node, each.device)
+    return *each.pod, str(each.at), each.device.uuid
 
 
 def _in_pods(seen: Seen) -> list[_Use]:

@@ -41,7 +41,7 @@ _ALIASES: Final = """
 
 `flexnpud --metric-aliases npu-exporter,hami` (either or both; none by default) has these too, for dashboards that are
 there, with the labels and units of the original: percents of 100, MB and KB where it has those. What the daemon does
-not know (dies, PCIe addresses, temperatures, links) is an empty label or no metric; a device's uuid is NODE-INDEX.
+not know (dies, PCIe addresses, temperatures, links) is an empty label or no metric.
 """
 _SOURCES: Final[Mapping[str, str]] = {
     "npu-exporter": "Names from MindCluster's NPU Exporter: "

@@ -80,6 +80,13 @@ DEVICE: Sequence[Row[_DeviceSeen]] = (
         info(_device_labels),
         ("soc", "kind", "clock"),
     ),
+    Row(
+        "flexnpu_device_usable",
+        "gauge",
+        "0 or 1",
+        "1 while programs can use the device; 0 when it is lost.",
+        one(lambda seen: float(seen[0].trouble is None)),
+    ),
     Row("flexnpu_device_cores", "gauge", "cores", "Cube cores of the device.", one(lambda seen: seen[0].cores)),
     Row(
         "flexnpu_device_guaranteed_cores",

@@ -19,7 +19,9 @@ from flexnpu.tenancy import Buckets, DeviceCounts, DeviceView, NodeCounts, UseVi
 
 GIB = 2**30
 DEVICES = [
-    DeviceView(index, "Ascend910B2", "software", 24, 64 * GIB, 6, 48 * GIB, 3 * GIB, "paced", "skip", 1.0, {})
+    DeviceView(
+        index, "Ascend910B2", "software", 24, 64 * GIB, 6, 48 * GIB, 3 * GIB, "paced", "skip", 1.0, {}, f"u{index}"
+    )
     for index in (0, 1)
 ]
 VNPU = VNpuView(
@@ -201,6 +203,13 @@ def test_what_a_device_does_not_say_is_not_there():
     assert found["flexnpu_device_info"][("", "0", "ascend", "n1", "Ascend910B2")] == 1
 
 
+def test_a_device_that_is_lost_says_so():
+    lost = replace(SEEN, devices=[DEVICES[0], replace(DEVICES[1], trouble="it is gone")])
+    found = samples(lost, ("npu-exporter",))
+    assert found["flexnpu_device_usable"] == {("0", "n1"): 1, ("1", "n1"): 0}
+    assert sorted(found["npu_chip_info_health_status"].values()) == [0, 1]
+
+
 def test_aliases_are_there_when_they_are_asked_for():
     assert not [name for name in samples() if name.startswith(("npu_", "vnpu_", "hami_", "machine_"))]
     assert "machine_npu_nums" not in samples(aliases=("hami",))
@@ -212,8 +221,8 @@ def test_aliases_are_there_when_they_are_asked_for():
     virtual = ("12.00", "engine", "1", "true", "Ascend910B2", "ml", "chat-0", "7")
     assert found["vnpu_pod_aicore_utilization"][virtual] == 25
     assert found["vnpu_pod_used_memory"][virtual] == 2 * GIB // 1024
-    assert found["hami_vgpu_memory_limit_bytes"][("engine", "n1-0", "ml", "chat-0", "0")] == 8 * GIB
-    assert found["hami_host_gpu_utilization_ratio"][("0", "Ascend-Ascend910B2", "n1-0", "n1")] == 25
+    assert found["hami_vgpu_memory_limit_bytes"][("engine", "u0", "ml", "chat-0", "0")] == 8 * GIB
+    assert found["hami_host_gpu_utilization_ratio"][("0", "Ascend-Ascend910B2", "u0", "n1")] == 25
 
 
 def test_vnpus_without_a_pod_are_no_containers():
