@@ -81,17 +81,19 @@ function weighed({ forecast, alternatives }) {
   );
 }
 
+const split = ({ mode, split: cores }) => (!cores ? "–" : mode === "split" ? `${cores.prefill} / ${cores.decode}` : String(cores.prefill));
+
 function row(each, chosen) {
   return h(
     "tr",
     { class: chosen ? "chosen" : null },
     h("td", {}, chosen ? "✓" : "", chosen ? h("span", { class: "unseen" }, "chosen") : null),
-    h("td", {}, each.mode),
-    h("td", {}, each.mode === "split" ? `${each.split.prefill} / ${each.split.decode}` : String(each.split.prefill)),
+    h("td", {}, each.mode ?? "–"),
+    h("td", {}, split(each)),
     h("td", {}, duration(each.prefill_seconds)),
     h("td", {}, duration(each.decode_seconds)),
     h("td", {}, number(each.tokens_per_second)),
-    h("td", { class: "text" }, each.verdict),
+    h("td", { class: "text" }, each.verdict ?? "–"),
   );
 }
 

@@ -44,6 +44,15 @@ export class Store {
   #tell() {
     this.#due = false;
     this.#toldAt = performance.now();
-    for (const view of this.#views) view(this.state);
+    for (const view of this.#views) attempt(view, this.state);
+  }
+}
+
+// What one part of the page cannot show keeps no other from showing what it can.
+function attempt(view, state) {
+  try {
+    view(state);
+  } catch (error) {
+    reportError(error);
   }
 }
