@@ -103,8 +103,8 @@ class ControllerState(BaseModel):
 
 
 class Controller(ControllerState):
-    """A controller that is or was here. live: it has told its state or a decision in time. since, renewed_at: seconds
-    since 1970. decisions: how many it has told of. who: the process, token or certificate that tells it."""
+    """A controller that is or was here. live: it has told its state in time. since, renewed_at: seconds since 1970.
+    decisions: how many it has told of. who: the process, token or certificate that tells it."""
 
     name: str
     live: bool

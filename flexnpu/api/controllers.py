@@ -89,7 +89,6 @@ class Controllers:
 
     def add(self, name: str, record: DecisionRecord) -> Decision:
         known = self._find(name)
-        known.renewed_at = self._clock()  # who decides all the time has no time to say that it lives
         known.decisions += 1
         self._newest += 1
         ours = {"id": self._newest, "controller": name, "told_at": self._clock(), "outcomes": []}
