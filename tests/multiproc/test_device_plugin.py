@@ -99,7 +99,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def during(test: Coroutine[None, None, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 90))
+    asyncio.run(asyncio.wait_for(test, 240))
 
 
 def test_programs_of_two_pods_run_on_their_vnpus_under_their_limits(cluster: Cluster, program: Path):

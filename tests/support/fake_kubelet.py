@@ -150,7 +150,7 @@ class FakeKubelet:
         await self.ready(*resources)
         return [pod.name for pod in self.pods if not self.has_its_own(pod)]
 
-    async def ready(self, *resources: str, within: float = 20.0) -> None:
+    async def ready(self, *resources: str, within: float = 60.0) -> None:
         """Until each is registered by a plugin that is there, and has sent a list."""
         await until(lambda: all(self.lists(resource) for resource in resources), within)
 
@@ -310,7 +310,7 @@ class FakeKubelet:
         self._servers.append(server)
 
 
-async def until(condition, within: float = 20.0) -> None:
+async def until(condition, within: float = 60.0) -> None:
     """Until it is true."""
     end = asyncio.get_running_loop().time() + within
     while not condition():

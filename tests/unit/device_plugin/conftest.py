@@ -86,7 +86,7 @@ def world(short: Path, libraries: Path) -> Callable[..., World]:
 
 def run(test: Coroutine[None, None, None]) -> None:
     """A test that is a coroutine."""
-    asyncio.run(asyncio.wait_for(test, 60))
+    asyncio.run(asyncio.wait_for(test, 200))
 
 
 @pytest.fixture
