@@ -219,6 +219,8 @@ class Node:
         """In place of those that it has."""
         resident = self.resident(name)
         resident.registered = self._registry.set_labels(name, labels, if_revision=if_revision)
+        told = ", ".join(f"{label}={value}" for label, value in sorted(labels.items())) or "none"
+        self.log.publish("changed", name, f"labels of {name}: {told}", revision=resident.registered.quota.revision)
 
     def rebalance(self, moves: Sequence[Move], *, dry_run: bool = False) -> Mapping[str, int]:
         """The revisions that it brings. dry_run: would bring."""
