@@ -17,6 +17,8 @@
 #   make bench-policies   every policy's capacity on public traces (modelled): FLEXNPU_TRACES=DIR, QUICK=1 for minutes
 #   make wire     the kubelet's messages in Python, from device_plugin/wire/*.proto
 #   make web-picture  the pictures of the web page, from the demo's stack under load
+#   make test-kubelet   the chart on a real kubelet, API server, scheduler and etcd, with containers on software NPUs
+#   make manifests      deploy/manifests from the chart
 #   make lint     ruff, mypy --strict, clang-format
 PYTHON ?= python3
 VENV := .venv
@@ -52,6 +54,15 @@ test-python: $(STAMPS)/native-tests $(STAMPS)/prometheus $(STAMPS)/browser
 
 wire: $(STAMPS)/python
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. device_plugin/wire/*.proto
+
+.PHONY: test-kubelet manifests
+# As root, on Debian 12: builds Kubernetes 1.20 once, for some minutes, and keeps it in ~/.cache/flexnpu. ARGS are pytest's.
+test-kubelet: $(STAMPS)/native
+	$(BIN)/python tests/kubelet/run.py -s $(ARGS)
+
+manifests: $(STAMPS)/native
+	PYTHONPATH=tests/support $(BIN)/python deploy/manifests/render.py \
+	  $$(PYTHONPATH=tests/support $(BIN)/python -c 'import kubernetes_clients as k; print(k.clients() / "helm")')
 
 lint: $(STAMPS)/python
 	$(BIN)/ruff check .
