@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chart on the cluster, and pods that use what it offers."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import images
+from machine import Machine, eventually
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy/helm/flexnpu"
+NAMESPACE = "flexnpu-system"
+TENANT = (Path(__file__).parent / "tenant.py").read_text()
+CORES, MEMORY = "flexnpu.io/cores", "flexnpu.io/memory"
+VALUES = (
+    "devices.kind=software",
+    "devices.software.count=2",
+    "plugin.config.unhealthy_after=2s",
+    "plugin.config.forget_after=2s",
+    "agent.taint=NoSchedule",
+    "networkPolicy.enabled=true",
+)
+
+
+class Release:
+    """`helm install`, and what follows."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.values = [*VALUES]
+
+    def install(self) -> None:
+        self.machine.kubectl("create", "namespace", NAMESPACE)
+        self._helm("install")
+        self.ready()
+
+    def upgrade(self, *values: str) -> None:
+        self.values += values
+        self._helm("upgrade")
+
+    def ready(self) -> None:
+        for name in ("daemon", "plugin"):
+            self.machine.kubectl("rollout", "status", f"ds/flexnpu-{name}", "-n", NAMESPACE, "--timeout=180s")
+
+    def pod_of(self, component: str) -> dict[str, Any]:
+        """The one that runs; there is one node."""
+        found = self.machine.get("pods", "-n", NAMESPACE, "-l", f"app.kubernetes.io/component={component}")["items"]
+        [pod] = [each for each in found if "deletionTimestamp" not in each["metadata"]]
+        return pod
+
+    def logs(self) -> str:
+        """Of all its containers; for a person who looks at a failure."""
+        told = []
+        for component, container in (("daemon", "flexnpud"), ("plugin", "plugin"), ("plugin", "agent")):
+            selector = f"app.kubernetes.io/component={component}"
+            options = ["-n", NAMESPACE, "-l", selector, "-c", container, "--tail=40"]
+            told.append(f"--- {container}\n{self.machine.kubectl('logs', *options, check=False)}")
+        return "\n".join(told)
+
+    def _helm(self, verb: str) -> None:
+        renderer = self.machine.root / "host-files"
+        # helm starts it without arguments.
+        renderer.write_text(f"#!/bin/sh\nexec {sys.executable} {Path(__file__).parent / 'host_files.py'}\n")
+        renderer.chmod(0o755)
+        options = [option for value in self.values for option in ("--set", value)]
+        self.machine.helm(verb, "flexnpu", str(CHART), "-n", NAMESPACE, "--post-renderer", str(renderer), *options)
+
+
+class Pod:
+    """A pod of one container that runs tenant.py, in an image that knows nothing of FlexNPU."""
+
+    def __init__(self, machine: Machine, name: str, **annotations: str) -> None:
+        self.machine, self.name = machine, name
+        self._annotations = {f"flexnpu.io/{key}": value for key, value in annotations.items()}
+
+    def create(self, cores: int = 6, memory: int = 16) -> Pod:
+        usr = {"name": "usr", "mountPath": "/usr", "readOnly": True}
+        container = {
+            "name": "main",
+            "image": images.HOST,
+            "command": ["/usr/bin/python3", "-c", TENANT],
+            "resources": {"limits": {CORES: cores, MEMORY: memory}},
+            "volumeMounts": [usr],
+            "securityContext": {
+                "runAsUser": 1000,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
+        spec = {
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": False,
+            "containers": [container],
+            "volumes": [{"name": "usr", "hostPath": {"path": "/usr"}}],
+        }
+        meta = {"name": self.name, "annotations": self._annotations, "labels": {"test": "pod"}}
+        self.machine.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+        return self
+
+    def get(self) -> dict[str, Any]:
+        return self.machine.get("pod", self.name)
+
+    @property
+    def phase(self) -> str:
+        return self.get()["status"].get("phase", "")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What its program says of itself."""
+        told = self.machine.kubectl("logs", self.name, check=False).splitlines()
+        return [json.loads(line) for line in told if line.startswith("{")]
+
+    def says(self, **wanted: float) -> dict[str, Any]:
+        """Its last line, once it has these values."""
+
+        def found() -> dict[str, Any] | None:
+            lines = self.lines()
+            return lines[-1] if lines and wanted.items() <= lines[-1].items() else None
+
+        return eventually(found, what=f"{self.name} with {wanted}")
+
+    def annotate(self, **annotations: str | None) -> float:
+        """When the API server had answered; None takes one away."""
+        told = [
+            f"flexnpu.io/{key}-" if value is None else f"flexnpu.io/{key}={value}" for key, value in annotations.items()
+        ]
+        self.machine.kubectl("annotate", "--overwrite", "pod", self.name, *told)
+        return time.time()
+
+    def status(self) -> dict[str, Any]:
+        """What became of its annotations."""
+        annotations = self.get()["metadata"].get("annotations") or {}
+        return json.loads(annotations.get("flexnpu.io/status", "{}")).get("main", {})
+
+    def restarts(self) -> tuple[str, int]:
+        [container] = self.get()["status"]["containerStatuses"]
+        return container["containerID"], container["restartCount"]
+
+
+def delete_pods(machine: Machine) -> None:
+    machine.kubectl("delete", "pods", "-l", "test=pod", "--wait=true", "--timeout=120s")

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chart on a real kubelet, API server, scheduler and etcd. Pods are containers that run on vNPUs of two software
+NPUs, of 24 cores and 64 GiB each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from machine import NODE, Machine, eventually
+from release import CORES, MEMORY, NAMESPACE, ROOT, Pod, Release, delete_pods
+
+ALL = 48
+AGENT = f"system:serviceaccount:{NAMESPACE}:flexnpu-agent"
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Machine) -> Release:
+    made = Release(cluster)
+    made.install()
+    eventually(lambda: cluster.allocatable(CORES) == ALL, what="48 cores")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def said(release: Release, request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a failure, what the parts said; after each test, no pods."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        print(release.logs())
+    delete_pods(release.machine)
+
+
+@pytest.fixture
+def machine(release: Release) -> Machine:
+    return release.machine
+
+
+def npu(machine: Machine) -> dict[str, Any]:
+    return machine.get("nodenpu", NODE)["status"]
+
+
+def test_a_node_offers_its_devices_and_publishes_them(machine: Machine):
+    node = machine.get("node", NODE)["status"]
+    assert (node["capacity"][CORES], node["capacity"][MEMORY]) == ("48", "128")
+    assert node["capacity"]["flexnpu.io/device"] == "2"
+    status = eventually(lambda: npu(machine) if npu(machine).get("ready") else None)
+    assert (status["cores"], status["coresFree"], status["memoryFreeBytes"]) == (48, 48, 128 * 2**30)
+    assert [device["soc"] for device in status["devices"]] == ["Ascend910B2", "Ascend910B2"]
+    print(machine.kubectl("get", "nodenpus"))
+
+
+def test_eight_pods_share_two_devices_and_the_ninth_waits(machine: Machine):
+    pods = [Pod(machine, f"p{number}").create() for number in range(8)]
+    for pod in pods:
+        pod.says(cores=6, gib=16.0)
+    assert {pod.phase for pod in pods} == {"Running"}
+    by_device = [
+        vnpu["devices"]
+        for vnpu in eventually(lambda: npu(machine)["vnpus"] if npu(machine)["coresFree"] == 0 else None)
+    ]
+    assert sorted(by_device) == [[0]] * 4 + [[1]] * 4
+    ninth = Pod(machine, "ninth").create()
+    why = eventually(
+        lambda: [each for each in ninth.get()["status"].get("conditions", []) if each["status"] == "False"]
+    )
+    assert ninth.phase == "Pending"
+    assert f"Insufficient {CORES}" in why[0]["message"]
+    print(machine.kubectl("get", "pods"))
+    machine.kubectl("delete", "pod", "p3", "--wait=true")
+    ninth.says(cores=6, gib=16.0)
+
+
+def test_a_container_sees_its_own_vnpu_and_nothing_else(machine: Machine):
+    pod, other = Pod(machine, "one").create(), Pod(machine, "two").create()
+    pod.says(cores=6)
+    other.says(cores=6)
+    seen = machine.kubectl(
+        "exec", "one", "--", "/usr/bin/python3", "-c", "import os; print(dict(os.environ), os.listdir('/run/flexnpu'))"
+    )
+    assert "LD_PRELOAD" in seen
+    assert "admin.sock" not in seen
+    assert "attach.sock" in seen
+    assert "ALL_PROXY" not in seen
+    owners = {
+        (each["pod"], each["container"])
+        for each in eventually(lambda: npu(machine)["vnpus"] if len(npu(machine)["vnpus"]) == 2 else None)
+    }
+    assert owners == {("one", "main"), ("two", "main")}
+
+
+def test_annotations_of_a_running_pod_change_its_quota_within_a_second(machine: Machine):
+    pod = Pod(machine, "live").create()
+    pod.says(cores=6)
+    eventually(lambda: npu(machine)["vnpus"] and npu(machine)["vnpus"][0].get("pod"), what="whose the vNPU is")
+    took = []
+    for cores in (9, 4, 12):
+        began = time.time()
+        pod.annotate(cores=str(cores))
+        took.append(pod.says(cores=cores)["at"] - began)
+    print("from kubectl annotate to the program:", ", ".join(f"{each * 1e3:.0f} ms" for each in took))
+    assert min(took) < 1.0
+    status = eventually(lambda: pod.status() if pod.status().get("cores") == 12 else None)
+    assert status["applied"]
+    pod.annotate(cores="60")
+    eventually(lambda: pod.status().get("error"))
+    assert pod.status()["cores"] == 12
+    pod.annotate(cores=None, phase="decode")
+    pod.says(cores=6)
+    eventually(lambda: [vnpu.get("phase") for vnpu in npu(machine)["vnpus"]] == ["decode"])
+    told = eventually(lambda: _events(machine, "live") if "QuotaRefused" in _events(machine, "live") else None)
+    assert "QuotaChanged" in told
+    print(machine.kubectl("describe", "pod", "live").partition("Events:")[2])
+
+
+def _events(machine: Machine, pod: str) -> str:
+    return machine.kubectl("get", "events", "--field-selector", f"involvedObject.name={pod}")
+
+
+def test_cores_that_a_pod_grew_by_are_nobody_elses(machine: Machine):
+    pod = Pod(machine, "grown").create()
+    pod.says(cores=6)
+    pod.annotate(cores="20")
+    pod.says(cores=20)
+    eventually(lambda: machine.allocatable(CORES) == ALL - 14, what="14 cores fewer for others")
+    pod.annotate(cores=None)
+    eventually(lambda: machine.allocatable(CORES) == ALL, what="all cores")
+
+
+def test_a_kubelet_that_starts_anew_loses_nothing(machine: Machine):
+    pods = [Pod(machine, f"k{number}").create() for number in range(2)]
+    for pod in pods:
+        pod.says(cores=6)
+    before = [pod.restarts() for pod in pods]
+    machine.kill("kubelet")
+    machine.start_kubelet()
+    eventually(lambda: machine.allocatable(CORES) == ALL, what="48 cores again")
+    later = Pod(machine, "later").create(cores=24, memory=32)
+    later.says(cores=24)
+    assert [pod.restarts() for pod in pods] == before
+    assert [pod.phase for pod in pods] == ["Running", "Running"]
+    assert {each["pod"]: each["cores"] for each in npu(machine)["vnpus"]} == {"k0": 6, "k1": 6, "later": 24}
+
+
+@pytest.mark.parametrize("component", ["plugin", "daemon"])
+def test_a_part_that_starts_anew_loses_nothing(release: Release, machine: Machine, component: str):
+    pod = Pod(machine, "stays").create()
+    pod.says(cores=6)
+    before, lines = pod.restarts(), len(pod.lines())
+    machine.kubectl("delete", "pod", release.pod_of(component)["metadata"]["name"], "-n", NAMESPACE, "--wait=true")
+    release.ready()
+    eventually(lambda: machine.allocatable(CORES) == ALL, what="48 cores again")
+    pod.annotate(cores="7")
+    pod.says(cores=7)
+    assert pod.restarts() == before
+    assert len(pod.lines()) == lines + 1, "it noticed nothing"
+    Pod(machine, "new").create().says(cores=6)
+
+
+def test_a_daemon_that_is_away_takes_its_devices_along_and_brings_them_back(release: Release, machine: Machine):
+    nowhere = {"spec": {"template": {"spec": {"nodeSelector": {"no": "where"}}}}}
+    patch = ["patch", "ds/flexnpu-daemon", "-n", NAMESPACE, "--type=merge", "-p"]
+    machine.kubectl(*patch, json.dumps(nowhere))
+    eventually(lambda: machine.allocatable(CORES) == 0, what="no core")
+    eventually(lambda: npu(machine)["ready"] is False, what="a node that is not ready")
+    assert machine.get("node", NODE)["status"]["capacity"][CORES] == "48"
+    machine.kubectl(*patch, json.dumps({"spec": {"template": {"spec": {"nodeSelector": None}}}}))
+    release.ready()
+    eventually(lambda: machine.allocatable(CORES) == ALL, what="48 cores again")
+    eventually(lambda: npu(machine)["ready"], what="a ready node")
+
+
+def test_a_lost_device_is_taken_out_and_put_back(machine: Machine):
+    pod = Pod(machine, "first").create()
+    pod.says(cores=6)
+    state = Path("/run/flexnpu/softnpu/device1")
+    kept = state.read_bytes()
+    state.write_bytes(b"\0" * len(kept))
+    eventually(lambda: machine.allocatable(CORES) == 24, what="the cores of one device")
+    eventually(lambda: [each["healthy"] for each in npu(machine)["devices"]] == [True, False])
+    taints = [taint["key"] for taint in machine.get("node", NODE)["spec"].get("taints", [])]
+    assert "flexnpu.io/device-lost" in taints
+    state.write_bytes(kept)
+    eventually(lambda: machine.allocatable(CORES) == ALL, what="the cores of both")
+    eventually(lambda: not machine.get("node", NODE)["spec"].get("taints"), what="no taint")
+    assert pod.phase == "Running"
+
+
+def test_an_upgrade_restarts_no_pod_and_a_change_of_the_plugin_no_daemon(release: Release, machine: Machine):
+    pod = Pod(machine, "tenant").create()
+    pod.says(cores=6)
+    before, daemon = pod.restarts(), release.pod_of("daemon")["metadata"]["uid"]
+    release.upgrade("plugin.config.placement=spread")
+    release.ready()
+    eventually(lambda: machine.allocatable(CORES) == ALL, what="48 cores again")
+    assert release.pod_of("daemon")["metadata"]["uid"] == daemon
+    assert pod.restarts() == before
+
+
+def test_the_agent_may_do_what_it_does_and_no_more(machine: Machine):
+    def may(verb: str, what: str) -> bool:
+        told = machine.kubectl("auth", "can-i", verb, what, f"--as={AGENT}", "-A", check=False)
+        return told.startswith("yes")
+
+    assert may("patch", "pods")
+    assert may("patch", "nodenpus.flexnpu.io/status")
+    refused = [
+        ("delete", "pods"),
+        ("create", "pods"),
+        ("get", "secrets"),
+        ("update", "nodes"),
+        ("patch", "pods/status"),
+    ]
+    assert [each for each in refused if may(*each)] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_the_api_server_takes_manifests_and_examples(machine: Machine, path: Any):
+    objects = [each for each in yaml.safe_load_all(path.read_text()) if each]
+    machine.kubectl(
+        "apply",
+        "--dry-run=server",
+        "--validate=true",
+        "-f",
+        "-",
+        given="\n---\n".join(json.dumps(each) for each in objects),
+    )
+
+
+def test_nothing_is_left_of_a_release_that_is_gone(release: Release, machine: Machine):
+    machine.helm("uninstall", "flexnpu", "-n", NAMESPACE)
+    eventually(lambda: not machine.get("pods", "-n", NAMESPACE)["items"], what="no pods of it")
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert "flexnpud" not in left
