@@ -33,9 +33,7 @@ std::vector<uint64_t> launches(const DeviceReport& report) {
     return {std::begin(report.launches), std::end(report.launches)};
 }
 
-std::vector<uint64_t> waits(const ReportSnapshot& report) {
-    return {std::begin(report.waits), std::end(report.waits)};
-}
+std::vector<uint64_t> waits(const ReportSnapshot& report) { return {std::begin(report.waits), std::end(report.waits)}; }
 
 std::vector<uint64_t> steps(const ReportPage& page) {
     const StepCounts counts = page.steps();

@@ -20,7 +20,8 @@ int main(void) {
     expect(flexnpu_quota_cube(flexnpu_pack_quota(1, 0xffff, 0)) == 0xffff, "the largest count fits");
     expect(flexnpu_quota_vector(flexnpu_pack_quota(1, 0xffff, 0)) == 0, "counts do not run into each other");
     expect(offsetof(flexnpu_report_device, applied_grant) % 8 == 0, "what is written while mapped is aligned");
-    expect(flexnpu_wait_bucket(0) == 0 && flexnpu_wait_bucket(10000) == 0, "a bucket holds what is as long as its bound");
+    expect(flexnpu_wait_bucket(0) == 0 && flexnpu_wait_bucket(10000) == 0,
+           "a bucket holds what is as long as its bound");
     expect(flexnpu_wait_bucket(10001) == 1, "the next one holds what is longer");
     expect(flexnpu_wait_bucket(1000000000) == FLEXNPU_WAITS - 2, "the last bound is of the last bucket but one");
     expect(flexnpu_wait_bucket(UINT64_MAX) == FLEXNPU_WAITS - 1, "the last bucket holds all that is longer");
