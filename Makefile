@@ -9,6 +9,7 @@
 #   make check-chaos  tenants and the daemon are killed at random, 200 times
 #   make check-load   a public load generator (guidellm) drives the serving example on the software NPU
 #   make check-service  the units of deploy/systemd under a systemd of their own, in namespaces (root)
+#   make check-scale  a full node (1,000 vNPUs, 200 tenants) under 500 requests a second, for ten minutes
 #   make check-aarch64   libflexnpu.so for the other processor, and its tests in an emulator
 #   make bench    what FlexNPU and the software NPU cost, and whether FlexNPU's promises hold
 #   make bench-forecast   how far off the forecast is on measured tables (TABLES=FOLDER), and its speed
@@ -31,7 +32,7 @@ NATIVE_SOURCES := CMakeLists.txt pyproject.toml $(shell find native -type f -not
 TEST_SOURCES := $(shell find tests/native -type f)
 CXX_FILES := $(shell find native tests/native -name '*.cc' -o -name '*.h' -o -name '*.c')
 
-.PHONY: demo experiments test test-native test-python lint format wire check-sanitizers check-fuzz check-properties check-chaos check-load check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies check-service web-picture clean
+.PHONY: demo experiments test test-native test-python lint format wire check-sanitizers check-fuzz check-properties check-chaos check-load check-scale check-aarch64 bench bench-forecast bench-planner bench-simulator bench-policies check-service web-picture clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/native
@@ -123,6 +124,12 @@ check-service: $(STAMPS)/native
 	@command -v systemctl >/dev/null && [ "$$(id -u)" = 0 ] || \
 	  { echo "flexnpu: error: check-service needs root and systemd; run: sudo apt-get install systemd" >&2; exit 1; }
 	tests/service/boot.sh
+
+# 16 devices, 1,000 vNPUs, 200 tenants, 50 clients of the events, 500 requests a second; kills of the daemon: out/scale.json.
+SCALE_SECONDS ?= 600
+check-scale: $(STAMPS)/native
+	mkdir -p out
+	cd tests/load && $(CURDIR)/$(BIN)/python -m scale --seconds $(SCALE_SECONDS) --json $(CURDIR)/out/scale.json
 
 # libflexnpu.so for aarch64, cross-compiled: what it needs and exports, and a test of each door under qemu's user mode.
 EMULATED := ^(interposer.library_contract|Every/Doors|Below|Unlisted|Scopes|AnotherPreload|Launches|Lookup|PhaseOne)

@@ -302,7 +302,7 @@ def _json(text: bytes) -> object:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise DaemonFault("what the daemon tells is no JSON", next_step="see its log") from error
+        raise DaemonFault("the daemon's answer is no JSON", next_step="see its log") from error
 
 
 def _read(model: type[_Model], answer: object) -> _Model:

@@ -28,9 +28,9 @@ def described(model: type[BaseModel], meaning: str) -> dict[int | str, dict[str,
     return {200: {"model": model, "description": meaning}}
 
 
-def stream(request: Request, told: AsyncIterator[_Told | None], one: Callable[[_Told], str]) -> EventStream:
-    """`one`: the lines of one; None is said as a comment, so that a reader that is gone is noticed. Ends when the token
-    that it was asked with is taken away."""
+def stream(request: Request, told: AsyncIterator[list[_Told]], one: Callable[[_Told], str]) -> EventStream:
+    """`one`: the lines of one; that there are none is said as a comment, so that a reader that is gone is noticed. Ends
+    when the token that it was asked with is taken away."""
     access: Access = request.app.state.access
 
     async def lines() -> AsyncIterator[str]:
@@ -38,6 +38,6 @@ def stream(request: Request, told: AsyncIterator[_Told | None], one: Callable[[_
         async for each in told:
             if not access.is_still_known(request.state.caller):
                 return
-            yield ": nothing new\n\n" if each is None else one(each)
+            yield "".join(map(one, each)) or ": nothing new\n\n"
 
     return EventStream(lines(), headers=_HEADERS)

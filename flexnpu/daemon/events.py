@@ -17,6 +17,7 @@ log = logging.getLogger("flexnpud")
 KEPT = 8192  # a controller that moves cores twenty times a second fills it in minutes
 # A process that is refused again and again must not fill the log, nor push out what others did.
 REFUSALS_PER_S = 10
+GATHER_S = 0.02
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class Events:
         self._ring: deque[EventView] = deque(maxlen=KEPT)
         self._newest = int(time.time() * 1000)
         self._first = self._newest + 1
-        self._readers = Readers("the events")
+        self._readers = Readers("the events", GATHER_S)
         self._refusals = _Refusals()
 
     def close(self) -> None:
@@ -70,8 +71,8 @@ class Events:
         # Ids rise by one, and a deque is quick at its ends: who is up to date costs nothing.
         return [self._ring[at] for at in range(after - self._newest, 0)]
 
-    def follow(self, after: int | None, idle_s: float) -> AsyncIterator[EventView | None]:
-        """Those after `after`, then what comes; None whenever nothing came for so long. Ends with the daemon."""
+    def follow(self, after: int | None, idle_s: float) -> AsyncIterator[list[EventView]]:
+        """Those after `after`, then what comes; none whenever nothing came for so long. Ends with the daemon."""
 
         def fresh() -> Iterator[EventView]:
             nonlocal after

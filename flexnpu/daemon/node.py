@@ -161,10 +161,10 @@ class Node:
         """An event of no vNPU."""
         self.log.publish(kind, "", text)
 
-    def events(self, after: int | None, idle_s: float) -> AsyncIterator[EventView | None]:
+    def events(self, after: int | None, idle_s: float) -> AsyncIterator[list[EventView]]:
         return self.log.follow(after, idle_s)
 
-    def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]:
+    def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[list[StepView]]:
         """Of the tenants of these vNPUs."""
         return self._steps.follow([self.resident(name) for name in names], idle_s)
 

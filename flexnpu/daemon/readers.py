@@ -19,10 +19,11 @@ def _never() -> bool:
 
 
 class Readers:
-    """what: they follow, as a refusal says it."""
+    """what: they follow, as a refusal says it. gather_s: what happens within so long of what was told last is told at
+    once: to tell fifty readers of each thing by itself would take longer than the things do."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, what: str, gather_s: float = 0.0) -> None:
+        self._what, self._gather_s = what, gather_s
         self._news: set[asyncio.Event] = set()
         self._closed = False
 
@@ -38,29 +39,32 @@ class Readers:
 
     def follow(
         self, fresh: Callable[[], Iterable[_Told]], idle_s: float, over: Callable[[], bool] = _never
-    ) -> AsyncGenerator[_Told | None, None]:
-        """What `fresh` gives whenever they are woken, and None whenever nothing was told for so long; until over."""
+    ) -> AsyncGenerator[list[_Told], None]:
+        """What `fresh` gives whenever they are woken, and nothing whenever nothing was told for so long; until over."""
         if len(self._news) >= MOST_READERS:
             raise Unavailable(f"{MOST_READERS} readers follow {self._what} already", next_step="let one of them end")
         return self._follow(fresh, idle_s, over)
 
     async def _follow(
         self, fresh: Callable[[], Iterable[_Told]], idle_s: float, over: Callable[[], bool]
-    ) -> AsyncGenerator[_Told | None, None]:
+    ) -> AsyncGenerator[list[_Told], None]:
         news, now = asyncio.Event(), asyncio.get_running_loop().time
         self._news.add(news)
         told = now()
         try:
             while not self._closed and not over():
                 news.clear()
-                for each in fresh():
-                    yield each
+                if found := [*fresh()]:
+                    soon = now() + self._gather_s
+                    yield found
                     told = now()
+                    if soon > told:
+                        await asyncio.sleep(soon - told)
                 try:
                     # Woken for others, it is as silent as before.
                     await asyncio.wait_for(news.wait(), told + idle_s - now())
                 except TimeoutError:
-                    yield None
+                    yield []
                     told = now()
         finally:
             self._news.discard(news)

@@ -28,23 +28,23 @@ class Steps:
         """An arbiter has news."""
         self._readers.wake()
 
-    def follow(self, residents: Sequence[Resident], idle_s: float) -> AsyncIterator[StepView | None]:
+    def follow(self, residents: Sequence[Resident], idle_s: float) -> AsyncIterator[list[StepView]]:
         """The newest step of each tenant, then each as it begins; steps that begin while one is told are told as their
-        newest. None whenever nothing came for so long. Ends with the daemon, or with the first of the vNPUs, since one
-        that is made anew is another."""
+        newest. None of them whenever nothing came for so long. Ends with the daemon, or with the first of the vNPUs,
+        since one that is made anew is another."""
         newest = _Newest(residents)
         told = self._readers.follow(newest.fresh, idle_s, lambda: any(each.deleted for each in residents))
         return self._watching(residents, told)
 
     async def _watching(
-        self, residents: Sequence[Resident], told: AsyncGenerator[StepView | None, None]
-    ) -> AsyncIterator[StepView | None]:
+        self, residents: Sequence[Resident], told: AsyncGenerator[list[StepView], None]
+    ) -> AsyncIterator[list[StepView]]:
         for resident in residents:
             self._watch(resident, 1)
         try:
             async with aclosing(told):
-                async for step in told:
-                    yield step
+                async for steps in told:
+                    yield steps
         finally:
             for resident in residents:
                 self._watch(resident, -1)

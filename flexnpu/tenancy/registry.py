@@ -55,7 +55,10 @@ class Granted:
 
 
 class Registry:
-    """Use from one thread. Every method that changes something checks admission and commits, or raises and does not."""
+    """Use from one thread. Every method that changes something checks admission and commits, or raises and does not.
+
+    The vNPUs are in memory, too, as committed: nobody else changes the file, and no request shall read a thousand rows.
+    """
 
     def __init__(self, path: Path | str, capacities: Sequence[Capacity]) -> None:
         self._capacities: Mapping[int, Capacity] = {capacity.device: capacity for capacity in capacities}
@@ -65,6 +68,8 @@ class Registry:
             raise _unusable(path, error) from error
         try:
             self._prepare(path)
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM vnpu ORDER BY id")
+            self._known: dict[str, VNpu] = {vnpu.name: vnpu for vnpu in map(_vnpu, rows)}
         except BaseException as error:
             self._db.close()
             if isinstance(error, sqlite3.DatabaseError):
@@ -81,14 +86,13 @@ class Registry:
 
     def vnpus(self) -> list[VNpu]:
         """All of them, in the order they were made."""
-        return [_vnpu(row) for row in self._db.execute(f"SELECT {_COLUMNS} FROM vnpu ORDER BY id")]
+        return [*self._known.values()]
 
     def get(self, name: str) -> VNpu:
-        row = self._db.execute(f"SELECT {_COLUMNS} FROM vnpu WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            known = ", ".join(vnpu.name for vnpu in self.vnpus()) or "none"
+        if name not in self._known:
+            known = ", ".join(self._known) or "none"
             raise UnknownVNpu(f"vNPU {name!r} does not exist (there are: {known})", next_step="see flexnpu ps")
-        return _vnpu(row)
+        return self._known[name]
 
     def create(self, wanted: VNpu) -> VNpu:
         """The vNPU with its id; `wanted.id` does not matter."""
@@ -98,25 +102,25 @@ class Registry:
         check_labels(wanted.labels)
         check_attach_dirs(wanted.attach_dirs)
         with self._transaction():
-            there = self.vnpus()
-            taken = next((vnpu for vnpu in there if vnpu.name == wanted.name), None)
+            taken = self._known.get(wanted.name)
             if taken is not None:
                 raise NameTaken(
                     f"name {wanted.name!r} is taken by a vNPU on device {', '.join(map(str, taken.devices))}",
                     next_step="choose another --name, or flexnpu delete it",
                 )
             wanted = replace(wanted, id=-1)
-            self._admit(there, [wanted])
+            self._admit([wanted])
             values = _values(wanted)
             marks = ", ".join("?" * len(values))
             cursor = self._db.execute(f"INSERT INTO vnpu ({', '.join(values)}) VALUES ({marks})", [*values.values()])
-        return replace(wanted, id=cursor.lastrowid or 0)
+        return self._keep(replace(wanted, id=cursor.lastrowid or 0))
 
     def delete(self, name: str, *, if_revision: int | None = None) -> VNpu:
         with self._transaction():
             vnpu = self.get(name)
             _check_revision(vnpu, if_revision)
             self._db.execute("DELETE FROM vnpu WHERE id = ?", (vnpu.id,))
+        del self._known[name]
         return vnpu
 
     def set_quota(self, name: str, *, if_revision: int | None = None, **fields: Unpack[QuotaFields]) -> VNpu:
@@ -125,9 +129,9 @@ class Registry:
             before = self.get(name)
             _check_revision(before, if_revision)
             after = _changed(before, fields)
-            self._admit(self.vnpus(), [after])
+            self._admit([after])
             self._store([after])
-        return after
+        return self._keep(after)
 
     def set_phase(self, name: str, phase: str | None, *, if_revision: int | None = None) -> VNpu:
         """As set_quota(); the phase travels with the quota, so its change is one of the quota's revisions."""
@@ -140,7 +144,7 @@ class Registry:
             quota = replace(before.quota, revision=before.quota.revision + 1)
             after = replace(before, phase=phase, quota=quota)
             self._store([after])
-        return after
+        return self._keep(after)
 
     def set_labels(self, name: str, labels: Mapping[str, str], *, if_revision: int | None = None) -> VNpu:
         """In place of those that it has; no change of its quota."""
@@ -150,7 +154,7 @@ class Registry:
             _check_revision(before, if_revision)
             after = replace(before, labels=dict(labels))
             self._store([after])
-        return after
+        return self._keep(after)
 
     def rebalance(self, moves: Sequence[Move], *, dry_run: bool = False) -> list[VNpu]:
         """All moves or none; the vNPUs after it, in the order of the moves. dry_run: nothing is changed."""
@@ -159,10 +163,10 @@ class Registry:
             raise InvalidValue(f"moves name {', '.join(names) or 'nothing'}", next_step="name each vNPU once")
         with self._transaction():
             after = [_changed(self.get(move.vnpu), move.fields) for move in moves]
-            self._admit(self.vnpus(), after)
+            self._admit(after)
             if not dry_run:
                 self._store(after)
-        return after
+        return after if dry_run else [*map(self._keep, after)]
 
     def leases(self) -> list[Lease]:
         return [Lease(*row) for row in self._db.execute("SELECT vnpu, slot, pid, born FROM lease ORDER BY vnpu, slot")]
@@ -215,8 +219,14 @@ class Registry:
             bring_up(self._db, version)
         self._db.execute("PRAGMA foreign_keys = ON")
 
-    def _admit(self, there: Sequence[VNpu], changed: Sequence[VNpu]) -> None:
+    def _keep(self, vnpu: VNpu) -> VNpu:
+        """What has just been committed."""
+        self._known[vnpu.name] = vnpu
+        return vnpu
+
+    def _admit(self, changed: Sequence[VNpu]) -> None:
         for device in sorted({device for vnpu in changed for device in vnpu.devices}):
+            there = [vnpu for vnpu in self._known.values() if device in vnpu.devices]
             admit(self._capacity(device), there, changed)
 
     def _capacity(self, device: int) -> Capacity:

@@ -98,9 +98,9 @@ COUNTS = VNpuCounts(
     devices=[DeviceCounts(0, 17.5, 0.05, {"kernel": 5, "graph": 0}, 6)],
 )
 EVENTS = [
-    EventView(4, 1.5, "attached", "a", 42, None, "attached pid 42 to a"),
-    None,
-    EventView(5, 2.5, "applied", "a", None, 3, "…"),
+    [EventView(4, 1.5, "attached", "a", 42, None, "attached pid 42 to a")],
+    [],
+    [EventView(5, 2.5, "applied", "a", None, 3, "…")],
 ]
 ANY = {"If-Match": "*"}
 STATE = {
@@ -209,16 +209,16 @@ class FakeNode:
         observed = revisions if self.applies else {name: revision - 1 for name, revision in revisions.items()}
         return AppliedView(revisions, observed, self.applies, 0.25 if self.applies else None)
 
-    async def events(self, after: int | None, idle_s: float) -> AsyncIterator[EventView | None]:
-        for event in EVENTS:
-            if event is None or event.id > (after or 0):
-                yield event
+    async def events(self, after: int | None, idle_s: float) -> AsyncIterator[list[EventView]]:
+        for events in EVENTS:
+            if not events or events[0].id > (after or 0):
+                yield events
 
-    async def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[StepView | None]:
+    async def steps(self, names: Sequence[str], idle_s: float) -> AsyncIterator[list[StepView]]:
         self.asked.append(list(names))
         iteration = {"requests": 3, "new_tokens": 3, "context_sum": 900, "context_most": 400, "graph": True}
-        yield StepView(number=7, phase="decode", **iteration, vnpu="a", pid=42, ended=6, at_s=12.5)
-        yield None
+        yield [StepView(number=7, phase="decode", **iteration, vnpu="a", pid=42, ended=6, at_s=12.5)]
+        yield []
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -40,12 +41,12 @@ async def follow_events(
     return stream(request, told, _lines)
 
 
-async def _known(told: AsyncIterator[EventView | None]) -> AsyncIterator[EventView | None]:
+async def _known(told: AsyncIterator[list[EventView]]) -> AsyncIterator[list[EventView]]:
     """Until there is nothing new."""
-    async for event in told:
-        if event is None:
+    async for events in told:
+        if not events:
             return
-        yield event
+        yield events
 
 
 def _id(text: str | None) -> int | None:
@@ -56,6 +57,7 @@ def _id(text: str | None) -> int | None:
     return int(text)
 
 
+@lru_cache(maxsize=256)  # every reader is told the same
 def _lines(event: EventView) -> str:
     data = models.Event.model_validate(event).model_dump_json()
     return f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n"

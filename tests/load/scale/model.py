@@ -26,10 +26,11 @@ class Model:
         self.faults: list[str] = []
 
     def acknowledged(self, name: str, revision: int, memory: int | None = None) -> None:
-        """memory: None for a move of cores."""
-        if (name, revision) in self._won:
-            self.faults.append(f"{name}: two writers were told that revision {revision} is theirs")
-        self._won.add((name, revision))
+        """memory: None for a move of cores, whose revision is the old one where they had been moved already."""
+        if memory is not None:
+            if (name, revision) in self._won:
+                self.faults.append(f"{name}: two writers were told that revision {revision} is theirs")
+            self._won.add((name, revision))
         known = self._known[name]
         known.revision = max(known.revision, revision)
         if memory is not None and revision > known.memory_revision:

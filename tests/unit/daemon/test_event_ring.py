@@ -61,26 +61,27 @@ def test_a_process_that_is_refused_again_and_again_does_not_push_the_others_out(
 
 
 def test_a_reader_gets_what_comes_and_ends_with_the_daemon():
-    async def read() -> list[str | None]:
+    async def read() -> list[list[str]]:
         events = Events()
         events.publish("attached", "a", "one")
-        got: list[str | None] = []
+        got: list[list[str]] = []
 
         async def follow() -> None:
-            async for event in events.follow(None, 60):
-                got.append(event.text if event else None)
+            async for told in events.follow(None, 60):
+                got.append([event.text for event in told])
 
         reading = asyncio.create_task(follow())
         while not got:
             await asyncio.sleep(0)
         events.publish("left", "a", "two")
+        events.publish("attached", "a", "three")
         while len(got) < 2:
             await asyncio.sleep(0)
         events.close()
         await reading
         return got
 
-    assert asyncio.run(read()) == ["one", "two"]
+    assert asyncio.run(read()) == [["one"], ["two", "three"]]
 
 
 def test_readers_are_limited():
@@ -113,4 +114,4 @@ def test_a_reader_that_is_woken_for_others_still_hears_that_nothing_came():
         finally:
             waking.cancel()
 
-    assert asyncio.run(follow()) is None
+    assert asyncio.run(follow()) == []
