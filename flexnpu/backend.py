@@ -218,10 +218,17 @@ def live_state(device: Device) -> LiveState:
     return LiveState(state.scale, state.memory_used, {each.pid: each.cores_held for each in state.processes})
 
 
+def lost(device: Device) -> str | None:
+    """That its file under /dev is gone, in a line; None where it is there, or where it has none."""
+    if device.node is None or device.node.exists():
+        return None
+    return f"device {device.index} is lost: {device.node} is gone"
+
+
 def trouble(device: Device) -> str | None:
     """Why no program can begin on the device, in a line; None where nothing is known against it."""
-    if device.node is not None and not device.node.exists():
-        return f"device {device.index} is lost: {device.node} is gone"
+    if gone := lost(device):
+        return gone
     if device.state_file is not None and device.state_file.exists() and device.state_file.stat().st_size:
         try:
             read_state(device.state_file)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flexnpu import _native
+from flexnpu.backend import lost
 from flexnpu.daemon.arrivals import Arrivals
 from flexnpu.daemon.counts import ATTACH_DENIALS
 from flexnpu.daemon.host import Resident, Tenant
@@ -217,7 +218,10 @@ class _Connection:
         if not self._node.knows(name):
             text = f"vNPU {name!r} does not exist; make it with flexnpu create"
             raise RefusalError(_native.UNKNOWN_VNPU, text)
-        return self._node.resident(name)
+        resident = self._node.resident(name)
+        if gone := next(filter(None, (lost(host.device) for host in resident.hosts)), None):
+            raise RefusalError(_native.DENIED, f"{gone}; see npu-smi info on the host")
+        return resident
 
     async def _wait(self, resident: Resident, arrival: Arrival, fds: list[int]) -> None:
         try:
