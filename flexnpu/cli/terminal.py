@@ -55,8 +55,8 @@ class Terminal:
             opened.callback(os.close, self._woken)
             opened.callback(os.close, self._waker)
             os.set_blocking(self._waker, False)
-            before = termios.tcgetattr(self._keyboard)
-            opened.callback(termios.tcsetattr, self._keyboard, termios.TCSADRAIN, before)
+            self._before = termios.tcgetattr(self._keyboard)
+            opened.callback(termios.tcsetattr, self._keyboard, termios.TCSADRAIN, self._before)
             for number, handler in (
                 (signal.SIGTERM, self._end),
                 (signal.SIGHUP, self._end),
@@ -135,9 +135,7 @@ class Terminal:
     def _stop(self, *_: object) -> None:
         """Ctrl-Z: the shell gets its screen, and we ours when it brings us back."""
         self._hide()
-        settings = termios.tcgetattr(self._keyboard)
-        settings[3] |= termios.ICANON | termios.ECHO
-        termios.tcsetattr(self._keyboard, termios.TCSADRAIN, settings)
+        termios.tcsetattr(self._keyboard, termios.TCSADRAIN, self._before)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._show()
         self.wake()

@@ -41,7 +41,7 @@ def _device(device: Device, *, beside_npu: bool) -> Finding:
     if device.trouble:
         return Finding("daemon", "error", f"device {device.index}: {device.trouble}", "npu-smi info")
     if beside_npu and device.kind == "software":
-        mend = "source CANN's set_env.sh, then start flexnpud anew"
+        mend = "source /usr/local/Ascend/ascend-toolkit/set_env.sh && flexnpud &  # in place of the one that runs"
         return Finding("daemon", "warning", f"{found}; but this host has an NPU", mend)
     return Finding("daemon", "ok", found)
 

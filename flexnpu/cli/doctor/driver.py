@@ -13,6 +13,8 @@ from flexnpu.cli.doctor.finding import Finding, Host, numbers, value_of
 _INSTALLED = "/etc/ascend_install.info"
 _PLACE = "/usr/local/Ascend"
 _SHARED_SINCE = (25, 5)
+_UPGRADE = "sudo ./Ascend-hdk-*-npu-driver_25.5*.run --upgrade  # where several containers are to share a device"
+_MOUNT = f"docker run -v {_INSTALLED}:{_INSTALLED}:ro -v {_PLACE}/driver:{_PLACE}/driver:ro …"
 _NODES = ("davinci_manager", "devmm_svm", "hisi_hdc")
 
 
@@ -37,12 +39,10 @@ def driver_version(host: Host) -> str | None:
 def _version(version: str | None) -> Finding:
     if version is None:
         found = f"its version is not known: neither {_INSTALLED} nor {_PLACE}/driver/version.info says it"
-        return Finding("driver", "warning", found, "mount both files into this container, read-only")
+        return Finding("driver", "warning", found, _MOUNT)
     if numbers(version) < _SHARED_SINCE:
         found = f"version {version}; before 25.5, a device belongs to one container at a time"
-        return Finding(
-            "driver", "warning", found, "install driver 25.5 or newer where several containers share a device"
-        )
+        return Finding("driver", "warning", found, _UPGRADE)
     return Finding("driver", "ok", f"version {version}")
 
 
@@ -79,7 +79,7 @@ def _sharing(host: Host, version: str | None) -> Iterator[Finding]:
             yield Finding("device-share", "ok", f"{what}: several containers may open it")
             continue
         old = version is not None and numbers(version) < _SHARED_SINCE
-        mend = "install driver 25.5 or newer" if old else f"echo Y | sudo npu-smi set -t device-share -i {npu} -d 1"
+        mend = _UPGRADE if old else f"echo Y | sudo npu-smi set -t device-share -i {npu} -d 1"
         found = f"{what}: one container at a time; a second one gets error 87, and aclInit 507000"
         yield Finding("device-share", "warning", found, mend)
 

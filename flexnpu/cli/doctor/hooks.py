@@ -35,7 +35,7 @@ def check(host: Host) -> Iterator[Finding]:
         yield Finding("hooks", "error", f"a preloaded program failed: {told}", f"LD_PRELOAD={library} python3 -c pass")
         return
     for name, why in told["missing"].items():
-        mend = "source CANN's set_env.sh" if host.has_npu else "pip install ."
+        mend = "source /usr/local/Ascend/ascend-toolkit/set_env.sh" if host.has_npu else "pip install ."
         level: Level = "warning" if name == "libhccl.so" else "error"
         yield Finding("hooks", level, f"{name} cannot be opened ({why})", mend)
     for door, how in (

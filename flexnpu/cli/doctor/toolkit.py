@@ -10,6 +10,7 @@ from flexnpu.cli.doctor.finding import Finding, Host, Level, architecture, numbe
 
 _PLACES = ("/usr/local/Ascend/ascend-toolkit/latest", "/usr/local/Ascend/cann", "/usr/local/Ascend/latest")
 _OLDEST = (8, 5)  # whose names libflexnpu.so intercepts; older ones launch by others
+_INSTALL = "sudo ./Ascend-cann-toolkit_8.5*.run --install  # or newer; then source its set_env.sh"
 _HOMES = ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")
 Versions = Callable[[str], str | None]
 
@@ -30,18 +31,18 @@ def _cann(host: Host) -> Finding:
         there = next((place for place in _PLACES if host.path(place).is_dir()), None)
         if there is None:
             level: Level = "error" if host.has_npu else "note"
-            mend = "install CANN 8.5 or newer, then source its set_env.sh" if host.has_npu else ""
+            mend = _INSTALL if host.has_npu else ""
             return Finding("CANN", level, "not installed", mend)
         script = f"{there.removesuffix('/latest')}/set_env.sh"
         return Finding("CANN", "error", f"installed in {there}, but its variables are not set", f"source {script}")
     version = cann_version(host, home)
     if not host.path(home).is_dir():
-        return Finding("CANN", "error", f"{home} does not exist", "source set_env.sh of the CANN that is installed")
+        return Finding("CANN", "error", f"{home} does not exist", "source /usr/local/Ascend/ascend-toolkit/set_env.sh")
     if version is None:
         return Finding("CANN", "warning", f"in {home}, of a version that it does not say")
     if numbers(version) < _OLDEST:
         found = f"version {version} in {home}; FlexNPU is written for 8.5 and newer"
-        return Finding("CANN", "warning", found, "install CANN 8.5 or newer")
+        return Finding("CANN", "warning", found, _INSTALL)
     return Finding("CANN", "ok", f"version {version} in {home}")
 
 

@@ -114,10 +114,10 @@ def break_toolkit(host: AscendHost) -> None:
 @pytest.mark.parametrize(
     ("breaks", "check", "mend"),
     [
-        (break_version, "driver", "mount both files"),
+        (break_version, "driver", "-v /etc/ascend_install.info:"),
         (break_nodes, "device nodes", "--device /dev/devmm_svm"),
         (break_environment, "CANN", "source /usr/local/Ascend/ascend-toolkit/set_env.sh"),
-        (break_toolkit, "CANN", "8.5 or newer"),
+        (break_toolkit, "CANN", "Ascend-cann-toolkit_8.5"),
     ],
 )
 def test_what_is_missing_comes_with_what_mends_it(ascend: AscendHost, breaks, check: str, mend: str):
