@@ -17,6 +17,7 @@ from machine import NODE, Machine, eventually
 from release import CORES, MEMORY, NAMESPACE, ROOT, Pod, Release, delete_pods
 
 ALL = 48
+MANIFESTS = sorted(file for name in ("manifests", "examples") for file in (ROOT / "deploy" / name).glob("*.yaml"))
 AGENT = f"system:serviceaccount:{NAMESPACE}:flexnpu-agent"
 
 
@@ -221,7 +222,7 @@ def test_the_agent_may_do_what_it_does_and_no_more(machine: Machine):
     assert [each for each in refused if may(*each)] == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_the_api_server_takes_manifests_and_examples(machine: Machine, path: Any):
     objects = [each for each in yaml.safe_load_all(path.read_text()) if each]
     machine.kubectl(
