@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,13 +68,12 @@ def agent(node: Node, kubernetes: FakeKubernetes) -> Iterator[Agent]:
         made.end(signal.SIGKILL)
 
 
-def test_an_annotation_of_a_running_pod_is_in_force_within_a_second(agent: Agent):
+def test_an_annotation_of_a_running_pod_is_in_force_by_the_watch_alone(agent: Agent):
     eventually(lambda: ("GET", "/api/v1/pods") in agent.kubernetes.requests)
-    began = time.monotonic()
+    eventually(lambda: agent.kubernetes.requests.count(("GET", "/api/v1/pods")) == 2)  # the list and the watch
     agent.kubernetes.annotate(POD, cores="9", burst="12", phase="decode")
     status = eventually(lambda: agent.status() if agent.status().get("cores") == 9 else None)
-    took = time.monotonic() - began
-    assert took < 1.0, f"it took {took:.3f} s"
+    assert agent.kubernetes.requests.count(("GET", "/api/v1/pods")) == 2, "it does not ask again"
     with agent.node.client() as client:
         vnpu = client.vnpu(VNPU)
         assert (vnpu.cores, vnpu.burst_cores, vnpu.phase, vnpu.applied) == (9, 12, "decode", True)
@@ -106,10 +104,8 @@ def test_targets_of_a_service_reach_the_controllers_file(agent: Agent):
     eventually(lambda: any(each["reason"] == "ServiceNotServed" for each in agent.kubernetes.events))
     agent.kubernetes.annotate(POD, phase=None, model="Qwen3-8B", slo_itl="50ms")
     eventually(lambda: serves(itl="50ms"))
-    began = time.monotonic()
     agent.kubernetes.annotate(POD, slo_itl="20ms")
     eventually(lambda: serves(itl="20ms"))
-    assert time.monotonic() - began < 1.0
     assert yaml.safe_load(agent.services.read_text())["services"]["chat"]["engine"] == [{"vnpu": VNPU}]
     agent.kubernetes.annotate(POD, slo_itl="soon")
     eventually(lambda: "slo-itl 'soon' is no time" in agent.status().get("error", ""))
