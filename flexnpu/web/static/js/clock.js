@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The daemon's wall clock, by which it tells when things happened. The browser's may be another host's.
 
-const GRAIN_S = 2; // of a Date header, with the way that it has to go
+const GRAIN_S = 10; // less may be a busy host, on which an answer is read late
 let ahead = 0;
 
 // dateHeader: of an answer that has just come; null where it has none.
