@@ -45,13 +45,17 @@ experiments: $(STAMPS)/native
 	for name in $(EXPERIMENTS); do $(BIN)/flexnpu experiment run $$name $(if $(QUICK),--quick) \
 	  --json $(RESULTS)/$$name.json --markdown $(RESULTS)/$$name.md --png $(RESULTS)/$$name.png || exit 1; done
 
+# Tests that two processes may run at once; the others watch the clock.
+SIDE_BY_SIDE := tests/contract tests/device tests/unit
+
 test: test-native test-python
 
 test-native: $(STAMPS)/native-tests
 	$(BIN)/ctest --test-dir build/wheel --output-on-failure --timeout 120 -j 2
 
 test-python: $(STAMPS)/native-tests $(STAMPS)/prometheus $(STAMPS)/browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%)
 
 wire: $(STAMPS)/python
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. device_plugin/wire/*.proto
