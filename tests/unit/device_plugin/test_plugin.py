@@ -155,8 +155,8 @@ def test_what_runs_on_the_node_beside_kubernetes_is_not_offered(world, during):
         async with there.up():
             client = there.node.connect()
             client.create_vnpu("by-hand", device=0, cores=10, memory_bytes=30 * GIB)
-            await until(lambda: there.kubelet.allocatable(CORES) == 14 and there.kubelet.allocatable(MEMORY) == 34)
-            assert (there.kubelet.allocatable(VNPU), there.kubelet.allocatable(DEVICE)) == (4, 0)
+            wanted = {CORES: 14, MEMORY: 34, VNPU: 4, DEVICE: 0}
+            await until(lambda: {each: there.kubelet.allocatable(each) for each in wanted} == wanted)
             client.delete_vnpu("by-hand")
             await until(lambda: there.kubelet.allocatable(CORES) == 24 and there.kubelet.allocatable(DEVICE) == 1)
 
