@@ -39,11 +39,11 @@ class Peer:
 
     pid: int
     uid: int
+    gid: int
 
     @classmethod
     def of(cls, connection: socket.socket) -> Peer:
-        pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return cls(pid, uid)
+        return cls(*struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
 
     def pidfd(self, connection: socket.socket) -> int:
         """A descriptor of the very process that connected; on older kernels, of the one that has its pid now."""

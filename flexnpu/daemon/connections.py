@@ -17,7 +17,7 @@ from flexnpu.daemon.attach import Peer as Process
 MOST_CONNECTIONS: Final = 512  # of one listener
 ASK_WITHIN_S: Final = 10.0
 _SO_PEERGROUPS: Final = 59  # Linux 4.13; Python has no name for it
-_MOST_GROUPS: Final = 256  # Python reads no longer answers; whoever is in more is not let in by a group
+_MOST_GROUPS: Final = 256  # Python reads no longer answers; whoever is in more is let in by the primary one alone
 
 
 class _Connection(H11Protocol):
@@ -43,9 +43,7 @@ class UnixConnection(_Connection):
     """On the admin socket."""
 
     def _peer(self, transport: asyncio.Transport) -> Peer:
-        connection: socket.socket = transport.get_extra_info("socket")
-        process = Process.of(connection)
-        return UnixPeer(process.uid, process.pid, _groups(connection))
+        return unix_peer(transport.get_extra_info("socket"))
 
 
 class TcpConnection(_Connection):
@@ -69,7 +67,13 @@ class TrustedConnection(TcpConnection):
     trusted = True
 
 
-def _groups(connection: socket.socket) -> frozenset[int]:
+def unix_peer(connection: socket.socket) -> UnixPeer:
+    process = Process.of(connection)
+    return UnixPeer(process.uid, process.pid, {process.gid, *_supplementary_groups(connection)})
+
+
+def _supplementary_groups(connection: socket.socket) -> frozenset[int]:
+    """Of the process at the other end; its primary group is among them only where the process has set it so."""
     groups = array.array("I")
     try:
         groups.frombytes(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * groups.itemsize))

@@ -198,6 +198,8 @@ def test_a_group_may_use_the_admin_socket_and_nothing_else_of_the_directory(quie
     nobody = {"user": 65534, "group": 65534, "capture_output": True, "text": True}
     member = subprocess.run(asked, extra_groups=[group.gr_gid], check=False, **nobody)
     assert '"items":[]' in member.stdout
+    primary = subprocess.run(asked, extra_groups=[], check=False, **{**nobody, "group": group.gr_gid})
+    assert '"items":[]' in primary.stdout
     assert subprocess.run(asked, extra_groups=[], check=False, **nobody).returncode == 7  # it cannot connect
     for name in ("attach.sock", "registry.sqlite", "softnpu"):
         tried = subprocess.run(
