@@ -183,6 +183,7 @@ class Machine:
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged=true",
+            "--kubelet-preferred-address-types=InternalIP",  # nothing here knows the node by name
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-account-key-file=accounts.key",
             "--service-account-signing-key-file=accounts.key",

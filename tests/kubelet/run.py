@@ -18,6 +18,9 @@ import toolchain  # noqa: E402
 from kubernetes_clients import Unavailable  # noqa: E402
 
 ROOM_BYTES = 2**30
+# What a kubelet sets for the whole machine, whatever its namespaces.
+SETTINGS = [Path("/proc/sys", name) for name in ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")]
+SETTINGS += [Path("/proc/sys/kernel/keys", name) for name in ("root_maxkeys", "root_maxbytes")]
 
 
 def main() -> int:
@@ -29,6 +32,7 @@ def main() -> int:
         return 0
     root = Path(tempfile.mkdtemp(prefix="fxk-"))
     machine.make_cgroups()
+    before = {path: path.read_text() for path in SETTINGS}
     namespaces = ["--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc", "--kill-child"]
     tests = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout=900", str(HERE), *sys.argv[1:]]
     environment = {**os.environ, "FLEXNPU_KUBELET_ROOT": str(root)}
@@ -36,6 +40,8 @@ def main() -> int:
         return subprocess.run(["unshare", *namespaces, *tests], env=environment, check=False).returncode
     finally:
         machine.remove_cgroups()
+        for path, value in before.items():
+            path.write_text(value)
         if "FLEXNPU_KEEP" in os.environ:
             print(f"what it left is in {root}")
         else:
