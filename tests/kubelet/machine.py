@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ _TOKENS = f"""{ADMIN},admin,1,system:masters
 _CGROUP = "flexnpu-kubelet-test"
 
 
-def eventually(condition: Callable[[], Any], within_s: float = 120.0, what: str = "it") -> Any:
+def eventually(condition: Callable[[], Any], within_s: float = 60.0, what: str = "it") -> Any:
     """The condition's value once it is true."""
     end = time.monotonic() + within_s
     while not (value := condition()):
@@ -202,8 +203,8 @@ class Machine:
 
     def _api_answers(self) -> bool:
         try:
-            verify = str(self.root / "api.crt")
-            return httpx.get(f"https://{API_IP}/readyz", verify=verify, timeout=2, trust_env=False).is_success
+            trusts = ssl.create_default_context(cafile=self.root / "api.crt")
+            return httpx.get(f"https://{API_IP}/readyz", verify=trusts, timeout=2, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 

@@ -57,6 +57,7 @@ def test_a_node_offers_its_devices_and_publishes_them(machine: Machine):
     status = eventually(lambda: npu(machine) if npu(machine).get("ready") else None)
     assert (status["cores"], status["coresFree"], status["memoryFreeBytes"]) == (48, 48, 128 * 2**30)
     assert [device["soc"] for device in status["devices"]] == ["Ascend910B2", "Ascend910B2"]
+    print(machine.kubectl("get", "pods", "-n", NAMESPACE))
     print(machine.kubectl("get", "nodenpus"))
 
 
