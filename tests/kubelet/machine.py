@@ -284,6 +284,7 @@ state = "{root}/containerd/state"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   disable_tcp_service = true
+  restrict_oom_score_adj = true  # a root that may not lower it, as within a container, has pods all the same
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{root}/cni"
