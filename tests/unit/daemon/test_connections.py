@@ -21,8 +21,9 @@ def test_a_process_has_its_primary_group_and_its_supplementary_ones(supplementar
         listener.bind("")  # an abstract name, which has no permissions
         listener.listen()
         command = ["python3", "-c", _CONNECT, listener.getsockname()[1:].decode()]
-        who = {"user": 65534, "group": 4242, "extra_groups": supplementary}
-        with subprocess.Popen(command, stdin=subprocess.PIPE, **who) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, user=65534, group=4242, extra_groups=supplementary
+        ) as process:
             connection, _ = listener.accept()
             with connection:
                 peer = unix_peer(connection)
