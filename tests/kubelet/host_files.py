@@ -8,7 +8,6 @@ chart's. Reads objects on stdin and writes them to stdout.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def main() -> None:
     for each in objects:
         if each["kind"] == "DaemonSet":
             add_host_files(each["spec"]["template"]["spec"], HOST)
-    print("\n---\n".join(map(json.dumps, objects)))
+    yaml.safe_dump_all(objects, sys.stdout)  # what begins as JSON, helm reads as JSON to the end
 
 
 if __name__ == "__main__":
