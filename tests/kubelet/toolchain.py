@@ -26,6 +26,7 @@ PACKAGES = {
     "/usr/bin/unshare": "util-linux",
     "/usr/sbin/ip": "iproute2",
     "/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",
+    "/usr/share/gocode/src/github.com/modern-go/reflect2": "golang-github-modern-go-reflect2-dev",
 }
 RELEASE = "1.20"
 BUILT = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -75,10 +76,19 @@ def _build(root: Path) -> None:
     """Each binary appears in root when it is whole."""
     with tempfile.TemporaryDirectory(prefix="flexnpu-kubernetes-") as scratch:
         source = _source(Path(scratch))
+        _renew_reflect2(source)
         print(f"building {', '.join(BUILT)}, for some minutes", flush=True)
         go = _Go(source, Path(scratch))
         go.generate_openapi()
         go.build(BUILT, root)
+
+
+def _renew_reflect2(source: Path) -> None:
+    """The one that comes with the source goes through maps as Go before 1.18 had them, and the API server crashes."""
+    newer = Path("/usr/share/gocode/src/github.com/modern-go/reflect2")
+    for file in (*newer.glob("*.go"), *newer.glob("*.s")):
+        if not file.name.endswith("_test.go"):
+            shutil.copy(file, source / "vendor" / "github.com" / "modern-go" / "reflect2")
 
 
 class _Go:
