@@ -85,10 +85,9 @@ def _build(root: Path) -> None:
 
 def _renew_reflect2(source: Path) -> None:
     """The one that comes with the source goes through maps as Go before 1.18 had them, and the API server crashes."""
-    newer = Path("/usr/share/gocode/src/github.com/modern-go/reflect2")
-    for file in (*newer.glob("*.go"), *newer.glob("*.s")):
-        if not file.name.endswith("_test.go"):
-            shutil.copy(file, source / "vendor" / "github.com" / "modern-go" / "reflect2")
+    older = source / "vendor" / "github.com" / "modern-go" / "reflect2"
+    shutil.rmtree(older)
+    shutil.copytree("/usr/share/gocode/src/github.com/modern-go/reflect2", older)
 
 
 class _Go:
