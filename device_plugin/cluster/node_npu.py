@@ -70,7 +70,8 @@ class Publisher:
     def publish(self, status: Object, *, ready: bool, why: str = "") -> bool:
         """Whether it had to be written. ready: the daemon answers; else status holds what it said last, and why the
         reason. ApiError, UnreachableError."""
-        told = {**status, "ready": ready, "message": why}
+        # An API server of 1.20 takes an empty text for none, and refuses that.
+        told = {**status, "ready": ready, "message": why or "ready"}
         if told == self._told:
             return False
         self._write({**told, "observedAt": utc_now()})
