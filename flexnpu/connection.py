@@ -123,7 +123,7 @@ class Connection:
 
     def _connect(self, timeout_s: float | None) -> None:
         """Anew where the daemon has closed it since the last answer, as it does after a while."""
-        if self._http.sock is not None and select.select([self._http.sock], [], [], 0)[0]:
+        if self._http.sock is not None and _has_something(self._http.sock):
             self._http.close()
         if self._http.sock is None:
             try:
@@ -136,6 +136,13 @@ class Connection:
     def _broken(self, error: Exception) -> Broken:
         self._http.close()
         return Broken(" ".join(str(error).split()) or type(error).__name__)
+
+
+def _has_something(sock: socket.socket) -> bool:
+    """To read: outside an answer that is the end. poll(), as select() takes no descriptor above 1023."""
+    looking = select.poll()
+    looking.register(sock, select.POLLIN)
+    return bool(looking.poll(0))
 
 
 def _texts(params: Values) -> dict[str, object]:
