@@ -163,8 +163,8 @@ bool Arbitration::refresh(VNpu& vnpu, int64_t now_ns) {
     view.applied = view.granted.number;
     view.clear = view.applied;
     for (auto& [id, tenant] : vnpu.tenants) {
-        view.applied = std::min(view.applied, believed_grant(vnpu, tenant));
         view.clear = std::min(view.clear, believed_clear(vnpu, tenant, now_ns));
+        view.applied = std::min(view.applied, tenant.applied);  // as it has just been read
     }
     std::erase_if(view.older, [&](const Grant& grant) {
         return view.live_tenants == 0 || (grant.number < view.applied && grant.number < view.clear);
