@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,18 @@ def _default(environ: Mapping[str, str]) -> Path:
     if base := environ.get("XDG_RUNTIME_DIR"):
         return Path(base) / "flexnpu"
     return Path("/run/flexnpu") if os.geteuid() == 0 else Path(f"/tmp/flexnpu-{os.geteuid()}")
+
+
+def temporary_root(prefix: str) -> Path:
+    """A new directory (mode 0700), the caller's to remove, that a RuntimeDir with a short name fits into.
+
+    In $TMPDIR, or in /tmp where that is too long for sockets.
+    """
+    made = Path(tempfile.mkdtemp(prefix=prefix))
+    if len(os.fsencode(made.absolute() / "run" / "attach.sock")) <= _LONGEST_SOCKET:
+        return made
+    made.rmdir()
+    return Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
 
 
 def library_dir(environ: Mapping[str, str] = os.environ) -> Path:

@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -138,7 +137,7 @@ class Stand:
         if native:
             program("null")  # before anything is started
         self.options = SoftwareOptions(devices=devices, clock=clock, math="skip")
-        self.root = Path(tempfile.mkdtemp(prefix="fx-bench-"))
+        self.root = paths.temporary_root("fx-bench-")
         self.governed = governed
         self._preload = paths.interposer() if governed else None
         self._programs: list[Program] = []

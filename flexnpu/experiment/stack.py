@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 import flexnpu
+from flexnpu import paths
 from flexnpu.client import Client
 from flexnpu.errors import BackendError, FlexNpuError
 
@@ -77,7 +77,7 @@ class Stack:
     def __init__(self, quotas: Quotas, decode_batch: int = MAX_BATCH) -> None:
         if not (EXAMPLE / "engine.py").is_file():
             raise BackendError(f"{EXAMPLE} is not there", next_step="run it from a checkout of FlexNPU")
-        self.root = Path(tempfile.mkdtemp(prefix="flexnpu-experiment-"))
+        self.root = paths.temporary_root("flexnpu-experiment-")
         self.runtime_dir = self.root / "run"
         self.ports = {role: _free_port() for role in ROLES}
         self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []

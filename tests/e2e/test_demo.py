@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,10 +34,9 @@ def left_behind(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def demo(tmp_path):
-    """Starts the demo with its temporary files in a folder of the test's."""
-    folder = tmp_path / "t"
-    folder.mkdir()
+def demo():
+    """Starts the demo with its temporary files in a folder of the test's, whose sockets have short names."""
+    folder = Path(tempfile.mkdtemp(prefix="fx-"))
     started = []
 
     def start(*arguments):
@@ -48,6 +49,7 @@ def demo(tmp_path):
     for process in started:
         process.kill()
         process.communicate()
+    shutil.rmtree(folder)
 
 
 @pytest.mark.timeout(300)
