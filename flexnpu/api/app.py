@@ -29,7 +29,20 @@ from flexnpu.api.routes import (
     vnpus,
 )
 
-_NOUNS = (devices, vnpus, rebalances, operations, tenants, controller, forecast, events, steps)
+_PARTS = (
+    devices,
+    vnpus,
+    rebalances,
+    operations,
+    tenants,
+    controller,
+    forecast,
+    events,
+    steps,
+    metrics,
+    daemon,
+    page,
+)
 
 
 def create_app(
@@ -45,7 +58,6 @@ def create_app(
         docs_url=None,  # its scripts come from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
     )
     app.state.node = node
     app.state.access = access = access or Access()
@@ -54,11 +66,8 @@ def create_app(
     app.state.package_version = __version__
     app.state.controllers = Controllers()
     app.state.forecasts = forecast.Forecasts()
-    for noun in _NOUNS:
-        app.include_router(noun.router, prefix=f"/api/v{API_VERSION}")
-    app.include_router(metrics.router)
-    app.include_router(daemon.router)
-    app.include_router(page.router)
+    for part in _PARTS:
+        app.router.routes += part.router.routes  # not included: FastAPI would look through routers, then through routes
     problems.install(app)
     # The last is the outermost.
     app.add_middleware(Replays)

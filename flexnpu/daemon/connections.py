@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections of the admin API: each tells its requests who is at the other end; there are so many at most, and each
-has to ask something soon."""
+"""Connections of the admin API: each tells its requests who is at the other end; there are so many at most, each has
+to ask something soon, and what it asks begins with so many bytes of headers at most, in so much time."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import asyncio
 import socket
 from typing import Any, Final
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from flexnpu.api.callers import Peer, TcpPeer, UnixPeer
 from flexnpu.daemon.attach import Peer as Process
 
 MOST_CONNECTIONS: Final = 512  # of one listener
 ASK_WITHIN_S: Final = 10.0
+MOST_HEAD_BYTES: Final = 32 << 10  # that are not complete; the API's own bound is below it
 _SO_PEERGROUPS: Final = 59  # Linux 4.13; Python has no name for it
 _MOST_GROUPS: Final = 256  # Python reads no longer answers; whoever is in more is let in by the primary one alone
 
 
-class _Connection(H11Protocol):
+class _Connection(HttpToolsProtocol):
     """uvicorn copies `app_state` into the state of each request."""
+
+    _heads = 0  # that have begun to come
+    _head_bytes: int | None = None  # of the one that is not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -31,8 +35,35 @@ class _Connection(H11Protocol):
         self.app_state = {**self.app_state, "peer": self._peer(transport)}
         self.loop.call_later(ASK_WITHIN_S, self._look_for_request)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_bytes is None:
+            return
+        if not self._head_bytes:
+            self.loop.call_later(ASK_WITHIN_S, self._look_for_head, self._heads)
+        self._head_bytes += len(data)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._heads, self._head_bytes = self._heads + 1, 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_bytes is None:
+            raise ValueError("headers behind the body")  # nobody would read them; the parser answers 400
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = None
+        super().on_headers_complete()
+
     def _look_for_request(self) -> None:
         if self.cycle is None:
+            self.transport.abort()
+
+    def _look_for_head(self, number: int) -> None:
+        if self._head_bytes is not None and self._heads == number:
             self.transport.abort()
 
     def _peer(self, transport: asyncio.Transport) -> Peer:

@@ -28,7 +28,7 @@ from flexnpu.daemon.restart import Survivor, survivors
 from flexnpu.daemon.steps import Steps
 from flexnpu.daemon.tenants import Tenants
 from flexnpu.daemon.waiting import Waiting
-from flexnpu.errors import InUse, InvalidValue, NotFound, OverQuota, RegistryError
+from flexnpu.errors import InUse, InvalidValue, NotFound, OverQuota, RegistryError, UnknownDevice
 from flexnpu.tenancy import (
     AppliedView,
     DeviceView,
@@ -112,8 +112,13 @@ class Node:
         self._registry.check()
 
     def devices(self) -> list[DeviceView]:
-        registered = [resident.registered for resident in self._residents.values()]
-        return [views.device(host.device, registered) for host in self._hosts.values()]
+        return [*map(_view, self._hosts.values())]
+
+    def device(self, index: int) -> DeviceView:
+        if index not in self._hosts:
+            known = ", ".join(map(str, self._hosts))
+            raise UnknownDevice(f"device {index} does not exist (there are: {known})", next_step="see flexnpu ps")
+        return _view(self._hosts[index])
 
     def vnpus(self, after: int = 0, most: int | None = None) -> list[VNpuView]:
         """In the order of their ids, which they were made in; at most so many, of those with an id above `after`."""
@@ -123,8 +128,10 @@ class Node:
     def vnpu(self, name: str) -> VNpuView:
         return views.vnpu(self.resident(name))
 
-    def tenants(self) -> list[TenantView]:
-        tenants = [tenant for resident in self._residents.values() for tenant in resident.tenants.values()]
+    def tenants(self, vnpu: str | None = None) -> list[TenantView]:
+        """Of that vNPU, which need not be there, or of all."""
+        residents = self._residents.values() if vnpu is None else filter(None, [self._residents.get(vnpu)])
+        tenants = [tenant for resident in residents for tenant in resident.tenants.values()]
         for tenant in tenants:
             self.attached.look_for_denials(tenant)
         return [views.tenant(tenant) for tenant in tenants]
@@ -392,6 +399,10 @@ class Node:
         self.log.publish("deleted", resident.name, f"deleted {resident.name}")
         self._steps.heard()
         self._waiting.look()
+
+
+def _view(host: DeviceHost) -> DeviceView:
+    return views.device(host.device, [resident.registered for resident in host.residents.values()])
 
 
 def _owner(pid: int) -> Owner:

@@ -39,7 +39,6 @@ from flexnpu.units import format_size
 log = logging.getLogger("flexnpud")
 
 DRAIN_S = 2
-MOST_HEADER_BYTES = 32 << 10  # beyond that h11 closes the connection; the API's own bound is below it
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +161,6 @@ def _config(app: FastAPI, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - o
         proxy_headers=False,  # nobody tells us that somebody else asks
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
-        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         ws="none",
         **options,
     )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from flexnpu import _native
@@ -26,8 +26,9 @@ from flexnpu.tenancy import (
 )
 
 
-def device(device: Device, registered: Sequence[VNpu]) -> DeviceView:
-    usage = Usage.of(registered, device.index)
+def device(device: Device, registered: Iterable[VNpu]) -> DeviceView:
+    """registered: the vNPUs on it."""
+    usage = Usage.of(registered)
     live = live_state(device)
     return DeviceView(
         index=device.index,

@@ -6,7 +6,7 @@ vNPUs that share a device's time take turns, so they have the same cores one aft
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flexnpu.errors import OverQuota
@@ -34,14 +34,18 @@ class Usage:
     memory_bytes: int
 
     @classmethod
-    def of(cls, vnpus: Iterable[VNpu], device: int) -> Usage:
-        here = [vnpu.quota for vnpu in vnpus if device in vnpu.devices]
-        return cls(
-            full_cores=sum(quota.cores for quota in here if quota.share is None),
-            shared_cores=max((quota.cores for quota in here if quota.share is not None), default=0),
-            share=sum(quota.share or 0 for quota in here),
-            memory_bytes=sum(quota.memory_bytes for quota in here),
-        )
+    def of(cls, vnpus: Iterable[VNpu]) -> Usage:
+        """vnpus: all that are on it."""
+        full = shared = share = memory = 0
+        for vnpu in vnpus:
+            quota = vnpu.quota
+            memory += quota.memory_bytes
+            if quota.share is None:
+                full += quota.cores
+            else:
+                share += quota.share
+                shared = max(shared, quota.cores)
+        return cls(full, shared, share, memory)
 
     @property
     def cores(self) -> int:
@@ -52,12 +56,14 @@ def admit(capacity: Capacity, vnpus: Iterable[VNpu], changed: Iterable[VNpu]) ->
     """OverQuota unless `vnpus` with `changed` in place of those of the same id fit the device."""
     changed = [vnpu for vnpu in changed if capacity.device in vnpu.devices]
     ids = {vnpu.id for vnpu in changed}
-    others = [vnpu for vnpu in vnpus if vnpu.id not in ids]
     for vnpu in changed:
         _fits_alone(capacity, vnpu)
-    _cores_fit(capacity, others, changed)
-    _shares_fit(capacity, others, changed)
-    _memory_fits(capacity, others, changed)
+    others = [vnpu for vnpu in vnpus if vnpu.id not in ids and capacity.device in vnpu.devices]
+    used, asked = Usage.of(others), Usage.of(changed)
+    names = ", ".join(vnpu.name for vnpu in changed)
+    _cores_fit(capacity, used, asked, names)
+    _shares_fit(capacity, used, asked, names)
+    _memory_fits(capacity, used, asked, names)
 
 
 def _fits_alone(capacity: Capacity, vnpu: VNpu) -> None:
@@ -76,15 +82,14 @@ def _fits_alone(capacity: Capacity, vnpu: VNpu) -> None:
             )
 
 
-def _cores_fit(capacity: Capacity, others: Sequence[VNpu], changed: Sequence[VNpu]) -> None:
-    used, asked = Usage.of(others, capacity.device), Usage.of(changed, capacity.device)
+def _cores_fit(capacity: Capacity, used: Usage, asked: Usage, names: str) -> None:
     if asked.full_cores + used.full_cores + max(asked.shared_cores, used.shared_cores) <= capacity.cores:
         return
     # To those who take turns, cores of others who take turns are no obstacle.
     obstacle = used.cores if asked.full_cores else used.full_cores
     free = max(0, capacity.cores - obstacle)
     raise OverQuota(
-        f"{asked.cores} cores for {_names(changed)} do not fit device {capacity.device}: {obstacle} of "
+        f"{asked.cores} cores for {names} do not fit device {capacity.device}: {obstacle} of "
         f"{capacity.cores} cores are guaranteed to others",
         next_step=_next_step(free, f"ask for at most {free} cores"),
         limit=capacity.cores,
@@ -93,38 +98,32 @@ def _cores_fit(capacity: Capacity, others: Sequence[VNpu], changed: Sequence[VNp
     )
 
 
-def _shares_fit(capacity: Capacity, others: Sequence[VNpu], changed: Sequence[VNpu]) -> None:
-    used, asked = Usage.of(others, capacity.device).share, Usage.of(changed, capacity.device).share
-    if used + asked <= WHOLE_SHARE:
+def _shares_fit(capacity: Capacity, used: Usage, asked: Usage, names: str) -> None:
+    if used.share + asked.share <= WHOLE_SHARE:
         return
-    free = max(0, WHOLE_SHARE - used)
+    free = max(0, WHOLE_SHARE - used.share)
     raise OverQuota(
-        f"a share of {asked / 100:g}% for {_names(changed)} does not fit device {capacity.device}: {used / 100:g}% of "
-        "its time is guaranteed to others",
+        f"a share of {asked.share / 100:g}% for {names} does not fit device {capacity.device}: "
+        f"{used.share / 100:g}% of its time is guaranteed to others",
         next_step=_next_step(free, f"ask for at most {free / 100:g}%"),
         limit=100,
-        used=round(used / 100),
-        requested=round(asked / 100),
+        used=round(used.share / 100),
+        requested=round(asked.share / 100),
     )
 
 
-def _memory_fits(capacity: Capacity, others: Sequence[VNpu], changed: Sequence[VNpu]) -> None:
-    used, asked = Usage.of(others, capacity.device).memory_bytes, Usage.of(changed, capacity.device).memory_bytes
-    if used + asked <= capacity.memory_bytes:
+def _memory_fits(capacity: Capacity, used: Usage, asked: Usage, names: str) -> None:
+    if used.memory_bytes + asked.memory_bytes <= capacity.memory_bytes:
         return
-    free = max(0, capacity.memory_bytes - used)
+    free = max(0, capacity.memory_bytes - used.memory_bytes)
     raise OverQuota(
-        f"{format_size(asked)} of memory for {_names(changed)} do not fit device {capacity.device}: "
-        f"{format_size(used)} of {format_size(capacity.memory_bytes)} are guaranteed to others",
+        f"{format_size(asked.memory_bytes)} of memory for {names} do not fit device {capacity.device}: "
+        f"{format_size(used.memory_bytes)} of {format_size(capacity.memory_bytes)} are guaranteed to others",
         next_step=_next_step(free, f"ask for at most {format_size(free)}"),
         limit=capacity.memory_bytes,
-        used=used,
-        requested=asked,
+        used=used.memory_bytes,
+        requested=asked.memory_bytes,
     )
-
-
-def _names(vnpus: Sequence[VNpu]) -> str:
-    return ", ".join(vnpu.name for vnpu in vnpus)
 
 
 def _next_step(free: int, ask_less: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -69,7 +70,10 @@ class Registry:
         try:
             self._prepare(path)
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM vnpu ORDER BY id")
-            self._known: dict[str, VNpu] = {vnpu.name: vnpu for vnpu in map(_vnpu, rows)}
+            self._known: dict[str, VNpu] = {}
+            self._on: dict[int, dict[int, VNpu]] = defaultdict(dict)  # by device and id
+            for row in rows:
+                self._keep(_vnpu(row))
         except BaseException as error:
             self._db.close()
             if isinstance(error, sqlite3.DatabaseError):
@@ -121,6 +125,8 @@ class Registry:
             _check_revision(vnpu, if_revision)
             self._db.execute("DELETE FROM vnpu WHERE id = ?", (vnpu.id,))
         del self._known[name]
+        for device in vnpu.devices:
+            del self._on[device][vnpu.id]
         return vnpu
 
     def set_quota(self, name: str, *, if_revision: int | None = None, **fields: Unpack[QuotaFields]) -> VNpu:
@@ -220,14 +226,15 @@ class Registry:
         self._db.execute("PRAGMA foreign_keys = ON")
 
     def _keep(self, vnpu: VNpu) -> VNpu:
-        """What has just been committed."""
+        """What is committed."""
         self._known[vnpu.name] = vnpu
+        for device in vnpu.devices:
+            self._on[device][vnpu.id] = vnpu
         return vnpu
 
     def _admit(self, changed: Sequence[VNpu]) -> None:
         for device in sorted({device for vnpu in changed for device in vnpu.devices}):
-            there = [vnpu for vnpu in self._known.values() if device in vnpu.devices]
-            admit(self._capacity(device), there, changed)
+            admit(self._capacity(device), self._on[device].values(), changed)
 
     def _capacity(self, device: int) -> Capacity:
         if device not in self._capacities:

@@ -20,7 +20,7 @@ from flexnpu.api import models
 from flexnpu.api.access import Access
 from flexnpu.api.app import create_app
 from flexnpu.api.callers import Peer, TcpPeer, UnixPeer
-from flexnpu.errors import NameTaken, NotFound, OverQuota, RegistryError, RevisionChanged, UnknownVNpu
+from flexnpu.errors import NameTaken, NotFound, OverQuota, RegistryError, RevisionChanged, UnknownDevice, UnknownVNpu
 from flexnpu.tenancy import (
     AppliedView,
     Buckets,
@@ -144,6 +144,11 @@ class FakeNode:
     def devices(self) -> Sequence[DeviceView]:
         return [DEVICE]
 
+    def device(self, index: int) -> DeviceView:
+        if index != DEVICE.index:
+            raise UnknownDevice(f"device {index} does not exist", next_step="see flexnpu ps")
+        return DEVICE
+
     def check_ready(self) -> None:
         if self.broken:
             raise RegistryError("registry cannot be changed", next_step="free some space")
@@ -166,8 +171,8 @@ class FakeNode:
                 return replace(vnpu, revision=self.revision)
         raise UnknownVNpu(f"vNPU {name!r} does not exist", next_step="see flexnpu ps")
 
-    def tenants(self) -> Sequence[TenantView]:
-        return [TENANT]
+    def tenants(self, vnpu: str | None = None) -> Sequence[TenantView]:
+        return [TENANT] if vnpu in (None, TENANT.vnpu) else []
 
     def create(self, wanted: VNpu, owner_pid: int | None) -> VNpuView:
         self.asked.append((wanted, owner_pid))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, status
+from fastapi import Depends, Path, Query, Request, status
 
 from flexnpu.api import pages, problems
 from flexnpu.api.access import MayWrite
@@ -16,8 +16,9 @@ from flexnpu.api.controllers import Controllers
 from flexnpu.api.models import Page
 from flexnpu.api.node import Node
 from flexnpu.api.replays import TakesKey
+from flexnpu.api.routes import router_of
 
-router = APIRouter(prefix="/controller", tags=["controller"])
+router = router_of("controller")
 
 _MOST_TEXT = 300
 

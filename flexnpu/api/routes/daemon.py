@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel
 
 from flexnpu.api import problems
 from flexnpu.api.models import API_VERSION, Version
 from flexnpu.api.node import Node
+from flexnpu.api.routes import of_tag
 
-router = APIRouter(tags=["daemon"])
+router = of_tag("daemon")
 
 
 class Health(BaseModel):

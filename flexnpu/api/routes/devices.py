@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from flexnpu.api import models, pages, problems
 from flexnpu.api.node import Node
-from flexnpu.errors import UnknownDevice
+from flexnpu.api.routes import router_of
 
-router = APIRouter(prefix="/devices", tags=["devices"])
+router = router_of("devices")
 
 
 @router.get("", responses=problems.of(400))
@@ -24,8 +22,4 @@ async def list_devices(node: Node, limit: pages.Limit = 100, cursor: pages.Curso
 @router.get("/{index}", responses=problems.of(404))
 async def get_device(node: Node, index: int) -> models.Device:
     """One device."""
-    there = {device.index: device for device in node.devices()}
-    if index not in there:
-        known = ", ".join(map(str, there))
-        raise UnknownDevice(f"device {index} does not exist (there are: {known})", next_step="see flexnpu ps")
-    return models.Device.model_validate(there[index])
+    return models.Device.model_validate(node.device(index))

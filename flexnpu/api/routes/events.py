@@ -7,21 +7,22 @@ from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 
 from flexnpu.api import models, problems
 from flexnpu.api.node import Node
+from flexnpu.api.routes import router_of
 from flexnpu.api.streams import EventStream, described, stream
 from flexnpu.errors import Malformed
 from flexnpu.tenancy import EventView
 
-router = APIRouter(tags=["events"])
+router = router_of("events")
 
 ALIVE_EVERY_S = 15.0
 
 
 @router.get(
-    "/events",
+    "",
     response_class=EventStream,
     responses={**described(models.Event, "Events as they happen, until the daemon ends."), **problems.of(400)},
 )

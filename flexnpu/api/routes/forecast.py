@@ -8,9 +8,10 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Annotated, Final
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 
 from flexnpu.api import problems
+from flexnpu.api.routes import router_of
 from flexnpu.api.what_if import ForecastAnswer, ForecastModels, ForecastQuestion, ShippedModel
 from flexnpu.errors import InvalidValue, Unavailable
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # slow to load: the first question loads it
     from flexnpu.forecast import Forecaster
     from flexnpu.forecast.batch import Request as Requested
 
-router = APIRouter(prefix="/forecast", tags=["forecast"])
+router = router_of("forecast")
 
 MOST_TOKENS: Final = 1 << 24  # of one request
 MOST_REQUESTS: Final = 65_536

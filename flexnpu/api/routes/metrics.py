@@ -7,20 +7,21 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from flexnpu.api.metrics.node import Seen
 from flexnpu.api.metrics.page import page
 from flexnpu.api.node import Node
+from flexnpu.api.routes import of_tag
 
 # A thousand vNPUs are a tenth of a second to look at, and a second of text: others want answers meanwhile.
 _AT_ONCE: Final = 32
 
 _Item = TypeVar("_Item")
 
-router = APIRouter(tags=["daemon"])
+router = of_tag("daemon")
 
 
 @router.get("/metrics", response_class=Response)

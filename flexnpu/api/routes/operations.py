@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from flexnpu.api import models, problems
 from flexnpu.api.node import Node
+from flexnpu.api.routes import router_of
 from flexnpu.api.waiting import Wait, revisions_of
 
-router = APIRouter(prefix="/operations", tags=["operations"])
+router = router_of("operations")
 
 
 @router.get("/{operation}", responses=problems.of(404))

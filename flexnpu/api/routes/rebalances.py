@@ -6,18 +6,19 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from flexnpu.api import models, problems
 from flexnpu.api.access import MayWrite
 from flexnpu.api.audit import Audit
 from flexnpu.api.node import Node
 from flexnpu.api.replays import TakesKey
+from flexnpu.api.routes import router_of
 from flexnpu.api.routes.vnpus import quota_facts
 from flexnpu.api.waiting import Wait, answer
 from flexnpu.tenancy import Move, MoveFields, share_of
 
-router = APIRouter(prefix="/rebalances", tags=["rebalances"])
+router = router_of("rebalances")
 
 DryRun = Annotated[bool, Query(description="say what it would bring, and change nothing")]
 

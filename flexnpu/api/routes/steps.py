@@ -5,20 +5,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 
 from flexnpu.api import models, problems
 from flexnpu.api.node import Node
+from flexnpu.api.routes import router_of
 from flexnpu.api.streams import EventStream, described, stream
 from flexnpu.tenancy import StepView
 
-router = APIRouter(tags=["steps"])
+router = router_of("steps")
 
 ALIVE_EVERY_S = 1.0  # so that a reader can end soon
 
 
 @router.get(
-    "/steps",
+    "",
     response_class=EventStream,
     responses={**described(models.Step, "Steps as they begin, until one of the vNPUs ends."), **problems.of(404)},
 )

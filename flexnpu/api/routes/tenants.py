@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from flexnpu.api import models, pages, problems
 from flexnpu.api.node import Node
+from flexnpu.api.routes import router_of
 from flexnpu.tenancy import TenantView
 
-router = APIRouter(prefix="/tenants", tags=["tenants"])
+router = router_of("tenants")
 
 
 @router.get("", responses=problems.of(400))
@@ -23,7 +24,7 @@ async def list_tenants(
 ) -> models.Page[models.Tenant]:
     """Processes on vNPUs, by the vNPU's name and their pid."""
     after = pages.decode(cursor) or ""
-    there = sorted((tenant for tenant in node.tenants() if vnpu in (None, tenant.vnpu)), key=_key)
+    there = sorted(node.tenants(vnpu), key=_key)
     items, next_cursor = pages.cut((tenant for tenant in there if _key(tenant) > after), limit, _key)
     return models.Page(items=list(map(models.Tenant.model_validate, items)), next_cursor=next_cursor)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
-from fastapi import APIRouter, Body, Query, Response, status
+from fastapi import Body, Query, Response, status
 
 from flexnpu.api import models, pages, problems
 from flexnpu.api.access import MayWrite
@@ -15,10 +15,11 @@ from flexnpu.api.audit import Audit
 from flexnpu.api.node import Node
 from flexnpu.api.preconditions import OptionalMatch, RequiredMatch, etag
 from flexnpu.api.replays import TakesKey
+from flexnpu.api.routes import router_of
 from flexnpu.api.waiting import Accepted, Wait, answer, operation_id
 from flexnpu.tenancy import Quota, QuotaFields, VNpu, VNpuView, share_of
 
-router = APIRouter(prefix="/vnpus", tags=["vnpus"])
+router = router_of("vnpus")
 
 _ETAG: Final = {"headers": {"ETag": {"schema": {"type": "string"}, "description": "The quota's revision, in quotes."}}}
 _DEFAULTS: Final = {"fixed_share": False, "priority": 0}

@@ -87,7 +87,7 @@ class Traffic:
         read = await wire.ask("GET", f"/api/v1/vnpus/{name}/quota")
         if read.status != 200:
             return read
-        memory = GIB + 4096 * self._random.randrange(1, 1 << 18)
+        memory = GIB // 2 + 4096 * self._random.randrange(1 << 17)  # as many fit a device as there are on one
         target, match = f"/api/v1/vnpus/{name}/quota", {"if-match": read.headers["etag"]}
         try:
             answer = await wire.ask("PATCH", target, {"memory_bytes": memory}, match)
