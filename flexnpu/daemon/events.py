@@ -17,7 +17,7 @@ log = logging.getLogger("flexnpud")
 KEPT = 8192  # a controller that moves cores twenty times a second fills it in minutes
 # A process that is refused again and again must not fill the log, nor push out what others did.
 REFUSALS_PER_S = 10
-GATHER_S = 0.02
+GATHER_S = 0.05
 
 
 @dataclass(slots=True)

@@ -8,10 +8,11 @@ namespace {
 
 using Views = std::vector<VNpuView>;
 
-// A tenant applies within an operator's time, so look often at first; one that hangs is not worth a busy core.
+// A tenant rings when it has applied. A ring that is lost delays it by a part of the time that it has taken already, and
+// a thousand tenants that sleep are not worth a busy core.
 constexpr int64_t kSoonNs = 200'000;
 constexpr int64_t kLaterNs = 10'000'000;
-constexpr int64_t kPatienceNs = 1'000'000'000;
+constexpr int64_t kPartOfAge = 4;
 
 Cores most(Cores a, Cores b) { return {std::max(a.cube, b.cube), std::max(a.vector, b.vector)}; }
 Cores least(Cores a, Cores b) { return {std::min(a.cube, b.cube), std::min(a.vector, b.vector)}; }
@@ -218,7 +219,7 @@ class Decision {
         for (size_t i = 0; i < vnpus_.size(); ++i) {
             const VNpuView& vnpu = vnpus_[i];
             if (!wants_own(vnpu) && vnpu.granted.lent == lent_[i] && is_applied(vnpu)) continue;
-            const int64_t wait = now_ns - vnpu.changed_ns < kPatienceNs ? kSoonNs : kLaterNs;
+            const int64_t wait = std::clamp((now_ns - vnpu.changed_ns) / kPartOfAge, kSoonNs, kLaterNs);
             soonest = soonest == 0 ? wait : std::min(soonest, wait);
         }
         return soonest;

@@ -13,6 +13,7 @@ import asyncio
 import json
 import platform
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ async def steady(node: Node, model: Model, rate: float, seconds: float, listener
     await traffic.run(rate, seconds / 6)  # caches and rings fill
     before, used = node.resident_bytes, node.processor_seconds
     traffic.seconds.clear()
+    own = time.process_time()
     await traffic.run(rate, seconds * 5 / 6)
+    own = time.process_time() - own
     after, used = node.resident_bytes, node.processor_seconds - used
     await asyncio.sleep(1.0)  # the last events
     newest = {each.after for each in hearing}
@@ -56,6 +59,7 @@ async def steady(node: Node, model: Model, rate: float, seconds: float, listener
         "statuses": dict(traffic.statuses),
         "events_per_client": min(each.heard for each in hearing) if hearing else 0,
         "resyncs": sum(each.resyncs for each in hearing),
+        "load_cores": own / (seconds * 5 / 6),
         "daemon_cores": used / (seconds * 5 / 6),
         "memory_mib": [before / 2**20, after / 2**20],
         "memory_growth_percent": 100 * (after / before - 1),

@@ -133,10 +133,10 @@ TEST(Decide, a_tenant_that_does_not_apply_is_looked_at_less_and_less_often) {
     VNpuView vnpu = settled(12);
     vnpu.granted = grant(2, 6);
     vnpu.desired = {2, both(6), 6, false};
-    const int64_t soon = decide({kDevice, {vnpu}}, 1'000'000).look_again_ns;
-    const int64_t late = decide({kDevice, {vnpu}}, 60'000'000'000).look_again_ns;
-    EXPECT_LE(soon, 200'000);
-    EXPECT_GT(late, soon);
+    const auto wait_at = [&](int64_t now_ns) { return decide({kDevice, {vnpu}}, now_ns).look_again_ns; };
+    EXPECT_EQ(wait_at(100'000), 200'000);
+    EXPECT_EQ(wait_at(20'000'000), 5'000'000);
+    EXPECT_EQ(wait_at(60'000'000'000), 10'000'000);
 }
 
 TEST(Decide, a_revision_is_applied_when_a_grant_that_fulfils_it_is) {
