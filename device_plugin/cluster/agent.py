@@ -30,6 +30,7 @@ from flexnpu.errors import DaemonError, FlexNpuError, InvalidValue
 
 NODE: Key = ("", "NodeNPU")  # in the work, beside the keys of pods
 VNPUS: Key = ("", "vNPUs")
+TAINT: Key = ("", "taint")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 GATHER_S = 0.05  # events of the daemon come in bursts
 REPUBLISH_S = 60.0
@@ -95,6 +96,8 @@ class Agent:
                 self._publish(daemon)
             elif key == VNPUS:
                 self._find_due(daemon)
+            elif key == TAINT:
+                self._hold_taint()
             else:
                 self._reconcile(daemon, key)
         except FlexNpuError as error:
@@ -206,7 +209,7 @@ class Agent:
         self._work.add(NODE, HEALTH_EVERY_S)
 
     def _tell_health(self, devices: Sequence[Object]) -> None:
-        """Of a device that is lost or back: an Event of the node, and the taint."""
+        """Of a device that is lost or back: an Event of the node, and the taint, which does not hold up the NodeNPU."""
         troubles = {device["index"]: device.get("trouble", "") for device in devices}
         for index, trouble in troubles.items():
             if trouble and not self._troubles.get(index):
@@ -214,8 +217,12 @@ class Agent:
             elif not trouble and self._troubles.get(index):
                 self._events.tell(node_object(self._options.node), "Normal", "DeviceBack", f"device {index} is back")
         self._troubles = troubles
+        if TAINT not in self._failures:  # else it is due already, after a pause
+            self._work.add(TAINT)
+
+    def _hold_taint(self) -> None:
         if self._taint is not None:
-            self._taint.hold(lost=any(troubles.values()))
+            self._taint.hold(lost=any(self._troubles.values()))
 
     def _follow(self) -> None:
         """The daemon's events, for as long as there is one: who may be concerned is looked at again."""

@@ -23,8 +23,16 @@ class Taint:
         """ApiError, ApiUnreachable: then it is tried again with the next call."""
         if lost == self._set:
             return
-        taint: Object = (
-            {"key": KEY, "effect": self._effect, "value": "true"} if lost else {"key": KEY, "$patch": "delete"}
-        )
-        self._api.patch(self._path, {"spec": {"taints": [taint]}}, "strategic-merge")
+        if lost:
+            self._merge({"key": KEY, "effect": self._effect, "value": "true"})
+        elif self._is_there():
+            self._merge({"key": KEY, "$patch": "delete"})
         self._set = lost
+
+    def _is_there(self) -> bool:
+        """An API server takes a deletion from a list that is not there for an addition, and refuses that."""
+        taints = self._api.get(self._path)["spec"].get("taints") or []
+        return any(taint["key"] == KEY for taint in taints)
+
+    def _merge(self, taint: Object) -> None:
+        self._api.patch(self._path, {"spec": {"taints": [taint]}}, "strategic-merge")

@@ -7,6 +7,7 @@ it, and so is every process of it. Nothing here would be safe on a machine that 
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import ssl
@@ -117,6 +118,11 @@ class Machine:
             for node in nodes
             for each in node["status"].get("conditions", [])
         )
+
+    def has_reported(self, since: datetime.datetime) -> bool:
+        """The kubelet, its node's status; what the API server has of it may be that of a kubelet before."""
+        conditions = self.get("node", NODE)["status"]["conditions"]
+        return all(datetime.datetime.fromisoformat(each["lastHeartbeatTime"]) > since for each in conditions)
 
     def allocatable(self, resource: str) -> int:
         return int(self.get("node", NODE)["status"]["allocatable"].get(resource, "0"))
@@ -248,6 +254,7 @@ class Machine:
                     "evictionHard": {"memory.available": "1Mi"},
                     "imageGCHighThresholdPercent": 100,
                     "resolvConf": "",
+                    "clusterDNS": [API_IP],  # nothing answers there; without one every pod has a warning
                     "nodeStatusUpdateFrequency": "2s",
                     "syncFrequency": "2s",
                 }

@@ -4,6 +4,7 @@ NPUs, of 24 cores and 64 GiB each."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 import time
@@ -31,12 +32,13 @@ def release(cluster: Machine) -> Release:
 
 @pytest.fixture(autouse=True)
 def said(release: Release, request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a failure, what the parts said; after each test, no pods."""
+    """After a failure, what the parts said; after each test, no pods and nothing that was made for them."""
     failed = request.session.testsfailed
     yield
     if request.session.testsfailed > failed:
         print(release.logs())
     delete_pods(release.machine)
+    eventually(lambda: not npu(release.machine).get("vnpus"), what="a node without vNPUs")
 
 
 @pytest.fixture
@@ -80,6 +82,20 @@ def test_eight_pods_share_two_devices_and_the_ninth_waits(machine: Machine):
     print(machine.kubectl("get", "pods"))
     machine.kubectl("delete", "pod", "p3", "--wait=true")
     ninth.says(cores=6, gib=16.0)
+
+
+def test_cores_and_memory_that_are_free_on_different_devices_are_refused_with_what_is_free(machine: Machine):
+    Pod(machine, "memory-left").create(cores=18, memory=16).says(cores=18, gib=16.0)
+    Pod(machine, "cores-left").create(cores=7, memory=56).says(cores=7, gib=56.0)
+    refused = Pod(machine, "across").create(cores=12, memory=32)
+    status = eventually(lambda: refused.get()["status"] if refused.phase == "Failed" else None, what="a refusal")
+    assert status["reason"] == "UnexpectedAdmissionError"
+    free = "12 cores and 32G do not fit device 1; free are 6 cores and 48G on device 0; 17 cores and 8G on device 1"
+    assert free in status["message"]
+    told = eventually(lambda: [each for each in _events(machine, "across").splitlines() if free in each])
+    assert "UnexpectedAdmissionError" in told[0]
+    print(told[0])
+    Pod(machine, "on-one").create(cores=17, memory=8).says(cores=17, gib=8.0)
 
 
 def test_a_container_sees_its_own_vnpu_and_nothing_else(machine: Machine):
@@ -144,7 +160,9 @@ def test_a_kubelet_that_starts_anew_loses_nothing(machine: Machine):
         pod.says(cores=6)
     before = [pod.restarts() for pod in pods]
     machine.kill("kubelet")
+    began = datetime.datetime.now(datetime.UTC)
     machine.start_kubelet()
+    eventually(lambda: machine.has_reported(began), what="the kubelet's report")
     eventually(lambda: machine.allocatable(CORES) == ALL, what="48 cores again")
     later = Pod(machine, "later").create(cores=24, memory=32)
     later.says(cores=24)

@@ -136,7 +136,8 @@ class FakeKubernetes:
             if asked.get("uid", obj["metadata"]["uid"]) != obj["metadata"]["uid"]:
                 return 409, _status(409, "Conflict")
             if kind == _STRATEGIC:
-                _merge_taints(obj, change)
+                if not _merge_taints(obj, change):
+                    return 422, _status(422, "Invalid")
             else:
                 _merge(obj, change)
             return 200, self.put(path, obj)
@@ -153,14 +154,18 @@ def _merge(into: Object, change: Object) -> None:
             into[key] = value
 
 
-def _merge_taints(node: Object, change: Object) -> None:
+def _merge_taints(node: Object, change: Object) -> bool:
+    """Whether what comes of it is valid: where there is no list, a deletion is taken for a taint without an effect."""
     held = {taint["key"]: taint for taint in node.setdefault("spec", {}).get("taints", [])}
+    if not held and any("effect" not in taint for taint in change["spec"]["taints"]):
+        return False
     for taint in change["spec"]["taints"]:
         if taint.get("$patch") == "delete":
             held.pop(taint["key"], None)
         else:
             held[taint["key"]] = taint
     node["spec"]["taints"] = list(held.values())
+    return True
 
 
 def _matches(prefix: str, path: str) -> bool:

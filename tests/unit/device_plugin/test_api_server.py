@@ -166,6 +166,15 @@ def test_a_taint_comes_and_goes_beside_others(api: ApiServer, kubernetes: FakeKu
     assert kubernetes.requests.count(("PATCH", "/api/v1/nodes/n")) == 2
 
 
+def test_a_node_without_taints_is_left_as_it_is_where_nothing_is_lost(api: ApiServer, kubernetes: FakeKubernetes):
+    node = {"kind": "Node", "metadata": {}, "spec": {}}
+    kubernetes.put("/api/v1/nodes/n", node)
+    Taint(api, "n", "NoSchedule").hold(lost=False)
+    assert ("PATCH", "/api/v1/nodes/n") not in kubernetes.requests
+    Taint(api, "n", "NoSchedule").hold(lost=True)
+    assert kubernetes.objects["/api/v1/nodes/n"]["spec"]["taints"][0]["effect"] == "NoSchedule"
+
+
 def test_work_is_taken_once_and_at_its_time():
     now = [0.0]
     work: Work[str] = Work(lambda: now[0])
