@@ -52,9 +52,11 @@ class Allocations:
         self._inventory = inventory
         self._clock = clock
         self._groups: list[Group] = [*self._read()]
+        self._new: set[Unit] = set()
 
     def add(self, units: Collection[Unit]) -> Group:
         """One resource's, of the container that is being admitted. The same again is the same, but for a later one."""
+        self._new |= set(units)
         found = self.group_of(units)
         if found is not None and self._is_lately(found):
             return found
@@ -80,6 +82,14 @@ class Allocations:
         group = self.group_of(units)
         if group is not None:
             group.given = None
+
+    def is_new(self, units: Collection[Unit]) -> bool:
+        """Whether the container that has these has not started yet: what is there under its name is another's."""
+        return not self._new.isdisjoint(units)
+
+    def started(self, units: Collection[Unit]) -> None:
+        """What was made for it is its own from now on."""
+        self._new -= set(units)
 
     def drop(self, group: Group) -> None:
         """Its container was refused."""

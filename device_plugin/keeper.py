@@ -75,15 +75,19 @@ class Keeper:
             raise Refused(trouble, next_step="bring it back, or delete the pod")
         self._stock.allocations.close(units)
         holders = await self._pods.holders(self._stock.inventory)
-        wanted = self._wanted(*self._container_of(units, holders))
+        own, holder = self._container_of(units, holders)
+        wanted = self._wanted(own, holder)
         await self._alone(wanted.name)
         async with self._turn:
+            if self._stock.allocations.is_new(own):
+                await self._delete_before(wanted)
             try:
                 vnpu = await self._make(wanted)
             except OverQuota:
                 await self._collect(holders)
                 vnpu = await self._make(wanted)
             self._made.add(wanted.name)
+            self._stock.allocations.started(own)
         await self._granted(vnpu)
 
     async def sweep(self, state: NodeState) -> None:
@@ -167,6 +171,12 @@ class Keeper:
 
     async def _delete(self, name: str) -> None:
         await self._daemon.ask(lambda client: client.delete_vnpu(name))
+
+    async def _delete_before(self, wanted: Wanted) -> None:
+        """The vNPU of a container that had these units before. One of a pod of the same name, as a StatefulSet makes
+        them, cannot be told by its labels; its quota may have been changed since it was made."""
+        if await self._find(wanted.name) is not None:
+            await self._delete(wanted.name)
 
     async def _alone(self, name: str) -> None:
         """Waits until no process of a container before is on it; Unavailable when there still is one."""

@@ -8,14 +8,13 @@ import ssl
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import httpx
 
 from flexnpu.errors import FlexNpuError, InvalidValue
 
 Object = dict[str, Any]  # a Kubernetes object, as JSON has it
-PatchKind = Literal["merge", "strategic-merge"]
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ANSWER_WITHIN_S = 10.0
@@ -94,8 +93,9 @@ class ApiServer:
     def create(self, path: str, obj: Object) -> Object:
         return self._ask("POST", path, obj)
 
-    def patch(self, path: str, change: Object, kind: PatchKind = "merge") -> Object:
-        return self._ask("PATCH", path, change, {"Content-Type": f"application/{kind}-patch+json"})
+    def patch(self, path: str, change: Object) -> Object:
+        """RFC 7396: a list is replaced as a whole."""
+        return self._ask("PATCH", path, change, {"Content-Type": "application/merge-patch+json"})
 
     def list(self, path: str, params: Mapping[str, str]) -> tuple[list[Object], str]:
         """All objects, and the resource version from which a watch goes on."""

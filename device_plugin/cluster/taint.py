@@ -23,16 +23,12 @@ class Taint:
         """ApiError, ApiUnreachable: then it is tried again with the next call."""
         if lost == self._set:
             return
-        if lost:
-            self._merge({"key": KEY, "effect": self._effect, "value": "true"})
-        elif self._is_there():
-            self._merge({"key": KEY, "$patch": "delete"})
+        node = self._api.get(self._path)
+        there: list[Object] = node["spec"].get("taints") or []
+        others = [taint for taint in there if taint["key"] != KEY]
+        ours: list[Object] = [{"key": KEY, "effect": self._effect, "value": "true"}] if lost else []
+        if ours or others != there:
+            # The list is replaced as a whole; a conflict where somebody else has changed the node since.
+            version = {"resourceVersion": node["metadata"]["resourceVersion"]}
+            self._api.patch(self._path, {"metadata": version, "spec": {"taints": others + ours}})
         self._set = lost
-
-    def _is_there(self) -> bool:
-        """An API server takes a deletion from a list that is not there for an addition, and refuses that."""
-        taints = self._api.get(self._path)["spec"].get("taints") or []
-        return any(taint["key"] == KEY for taint in taints)
-
-    def _merge(self, taint: Object) -> None:
-        self._api.patch(self._path, {"spec": {"taints": [taint]}}, "strategic-merge")

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Object = dict[str, Any]
-_MERGE, _STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
+_MERGE = "application/merge-patch+json"
 
 
 class FakeKubernetes:
@@ -129,17 +129,13 @@ class FakeKubernetes:
             path = path.removesuffix("/status")
             if path not in self.objects:
                 return 404, _status(404, "NotFound")
-            if kind not in (_MERGE, _STRATEGIC):
+            if kind != _MERGE:
                 return 415, _status(415, "UnsupportedMediaType")
             obj = copy.deepcopy(self.objects[path])
-            asked = change.get("metadata", {})
-            if asked.get("uid", obj["metadata"]["uid"]) != obj["metadata"]["uid"]:
+            asked, meta = change.get("metadata", {}), obj["metadata"]
+            if any(asked.get(each, meta[each]) != meta[each] for each in ("uid", "resourceVersion")):
                 return 409, _status(409, "Conflict")
-            if kind == _STRATEGIC:
-                if not _merge_taints(obj, change):
-                    return 422, _status(422, "Invalid")
-            else:
-                _merge(obj, change)
+            _merge(obj, change)
             return 200, self.put(path, obj)
 
 
@@ -152,20 +148,6 @@ def _merge(into: Object, change: Object) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
-
-
-def _merge_taints(node: Object, change: Object) -> bool:
-    """Whether what comes of it is valid: where there is no list, a deletion is taken for a taint without an effect."""
-    held = {taint["key"]: taint for taint in node.setdefault("spec", {}).get("taints", [])}
-    if not held and any("effect" not in taint for taint in change["spec"]["taints"]):
-        return False
-    for taint in change["spec"]["taints"]:
-        if taint.get("$patch") == "delete":
-            held.pop(taint["key"], None)
-        else:
-            held[taint["key"]] = taint
-    node["spec"]["taints"] = list(held.values())
-    return True
 
 
 def _matches(prefix: str, path: str) -> bool:

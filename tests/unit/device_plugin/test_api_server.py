@@ -167,12 +167,26 @@ def test_a_taint_comes_and_goes_beside_others(api: ApiServer, kubernetes: FakeKu
 
 
 def test_a_node_without_taints_is_left_as_it_is_where_nothing_is_lost(api: ApiServer, kubernetes: FakeKubernetes):
-    node = {"kind": "Node", "metadata": {}, "spec": {}}
-    kubernetes.put("/api/v1/nodes/n", node)
+    kubernetes.put("/api/v1/nodes/n", {"kind": "Node", "spec": {}})
     Taint(api, "n", "NoSchedule").hold(lost=False)
     assert ("PATCH", "/api/v1/nodes/n") not in kubernetes.requests
-    Taint(api, "n", "NoSchedule").hold(lost=True)
-    assert kubernetes.objects["/api/v1/nodes/n"]["spec"]["taints"][0]["effect"] == "NoSchedule"
+
+
+def test_a_taint_that_comes_in_between_is_not_lost(api: ApiServer, kubernetes: FakeKubernetes):
+    class Meanwhile(ApiServer):
+        def get(self, path: str) -> dict[str, Any]:
+            answer = super().get(path)
+            node = {"kind": "Node", "spec": {"taints": [{"key": "new", "effect": "NoExecute"}]}}
+            kubernetes.put(path, node)
+            return answer
+
+    with pytest.raises(ApiError) as refused:
+        Taint(Meanwhile(Where(kubernetes.url)), "n", "NoSchedule").hold(lost=True)
+    assert refused.value.http == 409
+    taint = Taint(api, "n", "NoSchedule")
+    taint.hold(lost=True)
+    keys = [each["key"] for each in kubernetes.objects["/api/v1/nodes/n"]["spec"]["taints"]]
+    assert keys == ["new", "flexnpu.io/device-lost"]
 
 
 def test_work_is_taken_once_and_at_its_time():

@@ -253,6 +253,24 @@ def test_the_next_pod_on_the_same_units_gets_a_vnpu_of_its_own(world, during):
     during(test())
 
 
+def test_a_pod_of_the_same_name_begins_with_what_it_asked_for(world, during):
+    there = world()
+
+    async def test():
+        async with there.up():
+            old = await there.kubelet.admit(pod("set-0", cores=6, memory=16))
+            await there.kubelet.start_container(old, "main")
+            there.node.connect().set_quota("k8s-0-c0", cores=9, memory_bytes=16 * 2**30)
+            (before,) = there.node.registered.values()
+            there.kubelet.remove(old)
+            await start(there, pod("set-0", cores=6, memory=16))
+            (vnpu,) = there.node.registered.values()
+            assert (vnpu.name, vnpu.quota.cores) == ("k8s-0-c0", 6)
+            assert vnpu.id != before.id, "annotations of the pod before are not its own"
+
+    during(test())
+
+
 def test_a_pod_gets_in_though_vnpus_of_pods_before_it_are_still_there(world, during):
     there = world()
 
