@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shlex
 import ssl
 import subprocess
 import time
@@ -99,6 +100,10 @@ class Machine:
     def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
         """stdout, and where check is False stderr after it."""
         return self._tool("kubectl", f"--kubeconfig={self.admin}", *arguments, given=given, check=check)
+
+    def show(self, *arguments: str) -> None:
+        """On stdout, as a terminal has it: docs/kubernetes.md is made of that."""
+        print(f"$ kubectl {shlex.join(arguments)}\n{self.kubectl(*arguments)}", flush=True)
 
     def helm(self, *arguments: str, check: bool = True) -> str:
         return self._tool("helm", f"--kubeconfig={self.admin}", *arguments, check=check)

@@ -71,31 +71,23 @@ class Release:
         self.machine.helm(verb, "flexnpu", str(CHART), "-n", NAMESPACE, "--post-renderer", str(renderer), *options)
 
 
+Size = tuple[int, int]  # cores, and memory in GiB
+
+
 class Pod:
-    """A pod of one container that runs tenant.py, in an image that knows nothing of FlexNPU."""
+    """A pod whose container main runs tenant.py, in an image that knows nothing of FlexNPU."""
 
     def __init__(self, machine: Machine, name: str, **annotations: str) -> None:
         self.machine, self.name = machine, name
         self._annotations = {f"flexnpu.io/{key}": value for key, value in annotations.items()}
 
-    def create(self, cores: int = 6, memory: int = 16) -> Pod:
-        usr = {"name": "usr", "mountPath": "/usr", "readOnly": True}
-        container = {
-            "name": "main",
-            "image": images.HOST,
-            "command": ["/usr/bin/python3", "-c", TENANT],
-            "resources": {"limits": {CORES: cores, MEMORY: memory}},
-            "volumeMounts": [usr],
-            "securityContext": {
-                "runAsUser": 1000,
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-            },
-        }
-        spec = {
+    def create(self, cores: int = 6, memory: int = 16, *, init: Size | None = None, side: Size | None = None) -> Pod:
+        """init, side: of containers of these names, before and beside main."""
+        spec: dict[str, Any] = {
             "terminationGracePeriodSeconds": 1,
             "automountServiceAccountToken": False,
-            "containers": [container],
+            "containers": [_container("main", (cores, memory)), *([_container("side", side)] if side else [])],
+            "initContainers": [_container("init", init, "once")] if init else [],
             "volumes": [{"name": "usr", "hostPath": {"path": "/usr"}}],
         }
         meta = {"name": self.name, "annotations": self._annotations, "labels": {"test": "pod"}}
@@ -109,21 +101,21 @@ class Pod:
     def phase(self) -> str:
         return self.get()["status"].get("phase", "")
 
-    def lines(self) -> list[dict[str, Any]]:
+    def lines(self, container: str = "main") -> list[dict[str, Any]]:
         """What its program says of itself."""
-        told = self.machine.kubectl("logs", self.name, check=False).splitlines()
+        told = self.machine.kubectl("logs", self.name, "-c", container, check=False).splitlines()
         return [json.loads(line) for line in told if line.startswith("{")]
 
-    def says(self, **wanted: float) -> dict[str, Any]:
+    def says(self, container: str = "main", **wanted: float) -> dict[str, Any]:
         """Its last line, once it has these values."""
 
         def found() -> dict[str, Any] | None:
             status = self.get()["status"]
             assert status.get("phase") != "Failed", status
-            lines = self.lines()
+            lines = self.lines(container)
             return lines[-1] if lines and wanted.items() <= lines[-1].items() else None
 
-        return eventually(found, what=f"{self.name} with {wanted}")
+        return eventually(found, what=f"{self.name}/{container} with {wanted}")
 
     def annotate(self, **annotations: str | None) -> float:
         """When the API server had answered; None takes one away."""
@@ -134,13 +126,29 @@ class Pod:
         return time.time()
 
     def status(self) -> dict[str, Any]:
-        """What became of its annotations."""
+        """What became of its annotations, for main."""
         annotations = self.get()["metadata"].get("annotations") or {}
         return json.loads(annotations.get("flexnpu.io/status", "{}")).get("main", {})
 
     def restarts(self) -> tuple[str, int]:
+        """Of its one container."""
         [container] = self.get()["status"]["containerStatuses"]
         return container["containerID"], container["restartCount"]
+
+
+def _container(name: str, size: Size, *arguments: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": images.HOST,
+        "command": ["/usr/bin/python3", "-c", TENANT, *arguments],
+        "resources": {"limits": dict(zip((CORES, MEMORY), size, strict=True))},
+        "volumeMounts": [{"name": "usr", "mountPath": "/usr", "readOnly": True}],
+        "securityContext": {
+            "runAsUser": 1000,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
 
 
 def delete_pods(machine: Machine) -> None:

@@ -59,8 +59,9 @@ def test_a_node_offers_its_devices_and_publishes_them(machine: Machine):
     status = eventually(lambda: npu(machine) if npu(machine).get("ready") else None)
     assert (status["cores"], status["coresFree"], status["memoryFreeBytes"]) == (48, 48, 128 * 2**30)
     assert [device["soc"] for device in status["devices"]] == ["Ascend910B2", "Ascend910B2"]
-    print(machine.kubectl("get", "pods", "-n", NAMESPACE))
-    print(machine.kubectl("get", "nodenpus"))
+    machine.show("get", "pods", "-n", NAMESPACE)
+    machine.show("get", "node", NODE, "-o", "jsonpath={.status.allocatable}")
+    machine.show("get", "nodenpus")
 
 
 def test_eight_pods_share_two_devices_and_the_ninth_waits(machine: Machine):
@@ -79,7 +80,8 @@ def test_eight_pods_share_two_devices_and_the_ninth_waits(machine: Machine):
     )
     assert ninth.phase == "Pending"
     assert f"Insufficient {CORES}" in why[0]["message"]
-    print(machine.kubectl("get", "pods"))
+    machine.show("get", "pods")
+    machine.show("get", "events", "--field-selector", "involvedObject.name=ninth,reason=FailedScheduling")
     machine.kubectl("delete", "pod", "p3", "--wait=true")
     ninth.says(cores=6, gib=16.0)
 
@@ -95,14 +97,14 @@ def test_cores_and_memory_that_are_free_on_different_devices_are_refused_with_wh
     assert free in status["message"]
     told = eventually(lambda: [each for each in _events(machine, "across").splitlines() if free in each])
     assert "UnexpectedAdmissionError" in told[0]
-    print(told[0])
+    machine.show("get", "events", "--field-selector", "involvedObject.name=across,reason=UnexpectedAdmissionError")
     Pod(machine, "on-one").create(cores=17, memory=8).says(cores=17, gib=8.0)
 
 
-def test_a_container_sees_its_own_vnpu_and_nothing_else(machine: Machine):
-    pod, other = Pod(machine, "one").create(), Pod(machine, "two").create()
-    pod.says(cores=6)
-    other.says(cores=6)
+def test_two_pods_on_one_device_see_their_own_vnpus_and_nothing_else(machine: Machine):
+    pod, other = Pod(machine, "one").create(), Pod(machine, "two").create(cores=12, memory=32)
+    pod.says(cores=6, gib=16.0)
+    other.says(cores=12, gib=32.0)
     seen = machine.kubectl(
         "exec", "one", "--", "/usr/bin/python3", "-c", "import os; print(dict(os.environ), os.listdir('/run/flexnpu'))"
     )
@@ -110,11 +112,26 @@ def test_a_container_sees_its_own_vnpu_and_nothing_else(machine: Machine):
     assert "admin.sock" not in seen
     assert "attach.sock" in seen
     assert "ALL_PROXY" not in seen
-    owners = {
-        (each["pod"], each["container"])
-        for each in eventually(lambda: npu(machine)["vnpus"] if len(npu(machine)["vnpus"]) == 2 else None)
-    }
-    assert owners == {("one", "main"), ("two", "main")}
+    vnpus = eventually(lambda: npu(machine)["vnpus"] if len(npu(machine)["vnpus"]) == 2 else None)
+    assert {(each["pod"], each["container"]) for each in vnpus} == {("one", "main"), ("two", "main")}
+    assert [each["devices"] for each in vnpus] == [[0], [0]]
+    machine.show("get", "pods")
+    machine.show("logs", "one")
+    machine.show("logs", "two")
+    columns = "POD:.pod,CONTAINER:.container,DEVICES:.devices,CORES:.cores,MEMORY:.memoryBytes"
+    machine.show("get", "nodenpu", NODE, "-o", f"custom-columns={columns.replace(':.', ':.status.vnpus[*].')}")
+
+
+def test_init_and_sidecar_containers_have_vnpus_of_their_own(machine: Machine):
+    pod = Pod(machine, "several").create(init=(10, 20), side=(3, 8))
+    pod.says(cores=6, gib=16.0)
+    pod.says("side", cores=3, gib=8.0)
+    pod.says("init", cores=10, gib=20.0)
+    there = eventually(lambda: npu(machine)["vnpus"] if len(npu(machine)["vnpus"]) == 2 else None)
+    assert {each["container"]: each["cores"] for each in there} == {"main": 6, "side": 3}
+    pod.annotate(**{"cores.side": "5"})
+    pod.says("side", cores=5)
+    assert pod.lines()[-1]["cores"] == 6
 
 
 def test_annotations_of_a_running_pod_change_its_quota_within_a_second(machine: Machine):
@@ -138,7 +155,7 @@ def test_annotations_of_a_running_pod_change_its_quota_within_a_second(machine: 
     eventually(lambda: [vnpu.get("phase") for vnpu in npu(machine)["vnpus"]] == ["decode"])
     told = eventually(lambda: _events(machine, "live") if "QuotaRefused" in _events(machine, "live") else None)
     assert "QuotaChanged" in told
-    print(machine.kubectl("describe", "pod", "live").partition("Events:")[2])
+    machine.show("get", "events", "--field-selector", "involvedObject.name=live,source=flexnpu-node-agent")
 
 
 def _events(machine: Machine, pod: str) -> str:
@@ -211,10 +228,13 @@ def test_a_lost_device_is_taken_out_and_put_back(machine: Machine):
     eventually(lambda: machine.allocatable(CORES) == 24, what="the cores of one device")
     eventually(lambda: [each["healthy"] for each in npu(machine)["devices"]] == [True, False])
     eventually(lambda: _taints(machine) == ["somebody/elses", "flexnpu.io/device-lost"], what="a taint")
+    machine.show("get", "nodenpus")
+    machine.show("get", "events", "--field-selector", "reason=DeviceLost")
     state.unlink()
     eventually(lambda: machine.allocatable(CORES) == ALL, what="the cores of both")
     eventually(lambda: _taints(machine) == ["somebody/elses"], what="no taint")
     assert pod.phase == "Running"
+    machine.kubectl("taint", "node", NODE, "somebody/elses-")
 
 
 def _taints(machine: Machine) -> list[str]:
@@ -251,8 +271,12 @@ def test_the_agent_may_do_what_it_does_and_no_more(machine: Machine):
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
-def test_the_api_server_takes_manifests_and_examples(machine: Machine, path: Any):
-    listed = {"apiVersion": "v1", "kind": "List", "items": [*filter(None, yaml.safe_load_all(path.read_text()))]}
+def test_the_api_server_takes_manifests_and_examples(machine: Machine, path: Path):
+    # In a namespace of their own: over the release, they would be patches of it.
+    machine.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "manifests"}})
+    objects = [*filter(None, yaml.safe_load_all(path.read_text().replace(NAMESPACE, "manifests")))]
+    assert objects
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
     machine.kubectl("apply", "--dry-run=server", "--validate=true", "-f", "-", given=json.dumps(listed))
 
 
