@@ -29,6 +29,7 @@ SERVICE_KEYS = ("service", "model", "slo-ttft", "slo-itl")
 KEYS = (*QUOTA_KEYS, *SERVICE_KEYS)
 NONE = "none"
 MOST_CORES = 0xFFFF
+DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,9 @@ def _name(key: str, text: str) -> str:
 
 def _time(key: str, text: str) -> str:
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s)", text, re.ASCII)
-    if not found or float(found[1]) == 0:
+    if not found or not 0 < float(found[1]) * (1e-3 if found[2] == "ms" else 1) <= DAY_S:
         raise InvalidValue(
-            f"annotation {PREFIX}{key} {text!r} is no time over 0", next_step="give one with its unit, such as 50ms"
+            f"annotation {PREFIX}{key} {text!r} is no time over 0 and up to a day",
+            next_step="give one with its unit, such as 50ms",
         )
     return text

@@ -16,15 +16,17 @@ NOT_FOUND, CONFLICT = 404, 409
 
 
 def status_of(devices: Sequence[Device], vnpus: Sequence[VNpu]) -> Object:
-    """Amounts are per device and what is guaranteed, not what is used; memory in bytes. The same for the same node, so
-    that it is written only when something has changed."""
+    """Amounts are per device and what is guaranteed, not what is used; memory in bytes. Free of the node is what a pod
+    could be given: nothing of a lost device. The same for the same node, so that it is written only when something has
+    changed."""
+    usable = [device for device in devices if device.trouble is None]
     return {
         "devices": [_device(device) for device in devices],
         "vnpus": sorted((_vnpu(vnpu) for vnpu in vnpus), key=lambda each: each["name"]),
         "cores": sum(device.cores for device in devices),
-        "coresFree": sum(device.cores_free for device in devices),
+        "coresFree": sum(device.cores_free for device in usable),
         "memoryBytes": sum(device.memory_bytes for device in devices),
-        "memoryFreeBytes": sum(device.memory_free for device in devices),
+        "memoryFreeBytes": sum(device.memory_free for device in usable),
     }
 
 

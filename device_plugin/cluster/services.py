@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the node's controller is to serve: its file of services, made of the annotations of the pods that are engines.
 
-Engines with a phase are a service's prefill and decode engines; those without run both. A service that cannot be served
-as it stands is left out, with the reason: the others go on.
+Engines with a phase are a service's prefill and decode engines; those without run both. Of different targets the
+shortest holds, so that they can be changed pod by pod. A service that cannot be served as it stands is left out, with
+the reason: the others go on.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from device_plugin.cluster.annotations import Asked
 from flexnpu.files import write_whole
 from flexnpu.llm import ModelError
 from flexnpu.llm.presets import find_config
+from flexnpu.units import parse_duration
 
-TIMES = (("ttft", "slo-ttft"), ("itl", "slo-itl"))
+TIMES = ("ttft", "itl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +96,10 @@ def _service(engines: Sequence[Engine], find: Callable[[str], Path | None]) -> d
         if count > 1:
             raise _LackingError(f"it has {count} {_ENGINES[role]} on device {device}; one can be served")
     made: dict[str, Any] = {"model": str(_model(engines, find))}
-    for key, annotation in TIMES:
+    for key in TIMES:
         texts = {text for each in engines if (text := getattr(each.asked, key)) is not None}
-        if len(texts) > 1:
-            raise _LackingError(
-                f"its engines have {annotation} {' and '.join(sorted(texts))}; give all of them the same"
-            )
         if texts:
-            made[key] = texts.pop()
+            made[key] = min(texts, key=parse_duration)
     return made | {role: [{"vnpu": each.vnpu} for each in own] for role, own in roles.items()}
 
 

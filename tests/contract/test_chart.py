@@ -173,6 +173,7 @@ def test_what_the_agent_publishes_is_what_the_resource_may_hold():
     vnpu |= {"granted_cores": 6, "granted_revision": 2, "applied_revision": 2, "applied": True}
     devices = [Device.model_validate({**device, "trouble": "lost", "numa_node": 1}), Device.model_validate(device)]
     status = status_of(devices, [VNpu.model_validate(vnpu)])
+    assert (status["cores"], status["coresFree"]) == (48, 18), "a lost device has none free"
     schema = _closed(version["schema"]["openAPIV3Schema"]["properties"]["status"])
     jsonschema_rs.validate(schema, {**status, "ready": True, "message": "", "observedAt": "2026-01-01T00:00:00Z"})
 

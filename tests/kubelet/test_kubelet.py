@@ -18,6 +18,7 @@ from machine import NODE, Machine, eventually
 from release import CORES, MEMORY, NAMESPACE, ROOT, Pod, Release, delete_pods
 
 ALL = 48
+IN_CONTROLLER = ("exec", "ds/flexnpu-plugin", "-n", NAMESPACE, "-c", "controller", "--")
 MANIFESTS = sorted(file for name in ("manifests", "examples") for file in (ROOT / "deploy" / name).glob("*.yaml"))
 AGENT = f"system:serviceaccount:{NAMESPACE}:flexnpu-agent"
 
@@ -60,7 +61,9 @@ def test_a_node_offers_its_devices_and_publishes_them(machine: Machine):
     assert (status["cores"], status["coresFree"], status["memoryFreeBytes"]) == (48, 48, 128 * 2**30)
     assert [device["soc"] for device in status["devices"]] == ["Ascend910B2", "Ascend910B2"]
     machine.show("get", "pods", "-n", NAMESPACE)
-    machine.show("get", "node", NODE, "-o", "jsonpath={.status.allocatable}")
+    short = ("cores", "memory", "vnpu", "device")
+    columns = ",".join(rf"{each.upper()}:.status.allocatable.flexnpu\.io/{each}" for each in short)
+    machine.show("get", "nodes", "-o", f"custom-columns=NAME:.metadata.name,{columns}")
     machine.show("get", "nodenpus")
 
 
@@ -118,8 +121,8 @@ def test_two_pods_on_one_device_see_their_own_vnpus_and_nothing_else(machine: Ma
     machine.show("get", "pods")
     machine.show("logs", "one")
     machine.show("logs", "two")
-    columns = "POD:.pod,CONTAINER:.container,DEVICES:.devices,CORES:.cores,MEMORY:.memoryBytes"
-    machine.show("get", "nodenpu", NODE, "-o", f"custom-columns={columns.replace(':.', ':.status.vnpus[*].')}")
+    each = "{.pod}/{.container}: {.cores} cores, {.memoryBytes} bytes on devices {.devices}"
+    machine.show("get", "nodenpu", NODE, "-o", f"jsonpath={{range .status.vnpus[*]}}{each}{{'\\n'}}{{end}}")
 
 
 def test_init_and_sidecar_containers_have_vnpus_of_their_own(machine: Machine):
@@ -227,6 +230,7 @@ def test_a_lost_device_is_taken_out_and_put_back(machine: Machine):
     state.write_bytes(b"\0" * 4096)
     eventually(lambda: machine.allocatable(CORES) == 24, what="the cores of one device")
     eventually(lambda: [each["healthy"] for each in npu(machine)["devices"]] == [True, False])
+    assert npu(machine)["coresFree"] == 18, "what a lost device has is not free"
     eventually(lambda: _taints(machine) == ["somebody/elses", "flexnpu.io/device-lost"], what="a taint")
     machine.show("get", "nodenpus")
     machine.show("get", "events", "--field-selector", "reason=DeviceLost")
@@ -250,6 +254,35 @@ def test_an_upgrade_restarts_no_pod_and_a_change_of_the_plugin_no_daemon(release
     eventually(lambda: machine.allocatable(CORES) == ALL, what="48 cores again")
     assert release.pod_of("daemon")["metadata"]["uid"] == daemon
     assert pod.restarts() == before
+
+
+def test_annotated_engines_are_a_service_that_a_controller_deals_cores_to(release: Release, machine: Machine):
+    release.upgrade("controller.enabled=true")
+    release.ready()
+    eventually(lambda: machine.allocatable(CORES) == ALL, what="48 cores again")
+    engine = {"service": "chat", "model": "Qwen3-8B", "slo-itl": "50ms"}
+    Pod(machine, "prefill", phase="prefill", **engine).create(cores=12, memory=32).says(gib=32.0)
+    eventually(lambda: "ServiceNotServed" in _events(machine, "prefill"), what="a service without decode")
+    decode = Pod(machine, "decode", phase="decode", **engine).create(cores=12, memory=32)
+    decode.says(gib=32.0)
+    eventually(lambda: "ServiceServed" in _events(machine, "decode"), what="a service")
+    began = eventually(lambda: _began(machine, itl_s=0.05), what="a controller that serves it")
+    for name in ("prefill", "decode"):
+        machine.kubectl("annotate", "--overwrite", "pod", name, "flexnpu.io/slo-itl=20ms")
+    assert eventually(lambda: _began(machine, itl_s=0.02), what="its new target") == began
+    machine.show("get", "events", "--field-selector", "reason=ServiceServed")
+    machine.show(*IN_CONTROLLER, "flexnpu", "ps")
+
+
+def _began(machine: Machine, itl_s: float) -> list[float]:
+    """When controllers began that live and are to keep this time between tokens of the service chat."""
+    controllers = json.loads(machine.kubectl(*IN_CONTROLLER, "flexnpu", "ps", "--json"))["controllers"]
+    wanted = [("chat", itl_s)]
+    return [
+        told["since"]
+        for told in controllers
+        if told["live"] and [(each["name"], each["itl_s"]) for each in told["services"]] == wanted
+    ]
 
 
 def test_the_agent_may_do_what_it_does_and_no_more(machine: Machine):

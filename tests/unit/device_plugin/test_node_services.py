@@ -51,9 +51,14 @@ def test_what_cannot_be_served_is_left_out_with_its_reason():
 
     assert "it has 1 prefill engines; it needs both prefill and decode" in why(engine("p", "prefill"))
     assert "2 engines without a phase on device 0" in why(engine("a"), engine("b"))
-    assert "slo-itl 40ms and 50ms" in why(engine("a", itl="50ms"), engine("b", device=1, itl="40ms"))
     assert "there is no llama.json" in why(engine("a", model="llama"))
     assert "name no model" in services_of([Engine("a", (0,), None, Asked(service="chat"))], lambda _: None)[1]["chat"]
+
+
+def test_of_different_targets_the_shortest_holds():
+    found, left_out = served(engine("a", itl="50ms", ttft="1s"), engine("b", device=1, itl="100ms", ttft="900ms"))
+    assert left_out == {}
+    assert (found["chat"]["itl"], found["chat"]["ttft"]) == ("50ms", "900ms")
 
 
 def test_the_controller_can_read_the_file(tmp_path: Path):
