@@ -61,7 +61,7 @@ wire: $(STAMPS)/python
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. device_plugin/wire/*.proto
 
 .PHONY: test-kubelet manifests
-# As root, on Debian 12: builds Kubernetes 1.20 once, for some minutes, and keeps it in ~/.cache/flexnpu. ARGS are pytest's.
+# As root, on Debian 12: builds Kubernetes 1.20 once, for some minutes, and keeps it in the user's cache. ARGS are pytest's.
 test-kubelet: $(STAMPS)/native
 	$(BIN)/python tests/kubelet/run.py -s $(ARGS)
 

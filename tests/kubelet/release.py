@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,20 @@ class Pod:
 
     def create(self, cores: int = 6, memory: int = 16, *, init: Size | None = None, side: Size | None = None) -> Pod:
         """init, side: of containers of these names, before and beside main."""
+        others = [_container("side", _limits(side))] if side else []
+        before = [_container("init", _limits(init), "once")] if init else []
+        return self._create([_container("main", _limits((cores, memory))), *others], before)
+
+    def create_with(self, **limits: int) -> Pod:
+        """Of other resources than cores and memory."""
+        return self._create([_container("main", {f"flexnpu.io/{name}": count for name, count in limits.items()})])
+
+    def _create(self, containers: list[dict[str, Any]], before: Sequence[dict[str, Any]] = ()) -> Pod:
         spec: dict[str, Any] = {
             "terminationGracePeriodSeconds": 1,
             "automountServiceAccountToken": False,
-            "containers": [_container("main", (cores, memory)), *([_container("side", side)] if side else [])],
-            "initContainers": [_container("init", init, "once")] if init else [],
+            "containers": containers,
+            "initContainers": [*before],
             "volumes": [{"name": "usr", "hostPath": {"path": "/usr"}}],
         }
         meta = {"name": self.name, "annotations": self._annotations, "labels": {"test": "pod"}}
@@ -136,12 +146,16 @@ class Pod:
         return container["containerID"], container["restartCount"]
 
 
-def _container(name: str, size: Size, *arguments: str) -> dict[str, Any]:
+def _limits(size: Size) -> dict[str, int]:
+    return dict(zip((CORES, MEMORY), size, strict=True))
+
+
+def _container(name: str, limits: dict[str, int], *arguments: str) -> dict[str, Any]:
     return {
         "name": name,
         "image": images.HOST,
         "command": ["/usr/bin/python3", "-c", TENANT, *arguments],
-        "resources": {"limits": dict(zip((CORES, MEMORY), size, strict=True))},
+        "resources": {"limits": limits},
         "volumeMounts": [{"name": "usr", "mountPath": "/usr", "readOnly": True}],
         "securityContext": {
             "runAsUser": 1000,

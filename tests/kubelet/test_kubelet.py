@@ -89,6 +89,13 @@ def test_eight_pods_share_two_devices_and_the_ninth_waits(machine: Machine):
     ninth.says(cores=6, gib=16.0)
 
 
+def test_slots_and_whole_devices_are_vnpus_too(machine: Machine):
+    Pod(machine, "slot").create_with(vnpu=1).says(cores=3, gib=8.0)
+    Pod(machine, "whole").create_with(device=1).says(cores=24, gib=64.0)
+    eventually(lambda: {each["pod"]: each["devices"] for each in npu(machine)["vnpus"]} == {"slot": [0], "whole": [1]})
+    eventually(lambda: machine.allocatable("flexnpu.io/device") == 1, what="no device but the one that is given")
+
+
 def test_cores_and_memory_that_are_free_on_different_devices_are_refused_with_what_is_free(machine: Machine):
     Pod(machine, "memory-left").create(cores=18, memory=16).says(cores=18, gib=16.0)
     Pod(machine, "cores-left").create(cores=7, memory=56).says(cores=7, gib=56.0)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a Kubernetes node of one's own is made of: Debian's packages, binaries built from Debian's source package
-`kubernetes`, and its clients. Kept in ~/.cache/flexnpu, so that it is made once."""
+`kubernetes`, and its clients. Kept in $XDG_CACHE_HOME/flexnpu (~/.cache/flexnpu), so that it is made once."""
 
 from __future__ import annotations
 

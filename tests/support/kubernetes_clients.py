@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 WHEEL = "aws-cdk.asset-kubectl-v20==2.1.4"
-CACHE = Path.home() / ".cache/flexnpu"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flexnpu")
 NAMES = ("kubectl", "helm")
 
 
