@@ -80,7 +80,7 @@ class Keeper:
         await self._alone(wanted.name)
         async with self._turn:
             if self._stock.allocations.is_new(own):
-                await self._delete_before(wanted)
+                await self._delete_before(own)
             try:
                 vnpu = await self._make(wanted)
             except OverQuota:
@@ -172,11 +172,13 @@ class Keeper:
     async def _delete(self, name: str) -> None:
         await self._daemon.ask(lambda client: client.delete_vnpu(name))
 
-    async def _delete_before(self, wanted: Wanted) -> None:
-        """The vNPU of a container that had these units before. One of a pod of the same name, as a StatefulSet makes
-        them, cannot be told by its labels; its quota may have been changed since it was made."""
-        if await self._find(wanted.name) is not None:
-            await self._delete(wanted.name)
+    async def _delete_before(self, units: Collection[Unit]) -> None:
+        """vNPUs of containers that had these units before. That of a pod of the same name, as a StatefulSet makes them,
+        cannot be told by its labels; its quota may have been changed since it was made."""
+        keys = {unit.key for unit in units}
+        for name, vnpu in (await self._daemon.look()).vnpus.items():
+            if name in keys and vnpu.tenants == 0:
+                await self._delete(name)
 
     async def _alone(self, name: str) -> None:
         """Waits until no process of a container before is on it; Unavailable when there still is one."""
@@ -217,24 +219,30 @@ class Keeper:
 
     async def _forget(self, holders: Sequence[Holder], state: NodeState) -> None:
         held = {name for holder in holders for name in _names(holder.units)}
-        held |= {name for group in self._stock.allocations.groups() for name in _names(group.units)}
+        past, kept = set[str](), set(held)
+        for group in self._stock.allocations.groups():
+            kept |= _names(group.units)
+            past |= _names(group.units) if _is_over(group.units, holders, state) else set()
+        past -= held
         now = self._clock()
-        there = {*state.vnpus, *self._folders.keys()} - held
+        there = ({*state.vnpus, *self._folders.keys()} - kept) | (past & state.vnpus.keys())
         self._unheld = {name: self._unheld.get(name, now) for name in there if name.startswith(OWN_PREFIX)}
         for name, since in self._unheld.items():
             vnpu = state.vnpus.get(name)
             if now - since >= self._forget_after and (vnpu is None or vnpu.tenants == 0):
-                await self._drop(name, vnpu)
+                await self._drop(name, vnpu, come_back=name in past)
 
     async def _collect(self, holders: Sequence[Holder]) -> None:
         """At once, what nobody holds by the kubelet's word and no process is on: it is in the way of somebody."""
         held = {name for holder in holders for name in _names(holder.units)}
+        kept = {name for group in self._stock.allocations.groups() for name in _names(group.units)}
         state = await self._daemon.look()
         for name, vnpu in state.vnpus.items():
             if name not in held and vnpu.tenants == 0:
-                await self._drop(name, vnpu)
+                await self._drop(name, vnpu, come_back=name in kept)
 
-    async def _drop(self, name: str, vnpu: VNpu | None) -> None:
+    async def _drop(self, name: str, vnpu: VNpu | None, *, come_back: bool) -> None:
+        """come_back: its container may yet start again, in the folder that it was given."""
         try:
             if vnpu is not None:
                 await self._delete(name)
@@ -243,13 +251,25 @@ class Keeper:
             log.warning("%s stays: %s", name, error)
             return
         self._made.discard(name)
-        self._folders.drop(name)
-        self._cdi.drop(name)
+        if not come_back:
+            self._folders.drop(name)
+            self._cdi.drop(name)
 
 
-def _names(units: Collection[Unit]) -> list[str]:
+def _names(units: Collection[Unit]) -> set[str]:
     """Of its vNPU and its folders."""
-    return [unit.key for unit in carriers(units)]
+    return {unit.key for unit in carriers(units)}
+
+
+def _is_over(units: Collection[Unit], holders: Sequence[Holder], state: NodeState) -> bool:
+    """Whether these were an init container's: one that got some of them after it has started."""
+    heirs = [holder for holder in holders if not holder.units.isdisjoint(units)]
+    return all(heir.units != set(units) for heir in heirs) and any(_has_started(heir, state) for heir in heirs)
+
+
+def _has_started(holder: Holder, state: NodeState) -> bool:
+    vnpu = state.vnpus.get(holder.vnpu or "")
+    return vnpu is not None and holder.labels.items() <= vnpu.labels.items()
 
 
 def _is_for(vnpu: VNpu, wanted: Wanted) -> bool:

@@ -263,6 +263,27 @@ def test_an_init_container_has_a_vnpu_of_its_own_size_and_the_next_one_of_its_ow
     during(test())
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_an_init_container_had_goes_once_those_after_it_run(world, during, seed):
+    there = world(seed=seed, forget_after=0.2)
+
+    async def test():
+        async with there.up():
+            llm = pod(
+                "llm", init("warm", cores=10, memory=20), main(cores=6, memory=16), main("side", cores=3, memory=4)
+            )
+            await there.kubelet.admit(llm)
+            for name in ("warm", "main", "side"):
+                await there.kubelet.start_container(llm, name)
+            await until(lambda: sorted(vnpu.quota.cores for vnpu in there.node.registered.values()) == [3, 6])
+            await until(lambda: there.kubelet.allocatable(CORES) == 24)
+            warm = await there.kubelet.start_container(llm, "warm")  # its pod's sandbox was lost
+            sizes = {str(vnpu.attach_dirs[0]): vnpu.quota.cores for vnpu in there.node.registered.values()}
+            assert sizes[warm.mounts["/run/flexnpu"]] == 10
+
+    during(test())
+
+
 def test_an_init_container_alone_gets_its_vnpu_though_nobody_says_whose_it_is(world, during):
     there = world()
 
