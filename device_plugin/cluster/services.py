@@ -95,6 +95,13 @@ def _service(engines: Sequence[Engine], find: Callable[[str], Path | None]) -> d
         device, count = Counter(device for each in own for device in each.devices).most_common(1)[0]
         if count > 1:
             raise _LackingError(f"it has {count} {_ENGINES[role]} on device {device}; one can be served")
+    places = {role: sorted(each.devices for each in own) for role, own in roles.items()}
+    if places.get("prefill") != places.get("decode"):
+        where = {role: "; ".join(",".join(map(str, each)) for each in place) for role, place in places.items()}
+        raise _LackingError(
+            f"its prefill engines are on devices {where['prefill']}, its decode engines on {where['decode']}; "
+            "it needs one of each on the same devices, between which cores move"
+        )
     made: dict[str, Any] = {"model": str(_model(engines, find))}
     for key in TIMES:
         texts = {text for each in engines if (text := getattr(each.asked, key)) is not None}

@@ -264,7 +264,7 @@ def test_an_upgrade_restarts_no_pod_and_a_change_of_the_plugin_no_daemon(release
 
 
 def test_annotated_engines_are_a_service_that_a_controller_deals_cores_to(release: Release, machine: Machine):
-    release.upgrade("controller.enabled=true")
+    release.upgrade("controller.enabled=true", "plugin.config.placement=pack")
     release.ready()
     eventually(lambda: machine.allocatable(CORES) == ALL, what="48 cores again")
     engine = {"service": "chat", "model": "Qwen3-8B", "slo-itl": "50ms"}

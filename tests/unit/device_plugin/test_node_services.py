@@ -51,6 +51,8 @@ def test_what_cannot_be_served_is_left_out_with_its_reason():
 
     assert "it has 1 prefill engines; it needs both prefill and decode" in why(engine("p", "prefill"))
     assert "2 engines without a phase on device 0" in why(engine("a"), engine("b"))
+    apart = why(engine("p", "prefill"), engine("d", "decode", device=1))
+    assert "its prefill engines are on devices 0, its decode engines on 1" in apart
     assert "there is no llama.json" in why(engine("a", model="llama"))
     assert "name no model" in services_of([Engine("a", (0,), None, Asked(service="chat"))], lambda _: None)[1]["chat"]
 
