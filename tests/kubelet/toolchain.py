@@ -155,7 +155,7 @@ def _source(scratch: Path) -> Path:
     options = []
     for option in (f"Etc::SourceList={scratch}/sources.list", "Etc::SourceParts=-", f"State::Lists={scratch}/lists"):
         options += ["-o", f"Dir::{option}"]
-    options += ["-o", "APT::Sandbox::User=root"]
+    options += ["-o", "APT::Sandbox::User=root", "-o", "APT::Update::Error-Mode=any"]
     _run(["apt-get", *options, "update", "-qq"], "the lists of source packages cannot be had")
     _run(
         ["apt-get", *options, "source", "-qq", "kubernetes"], "the source package kubernetes cannot be had", cwd=scratch
@@ -173,4 +173,5 @@ def _source(scratch: Path) -> Path:
 def _run(command: list[str], complaint: str, **options: object) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)  # type: ignore[call-overload]
     if done.returncode != 0:
-        raise Unavailable(f"{complaint}: {done.stdout.strip().splitlines()[-1:]}")
+        last = (done.stdout.strip().splitlines() or ["no word why"])[-1]
+        raise Unavailable(f"{complaint} ({last})")
