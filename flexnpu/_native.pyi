@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared pages, handshake and arbiter of FlexNPU (native/python/module.cc)."""
+"""Shared pages, handshake and arbiter of FlexNPU; the inner loops of forecast and planner (native/python)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import overload
+
+from flexnpu.forecast.asked import AskedAttention
+from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.load import Load
+
+_Fill = Callable[[float, float], tuple[Floats, Floats, Floats, Floats, Floats]]
 
 PAGE_VERSION: int
 PAGE_SIZE: int
@@ -255,3 +261,104 @@ class Arbiter:
     def watch(self, vnpu: int, watched: bool) -> None:
         """Whether event_fd tells of each step that its tenants begin, too."""
     def state(self, vnpu: int) -> VNpuState: ...
+
+class Asks:
+    """What of a load a table of rows is asked by: new tokens, logits, readers, keys of prompts."""
+
+    TOKENS: Asks
+    LOGITS: Asks
+    READERS: Asks
+    KEYS: Asks
+
+class Rows:
+    """Seconds of operators by tokens, for all core counts (native/forecast/rows.h).
+
+    fill(tokens, step): numbers of tokens, `tokens` among them, and their rows: alone and held by (tokens, cores), none
+    included, traffic and links by tokens. exact, fine, last: where rows of their own end, 2^fine per doubling from
+    there on, and the last one.
+    """
+
+    def __init__(self, fill: _Fill, cores: int, exact: float, fine: int, last: float) -> None: ...
+    def single(self, tokens: float, cores: int) -> tuple[float, float, float, float]:
+        """alone, held, traffic and links of so many tokens on so many cores."""
+
+class PlainAttention:
+    """native/forecast/attention.h; lists are by cores, from none on."""
+
+    def __init__(
+        self,
+        *,
+        rates: Sequence[float],
+        bandwidth: Sequence[float],
+        left: float,
+        pace: float,
+        queries: float,
+        heads: float,
+        key: float,
+        bend: float,
+        fixed: float,
+        block: float,
+        context: tuple[float, float, float],
+        generation: tuple[float, float, float],
+    ) -> None: ...
+    def single(self, load: Load, cores: int) -> tuple[float, float, float]:
+        """Seconds alone, beside a neighbour, and what its bytes take of the whole bandwidth."""
+
+    def computing(self, load: Load, cores: int) -> bool:
+        """Whether prompts compute for as long as they read."""
+
+class Iteration:
+    """One iteration: rows of its operators and attention (native/forecast/iteration.h). The last arrays are filled."""
+
+    def __init__(
+        self, tables: Sequence[tuple[Rows, Asks]], attention: PlainAttention | AskedAttention, window: float | None
+    ) -> None: ...
+    def seconds(self, cores: int, load: Load) -> float: ...
+    def alone(self, load: Load, seconds: Floats) -> None: ...
+    def split(self, prefill: Load, decode: Load, first: Floats, second: Floats) -> None: ...
+    def beside(self, prefill_cores: int, prefill: Load, decode_cores: int, decode: Load) -> tuple[float, float]: ...
+    def steps(self, cores: int, load: Load, seconds: Floats) -> None: ...
+
+class Line:
+    """Prompts in one order."""
+
+    def take(self, tokens: float) -> tuple[Load, int]:
+        """What the first `tokens` bring to an iteration, and how many of them there are."""
+
+class Queue:
+    """Prompts that wait, in order of arrival (native/planner/queue.h): new and cached tokens, how many of each, and
+    seconds since they arrived. target: seconds from arrival to the first token. cost: by token, and by pair."""
+
+    def __init__(
+        self,
+        new: Floats,
+        cached: Floats,
+        copies: Floats,
+        waits: Floats,
+        target: float,
+        cost: tuple[float, float],
+    ) -> None: ...
+    def work(self) -> float:
+        """Seconds of the whole device that all of them take."""
+
+    def on_time(self, pace: float, guard: float) -> bool:
+        """Whether everybody is, in this order, `guard` seconds before the deadline; work takes 1 / pace as long."""
+
+    def line(self) -> Line:
+        """As they came."""
+
+    def order(self, pace: float, guard: float, look: int) -> tuple[tuple[int, ...], int, Line]:
+        """As many as can be on time by deadline, then the others: entries of the columns, how many prompts are late,
+        and the line that this is. The choice is among the first `look` that have a chance."""
+
+def sums(new: Floats, cached: Floats, copies: Floats, window: int | None) -> Load:
+    """Load.of of columns."""
+
+def busy(alone: float, held: float, met: float) -> float:
+    """Seconds of an iteration whose neighbour takes half of the bandwidth in the part `met` of the time."""
+
+def part_met(demand: float) -> float:
+    """That part, by the mean part of the bandwidth that the neighbour draws."""
+
+def hidden_keys(tokens: float, pairs: float, seen: float, queries: float) -> float:
+    """Keys whose reading the computing of so many pairs hides (native/forecast/attention.h)."""

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from flexnpu.forecast.attention import hidden_keys
+from flexnpu._native import hidden_keys
 from flexnpu.forecast.attention_tabled import MeasuredAttention
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.contention import HALF
 from flexnpu.forecast.load import Load
-from flexnpu.forecast.operators import Amount, Cores, Cost
+from flexnpu.forecast.operators import QUERIES, Amount, Cores, Cost
 
 _Costs = tuple[Cost | None, Cost | None]  # of a prompt, and of running requests
 
 
 class JoinedAttention(MeasuredAttention):
-    """Of one model on one device. Answers are seconds of all layers, as PlainAttention has them."""
+    """Of one model on one device. Answers are seconds of all layers, as the extension's PlainAttention has them."""
 
     def seconds(self, load: Load, cores: int) -> float:
         """Alone on so many cores."""
@@ -66,7 +66,7 @@ class JoinedAttention(MeasuredAttention):
         requests, first, alone = load.sequences, keys, Load(tokens, 1.0, pairs, keys)
         found: list[tuple[Load, Amount]] = []
         if requests > 1.0:
-            first = hidden_keys(tokens, pairs, keys)
+            first = hidden_keys(tokens, pairs, keys, QUERIES)
             together = alone._replace(prefill_seen=first, decode_sequences=requests - 1.0)
             found.append((together, seen + (keys - first)))
             if keys - first < 0.5:  # one prompt, as in the table, which has the other two below it

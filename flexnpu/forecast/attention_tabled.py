@@ -96,7 +96,7 @@ class MeasuredAttention:
 
 
 class TabledAttention(MeasuredAttention):
-    """Of one model on one device. Answers are seconds of all layers, as PlainAttention has them."""
+    """Of one model on one device. Answers are seconds of all layers, as the extension's PlainAttention has them."""
 
     def __init__(self, operators: OperatorModel, attention: Attention) -> None:
         super().__init__(operators, attention)

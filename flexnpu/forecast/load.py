@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from operator import sub
 from typing import NamedTuple
 
-import numpy as np
-
+from flexnpu._native import sums
 from flexnpu.forecast.batch import Batch, Request
 
 _FEW = 48  # requests that are added up one by one sooner than as arrays
@@ -53,7 +52,8 @@ class Load(NamedTuple):
             found = _running(requests) or (_few(requests) if len(requests) <= _FEW else None)
             if found is not None:
                 return found
-        return _summed(Batch.of(requests), window)
+        batch = Batch.of(requests)
+        return sums(batch.new, batch.cached, batch.copies, window)
 
     def plus(self, other: Load) -> Load:
         """Both in one iteration."""
@@ -117,51 +117,3 @@ def _few(requests: tuple[Request, ...]) -> Load | None:
             pairs += copies * (new * cached + new * (new + 1) / 2)
             seen += copies * (new + cached)
     return Load(tokens, sequences, pairs, seen, decodes, decode_seen, sequences + decodes)
-
-
-def _summed(batch: Batch, window: int | None) -> Load:
-    new, cached, copies = batch.new, batch.cached, batch.copies
-    tokens, sequences = float(new.dot(copies)), float(np.add.reduce(copies))
-    if window is not None:
-        return _windowed(batch, tokens, sequences, window)
-    before = float(cached.dot(copies))
-    if tokens == sequences:  # all of them decode: a key and a pair for each token before, and for the new one
-        return Load(0.0, 0.0, 0.0, 0.0, sequences, before + sequences, sequences)
-    decoding = copies * (new == 1.0)
-    decodes = float(new.dot(decoding))  # their sum, which dot has in a third of the time
-    decode_seen = float(cached.dot(decoding)) + decodes
-    weighted = new * copies
-    # A decoding request has as many pairs as keys, so one pass over the columns serves both phases.
-    pairs = float(cached.dot(weighted)) + 0.5 * (float(new.dot(weighted)) + tokens)
-    return Load(
-        tokens - decodes,
-        sequences - decodes,
-        pairs - decode_seen,
-        before + tokens - decode_seen,
-        decodes,
-        decode_seen,
-        sequences,
-    )
-
-
-def _windowed(batch: Batch, tokens: float, sequences: float, window: int) -> Load:
-    """The same where attention looks back so far and no further."""
-    new, cached, copies = batch.new, batch.cached, batch.copies
-    decoding = copies * (new == 1.0)
-    decodes = float(decoding.sum())
-    seen = new + cached
-    # The last `beyond` tokens see fewer keys than all; the very last lacks `outside`, each before it one less.
-    outside = seen - window
-    beyond = outside.clip(0.0, new)
-    pairs = new * (cached + 0.5 * (new + 1.0)) - (beyond * outside - 0.5 * beyond * (beyond - 1.0))
-    seen = seen.clip(None, window - 1.0 + new)
-    decode_seen = float(seen.dot(decoding))
-    return Load(
-        tokens - decodes,
-        sequences - decodes,
-        float(pairs.dot(copies)) - decode_seen,
-        float(seen.dot(copies)) - decode_seen,
-        decodes,
-        decode_seen,
-        sequences,
-    )

@@ -9,18 +9,18 @@ such an iteration, parted cores may run more of the queue: a longer prefill iter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from flexnpu._native import Line
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.load import Load
-from flexnpu.planner import deadlines
 from flexnpu.planner.lanes import MOST_TOKENS, need, need_whole
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Plan, mixed, ms, once, rate, verdict
-from flexnpu.planner.queue import Line, Now
+from flexnpu.planner.queue import Now
 from flexnpu.planner.rounds import Bounds, Round, best_round
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
 
@@ -73,22 +73,20 @@ class Goodput:
             return Plan("aggregated", whole, snapshot.budget, once(_decode_alone(snapshot, forecaster)))
         now = Now.of(snapshot, forecaster)
         limit, saved = self._pace(snapshot, now)
-        work = now.work()
-        queue = deadlines.Queue(work, now.slack - self.guard * limit)
-        places: Sequence[int] = range(len(work))
+        queue, guard = now.queue, self.guard * limit
         order, late, side = None, 0, None
         share, slower = self._share(now, limit)
-        pressed = not deadlines.on_time(queue, share)
+        pressed = not queue.on_time(share, guard)
         if pressed:
             # What decode takes of an iteration stays when it grows.
-            found = deadlines.order(queue, (share * limit + saved) / (limit + saved) if saved else share, self.look)
-            order, late = now.named(found.kept + found.late), len(found.late)
-            places = now.rows(order)
-        line = Line(now, places)
+            pace = (share * limit + saved) / (limit + saved) if saved else share
+            order, late, line = queue.order(pace, guard, self.look)
+        else:
+            line = queue.line()
         pace = limit + saved * pressed
         mix = self._fit(now, pace, line, slower)
         if pressed and self.part * limit < now.alone <= limit:
-            side = self._beside(now, snapshot, line, _Against(mix, limit, float(work.sum())))
+            side = self._beside(now, snapshot, line, _Against(mix, limit, queue.work()))
         choice = _Choice(mix, side, pace, late, not pressed)
         explain = once(lambda: _explain(snapshot, now, choice))
         if side is not None and side.better:
@@ -236,7 +234,7 @@ def _parted(found: Round, running: int) -> Alternative:
 def _full(snapshot: Snapshot, now: Now) -> Alternative:
     """What a fixed budget would do."""
     running = int(now.decode.decode_sequences)
-    load, took = Line(now, range(len(now.new))).take(max(snapshot.budget - running, 1))
+    load, took = now.queue.line().take(max(snapshot.budget - running, 1))
     seconds = now.seconds(load)
     return mixed(now.cores, seconds, running + took, verdict(seconds <= snapshot.targets.itl), running + took)
 

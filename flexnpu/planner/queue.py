@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A snapshot as columns: what waits, how long it takes, and what the first tokens of it bring to an iteration."""
+"""A snapshot as a queue: what waits, how long it takes, and what the first tokens of it bring to an iteration."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
+from flexnpu._native import Queue
 from flexnpu.forecast import Forecaster
-from flexnpu.forecast.batch import Batch, Floats
+from flexnpu.forecast.batch import Batch
 from flexnpu.forecast.load import Load
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot
 
@@ -47,7 +45,11 @@ _costs: WeakKeyDictionary[Forecaster, dict[int, Cost]] = WeakKeyDictionary()
 
 
 class Now(NamedTuple):
-    """A snapshot as columns, one row per prompt, with what running requests take alone on the whole device."""
+    """A snapshot as a plan asks of it: prompts as a queue, what running requests take alone on the whole device.
+
+    The queue (native/planner/queue.h) has a row per prompt: its seconds of the whole device, and those until its
+    deadline. It says who can be on time, and in which order; a `Line` of it, what the first tokens of that bring.
+    """
 
     forecaster: PhaseForecaster
     cores: int
@@ -55,88 +57,22 @@ class Now(NamedTuple):
     decode: Load
     alone: float
     cost: Cost
-    new: Floats
-    cached: Floats
-    slack: Floats
-    entries: npt.NDArray[np.intp] | None  # of the snapshot's prefill, by row; None: the same
+    queue: Queue
 
     @classmethod
     def of(cls, snapshot: Snapshot, forecaster: PhaseForecaster) -> Now:
         cores = snapshot.device_cores
         decode = forecaster.load(snapshot.decode)
         alone = float(forecaster.seconds(cores, decode)) if decode.decode_sequences else 0.0
-        prompts = Batch.of(snapshot.prefill)
-        new, cached, entries = prompts.new, prompts.cached, None
-        waits = np.zeros(len(new)) if snapshot.waits is None else np.asarray(snapshot.waits)
-        if prompts.copies.dot(prompts.copies) > len(new):  # somebody stands for several
-            entries = np.repeat(np.arange(len(new)), prompts.copies.astype(np.intp))
-            new, cached, waits = new[entries], cached[entries], waits[entries]
-        slack = snapshot.targets.ttft - waits
-        return cls(
-            forecaster, cores, snapshot.budget, decode, alone, Cost.of(forecaster, cores), new, cached, slack, entries
-        )
+        prompts, cost = Batch.of(snapshot.prefill), Cost.of(forecaster, cores)
+        waits = np.zeros(len(prompts)) if snapshot.waits is None else np.asarray(snapshot.waits, dtype=np.float64)
+        queue = Queue(prompts.new, prompts.cached, prompts.copies, waits, snapshot.targets.ttft, cost)
+        return cls(forecaster, cores, snapshot.budget, decode, alone, cost, queue)
 
     def seconds(self, prompts: Load) -> float:
         """Of one iteration with these beside what runs, on the whole device."""
         return float(self.forecaster.seconds(self.cores, self.decode.plus(prompts)))
 
-    def work(self) -> Floats:
-        """Seconds of the whole device that each prompt takes."""
-        return self.new * (self.cost.token + self.cost.pair * (self.cached + 0.5 * self.new))
-
     def worth(self, prompts: Load) -> float:
-        """The same, of what an iteration runs."""
+        """Seconds of the whole device that the prompts of an iteration take by themselves."""
         return self.cost.token * prompts.prefill_tokens + self.cost.pair * prompts.prefill_pairs
-
-    def named(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Rows as entries of the snapshot, each once."""
-        if self.entries is None:
-            return tuple(rows)
-        return tuple(dict.fromkeys(self.entries[list(rows)].tolist()))
-
-    def rows(self, order: Sequence[int]) -> Sequence[int]:
-        """The reverse, as an engine runs them: all that an entry stands for, one after the other."""
-        if self.entries is None:
-            return order
-        starts = self.entries.searchsorted(order, side="left").tolist()
-        ends = self.entries.searchsorted(order, side="right").tolist()
-        return [row for start, end in zip(starts, ends, strict=True) for row in range(start, end)]
-
-
-class Line:
-    """Prompts in one order. A plan asks what several numbers of tokens bring, so sums are kept as far as they go."""
-
-    __slots__ = ("_before", "_cached", "_ends", "_new", "_pairs", "_rest", "_seen")
-
-    def __init__(self, now: Now, places: Iterable[int]) -> None:
-        self._new, self._cached, self._rest = now.new.item, now.cached.item, iter(places)
-        self._before: list[float] = []  # cached tokens by place in the line
-        # Of so many prompts from the first on: their new tokens, pairs of query and key, and keys.
-        self._ends, self._pairs, self._seen = [0.0], [0.0], [0.0]
-
-    def take(self, tokens: int) -> tuple[Load, int]:
-        """What the first `tokens` bring to an iteration, and how many of them there are."""
-        if self._ends[-1] < tokens:
-            self._reach(tokens)
-        whole = bisect_right(self._ends, tokens) - 1
-        end, pairs, seen, logits = self._ends[whole], self._pairs[whole], self._seen[whole], float(whole)
-        left = tokens - end
-        if left < 1.0 or whole == len(self._before):
-            return Load(end, logits, pairs, seen, 0.0, 0.0, logits), int(end)
-        cached = self._before[whole]
-        pairs += left * cached + left * (left + 1.0) / 2.0
-        return Load(end + left, logits + 1.0, pairs, seen + left + cached, 0.0, 0.0, logits), tokens
-
-    def _reach(self, tokens: int) -> None:
-        end, pairs, seen = self._ends[-1], self._pairs[-1], self._seen[-1]
-        for place in self._rest:
-            new, cached = self._new(place), self._cached(place)
-            end += new
-            pairs += new * cached + new * (new + 1.0) / 2.0
-            seen += new + cached
-            self._before.append(cached)
-            self._ends.append(end)
-            self._pairs.append(pairs)
-            self._seen.append(seen)
-            if end >= tokens:
-                break

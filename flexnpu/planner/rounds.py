@@ -12,7 +12,8 @@ from bisect import bisect_left
 from math import ceil, floor
 from typing import NamedTuple
 
-from flexnpu.planner.queue import Line, Now
+from flexnpu._native import Line
+from flexnpu.planner.queue import Now
 from flexnpu.planner.snapshot import Snapshot, Split
 
 _TRIES = 2  # core counts; each is a forecast of both phases

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// flexnpu._native: the shared pages, the handshake and the arbiter for the daemon. Conversions only; what they do is in
-// native/arbiter. The typed face of this file is flexnpu/_native.pyi.
+// flexnpu._native: the shared pages, the handshake and the arbiter for the daemon; forecast.cc and planner.cc bind the
+// inner loops of flexnpu/forecast and flexnpu/planner. Conversions only; what they do is in native/arbiter. The typed
+// face of these files is flexnpu/_native.pyi.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
@@ -20,6 +21,7 @@
 #include "arbiter/arbiter.h"
 #include "arbiter/handshake.h"
 #include "arbiter/pages.h"
+#include "python/bindings.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -208,8 +210,12 @@ void bind_arbiter(nb::module_& m) {
 }  // namespace flexnpu
 
 NB_MODULE(_native, m) {
-    m.doc() = "Shared pages, handshake and arbiter of FlexNPU.";
+    m.doc() = "Shared pages, handshake and arbiter of FlexNPU; the inner loops of forecast and planner.";
+    // Forecasts are kept in modules' own variables, which Python does not clear when it ends.
+    nb::set_leak_warnings(false);
     flexnpu::bind_pages(m);
     flexnpu::bind_handshake(m);
     flexnpu::bind_arbiter(m);
+    flexnpu::bind_forecast(m);
+    flexnpu::bind_planner(m);
 }

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flexnpu._native import Queue
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch
 from flexnpu.forecast.load import Load
-from flexnpu.planner import DuetServe, Goodput, Instances, Snapshot, Split, Targets, deadlines
+from flexnpu.planner import DuetServe, Goodput, Instances, Snapshot, Split, Targets
 from flexnpu.planner.chunks import chunk, chunk_load
-from flexnpu.planner.queue import Line, Now
+from flexnpu.planner.queue import Now
 from flexnpu.planner.rounds import Bounds, best_round
 
 prompts = st.lists(st.builds(Request, st.integers(1, 4096), st.integers(0, 8192), st.integers(1, 3)), max_size=6)
@@ -68,15 +69,46 @@ def test_instances_takes_the_first_core_count_that_holds(forecaster, prefill, de
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 30)), max_size=8))
 def test_no_choice_of_prompts_has_more_on_time(jobs):
     work, slack = (np.array(column, dtype=float) for column in (zip(*jobs, strict=True) if jobs else ((), ())))
-    found = deadlines.order(deadlines.Queue(work, slack), 1.0, 64)
-    assert sorted([*found.kept, *found.late]) == list(range(len(jobs)))
-    assert on_time([jobs[place] for place in found.kept])
+    order, late, _ = queue_of(work, slack).order(1.0, 0.0, 64)
+    kept = order[: len(jobs) - late]
+    assert sorted(order) == list(range(len(jobs)))
+    assert on_time([jobs[place] for place in kept])
     most = next(
         count
         for count in range(len(jobs), -1, -1)
         if any(on_time(some) for some in itertools.combinations(jobs, count))
     )
-    assert len(found.kept) == most
+    assert len(kept) == most
+
+
+def queue_of(work, slack, copies=None):
+    """Prompts that take a second per token."""
+    ones = np.ones(len(work)) if copies is None else copies
+    return Queue(work, np.zeros(len(work)), ones, -slack, 0.0, (1.0, 0.0))
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 30), st.integers(1, 3)), min_size=1, max_size=8))
+def test_a_queue_is_on_time_when_everybody_in_turn_is(jobs):
+    work, slack, copies = (np.array(column, dtype=float) for column in zip(*jobs, strict=True))
+    queue = queue_of(work, slack, copies)
+    each = np.repeat(work, copies.astype(int)).cumsum()
+    assert queue.on_time(0.5, 1.0) == bool((each <= 0.5 * (np.repeat(slack, copies.astype(int)) - 1.0)).all())
+    assert queue.work() == each[-1]
+
+
+def test_all_that_an_entry_stands_for_runs_one_after_the_other():
+    work, slack, copies = np.array([4.0, 1.0]), np.array([6.0, 9.0]), np.array([3.0, 1.0])
+    order, late, line = queue_of(work, slack, copies).order(1.0, 0.0, 64)
+    assert (order, late) == ((0, 1), 2)
+    assert line.take(12) == (Load.prefill(4.0).plus(Load.prefill(4.0)).plus(Load.prefill(4.0)), 12)
+
+
+def test_columns_of_another_kind_are_refused():
+    ones, two = np.ones(2), np.ones(3)
+    with pytest.raises(ValueError, match="one length"):
+        Queue(ones, ones, ones, two, 1.0, (1.0, 0.0))
+    with pytest.raises(TypeError, match="float64"):
+        Queue(ones, ones, ones, np.arange(2), 1.0, (1.0, 0.0))
 
 
 def on_time(jobs):
@@ -110,18 +142,16 @@ def test_requests_are_summed_the_same_in_a_list_as_in_columns(requests):
 
 
 @settings(deadline=None, max_examples=100)
-@given(prompts, st.randoms(use_true_random=False), st.lists(st.integers(1, 20000), min_size=1, max_size=4))
-def test_a_line_brings_what_taking_prompt_after_prompt_brings(forecaster, prefill, shuffled, wanted):
-    now = Now.of(snapshot(prefill, [], 0.05), forecaster)
-    places = list(range(len(now.new)))
-    shuffled.shuffle(places)
-    line = Line(now, places)
+@given(prompts, st.lists(st.integers(1, 20000), min_size=1, max_size=4))
+def test_a_line_brings_what_taking_prompt_after_prompt_brings(forecaster, prefill, wanted):
+    line = Now.of(snapshot(prefill, [], 0.05), forecaster).queue.line()
+    each = [request for request in prefill for _ in range(request.copies)]
     for tokens in wanted:
         taken, whole, left = Load(), 0, tokens
-        for place in places:
-            new = min(now.new.item(place), left)
-            whole += new == now.new.item(place)
-            taken = taken.plus(Load.prefill(new, now.cached.item(place), logits=0.0)) if new else taken
+        for request in each:
+            new = min(request.new, left)
+            whole += new == request.new
+            taken = taken.plus(Load.prefill(new, request.cached, logits=0.0)) if new else taken
             left -= new
         load, took = line.take(tokens)
         assert took == tokens - left
@@ -163,7 +193,7 @@ def test_parted_cores_are_near_the_best_of_all_that_keep_the_pace(forecaster, pr
     itl = float(forecaster.alone(decode)[24]) / part
     state = snapshot(prefill, decode, itl)
     now = Now.of(state, forecaster)
-    line = Line(now, range(len(now.new)))
+    line = now.queue.line()
     found = best_round(now, state, line, Bounds(itl, 0.1, 0.0))
     tokens = found.tokens if found else 512
     load, _ = line.take(tokens)
