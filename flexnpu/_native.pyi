@@ -351,6 +351,10 @@ class Queue:
         """As many as can be on time by deadline, then the others: entries of the columns, how many prompts are late,
         and the line that this is. The choice is among the first `look` that have a chance."""
 
+def reach(new: Floats, copies: Floats, tokens: float) -> tuple[int, float] | None:
+    """How many of the first prompts so many tokens reach, and how much of the last one where that is not all of it
+    (else 0). None where one of them stands for several."""
+
 def sums(new: Floats, cached: Floats, copies: Floats, window: int | None) -> Load:
     """Load.of of columns."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from flexnpu._native import Rows
 from flexnpu.forecast.batch import Floats
 
-_BLOCK = 64  # rows worked out at once
+_BLOCK = 16  # rows worked out at once
 
 
 class Filled(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from flexnpu._native import reach
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch
 from flexnpu.forecast.load import Load
@@ -31,19 +32,14 @@ def chunk(snapshot: Snapshot, tokens: float, order: tuple[int, ...] | None = Non
 def chunk_load(snapshot: Snapshot, forecaster: PhaseForecaster, tokens: float) -> Load:
     """The sums of `chunk` in order of arrival, without a loop where nobody stands for several."""
     prefill = Batch.of(snapshot.prefill)
-    if tokens < 1 or not len(prefill) or prefill.copies.max() > 1:
+    reached = reach(prefill.new, prefill.copies, tokens)
+    if reached is None:
         return forecaster.load(chunk(snapshot, tokens))
-    ends = prefill.new.cumsum()
-    place = int(ends.searchsorted(tokens))  # the first that does not end before the budget does
-    new = prefill.new[: place + 1]
-    over = int(tokens) - float(ends[place - 1]) if place else int(tokens)
-    if place < len(ends) and new[place] > over:
-        if over < 1:
-            new = new[:place]
-        else:
-            new = new.copy()
-            new[place] = over
-    count = len(new)
+    count, over = reached
+    new = prefill.new[:count]
+    if over:
+        new = new.copy()
+        new[-1] = over
     return forecaster.load(Batch(new, prefill.cached[:count], prefill.copies[:count]))
 
 

@@ -16,13 +16,13 @@ back.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar, NamedTuple
 
 from flexnpu.forecast.load import Load
 from flexnpu.planner.chunks import chunk_load
-from flexnpu.planner.instances import Instances
+from flexnpu.planner.instances import best_split
 from flexnpu.planner.lanes import need
 from flexnpu.planner.plan import Alternative, Explanation, Looks, Mode, Plan, ms, once, rate, verdict
 from flexnpu.planner.snapshot import PhaseForecaster, Snapshot, Split
@@ -128,8 +128,7 @@ def _replayed(snapshot: Snapshot) -> int:
 
 
 def _parted(snapshot: Snapshot, work: tuple[Load, Load], forecaster: PhaseForecaster, margin: float) -> _Side:
-    asked = snapshot if margin == snapshot.margin else replace(snapshot, margin=margin)
-    split = Instances().plan(asked, forecaster).split
+    split = best_split(snapshot, work, forecaster, margin)
     seconds = forecaster.beside(split.prefill, work[0], split.decode, work[1])
     prefill, decode = float(seconds[0]), float(seconds[1])
     return _Side("split", split, prefill, decode, decode <= _limit(snapshot, margin) + _ROUNDING)

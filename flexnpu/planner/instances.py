@@ -24,6 +24,9 @@ class _Choice(NamedTuple):
     meets_itl: bool = True
 
 
+_Pace = tuple[Floats, float]  # decode's seconds by cores; the part of the target that may be planned for
+
+
 @dataclass(frozen=True, slots=True)
 class Instances:
     """Cores for the prefill engine and for the decode engine."""
@@ -35,14 +38,24 @@ class Instances:
     def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
         work = forecaster.load(snapshot.prefill), forecaster.load(snapshot.decode)
         seconds = _forecasts(snapshot, work, forecaster)
-        if not work[1].tokens:
-            choice = _decode_idle(snapshot)
-        elif not work[0].tokens:
-            choice = _prefill_idle(snapshot, seconds[1])
-        else:
-            choice = _both_busy(snapshot, seconds[1], work[0], forecaster)
+        choice = _choice(snapshot, work, (seconds[1], snapshot.margin), forecaster)
         split = Split(snapshot.device_cores - choice.decode, choice.decode)
         return Plan("split", split, snapshot.budget, once(lambda: _explain(snapshot, seconds, choice)), steps=0)
+
+
+def best_split(snapshot: Snapshot, work: tuple[Load, Load], forecaster: PhaseForecaster, margin: float) -> Split:
+    """What the policy has for prefill and decode (`work`), with another part of the ITL target to plan for."""
+    _, seconds = _forecasts(snapshot, work, forecaster)
+    decode = _choice(snapshot, work, (seconds, margin), forecaster).decode
+    return Split(snapshot.device_cores - decode, decode)
+
+
+def _choice(snapshot: Snapshot, work: tuple[Load, Load], pace: _Pace, forecaster: PhaseForecaster) -> _Choice:
+    if not work[1].tokens:
+        return _decode_idle(snapshot)
+    if not work[0].tokens:
+        return _prefill_idle(snapshot, pace)
+    return _both_busy(snapshot, pace, work[0], forecaster)
 
 
 def _explain(snapshot: Snapshot, seconds: tuple[Floats, Floats], choice: _Choice) -> Explanation:
@@ -69,26 +82,27 @@ def _decode_idle(snapshot: Snapshot) -> _Choice:
     return _Choice(least, lambda: f"{who}: prefill gets all but the {least} that decode keeps")
 
 
-def _prefill_idle(snapshot: Snapshot, decode_seconds: Floats) -> _Choice:
-    needed, holds = _fewest(snapshot, decode_seconds, snapshot.margin)
+def _prefill_idle(snapshot: Snapshot, pace: _Pace) -> _Choice:
+    needed, holds = _fewest(snapshot, *pace)
     keeps = max(snapshot.minima.prefill, snapshot.idle_reserve)
     spare = [count for count in snapshot.decode_cores if count <= snapshot.device_cores - keeps]
     cores = max(needed, spare[-1] if spare else needed)
     kept = snapshot.device_cores - cores
     if not holds:
-        return _Choice(cores, lambda: _cannot(snapshot, decode_seconds), meets_itl=False)
+        return _Choice(cores, lambda: _cannot(snapshot, pace[0]), meets_itl=False)
     return _Choice(cores, lambda: f"prefill is idle: decode gets all but the {kept} cores kept for prefill")
 
 
-def _both_busy(snapshot: Snapshot, decode_seconds: Floats, queue: Load, forecaster: PhaseForecaster) -> _Choice:
-    needed, holds = _fewest(snapshot, decode_seconds, snapshot.margin)
+def _both_busy(snapshot: Snapshot, pace: _Pace, queue: Load, forecaster: PhaseForecaster) -> _Choice:
+    decode_seconds, margin = pace
+    needed, holds = _fewest(snapshot, decode_seconds, margin)
     if not holds:
-        return _Choice(needed, lambda: _cannot(snapshot, decode_seconds), meets_itl=False)
+        return _Choice(needed, lambda: _cannot(snapshot, pace[0]), meets_itl=False)
     now = snapshot.current.decode if snapshot.current else None
     if now is None or now < needed or now not in snapshot.decode_cores:
         why = "is the fewest cores that keep decode under"
         return _Choice(needed, lambda: f"{needed} {why} {_limit(snapshot)}; prefill gets the rest")
-    enough, _ = _fewest(snapshot, decode_seconds, snapshot.margin * (1 - snapshot.band))
+    enough, _ = _fewest(snapshot, decode_seconds, margin * (1 - snapshot.band))
     if now <= enough:
         why = "and is too near to it to give any back"
         return _Choice(now, lambda: f"decode holds {_limit(snapshot)} on its {now} cores {why}")

@@ -4,6 +4,7 @@
 // bring to an iteration. flexnpu/planner/queue.py has the words.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -73,5 +74,23 @@ class Queue {
     std::shared_ptr<const Prompts> prompts_;
     bool copies_;  // an entry stands for several
 };
+
+// How many of the first prompts, one after the other, `tokens` reach, and how much of the last one where that is not
+// all of it (else 0).
+struct Reach {
+    std::size_t count;
+    double part;
+};
+
+template <typename Column>
+Reach reach(const Column& fresh, double tokens) {
+    double left = std::floor(tokens);
+    std::size_t count = 0;
+    for (; count < fresh.size() && left >= 1.0; ++count) {
+        if (fresh[count] > left) return {count + 1, left};
+        left -= fresh[count];
+    }
+    return {count, 0.0};
+}
 
 }  // namespace flexnpu

@@ -38,6 +38,15 @@ void set_up(Queue* self, nb::handle fresh, nb::handle cached, nb::handle copies,
     new (self) Queue(std::move(prompts));
 }
 
+std::optional<std::pair<std::size_t, double>> reach_of(nb::handle fresh, nb::handle copies, double tokens) {
+    const Column one(fresh), many(copies);
+    for (std::size_t i = 0; i < many.size(); ++i) {
+        if (many[i] > 1.0) return std::nullopt;
+    }
+    const auto [count, part] = reach(one, tokens);
+    return std::pair(count, part);
+}
+
 nb::tuple places(const Places& found) {
     PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(found.size()));
     for (std::size_t i = 0; i < found.size(); ++i) {
@@ -49,6 +58,7 @@ nb::tuple places(const Places& found) {
 }  // namespace
 
 void bind_planner(nb::module_& m) {
+    m.def("reach", &reach_of, "new"_a, "copies"_a, "tokens"_a);
     nb::class_<Line>(m, "Line").def("take", [](Line& line, double tokens) {
         const auto [load, took] = line.take(tokens);
         return nb::make_tuple(to_python(load), static_cast<int64_t>(took));
