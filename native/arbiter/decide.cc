@@ -8,8 +8,8 @@ namespace {
 
 using Views = std::vector<VNpuView>;
 
-// A tenant rings when it has applied. A ring that is lost delays it by a part of the time that it has taken already, and
-// a thousand tenants that sleep are not worth a busy core.
+// A tenant rings when it has applied. A ring that is lost delays it by a part of the time that it has taken already,
+// and a thousand tenants that sleep are not worth a busy core.
 constexpr int64_t kSoonNs = 200'000;
 constexpr int64_t kLaterNs = 10'000'000;
 constexpr int64_t kPartOfAge = 4;

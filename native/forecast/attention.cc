@@ -38,7 +38,8 @@ struct PlainAttention::Running {
 };
 
 PlainAttention::PlainAttention(PlainConstants constants) : constants_(std::move(constants)) {
-    const auto& [rates, bandwidth, left, pace, queries, heads, key, bend, fixed, block, context, generation] = constants_;
+    const auto& [rates, bandwidth, left, pace, queries, heads, key, bend, fixed, block, context, generation] =
+        constants_;
     if (rates.size() < 2 || rates.size() != bandwidth.size()) {
         throw std::invalid_argument("rates and bandwidth need an entry for no cores and for each number of them");
     }
@@ -157,7 +158,8 @@ PlainAttention::Prompts PlainAttention::prompts(const Load& load) const {
     // What one prompt of so many tokens and pairs reads, computing hides; the rest it does not.
     const double first = hidden_keys(tokens, pairs, seen, c.queries);
     // No less than a running request computes, whose few heads the cube may fill up to a tile.
-    const double operations = std::max((pairs + tokens * (c.queries / 2.0)) * c.context.pair, first * c.generation.pair);
+    const double operations =
+        std::max((pairs + tokens * (c.queries / 2.0)) * c.context.pair, first * c.generation.pair);
     return {operations, blocks * c.block, block, tokens * c.context.query + first * c.context.key, seen - first};
 }
 

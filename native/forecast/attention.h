@@ -14,7 +14,7 @@ namespace flexnpu {
 
 // Answers are seconds of all layers.
 class Attention {
-   public:
+  public:
     virtual ~Attention() = default;
     // Alone on so many cores.
     virtual double seconds(const Load& load, uint32_t cores) = 0;
@@ -33,17 +33,17 @@ struct PerToken {
 // What heads and device fix; lists are by cores, from none on.
 struct PlainConstants {
     std::vector<double> rates, bandwidth;
-    double left;  // the most bandwidth beside a neighbour that takes half of the device's
-    double pace;  // by how much more than their bytes running requests' keys take to read
+    double left;            // the most bandwidth beside a neighbour that takes half of the device's
+    double pace;            // by how much more than their bytes running requests' keys take to read
     double queries, heads;  // of a block; of the model
-    double key;  // operations of a block per key
+    double key;             // operations of a block per key
     double bend, fixed, block;
     PerToken context, generation;
 };
 
 // Where no measurements scale it.
 class PlainAttention final : public Attention {
-   public:
+  public:
     explicit PlainAttention(PlainConstants constants);
 
     double seconds(const Load& load, uint32_t cores) override;
@@ -53,7 +53,7 @@ class PlainAttention final : public Attention {
     // Whether prompts compute for as long as they read.
     bool computing(const Load& load, uint32_t cores) const;
 
-   private:
+  private:
     struct Prompts;
     struct Running;
 

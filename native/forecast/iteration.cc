@@ -16,10 +16,14 @@ namespace {
 
 double asked(const Load& load, Asks asks) {
     switch (asks) {
-        case Asks::tokens: return load.tokens();
-        case Asks::logits: return load.logits;
-        case Asks::readers: return load.readers();
-        case Asks::keys: return load.prefill_seen;
+        case Asks::tokens:
+            return load.tokens();
+        case Asks::logits:
+            return load.logits;
+        case Asks::readers:
+            return load.readers();
+        case Asks::keys:
+            return load.prefill_seen;
     }
     return 0.0;
 }

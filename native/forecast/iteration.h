@@ -26,7 +26,7 @@ struct Table {
 
 // `window`: how far attention looks back, where it has an end.
 class Iteration {
-   public:
+  public:
     Iteration(std::vector<Table> tables, std::shared_ptr<Attention> attention, std::optional<double> window);
 
     double seconds(uint32_t cores, const Load& load) const;
@@ -40,7 +40,7 @@ class Iteration {
     // Each of the next iterations, as many as `seconds` holds; every running request grows by a token in each.
     void steps(uint32_t cores, const Load& load, std::span<double> seconds) const;
 
-   private:
+  private:
     Row by_cores(const Load& load) const;
     Single single(uint32_t cores, const Load& load) const;
     void within(std::size_t counts) const;

@@ -33,7 +33,7 @@ struct Grid {
 };
 
 class Rows {
-   public:
+  public:
     // Rows of several numbers of tokens, the asked one (with `step` to the next) among them, by what `put` is given.
     using Put = std::function<void(double tokens, Row row)>;
     using Fill = std::function<void(double tokens, double step, const Put& put)>;
@@ -45,7 +45,7 @@ class Rows {
     void add(double tokens, Row& sum);
     uint32_t cores() const { return cores_; }
 
-   private:
+  private:
     // A number's rows below and above and where between them it lies; `scale` is 1 up to the last row.
     struct Place {
         const Row* below;

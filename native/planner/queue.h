@@ -17,8 +17,8 @@ namespace flexnpu {
 
 struct Prompt {
     double fresh, cached;
-    double work;   // seconds of the whole device
-    double slack;  // seconds left until its deadline
+    double work;     // seconds of the whole device
+    double slack;    // seconds left until its deadline
     uint32_t entry;  // what it is one of, where that stands for several
 };
 
@@ -37,12 +37,12 @@ struct Order {
 
 // Prompts in one order. A plan asks what several numbers of tokens bring, so sums are kept as far as they go.
 class Line {
-   public:
+  public:
     Line(std::shared_ptr<const Prompts> prompts, Places places);
     // What the first `tokens` bring to an iteration, and how many of them there are.
     std::pair<Load, double> take(double tokens);
 
-   private:
+  private:
     // Of so many prompts from the first on.
     struct Sums {
         double tokens = 0, pairs = 0, seen = 0;
@@ -54,7 +54,7 @@ class Line {
 };
 
 class Queue {
-   public:
+  public:
     explicit Queue(Prompts prompts);
 
     std::size_t size() const { return prompts_->size(); }
@@ -70,7 +70,7 @@ class Queue {
     Line line(const Places& entries) const;
     Line line() const;
 
-   private:
+  private:
     std::shared_ptr<const Prompts> prompts_;
     bool copies_;  // an entry stands for several
 };

@@ -14,7 +14,7 @@ namespace flexnpu {
 
 // A column of float64 that Python holds on to: read with any stride, written only where it is in one piece.
 class Column {
-   public:
+  public:
     explicit Column(nanobind::handle array, bool written = false);
     Column(const Column&) = delete;
     Column& operator=(const Column&) = delete;
@@ -27,7 +27,7 @@ class Column {
     }
     std::span<double> all() const { return {static_cast<double*>(view_.buf), size()}; }
 
-   private:
+  private:
     Py_buffer view_{};
 };
 

@@ -62,7 +62,7 @@ namespace {
 
 // Attention that Python has, with the methods of PlainAttention.
 class PythonAttention final : public Attention {
-   public:
+  public:
     explicit PythonAttention(nb::object attention) : attention_(std::move(attention)) {}
 
     double seconds(const Load& load, uint32_t cores) override {
@@ -91,7 +91,7 @@ class PythonAttention final : public Attention {
         for (std::size_t i = 0; i < seen.size(); ++i) seen[i] = seconds[i];
     }
 
-   private:
+  private:
     nb::object attention_;
 };
 
@@ -111,7 +111,8 @@ Rows::Fill fill_of(nb::object fill, uint32_t cores) {
                 throw nb::value_error("a row has an entry for no cores and for each number of them");
             }
             Row row(cores + 1);
-            for (std::size_t each = 0; each <= cores; ++each) row.alone[each] = alone[each], row.held[each] = held[each];
+            for (std::size_t each = 0; each <= cores; ++each)
+                row.alone[each] = alone[each], row.held[each] = held[each];
             row.traffic = traffic[i], row.links = links[i];
             put(wanted[i], std::move(row));
         }
@@ -153,25 +154,28 @@ void bind_rows(nb::module_& m) {
                  return std::make_shared<Rows>(fill_of(std::move(fill), cores), cores, Grid{exact, fine, last});
              }),
              "fill"_a, "cores"_a, "exact"_a, "fine"_a, "last"_a)
-        .def("single", [](Rows& rows, double tokens, uint32_t cores) { return fields(rows.single(tokens, cores)); },
-             "tokens"_a, "cores"_a);
+        .def(
+            "single", [](Rows& rows, double tokens, uint32_t cores) { return fields(rows.single(tokens, cores)); },
+            "tokens"_a, "cores"_a);
 }
 
 void bind_attention(nb::module_& m) {
     nb::class_<PlainAttention>(m, "PlainAttention")
         .def("__init__", &set_up, nb::kw_only(), "rates"_a, "bandwidth"_a, "left"_a, "pace"_a, "queries"_a, "heads"_a,
              "key"_a, "bend"_a, "fixed"_a, "block"_a, "context"_a, "generation"_a)
-        .def("single",
-             [](PlainAttention& attention, nb::handle load, uint32_t cores) {
-                 const Single found = attention.single(load_of(load), cores);
-                 return std::tuple(found.alone, found.held, found.traffic);
-             },
-             "load"_a, "cores"_a)
-        .def("computing",
-             [](const PlainAttention& attention, nb::handle load, uint32_t cores) {
-                 return attention.computing(load_of(load), cores);
-             },
-             "load"_a, "cores"_a);
+        .def(
+            "single",
+            [](PlainAttention& attention, nb::handle load, uint32_t cores) {
+                const Single found = attention.single(load_of(load), cores);
+                return std::tuple(found.alone, found.held, found.traffic);
+            },
+            "load"_a, "cores"_a)
+        .def(
+            "computing",
+            [](const PlainAttention& attention, nb::handle load, uint32_t cores) {
+                return attention.computing(load_of(load), cores);
+            },
+            "load"_a, "cores"_a);
     m.def("hidden_keys", &hidden_keys, "tokens"_a, "pairs"_a, "seen"_a, "queries"_a);
 }
 
@@ -184,42 +188,48 @@ void bind_iteration(nb::module_& m) {
                  return std::make_shared<Iteration>(std::move(every), attention_of(std::move(attention)), window);
              }),
              "tables"_a, "attention"_a, "window"_a.none())
-        .def("seconds",
-             [](const Iteration& self, uint32_t cores, nb::handle load) { return self.seconds(cores, load_of(load)); },
-             "cores"_a, "load"_a)
-        .def("alone",
-             [](const Iteration& self, nb::handle load, nb::handle seconds) {
-                 self.alone(load_of(load), Column(seconds, true).all());
-             },
-             "load"_a, "seconds"_a)
-        .def("split",
-             [](const Iteration& self, nb::handle prefill, nb::handle decode, nb::handle first, nb::handle second) {
-                 const Column one(first, true), two(second, true);
-                 if (one.size() != two.size()) throw nb::value_error("both phases have as many numbers of cores");
-                 self.split(load_of(prefill), load_of(decode), one.all(), two.all());
-             },
-             "prefill"_a, "decode"_a, "first"_a, "second"_a)
-        .def("beside",
-             [](const Iteration& self, uint32_t prefill_cores, nb::handle prefill, uint32_t decode_cores,
-                nb::handle decode) {
-                 return self.beside(prefill_cores, load_of(prefill), decode_cores, load_of(decode));
-             },
-             "prefill_cores"_a, "prefill"_a, "decode_cores"_a, "decode"_a)
-        .def("steps",
-             [](const Iteration& self, uint32_t cores, nb::handle load, nb::handle seconds) {
-                 self.steps(cores, load_of(load), Column(seconds, true).all());
-             },
-             "cores"_a, "load"_a, "seconds"_a);
+        .def(
+            "seconds",
+            [](const Iteration& self, uint32_t cores, nb::handle load) { return self.seconds(cores, load_of(load)); },
+            "cores"_a, "load"_a)
+        .def(
+            "alone",
+            [](const Iteration& self, nb::handle load, nb::handle seconds) {
+                self.alone(load_of(load), Column(seconds, true).all());
+            },
+            "load"_a, "seconds"_a)
+        .def(
+            "split",
+            [](const Iteration& self, nb::handle prefill, nb::handle decode, nb::handle first, nb::handle second) {
+                const Column one(first, true), two(second, true);
+                if (one.size() != two.size()) throw nb::value_error("both phases have as many numbers of cores");
+                self.split(load_of(prefill), load_of(decode), one.all(), two.all());
+            },
+            "prefill"_a, "decode"_a, "first"_a, "second"_a)
+        .def(
+            "beside",
+            [](const Iteration& self, uint32_t prefill_cores, nb::handle prefill, uint32_t decode_cores,
+               nb::handle decode) {
+                return self.beside(prefill_cores, load_of(prefill), decode_cores, load_of(decode));
+            },
+            "prefill_cores"_a, "prefill"_a, "decode_cores"_a, "decode"_a)
+        .def(
+            "steps",
+            [](const Iteration& self, uint32_t cores, nb::handle load, nb::handle seconds) {
+                self.steps(cores, load_of(load), Column(seconds, true).all());
+            },
+            "cores"_a, "load"_a, "seconds"_a);
 }
 
 }  // namespace
 
 void bind_forecast(nb::module_& m) {
-    m.def("sums",
-          [](nb::handle fresh, nb::handle cached, nb::handle copies, std::optional<double> window) {
-              return to_python(sums(fresh, cached, copies, window));
-          },
-          "new"_a, "cached"_a, "copies"_a, "window"_a.none());
+    m.def(
+        "sums",
+        [](nb::handle fresh, nb::handle cached, nb::handle copies, std::optional<double> window) {
+            return to_python(sums(fresh, cached, copies, window));
+        },
+        "new"_a, "cached"_a, "copies"_a, "window"_a.none());
     m.def("busy", &busy, "alone"_a, "held"_a, "met"_a);
     m.def("part_met", &part_met, "demand"_a);
     bind_rows(m);

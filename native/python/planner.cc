@@ -59,20 +59,26 @@ nb::tuple places(const Places& found) {
 
 void bind_planner(nb::module_& m) {
     m.def("reach", &reach_of, "new"_a, "copies"_a, "tokens"_a);
-    nb::class_<Line>(m, "Line").def("take", [](Line& line, double tokens) {
-        const auto [load, took] = line.take(tokens);
-        return nb::make_tuple(to_python(load), static_cast<int64_t>(took));
-    }, "tokens"_a);
+    nb::class_<Line>(m, "Line").def(
+        "take",
+        [](Line& line, double tokens) {
+            const auto [load, took] = line.take(tokens);
+            return nb::make_tuple(to_python(load), static_cast<int64_t>(took));
+        },
+        "tokens"_a);
     nb::class_<Queue>(m, "Queue")
         .def("__init__", &set_up, "new"_a, "cached"_a, "copies"_a, "waits"_a, "target"_a, "cost"_a)
         .def("work", &Queue::work)
         .def("on_time", &Queue::on_time, "pace"_a, "guard"_a)
         .def("line", [](const Queue& queue) { return queue.line(); })
-        .def("order", [](const Queue& queue, double pace, double guard, std::size_t look) {
-            const Order order = queue.order(pace, guard, look);
-            const Places entries = queue.entries(order);
-            return nb::make_tuple(places(entries), order.late.size(), queue.line(entries));
-        }, "pace"_a, "guard"_a, "look"_a);
+        .def(
+            "order",
+            [](const Queue& queue, double pace, double guard, std::size_t look) {
+                const Order order = queue.order(pace, guard, look);
+                const Places entries = queue.entries(order);
+                return nb::make_tuple(places(entries), order.late.size(), queue.line(entries));
+            },
+            "pace"_a, "guard"_a, "look"_a);
 }
 
 }  // namespace flexnpu
