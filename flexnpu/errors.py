@@ -32,7 +32,8 @@ FlexNpuError                 exit 1   HTTP 500
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Self
 
 
 class FlexNpuError(Exception):
@@ -109,6 +110,12 @@ class UnknownVNpu(NotFound):
 
 class UnknownDevice(NotFound):
     code = "unknown_device"
+
+    @classmethod
+    def among(cls, index: int | None, there: Iterable[int]) -> Self:
+        """there: the indexes that there are."""
+        known = ", ".join(map(str, there))
+        return cls(f"device {index} does not exist (there are: {known})", next_step="see flexnpu ps")
 
 
 class InUse(Refused):

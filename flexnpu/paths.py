@@ -24,7 +24,7 @@ class RuntimeDir:
     def find(cls, given: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> RuntimeDir:
         """`given`, $FLEXNPU_RUNTIME_DIR, $XDG_RUNTIME_DIR/flexnpu, /run/flexnpu (root), /tmp/flexnpu-UID: the first."""
         root = Path(given or environ.get("FLEXNPU_RUNTIME_DIR") or _default(environ)).absolute()
-        if len(os.fsencode(root / "attach.sock")) > _LONGEST_SOCKET:
+        if not _has_room_for_sockets(root):
             raise InvalidValue(
                 f"runtime directory {str(root)!r} is too long for the sockets in it (at most 95 bytes)",
                 next_step="choose a shorter FLEXNPU_RUNTIME_DIR or --runtime-dir",
@@ -53,6 +53,10 @@ class RuntimeDir:
         return [self.registry, *(self.root / f"registry.sqlite{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
 
 
+def _has_room_for_sockets(root: Path) -> bool:
+    return len(os.fsencode(root / "attach.sock")) <= _LONGEST_SOCKET
+
+
 def _default(environ: Mapping[str, str]) -> Path:
     if base := environ.get("XDG_RUNTIME_DIR"):
         return Path(base) / "flexnpu"
@@ -65,7 +69,7 @@ def temporary_root(prefix: str) -> Path:
     In $TMPDIR, or in /tmp where that is too long for sockets.
     """
     made = Path(tempfile.mkdtemp(prefix=prefix))
-    if len(os.fsencode(made.absolute() / "run" / "attach.sock")) <= _LONGEST_SOCKET:
+    if _has_room_for_sockets(made.absolute() / "run"):
         return made
     made.rmdir()
     return Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from flexnpu.errors import InvalidValue
 from flexnpu.tenancy.vnpu import PHASES
+from flexnpu.units import parse_duration
 
 PREFIX = "flexnpu.io/"
 STATUS = f"{PREFIX}status"
@@ -29,7 +30,6 @@ SERVICE_KEYS = ("service", "model", "slo-ttft", "slo-itl")
 KEYS = (*QUOTA_KEYS, *SERVICE_KEYS)
 NONE = "none"
 MOST_CORES = 0xFFFF
-DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,14 @@ def _name(key: str, text: str) -> str:
 
 
 def _time(key: str, text: str) -> str:
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s)", text, re.ASCII)
-    if not found or not 0 < float(found[1]) * (1e-3 if found[2] == "ms" else 1) <= DAY_S:
-        raise InvalidValue(
-            f"annotation {PREFIX}{key} {text!r} is no time over 0 and up to a day",
-            next_step="give one with its unit, such as 50ms",
-        )
+    wrong = InvalidValue(
+        f"annotation {PREFIX}{key} {text!r} is no time over 0 and up to a day",
+        next_step="give one with its unit, such as 50ms",
+    )
+    if not re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?(?:ms|s)", text, re.ASCII):
+        raise wrong
+    try:
+        parse_duration(text)
+    except InvalidValue as error:
+        raise wrong from error
     return text

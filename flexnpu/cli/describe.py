@@ -40,8 +40,7 @@ def describe(
         found = next((each for each in devices if each.index == device), None)
         vnpus = client.vnpus()
     if found is None:
-        known = ", ".join(str(each.index) for each in devices)
-        raise UnknownDevice(f"device {device} does not exist (there are: {known})", next_step="see flexnpu ps")
+        raise UnknownDevice.among(device, [each.index for each in devices])
     held = [each for each in vnpus if found.index in each.devices]
     if as_json:
         print_json({"device": found, "vnpus": held})

@@ -14,6 +14,5 @@ def find_devices(client: Client, indexes: Sequence[int]) -> list[Device]:
     there = {device.index: device for device in client.devices()}
     for index in indexes:
         if index not in there:
-            known = ", ".join(map(str, there))
-            raise UnknownDevice(f"device {index} does not exist (there are: {known})", next_step="see flexnpu ps")
+            raise UnknownDevice.among(index, there)
     return [there[index] for index in indexes]

@@ -57,13 +57,11 @@ def main() -> None:
         listen = _listen(given)
         group = None if given.admin_group is None else _group(given.admin_group)
         naming = Naming.parse(given.node_name, given.metric_aliases)
-        import uvloop  # noqa: PLC0415 - as below
-
-        from flexnpu.daemon.server import Admin, serve  # noqa: PLC0415 - a bad option is answered before slow imports
+        from flexnpu.daemon.server import Admin, run  # noqa: PLC0415 - a bad option is answered before slow imports
 
         os.umask(0o077)  # a group that may come through the runtime directory reads none of its files
         admin = Admin(group, listen, given.rate_limit, naming)
-        uvloop.run(serve(paths, options, admin, by_phase=given.dispatch == "phase"))
+        run(paths, options, admin, by_phase=given.dispatch == "phase")
     except FlexNpuError as error:
         sys.exit(_fail(error))
 

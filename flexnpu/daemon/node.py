@@ -116,8 +116,7 @@ class Node:
 
     def device(self, index: int) -> DeviceView:
         if index not in self._hosts:
-            known = ", ".join(map(str, self._hosts))
-            raise UnknownDevice(f"device {index} does not exist (there are: {known})", next_step="see flexnpu ps")
+            raise UnknownDevice.among(index, self._hosts)
         return _view(self._hosts[index])
 
     def vnpus(self, after: int = 0, most: int | None = None) -> list[VNpuView]:

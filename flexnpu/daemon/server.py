@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 
 from flexnpu import _native, backend
@@ -61,8 +62,12 @@ class _Rest(uvicorn.Server):
         yield
 
 
-async def serve(paths: RuntimeDir, options: SoftwareOptions, admin: Admin, *, by_phase: bool = False) -> None:
+def run(paths: RuntimeDir, options: SoftwareOptions, admin: Admin, *, by_phase: bool = False) -> None:
     """Until SIGTERM or SIGINT. by_phase: the arbiters let decode go before prefill."""
+    uvloop.run(_serve(paths, options, admin, by_phase=by_phase))
+
+
+async def _serve(paths: RuntimeDir, options: SoftwareOptions, admin: Admin, *, by_phase: bool) -> None:
     _raise_descriptors()
     tokens = TokenFile(admin.listen.tokens) if admin.listen and admin.listen.tokens else None
     devices = backend.discover(options, paths.softnpu)

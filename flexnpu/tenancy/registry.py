@@ -238,8 +238,7 @@ class Registry:
 
     def _capacity(self, device: int) -> Capacity:
         if device not in self._capacities:
-            known = ", ".join(map(str, self._capacities))
-            raise UnknownDevice(f"device {device} does not exist (there are: {known})", next_step="see flexnpu ps")
+            raise UnknownDevice.among(device, self._capacities)
         return self._capacities[device]
 
     def _store(self, vnpus: Iterable[VNpu]) -> None:

@@ -68,13 +68,22 @@ Iteration::Iteration(std::vector<Table> tables, std::shared_ptr<Attention> atten
     counts_ = tables_.front().rows->cores() + 1;
 }
 
-double Iteration::seconds(uint32_t cores, const Load& load) const {
-    double total = 0.0;
+template <class Take>
+void Iteration::each_table(const Load& load, Take take) const {
     for (const auto& [rows, asks] : tables_) {
         if (asks == Asks::logits && load.logits == 0.0) continue;
-        total += rows->single(asked(load, asks), cores).alone;
+        take(*rows, asked(load, asks));
     }
-    return total + attention_->seconds(load, cores);
+}
+
+double Iteration::tables_alone(uint32_t cores, const Load& load) const {
+    double total = 0.0;
+    each_table(load, [&](Rows& rows, double tokens) { total += rows.single(tokens, cores).alone; });
+    return total;
+}
+
+double Iteration::seconds(uint32_t cores, const Load& load) const {
+    return tables_alone(cores, load) + attention_->seconds(load, cores);
 }
 
 void Iteration::alone(const Load& load, std::span<double> seconds) const {
@@ -104,13 +113,7 @@ void Iteration::steps(uint32_t cores, const Load& load, std::span<double> second
         seconds[i] = static_cast<double>(i) * load.decode_sequences + load.decode_seen;
         if (window_) seconds[i] = std::min(seconds[i], load.decode_sequences * *window_);
     }
-    double steady = 0.0;
-    if (load.tokens() > 0.0) {
-        for (const auto& [rows, asks] : tables_) {
-            if (asks == Asks::logits && load.logits == 0.0) continue;
-            steady += rows->single(asked(load, asks), cores).alone;
-        }
-    }
+    const double steady = load.tokens() > 0.0 ? tables_alone(cores, load) : 0.0;
     attention_->steps(load, cores, seconds);
     for (double& each : seconds) each += steady;
 }
@@ -118,10 +121,7 @@ void Iteration::steps(uint32_t cores, const Load& load, std::span<double> second
 Row Iteration::by_cores(const Load& load) const {
     Row sum(counts_);
     if (load.tokens() > 0.0) {
-        for (const auto& [rows, asks] : tables_) {
-            if (asks == Asks::logits && load.logits == 0.0) continue;
-            rows->add(asked(load, asks), sum);
-        }
+        each_table(load, [&](Rows& rows, double tokens) { rows.add(tokens, sum); });
         const Row attention = attention_->by_cores(load);
         for (std::size_t i = 0; i < counts_; ++i) {
             sum.alone[i] += attention.alone[i];
@@ -136,14 +136,13 @@ Row Iteration::by_cores(const Load& load) const {
 Single Iteration::single(uint32_t cores, const Load& load) const {
     if (load.tokens() == 0.0) return {};
     Single found = attention_->single(load, cores);
-    for (const auto& [rows, asks] : tables_) {
-        if (asks == Asks::logits && load.logits == 0.0) continue;
-        const Single more = rows->single(asked(load, asks), cores);
+    each_table(load, [&](Rows& rows, double tokens) {
+        const Single more = rows.single(tokens, cores);
         found.alone += more.alone;
         found.held += more.held;
         found.traffic += more.traffic;
         found.links += more.links;
-    }
+    });
     return found;
 }
 

@@ -41,6 +41,10 @@ class Iteration {
     void steps(uint32_t cores, const Load& load, std::span<double> seconds) const;
 
   private:
+    // take(rows, what they are asked by) for every table that the load asks, in order.
+    template <class Take>
+    void each_table(const Load& load, Take take) const;
+    double tables_alone(uint32_t cores, const Load& load) const;
     Row by_cores(const Load& load) const;
     Single single(uint32_t cores, const Load& load) const;
     void within(std::size_t counts) const;

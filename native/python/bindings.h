@@ -6,6 +6,7 @@
 #include <nanobind/nanobind.h>
 
 #include <cstddef>
+#include <initializer_list>
 #include <span>
 
 #include "forecast/load.h"
@@ -30,6 +31,9 @@ class Column {
   private:
     Py_buffer view_{};
 };
+
+// ValueError unless all have as many entries as the first.
+void check_lengths(std::initializer_list<const Column*> columns);
 
 // From and to flexnpu.forecast.load.Load, a tuple of seven numbers.
 Load load_of(nanobind::handle load);

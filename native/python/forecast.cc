@@ -37,6 +37,12 @@ Column::Column(nb::handle array, bool written) {
     }
 }
 
+void check_lengths(std::initializer_list<const Column*> columns) {
+    for (const Column* column : columns) {
+        if (column->size() != (*columns.begin())->size()) throw nb::value_error("columns are of one length");
+    }
+}
+
 Load load_of(nb::handle load) {
     std::array<double, 7> sums;
     if (!PyTuple_Check(load.ptr()) || PyTuple_GET_SIZE(load.ptr()) != static_cast<Py_ssize_t>(sums.size())) {
@@ -105,6 +111,7 @@ Rows::Fill fill_of(nb::object fill, uint32_t cores) {
     return [fill = std::move(fill), cores](double tokens, double step, const Rows::Put& put) {
         const nb::tuple found = nb::cast<nb::tuple>(fill(tokens, step));
         const Column wanted(found[0]), traffic(found[3]), links(found[4]);
+        check_lengths({&wanted, &traffic, &links});
         for (std::size_t i = 0; i < wanted.size(); ++i) {
             const Column alone(found[1][i]), held(found[2][i]);
             if (alone.size() != cores + 1 || held.size() != cores + 1) {
@@ -125,6 +132,7 @@ std::tuple<double, double, double, double> fields(const Single& single) {
 
 Load sums(nb::handle fresh, nb::handle cached, nb::handle copies, std::optional<double> window) {
     const Column one(fresh), two(cached), three(copies);
+    check_lengths({&one, &two, &three});
     Load load;
     for (std::size_t i = 0; i < one.size(); ++i) add(load, {one[i], two[i], three[i]}, window);
     return load;
@@ -202,7 +210,7 @@ void bind_iteration(nb::module_& m) {
             "split",
             [](const Iteration& self, nb::handle prefill, nb::handle decode, nb::handle first, nb::handle second) {
                 const Column one(first, true), two(second, true);
-                if (one.size() != two.size()) throw nb::value_error("both phases have as many numbers of cores");
+                check_lengths({&one, &two});
                 self.split(load_of(prefill), load_of(decode), one.all(), two.all());
             },
             "prefill"_a, "decode"_a, "first"_a, "second"_a)

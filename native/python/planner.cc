@@ -25,9 +25,7 @@ namespace {
 void set_up(Queue* self, nb::handle fresh, nb::handle cached, nb::handle copies, nb::handle waits, double target,
             std::pair<double, double> cost) {
     const Column one(fresh), two(cached), three(copies), four(waits);
-    if (one.size() != two.size() || one.size() != three.size() || one.size() != four.size()) {
-        throw nb::value_error("columns of one queue are of one length");
-    }
+    check_lengths({&one, &two, &three, &four});
     Prompts prompts;
     prompts.reserve(one.size());
     for (std::size_t i = 0; i < one.size(); ++i) {
@@ -40,6 +38,7 @@ void set_up(Queue* self, nb::handle fresh, nb::handle cached, nb::handle copies,
 
 std::optional<std::pair<std::size_t, double>> reach_of(nb::handle fresh, nb::handle copies, double tokens) {
     const Column one(fresh), many(copies);
+    check_lengths({&one, &many});
     for (std::size_t i = 0; i < many.size(); ++i) {
         if (many[i] > 1.0) return std::nullopt;
     }

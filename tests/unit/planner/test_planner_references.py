@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flexnpu._native import Queue
+from flexnpu._native import Queue, reach, sums
 from flexnpu.forecast import Request
 from flexnpu.forecast.batch import Batch
 from flexnpu.forecast.load import Load
@@ -107,6 +107,10 @@ def test_columns_of_another_kind_are_refused():
     ones, two = np.ones(2), np.ones(3)
     with pytest.raises(ValueError, match="one length"):
         Queue(ones, ones, ones, two, 1.0, (1.0, 0.0))
+    with pytest.raises(ValueError, match="one length"):
+        reach(ones, two, 1.0)
+    with pytest.raises(ValueError, match="one length"):
+        sums(ones, ones, two, None)
     with pytest.raises(TypeError, match="float64"):
         Queue(ones, ones, ones, np.arange(2), 1.0, (1.0, 0.0))
 
