@@ -248,7 +248,6 @@ class FakeKubelet:
 
     async def _register(self, request: wire.RegisterRequest) -> wire.Empty:
         """At once it calls back, as the real one does before it answers or right after."""
-        self.registrations.append(request.resource_name)
         endpoint = Registered(self.plugins / request.endpoint)
         try:
             await endpoint.ask("GetDevicePluginOptions", wire.Empty(), wire.DevicePluginOptions)
@@ -259,6 +258,7 @@ class FakeKubelet:
             await old.close()
         endpoint.following = asyncio.create_task(endpoint.follow())
         self.endpoints[request.resource_name] = endpoint
+        self.registrations.append(request.resource_name)
         return wire.Empty()
 
     async def _list(self, _: object):

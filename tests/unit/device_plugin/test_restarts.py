@@ -54,7 +54,7 @@ def test_a_socket_that_somebody_removed_is_made_anew(world, during):
         async with there.up():
             there.kubelet.endpoints[CORES].socket.unlink()
             await until(lambda: len(there.kubelet.registrations) == 8)
-            await until(lambda: there.kubelet.endpoints[CORES].alive and there.kubelet.allocatable(CORES) == 24)
+            await there.kubelet.ready(*there.resources)
             await start(there, pod("llm", cores=6, memory=16))
             assert there.kubelet.faults == []
 
