@@ -61,7 +61,7 @@ class Forecaster:
         asked += [(self._by_seen, Asks.KEYS)] if work.by_seen else []
         attention = self._attention
         plain = attention.native if isinstance(attention, PlainAttention) else attention
-        self._iteration = Iteration(asked, plain, model.window)
+        self.iteration = Iteration(asked, plain, model.window)
         self._known: dict[tuple[float, ...], Known] = {}
 
     def load(self, requests: Requests) -> Load:
@@ -70,12 +70,12 @@ class Forecaster:
 
     def seconds(self, cores: int, load: Load) -> float:
         """Seconds of one iteration, alone on `cores`. The quick way: less than a microsecond once warm."""
-        return self._iteration.seconds(cores, load)
+        return self.iteration.seconds(cores, load)
 
     def alone(self, requests: Requests) -> Floats:
         """Seconds of the iteration by cores; index 0 is no cores and infinite."""
         found = np.empty(self.cores + 1)
-        self._iteration.alone(self.load(requests), found)
+        self.iteration.alone(self.load(requests), found)
         return found
 
     def split(self, prefill: Requests, decode: Requests, cores: int | None = None) -> tuple[Floats, Floats]:
@@ -85,17 +85,17 @@ class Forecaster:
         """
         count = (self.cores if cores is None else cores) + 1
         first, second = np.empty(count), np.empty(count)
-        self._iteration.split(self.load(prefill), self.load(decode), first, second)
+        self.iteration.split(self.load(prefill), self.load(decode), first, second)
         return first, second
 
     def beside(self, prefill_cores: int, prefill: Requests, decode_cores: int, decode: Requests) -> tuple[float, float]:
         """Seconds of prefill and of decode side by side on so many cores each."""
-        return self._iteration.beside(prefill_cores, self.load(prefill), decode_cores, self.load(decode))
+        return self.iteration.beside(prefill_cores, self.load(prefill), decode_cores, self.load(decode))
 
     def steps(self, cores: int, load: Requests, count: int) -> Floats:
         """Seconds of each of the next `count` iterations on `cores`; every running request grows by a token in each."""
         found = np.empty(count)
-        self._iteration.steps(cores, self.load(load), found)
+        self.iteration.steps(cores, self.load(load), found)
         return found
 
     def forecast(self, cores: int, requests: Requests, beside: Forecast | None = None) -> Forecast:

@@ -39,7 +39,8 @@ class EngineConfig:
     switch_seconds: what a lane waits when its core count changes. idle_reserve: cores that an idle prefill keeps beyond
     its minimum (planner.Snapshot).
     graphs: core counts that decode graphs were captured at; empty: any. Elsewhere decode is launched kernel by kernel.
-    reuse_plans: keep a plan while nothing that its policy looks at has changed (planning.py); off: at each decision.
+    reuse_plans: keep a plan while nothing that its policy looks at has changed (native/simulator/planning.h says how
+    that is told); off: the policy is asked at each decision.
     look_ahead: waiting prompts that a policy is shown.
     feedback_seconds: windows after which a policy is shown the latencies that were seen; feedback_part: which quantile.
     end_seconds: the simulation stops there; who has not finished is a miss.

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
+from flexnpu._native import SimulatedRequest
+from flexnpu.forecast.batch import Floats
 from flexnpu.planner import Policy
-from flexnpu.simulator.arrival import Arrival, Finished, Sample, Watch
+from flexnpu.simulator.arrival import NEVER, Arrival, Finished, Sample, Watch
 from flexnpu.simulator.config import EngineConfig, SimulationError
 from flexnpu.simulator.forecast import EngineForecaster
-from flexnpu.simulator.pool import Pool
-from flexnpu.simulator.request import Request, dropped
-from flexnpu.simulator.runner import INFINITE
+from flexnpu.simulator.pool import INFINITE, Pool
 
 NOBODY = Watch()
-_IDLE = (0, 0, 0)  # busy cores
 
 
 class Simulation:
@@ -42,8 +43,7 @@ class Simulation:
         self._on_sample = watch.sample
         self._on_gaps = watch.gaps
         self._next_sample = 0.0
-        for device in self.devices:
-            device.planning.watch = watch.plan
+        self.pool.asking.watch = watch.plan
 
     def __iter__(self) -> Iterator[Finished]:
         arrival = self._next_arrival()
@@ -71,13 +71,10 @@ class Simulation:
                 pool.after_turn(device, now)
             if self._on_sample is not None and device.next_seconds == INFINITE:
                 self._sample(now)  # else what ran last would seem to run until somebody comes
-            if device.finished:
-                for request in device.finished:
-                    record = request.finished()
-                    if self._on_gaps is not None and request.gaps:
-                        self._on_gaps(request.gaps)
-                    yield record
-                device.finished.clear()
+            for request in device.take_finished():
+                if self._on_gaps is not None and request.gap_count:
+                    self._on_gaps((_gaps(request),))
+                yield Finished(*request.record())
         yield from self._unfinished(arrival)
 
     def _next_arrival(self) -> Arrival | None:
@@ -101,9 +98,10 @@ class Simulation:
         index = self._seen
         self._seen += 1
         if arrival.prompt + arrival.output - 1 > self.blocks * self.config.block_tokens:
-            return dropped(index, arrival)
+            return _untouched(index, arrival, dropped=True)
         full = arrival.prompt // self.config.hash_tokens
-        request = Request(index, arrival, tuple(arrival.blocks[:full]))
+        blocks = arrival.blocks[:full]
+        request = SimulatedRequest(index, arrival.seconds, arrival.prompt, arrival.output, blocks)
         self.pool.put(request, arrival.seconds)
         return None
 
@@ -111,20 +109,32 @@ class Simulation:
         """Who was there or had yet to come when the end was reached."""
         left = [request for device in self.devices for request in device.all_requests()]
         for request in sorted(left, key=lambda request: request.index):
-            yield request.finished()
+            yield Finished(*request.record())
         while arrival is not None:
-            yield Request(self._seen, arrival, ()).finished()
+            yield _untouched(self._seen, arrival, dropped=False)
             self._seen += 1
             arrival = self._next_arrival()
 
     def _sample(self, now: float) -> None:
         assert self._on_sample is not None
         self._next_sample = (now // self.config.sample_seconds + 1) * self.config.sample_seconds
-        cores = [device.runner.busy_cores() if device.runner else _IDLE for device in self.devices]
+        cores = [device.busy_cores() for device in self.devices]
         prefill, decode, mixed = map(sum, zip(*cores, strict=True))
-        waiting = sum([len(device.prompts.waiting) for device in self.devices])
-        running = sum([len(device.admitted) for device in self.devices])
+        waiting = sum([device.prompts.waiting_count for device in self.devices])
+        running = sum([device.admitted for device in self.devices])
         self._on_sample(Sample(now, waiting, running, prefill, decode, mixed, self.pool.kv_fraction()))
+
+
+def _gaps(request: SimulatedRequest) -> Floats:
+    gaps: Floats = np.empty(request.gap_count)
+    request.gaps(gaps)
+    return gaps
+
+
+def _untouched(index: int, arrival: Arrival, *, dropped: bool) -> Finished:
+    """The record of a request that no device can hold, or that had yet to come at the end."""
+    at, prompt, output, _ = arrival
+    return Finished(at, NEVER, NEVER, prompt, output, 0, 0.0, 0.0, 0.0, 0, dropped=dropped, number=index)
 
 
 def simulate(

@@ -14,14 +14,15 @@ import heapq
 from collections import deque
 from typing import NamedTuple
 
-from flexnpu.planner import Policy
+from flexnpu import _native
+from flexnpu._native import Device, SimulatedRequest
+from flexnpu.planner import Looks, Policy
 from flexnpu.planner.disaggregated import DeviceLoad, decode_goes_to, prompt_goes_to
+from flexnpu.simulator.asking import Asking
 from flexnpu.simulator.config import EngineConfig, SimulationError, machine
-from flexnpu.simulator.device import Device
 from flexnpu.simulator.forecast import EngineForecaster
-from flexnpu.simulator.planning import Answers
-from flexnpu.simulator.request import Request
-from flexnpu.simulator.runner import INFINITE
+
+INFINITE = float("inf")
 
 
 class Transfer(NamedTuple):
@@ -29,7 +30,7 @@ class Transfer(NamedTuple):
 
     end: float
     number: int
-    request: Request
+    request: SimulatedRequest
     source: Device
     target: Device
     blocks: int
@@ -39,16 +40,21 @@ class Pool:
     """All devices. `fronts` take arrivals; `backs` decode what others have run, and are empty where nobody does."""
 
     def __init__(self, forecaster: EngineForecaster, policy: Policy, config: EngineConfig) -> None:
+        self._most = config.max_running
         self.blocks = config.blocks(*machine(forecaster))
         fronts, backs = _counts(policy, config)
-        answers: Answers = {}
-        self.devices = [Device(forecaster, policy, config, answers) for _ in range(fronts + backs)]
+        self.asking = Asking(policy, forecaster, config)
+        looks = _looks(policy) if config.reuse_plans else None
+        answers = _native.Answers()
+        self.devices = [
+            Device(forecaster, self.asking, config, self.blocks, looks, answers) for _ in range(fronts + backs)
+        ]
         self.fronts, self.backs = self.devices[:fronts], self.devices[fronts:]
         for device in self.fronts:
             device.decodes = not self.backs
         self.transfers = 0
         self._token_seconds = config.transfer_seconds(*machine(forecaster)) if self.backs else 0.0
-        self._waiting: deque[tuple[Request, Device]] = deque()
+        self._waiting: deque[tuple[SimulatedRequest, Device]] = deque()
         self._moving: list[Transfer] = []
         self._links = dict.fromkeys(map(id, self.devices), 0.0)  # until when each device's link is taken
 
@@ -60,7 +66,7 @@ class Pool:
         """Whose turn is next; of equals the first."""
         return min(self.devices, key=_next_turn) if len(self.devices) > 1 else self.devices[0]
 
-    def put(self, request: Request, now: float) -> None:
+    def put(self, request: SimulatedRequest, now: float) -> None:
         """A request that has arrived."""
         fronts = self.fronts
         place = prompt_goes_to([_queue(device) for device in fronts]) if len(fronts) > 1 else 0
@@ -68,15 +74,13 @@ class Pool:
 
     def after_turn(self, device: Device, now: float) -> None:
         """Caches that are complete since the device's turn start to travel, and those for which it has room by now."""
-        if device.handed:
-            self._waiting.extend((request, device) for request in device.handed)
-            device.handed.clear()
+        self._waiting.extend((request, device) for request in device.take_handed())
         while self._waiting and self._send(*self._waiting[0], now):
             self._waiting.popleft()
 
-    def _send(self, request: Request, source: Device, now: float) -> bool:
+    def _send(self, request: SimulatedRequest, source: Device, now: float) -> bool:
         block = source.kv.block_tokens
-        place = decode_goes_to([_room(device, now) for device in self.backs], request.computed + 1)
+        place = decode_goes_to([self._room(device, now) for device in self.backs], request.computed + 1)
         if place is None:
             return False
         target = self.backs[place]
@@ -94,9 +98,12 @@ class Pool:
         now, _, request, source, target, blocks = heapq.heappop(self._moving)
         source.leave(request)
         source.wake(now)
-        request.held = blocks
-        target.coming -= 1
-        target.put_decoding(request, now)
+        target.put_decoding(request, blocks, now)
+
+    def _room(self, device: Device, now: float) -> DeviceLoad:
+        """A device that has as many requests as it may run has no room, whatever its cache."""
+        full = device.running >= self._most
+        return DeviceLoad(0.0, device.running, 0 if full else device.free_blocks(now) * device.kv.block_tokens)
 
     def kv_fraction(self) -> float:
         """Of all blocks, those that requests hold."""
@@ -124,8 +131,6 @@ def _queue(device: Device) -> DeviceLoad:
     return DeviceLoad(device.prompts.tokens, device.decoding.sequences)
 
 
-def _room(device: Device, now: float) -> DeviceLoad:
-    """A device that has as many requests as it may run has no room, whatever its cache."""
-    full = len(device.admitted) + device.coming >= device.config.max_running
-    free = 0 if full else device.free_blocks(now) * device.kv.block_tokens
-    return DeviceLoad(0.0, len(device.admitted) + device.coming, free)
+def _looks(policy: Policy) -> _native.Looks:
+    looks: _native.Looks = getattr(_native.Looks, getattr(policy, "looks", Looks.ALL).name)
+    return looks

@@ -23,7 +23,7 @@ MOST_TOKENS = 1 << 24  # of a prompt or an output: beyond any context window
 MOST_SECONDS = 1e9  # 31 years, from a file's first request to its last
 LATEST = 1e12  # seconds from a file's origin, which may be 1970: what a float tells apart is there 0.1 ms
 LONGEST_LINE = 1 << 22  # bytes; a file of zeros must not be read into memory as one line
-_OTHER_FILE = 64  # bits: hash ids of different files are kept apart above these
+_OTHER_FILE = 48  # bits: hash ids of different files are kept apart from here on; ids count modulo 2 ** 64
 
 
 _T = TypeVar("_T")

@@ -41,5 +41,6 @@ nanobind::object to_python(const Load& load);
 
 void bind_forecast(nanobind::module_& m);
 void bind_planner(nanobind::module_& m);
+void bind_simulator(nanobind::module_& m);
 
 }  // namespace flexnpu

@@ -210,7 +210,7 @@ void bind_arbiter(nb::module_& m) {
 }  // namespace flexnpu
 
 NB_MODULE(_native, m) {
-    m.doc() = "Shared pages, handshake and arbiter of FlexNPU; the inner loops of forecast and planner.";
+    m.doc() = "Shared pages, handshake and arbiter of FlexNPU; the inner loops of forecast, planner and simulator.";
     // Forecasts are kept in modules' own variables, which Python does not clear when it ends.
     nb::set_leak_warnings(false);
     flexnpu::bind_pages(m);
@@ -218,4 +218,5 @@ NB_MODULE(_native, m) {
     flexnpu::bind_arbiter(m);
     flexnpu::bind_forecast(m);
     flexnpu::bind_planner(m);
+    flexnpu::bind_simulator(m);
 }

@@ -15,6 +15,7 @@ from flexnpu.simulator import Arrival, EngineConfig, Simulation
 
 FORECAST = PlainForecast(cores=8, base=2e-3, token=5e-5, pair=1e-8, sequence=1e-4, key=1e-6, slower=1.2)
 POOL = {"link_bandwidth": 1e8, "kv_bytes_per_token": 1000.0}
+MOST_RUNNING = 8
 WAYS = {
     "chunked": (POLICIES["chunked"](), (1, 0)),
     "rounds": (Fixed("split", (4, 4), steps=3), (1, 0)),
@@ -52,7 +53,7 @@ def traces(draw):
 
 
 def config(devices, **changes):
-    base = {"token_budget": 32, "max_running": 8, "kv_tokens": 160, "block_tokens": 4, "hash_tokens": 16}
+    base = {"token_budget": 32, "max_running": MOST_RUNNING, "kv_tokens": 160, "block_tokens": 4, "hash_tokens": 16}
     return EngineConfig(**{**base, "devices": devices, **POOL, **changes})
 
 
@@ -60,11 +61,11 @@ def check_device(device, now):
     kv = device.kv
     assert 0 <= kv.free <= kv.capacity, now
     assert device.decoding.sequences == len(device.decoding.members)
-    assert len(device.admitted) <= device.config.max_running
+    assert device.admitted <= device.running <= MOST_RUNNING
     assert device.prompts.tokens == sum(
         one.target - one.computed for one in [*device.prompts.half_run, *device.prompts.waiting]
     )
-    seen = sum(one.length + device.decoding.step - one.join_step + 1 for one in device.decoding.members.values())
+    seen = sum(one.length + device.decoding.step - one.join_step + 1 for one in device.decoding.members)
     assert device.decoding.seen == seen
 
 
@@ -79,7 +80,7 @@ def watched(simulation):
             turn(now)
             assert device.next_seconds > now or device.next_seconds == now  # not nan
             check_device(device, now)
-            busy = device.prompts or device.decoding.sequences or device.joining
+            busy = len(device.prompts) or device.decoding.sequences or device.joining
             assert device.next_seconds < float("inf") or not busy or simulation.pool.backs
 
         device.turn = turn
@@ -109,8 +110,7 @@ def test_no_request_is_lost_and_every_token_is_counted(way, trace, kv_tokens):
             assert one.itl_p99 <= one.itl_max
     for device in simulation.devices:
         assert device.kv.used == 0
-        assert not device.admitted
-        assert device.coming == 0
+        assert device.running == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -212,7 +212,7 @@ def test_a_burst_keeps_the_device_busy_until_it_is_done():
 
             def turn(now, device=device, turn=device.turn, gaps=gaps):
                 turn(now)
-                gaps.append(device.runner is None)
+                gaps.append(device.next_seconds == float("inf"))
 
             device.turn = turn
         assert len(list(simulation)) == 30

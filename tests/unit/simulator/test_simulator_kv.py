@@ -3,13 +3,11 @@
 
 import pytest
 
-from flexnpu.simulator.arrival import Arrival
-from flexnpu.simulator.kv import KvCache
-from flexnpu.simulator.request import Request
+from flexnpu._native import KvCache, SimulatedRequest
 
 
 def request(index, prompt, blocks=()):
-    return Request(index, Arrival(0.0, prompt, 1), tuple(blocks))
+    return SimulatedRequest(index, 0.0, prompt, 1, blocks)
 
 
 def run(cache, *args):

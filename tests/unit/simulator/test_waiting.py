@@ -1,27 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-import numpy as np
+"""The queue of prompts, in the order that a policy wants."""
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flexnpu.simulator import Arrival
-from flexnpu.simulator.request import Request
-from flexnpu.simulator.waiting import Waiting
+from flexnpu._native import Prompts, SimulatedRequest
+
+
+def queue(count):
+    prompts = Prompts()
+    for index in range(count):
+        prompts.put(SimulatedRequest(index, float(index), 1 + index, 1, ()))
+    return prompts
 
 
 @given(st.data())
-def test_an_order_moves_who_is_named_and_columns_go_with_the_queue(data):
-    waiting = Waiting()
+def test_an_order_moves_who_is_named_and_the_others_follow_as_before(data):
     count = data.draw(st.integers(0, 12))
-    requests = [Request(index, Arrival(float(index), 1 + index, 1), ()) for index in range(count)]
-    for request in requests:
-        waiting.append(request)
+    prompts = queue(count)
     among = data.draw(st.integers(0, count + 2))
     shown = min(among, count)
-    order = tuple(data.draw(st.permutations(range(shown)))[: data.draw(st.integers(0, shown))])
-    start = data.draw(st.integers(0, 3))
-    waiting.reorder(tuple(start + place for place in order), among, start)
+    order = data.draw(st.permutations(range(shown)))[: data.draw(st.integers(0, shown))]
+    prompts.reorder(order, among)
     unnamed = [place for place in range(count) if place not in order]
-    assert [request.index for request in waiting] == [*order, *unnamed]
-    tokens, since = waiting.columns(count)
-    assert np.array_equal(tokens, [request.target for request in waiting])
-    assert np.array_equal(since, [request.since for request in waiting])
+    assert [request.index for request in prompts.waiting] == [*order, *unnamed]
+    assert prompts.tokens == count * (count + 1) // 2
+
+
+@pytest.mark.parametrize(
+    ("order", "words"), [([0, 0], "names place 0 twice"), ([3], "names place 3, which was not shown")]
+)
+def test_an_order_that_names_somebody_twice_or_nobody_is_refused_and_changes_nothing(order, words):
+    prompts = queue(5)
+    with pytest.raises(ValueError, match=words):
+        prompts.reorder(order, 3)
+    assert [request.index for request in prompts.waiting] == [0, 1, 2, 3, 4]

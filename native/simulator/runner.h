@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A way to run iterations. A device has one at a time and changes it when nothing is in flight.
+#pragma once
+
+#include <cstdint>
+
+#include "simulator/plan.h"
+#include "simulator/request.h"
+
+namespace flexnpu::simulator {
+
+// Cores at work on prompts, on decode, on both.
+struct BusyCores {
+    uint32_t prefill = 0, decode = 0, both = 0;
+};
+
+class Runner {
+  public:
+    virtual ~Runner() = default;
+    // When it is to be called again; infinite when nothing runs.
+    double next_seconds() const { return next_seconds_; }
+    // Starts the work that the plan wants.
+    virtual void begin(double now, const Plan& plan) = 0;
+    // Books what is over at `now`; true: nothing is in flight any more, so `begin` is next.
+    virtual bool turn(double now) = 0;
+    // A request has been queued while work is in flight.
+    virtual void arrived(double now) = 0;
+    // Blocks of the steps that have begun by now and are not booked yet.
+    virtual int64_t owed(double now) const = 0;
+    // Somebody else is about to take blocks: what has been projected beyond the step under way may not hold.
+    virtual void cut(double now) = 0;
+    virtual BusyCores busy_cores() const = 0;
+
+  protected:
+    double next_seconds_ = kInfinite;
+};
+
+}  // namespace flexnpu::simulator

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "simulator/view.h"
+
+#include <algorithm>
+
+#include "simulator/device.h"
+
+namespace flexnpu::simulator {
+namespace {
+
+// Of those who wait, how many are shown.
+int64_t look(const Device& device) {
+    const auto waiting = static_cast<int64_t>(device.prompts.waiting().size());
+    return waiting == 0 || device.blocked() ? 0 : std::min(waiting, device.settings.look_ahead);
+}
+
+}  // namespace
+
+int64_t shown_prompts(const Device& device) {
+    return static_cast<int64_t>(device.prompts.unlaunched().size()) + look(device);
+}
+
+void show_prompts(const Device& device, double now, std::span<double> fresh, std::span<double> cached,
+                  std::span<double> waits) {
+    std::size_t place = 0;
+    const auto show = [&](const Request& request, int64_t done) {
+        fresh[place] = static_cast<double>(request.target - done);
+        cached[place] = static_cast<double>(done);
+        waits[place++] = now - request.since;
+    };
+    for (const RequestPtr& each : device.prompts.unlaunched()) show(*each, each->computed + each->flying);
+    for (int64_t i = 0; i < look(device); ++i) show(*device.prompts.waiting()[static_cast<std::size_t>(i)], 0);
+}
+
+Next next_prompts(const Device& device) {
+    Next next;
+    int64_t left = device.settings.token_budget;
+    const auto take = [&](const Request& request) {
+        const int64_t cached = request.computed + request.flying;
+        const int64_t fresh = std::min(left, request.target - cached);
+        if (fresh <= 0) return;
+        if (!next.first) next.first = &request;
+        left -= fresh;
+        next.pairs += static_cast<double>(fresh) * (static_cast<double>(cached) + 0.5 * static_cast<double>(fresh + 1));
+    };
+    const bool blocked = device.blocked();
+    for (const RequestPtr& each : device.prompts.half_run()) {
+        if (left > 0) take(*each);
+    }
+    if (left > 0 && !blocked) {
+        for (const RequestPtr& each : device.prompts.waiting()) {
+            take(*each);
+            if (left == 0) break;
+        }
+    }
+    next.tokens = device.settings.token_budget - left;
+    return next;
+}
+
+}  // namespace flexnpu::simulator
