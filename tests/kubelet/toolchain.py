@@ -122,7 +122,9 @@ class _Go:
         vendor = "k8s.io/kubernetes/vendor/k8s.io"
         major, minor = RELEASE.split(".")
         fields = {"gitVersion": f"v{RELEASE}.2", "gitMajor": major, "gitMinor": minor}
-        version = [f"-X {vendor}/component-base/version.{field}={value}" for field, value in fields.items()]
+        # The API server tells clients the second, and prints the first.
+        packages = ("component-base/version", "client-go/pkg/version")
+        version = [f"-X {vendor}/{name}.{field}={value}" for name in packages for field, value in fields.items()]
         out = self._scratch / "out"
         out.mkdir()
         flags = " ".join(["-s", "-w", *version])
