@@ -5,6 +5,7 @@
 #include "forecast/iteration.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -13,6 +14,8 @@
 
 namespace flexnpu {
 namespace {
+
+constexpr double kForever = std::numeric_limits<double>::infinity();
 
 double asked(const Load& load, Asks asks) {
     switch (asks) {
@@ -29,7 +32,7 @@ double asked(const Load& load, Asks asks) {
 }
 
 double slowed(const Single& mine, const Single& other) {
-    if (mine.alone == 0.0 || other.alone == 0.0) return mine.alone;
+    if (mine.alone == 0.0 || other.alone == 0.0 || std::isinf(mine.alone)) return mine.alone;
     const double seconds = busy(mine.alone, mine.held, part_met(other.traffic / other.alone));
     return seconds + mine.links * std::min(1.0, other.links / other.alone);
 }
@@ -66,6 +69,9 @@ Iteration::Iteration(std::vector<Table> tables, std::shared_ptr<Attention> atten
     : tables_(std::move(tables)), attention_(std::move(attention)), window_(window) {
     if (tables_.empty()) throw std::invalid_argument("an iteration has one table of rows at least");
     counts_ = tables_.front().rows->cores() + 1;
+    for (const Table& table : tables_) {
+        if (table.rows->cores() + 1 != counts_) throw std::invalid_argument("tables of rows are of one device");
+    }
 }
 
 template <class Take>
@@ -83,6 +89,7 @@ double Iteration::tables_alone(uint32_t cores, const Load& load) const {
 }
 
 double Iteration::seconds(uint32_t cores, const Load& load) const {
+    if (cores == 0) return kForever;
     return tables_alone(cores, load) + attention_->seconds(load, cores);
 }
 
@@ -95,6 +102,7 @@ void Iteration::alone(const Load& load, std::span<double> seconds) const {
 void Iteration::split(const Load& prefill, const Load& decode, std::span<double> first,
                       std::span<double> second) const {
     within(first.size());
+    if (second.size() != first.size()) throw std::invalid_argument("both phases are asked for the same divisions");
     const Row one = by_cores(prefill), two = by_cores(decode);
     const std::size_t total = first.size() - 1;
     const Side prompts{one, total, true}, running{two, total, false};
@@ -109,6 +117,11 @@ std::pair<double, double> Iteration::beside(uint32_t prefill_cores, const Load& 
 }
 
 void Iteration::steps(uint32_t cores, const Load& load, std::span<double> seconds) const {
+    within(std::size_t{cores} + 1);
+    if (cores == 0) {
+        std::fill(seconds.begin(), seconds.end(), kForever);
+        return;
+    }
     for (std::size_t i = 0; i < seconds.size(); ++i) {
         seconds[i] = static_cast<double>(i) * load.decode_sequences + load.decode_seen;
         if (window_) seconds[i] = std::min(seconds[i], load.decode_sequences * *window_);
@@ -123,17 +136,22 @@ Row Iteration::by_cores(const Load& load) const {
     if (load.tokens() > 0.0) {
         each_table(load, [&](Rows& rows, double tokens) { rows.add(tokens, sum); });
         const Row attention = attention_->by_cores(load);
+        if (attention.alone.size() != counts_ || attention.held.size() != counts_) {
+            throw std::invalid_argument("attention is of another device than the tables of rows");
+        }
         for (std::size_t i = 0; i < counts_; ++i) {
             sum.alone[i] += attention.alone[i];
             sum.held[i] += attention.held[i];
         }
         sum.traffic += attention.traffic;
     }
-    sum.alone[0] = std::numeric_limits<double>::infinity();
+    sum.alone[0] = kForever;
     return sum;
 }
 
 Single Iteration::single(uint32_t cores, const Load& load) const {
+    within(std::size_t{cores} + 1);
+    if (cores == 0) return {kForever, kForever};
     if (load.tokens() == 0.0) return {};
     Single found = attention_->single(load, cores);
     each_table(load, [&](Rows& rows, double tokens) {

@@ -24,20 +24,22 @@ struct Table {
     Asks asks;
 };
 
-// `window`: how far attention looks back, where it has an end.
+// `window`: how far attention looks back, where it has an end. At no cores everything takes for ever; more than the
+// device has are out of range.
 class Iteration {
   public:
     Iteration(std::vector<Table> tables, std::shared_ptr<Attention> attention, std::optional<double> window);
 
     double seconds(uint32_t cores, const Load& load) const;
-    // By cores, index 0 is none and infinite; as many as `seconds` holds.
+    // By cores, from none on; as many as `seconds` holds.
     void alone(const Load& load, std::span<double> seconds) const;
-    // Both side by side, by decode's cores; prefill has the rest. At no cores a phase takes for ever, and the other has
-    // the device to itself.
+    // Both side by side, by decode's cores; prefill has the rest. Beside one without cores the other has the device to
+    // itself.
     void split(const Load& prefill, const Load& decode, std::span<double> first, std::span<double> second) const;
     std::pair<double, double> beside(uint32_t prefill_cores, const Load& prefill, uint32_t decode_cores,
                                      const Load& decode) const;
-    // Each of the next iterations, as many as `seconds` holds; every running request grows by a token in each.
+    // Each of the next iterations, as many as `seconds` holds; every running request grows by a token in each. As if
+    // all came to the window's end together: a load does not know who has.
     void steps(uint32_t cores, const Load& load, std::span<double> seconds) const;
 
   private:

@@ -8,11 +8,20 @@
 namespace flexnpu {
 namespace {
 
+bool power_of_two(double number) {
+    int exponent = 0;
+    return number >= 1.0 && std::frexp(number, &exponent) == 0.5;
+}
+
 double between(double below, double above, double part) { return below * (1.0 - part) + above * part; }
 
 }  // namespace
 
 Rows::Rows(Fill fill, uint32_t cores, Grid grid) : fill_(std::move(fill)), cores_(cores), grid_(grid) {
+    const bool row = std::isinf(grid.last) || std::fmod(grid.last, step(grid.last)) == 0.0;
+    if (!power_of_two(grid.exact) || grid.fine < 0 || !(grid.last > 0.0) || !row) {
+        throw std::invalid_argument("a grid is exact up to a power of two, and its last row is one of it");
+    }
     nodes_.emplace(0.0, Row(cores + 1));
 }
 
@@ -48,23 +57,31 @@ void Rows::add(double tokens, Row& sum) {
 
 Rows::Place Rows::place(double tokens) {
     if (!(tokens >= 0.0) || std::isinf(tokens)) throw std::invalid_argument("a number of tokens is not 0 or more");
-    if (tokens > grid_.last) return {&node(grid_.last, 1.0), nullptr, 0.0, tokens / grid_.last};
-    double step = 1.0;
-    if (tokens >= grid_.exact) {
-        int exponent = 0;
-        std::frexp(tokens, &exponent);
-        step = std::ldexp(1.0, exponent - 1 - grid_.fine);
-    }
+    if (tokens > grid_.last) return {&node(grid_.last, step(grid_.last)), nullptr, 0.0, tokens / grid_.last};
+    const double step = this->step(tokens);
     const double low = std::floor(tokens / step) * step;
     const Row& below = node(low, step);
     if (low == tokens) return {&below, nullptr, 0.0, 1.0};
     return {&below, &node(low + step, step), (tokens - low) / step, 1.0};
 }
 
+// From one row to the next.
+double Rows::step(double tokens) const {
+    if (tokens < grid_.exact) return 1.0;
+    int exponent = 0;
+    std::frexp(tokens, &exponent);
+    return std::ldexp(1.0, exponent - 1 - grid_.fine);
+}
+
 const Row& Rows::node(double tokens, double step) {
     const auto found = nodes_.find(tokens);
     if (found != nodes_.end()) return found->second;
-    fill_(tokens, step, [this](double each, Row row) { nodes_.try_emplace(each, std::move(row)); });
+    fill_(tokens, step, [this](double each, Row row) {
+        if (row.alone.size() != cores_ + 1 || row.held.size() != cores_ + 1) {
+            throw std::invalid_argument("a row has an entry for no cores and for each number of them");
+        }
+        nodes_.try_emplace(each, std::move(row));
+    });
     return nodes_.at(tokens);
 }
 

@@ -26,6 +26,7 @@ struct Row {
     explicit Row(std::size_t counts) : alone(counts), held(counts) {}
 };
 
+// `exact` is a power of two, and `last` a row or infinite: else a line could fall where its rows rise.
 struct Grid {
     double exact;
     int fine;
@@ -55,6 +56,7 @@ class Rows {
     };
 
     Place place(double tokens);
+    double step(double tokens) const;
     const Row& node(double tokens, double step);
 
     Fill fill_;

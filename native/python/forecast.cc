@@ -82,6 +82,7 @@ class PythonAttention final : public Attention {
     Row by_cores(const Load& load) override {
         const nb::tuple found = nb::cast<nb::tuple>(attention_.attr("by_cores")(to_python(load)));
         const Column alone(found[0]), held(found[1]);
+        check_lengths({&alone, &held});
         Row row(alone.size());
         for (std::size_t i = 0; i < alone.size(); ++i) row.alone[i] = alone[i], row.held[i] = held[i];
         row.traffic = nb::cast<double>(found[2]);
@@ -94,6 +95,7 @@ class PythonAttention final : public Attention {
             std::copy(seen.begin(), seen.end(), column.all().begin());
         }
         const Column seconds(attention_.attr("steps")(to_python(load), cores, keys));
+        if (seconds.size() != seen.size()) throw nb::value_error("columns are of one length");
         for (std::size_t i = 0; i < seen.size(); ++i) seen[i] = seconds[i];
     }
 

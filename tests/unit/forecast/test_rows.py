@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flexnpu._native import Asks, Iteration
+from flexnpu.forecast.load import Load
 from flexnpu.forecast.rows import Filled, rising_rows, rows
 
 CORES = 6
@@ -90,3 +92,25 @@ def test_what_a_fill_raises_comes_through():
 
     with pytest.raises(LookupError, match="no such operator"):
         rows(broken, CORES).single(1.0, 1)
+
+
+class Uneven:
+    """Attention whose columns are not of the tables' length."""
+
+    def __init__(self, alone, held):
+        self.alone, self.held = np.ones(alone), np.ones(held)
+
+    def by_cores(self, _load):
+        return self.alone, self.held, 0.0
+
+    def steps(self, _load, _cores, seen):
+        return seen[:-1]
+
+
+@pytest.mark.parametrize(("alone", "held"), [(CORES + 1, CORES), (CORES, CORES + 1), (CORES, CORES)])
+def test_attention_of_another_device_than_the_tables_is_refused(table, alone, held):
+    iteration = Iteration([(table, Asks.TOKENS)], Uneven(alone, held), None)
+    with pytest.raises(ValueError, match=r"one length|another device"):
+        iteration.alone(Load.prefill(8.0), np.empty(CORES + 1))
+    with pytest.raises(ValueError, match="one length"):
+        iteration.steps(1, Load.decode(1.0, 9.0), np.empty(3))
