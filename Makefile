@@ -83,14 +83,14 @@ format: $(STAMPS)/python
 
 # The native tests that need no torch, under each sanitizer, in build trees of their own.
 SANITIZED := softnpu_device_test softnpu_runtime_test softnpu_profile_test softnpu_sharing_test softnpu_hccl_test simulator_test \
-  arbiter_test forecast_test page_test probe_test
+  arbiter_test forecast_test page_test planner_test probe_test
 check-sanitizers: $(STAMPS)/system $(STAMPS)/python
 	for s in address undefined thread; do \
 	  $(BIN)/cmake -S . -B build/$$s -G Ninja -DFLEXNPU_TESTS=ON -DFLEXNPU_SANITIZE=$$s \
 	    -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/$$s.log && \
 	  $(BIN)/cmake --build build/$$s --target $(SANITIZED) && \
 	  $(BIN)/ctest --test-dir build/$$s --output-on-failure --timeout 300 --no-tests=error \
-	    -R '^(Runtime|Profiled|Probe|Sharing|Hccl|SharedDevice|Lanes|L2|FreeClock|Model|Soc|Decide|Arbiter|Schedule|Turns|Loans|Futexes|Page|ControlPage|ReportPage|Load|Rows|Contention|PlainAttention|HiddenKeys|Iteration|Monotone|SimulatedDevice|Seeds/RandomDevice)' || exit 1; \
+	    -R '^(Runtime|Profiled|Probe|Sharing|Hccl|SharedDevice|Lanes|L2|FreeClock|Model|Soc|Decide|Arbiter|Schedule|Turns|Loans|Futexes|Page|ControlPage|ReportPage|Load|Rows|Contention|PlainAttention|HiddenKeys|Iteration|Monotone|Order|Queue|Line|Reach|SimulatedDevice|Seeds/RandomDevice)' || exit 1; \
 	done
 
 # What reads a stranger's bytes, under ASan and UBSan: the hello, the welcome, and the arbiter under scribbling tenants.

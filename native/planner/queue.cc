@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 #include <span>
+#include <stdexcept>
 #include <utility>
 
 namespace flexnpu {
@@ -28,6 +29,10 @@ std::vector<bool> fewest_late(const Prompts& prompts, std::span<const uint32_t> 
         on.pop_back();
     }
     return late;
+}
+
+void known(bool found) {
+    if (!found) throw std::out_of_range("nobody in the queue is of that entry");
 }
 
 }  // namespace
@@ -57,9 +62,14 @@ std::pair<Load, double> Line::take(double tokens) {
 }
 
 Queue::Queue(Prompts prompts) : prompts_(std::make_shared<const Prompts>(std::move(prompts))) {
-    copies_ = std::adjacent_find(prompts_->begin(), prompts_->end(), [](const Prompt& one, const Prompt& two) {
-                  return one.entry == two.entry;
-              }) != prompts_->end();
+    plain_ = true;
+    uint32_t last = 0;
+    for (std::size_t place = 0; place < size(); ++place) {
+        const uint32_t entry = (*prompts_)[place].entry;
+        if (entry < last) throw std::invalid_argument("entries of a queue go up");
+        plain_ = plain_ && entry == place;
+        last = entry;
+    }
 }
 
 double Queue::work() const {
@@ -99,7 +109,7 @@ Order Queue::order(double pace, double guard, std::size_t look) const {
 Places Queue::entries(const Order& order) const {
     Places found = order.kept;
     found.insert(found.end(), order.late.begin(), order.late.end());
-    if (!copies_) return found;
+    if (plain_) return found;
     std::vector<bool> named(prompts_->back().entry + 1);
     Places once;
     for (const uint32_t place : found) {
@@ -111,11 +121,15 @@ Places Queue::entries(const Order& order) const {
 }
 
 Line Queue::line(const Places& entries) const {
-    if (!copies_) return {prompts_, entries};
+    if (plain_) {
+        for (const uint32_t entry : entries) known(entry < size());
+        return {prompts_, entries};
+    }
     Places places;
     for (const uint32_t entry : entries) {
         auto each = std::lower_bound(prompts_->begin(), prompts_->end(), entry,
                                      [](const Prompt& one, uint32_t wanted) { return one.entry < wanted; });
+        known(each != prompts_->end() && each->entry == entry);
         for (; each != prompts_->end() && each->entry == entry; ++each) {
             places.push_back(static_cast<uint32_t>(each - prompts_->begin()));
         }

@@ -19,7 +19,7 @@ struct Prompt {
     double fresh, cached;
     double work;     // seconds of the whole device
     double slack;    // seconds left until its deadline
-    uint32_t entry;  // what it is one of, where that stands for several
+    uint32_t entry;  // what of the snapshot it is, or is one of; those of one entry are neighbours, entries go up
 };
 
 // A prompt's seconds on the whole device: by token, and by query-key pair.
@@ -30,7 +30,8 @@ struct PromptCost {
 using Prompts = std::vector<Prompt>;
 using Places = std::vector<uint32_t>;
 
-// Whose prompt is run first. kept: who is on time, by deadline. late: who is put off or lost, by deadline too.
+// Whose prompt is run first. kept: who is on time, by deadline. late: who is put off, by deadline too, then who is
+// lost.
 struct Order {
     Places kept, late;
 };
@@ -66,13 +67,14 @@ class Queue {
     Order order(double pace, double guard, std::size_t look) const;
     // Entries of the snapshot in that order, each once.
     Places entries(const Order& order) const;
-    // As an engine runs them: all that an entry stands for, one after the other.
+    // As an engine runs them: all that an entry stands for, one after the other. Entries that nobody is of are out of
+    // range.
     Line line(const Places& entries) const;
     Line line() const;
 
   private:
     std::shared_ptr<const Prompts> prompts_;
-    bool copies_;  // an entry stands for several
+    bool plain_;  // an entry is the one prompt at its place
 };
 
 // How many of the first prompts, one after the other, `tokens` reach, and how much of the last one where that is not
