@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets that no split can keep, said before anything runs."""
+"""What is known of targets before anything runs: those that no split can keep, and the fewest cores that they take."""
 
 from __future__ import annotations
 
 from flexnpu.forecast import Forecaster, Request
-from flexnpu.planner import Targets
+from flexnpu.planner import Split, Targets
+from flexnpu.planner.snapshot import PhaseForecaster
 
 # Even these have to be in time: one running request of a usual context, and one prompt of a usual length.
 LONE_REQUEST = (Request(1, 4096),)
@@ -23,3 +24,12 @@ def out_of_reach(targets: Targets, forecaster: Forecaster, cores: int) -> list[s
         for name, target, requests, what in asked
         if (seconds := float(forecaster.alone(requests)[cores])) > target
     ]
+
+
+def pair_minima(targets: Targets, margin: float, forecaster: PhaseForecaster, part: int) -> Split:
+    """Cores that a prefill and a decode engine always keep of about so many, where nobody says: an eighth; and the
+    fewest that hold the ITL target for one request, a quarter where that is fewer."""
+    seconds = forecaster.alone(LONE_REQUEST)
+    most = max(1, part // 4)
+    decode = next((cores for cores in range(1, most) if seconds[cores] <= targets.itl * margin), most)
+    return Split(max(1, part // 8), decode)

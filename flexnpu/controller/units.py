@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from flexnpu.controller.decision import Grant, ServicePlan
 from flexnpu.controller.engines import Engine, Progress, Role, ScrapedEngine, Work
-from flexnpu.controller.feasible import LONE_REQUEST
+from flexnpu.controller.feasible import pair_minima
 from flexnpu.controller.followed import FollowedEngine
 from flexnpu.controller.learning import Corrected
 from flexnpu.controller.seam import Endpoint
@@ -233,19 +233,12 @@ class Pair(Unit):
         )
 
     def _least(self, part: int) -> tuple[int, ...]:
-        return max(1, part // 8), self._lone_cores(part)
+        return pair_minima(self.service.targets, self.settings.margin, self.forecaster, part)
 
     def _halves(self, part: int) -> tuple[int, ...]:
         prefill, decode = self.minima
         half = min(max(part // 2, decode), part - prefill)
         return part - half, half
-
-    def _lone_cores(self, part: int) -> int:
-        """Fewest cores that keep the ITL target for one request; a quarter of the part when that is fewer."""
-        seconds = self.forecaster.alone(LONE_REQUEST)  # its guaranteed cores keep the target for that
-        limit = self.service.targets.itl * self.settings.margin
-        most = max(1, part // 4)
-        return next((cores for cores in range(1, most) if seconds[cores] <= limit), most)
 
 
 class Lone(Unit):

@@ -10,16 +10,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flexnpu.controller.feasible import pair_minima
+from flexnpu.controller.services import Settings
 from flexnpu.experiment.calibrate import Calibration
 from flexnpu.experiment.description import Experiment, Static
 from flexnpu.experiment.report import Run, Served
 from flexnpu.experiment.stack import BLOCK, CACHE_BLOCKS, MAX_BATCH, TOKEN_BUDGET
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.batch import Floats
-from flexnpu.planner import Colocated, Instances, Policy, Split, Targets, Weights
+from flexnpu.planner import Colocated, Instances, Policy, Targets, Weights
 from flexnpu.planner import Static as StaticSplit
 from flexnpu.simulator import Arrival, EngineConfig, Finished, Simulation, Watch
 
+_CONTROLLER = Settings()  # as `flexnpu controller` has them where nobody says otherwise
 # What `flexnpu controller` plans with, by the planner's policy that is the same.
 _MODES: dict[str, Policy] = {"split": Instances(), "co-located": Colocated()}
 
@@ -39,9 +42,9 @@ def policy_of_static(static: Static) -> Policy:
 
 def engine_config(experiment: Experiment, calibration: Calibration, forecaster: Forecaster) -> EngineConfig:
     """As examples/pd_serving is started (stack.py), and as the controller sets its rules on this device."""
-    cores, waits = forecaster.cores, calibration.waits
+    cores, waits, targets = forecaster.cores, calibration.waits, Targets(experiment.ttft, experiment.tpot)
     return EngineConfig(
-        targets=Targets(experiment.ttft, experiment.tpot),
+        targets=targets,
         token_budget=TOKEN_BUDGET,
         whole_prompts=True,
         max_running=2 * MAX_BATCH,
@@ -55,7 +58,8 @@ def engine_config(experiment: Experiment, calibration: Calibration, forecaster: 
         dispatch_seconds=calibration.host.prefill / calibration.scale,
         graph_seconds=calibration.host.decode / calibration.scale,  # no graphs: kernel by kernel
         switch_seconds=0.0,
-        minima=Split(cores // 8, cores // 8),
+        minima=pair_minima(targets, _CONTROLLER.margin, forecaster, cores),
+        margin=_CONTROLLER.margin,
         idle_reserve=cores // 2,
     )
 
