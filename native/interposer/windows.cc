@@ -19,6 +19,8 @@ constexpr uint64_t kDebtAtMostNs = 100'000'000;  // one long launch shall not si
 constexpr uint64_t kOverlapNs = 400'000;
 constexpr uint64_t kEarlyNs = 200'000;
 constexpr uint64_t kLeastNapNs = 20'000;
+// To be woken by the device takes tens of microseconds: behind something shorter, all that is in flight may be over.
+constexpr uint64_t kLeastWaitNs = 200'000;
 
 size_t first_place(uint64_t name) { return static_cast<size_t>(name * 0x9e3779b97f4a7c15ull >> 32); }
 
@@ -255,12 +257,13 @@ bool Windows::wait_until_near(uint64_t lead_ns) {
     const uint64_t number = oldest();
     if (number == next_) return false;
     const Window& head = at(number);
-    const uint64_t left = left_ns();
-    const bool is_known = this->is_known(head) && head_left_ns(head) != 0;
+    const uint64_t left = left_ns(), of_head = head_left_ns(head);
+    const bool is_known = this->is_known(head) && of_head != 0;
     if (is_known && left <= lead_ns) return false;
-    if (!is_known || left - head_left_ns(head) > lead_ns) return wait_for_oldest();
+    const bool is_last = left - of_head <= lead_ns;
+    if (!is_known || (!is_last && of_head > kLeastWaitNs)) return wait_for_oldest();
     lock_->release();
-    nap(std::max((left - lead_ns) / 2, kLeastNapNs));
+    nap_exactly(std::max(is_last ? (left - lead_ns) / 2 : of_head, kLeastNapNs));
     lock_->acquire();
     return true;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Turns, as a program meets them: when its launches are held, what is in flight, and when a turn of it is over.
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -135,6 +136,21 @@ TEST_F(Turns, one_operator_may_always_be_in_flight) {
         EXPECT_LE(null_end_ns() - null_now_ns(), 21 * kMs) << "but never two of that size, but for the last moment";
     }
     EXPECT_EQ(kernels(), 4u);
+}
+
+TEST_F(Turns, a_thread_that_has_waited_for_room_has_the_timer_slack_that_it_had) {
+    ASSERT_EQ(prctl(PR_SET_TIMERSLACK, 12'345), 0);
+    Kernel large(8 * kMs);
+    for (int i = 0; i < 4; ++i) large.launch();
+    EXPECT_EQ(prctl(PR_GET_TIMERSLACK), 12'345);
+}
+
+TEST(TightTurn, what_is_short_is_not_waited_for_through_the_device) {
+    Daemon daemon({.turn = open_turn(3), .in_flight_ns = FLEXNPU_TIGHT_NS});
+    begin_program();
+    Kernel kernel(kMs / 20);
+    for (int i = 0; i < 400; ++i) kernel.launch();
+    EXPECT_LT(null_record()->waits, 100u) << "but while it is not known how long one takes";
 }
 
 TEST_F(Turns, measured_time_is_reported) {
