@@ -25,13 +25,14 @@ from flexnpu.experiment.machine import machine
 from flexnpu.experiment.picture import Panel, draw
 from flexnpu.experiment.report import Run, summarise, to_json
 from flexnpu.experiment.session import Session, ends_on_sigterm
-from flexnpu.experiment.simulated import engine_config, policy_of, policy_of_static, simulate
+from flexnpu.experiment.simulated import engine_config, policy_of, policy_of_static, simulate, under_controller
 from flexnpu.experiment.stack import MAX_LEN, MODEL, SOC, Quota, Quotas, Stack
 from flexnpu.files import shown
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast import Load as Work
 from flexnpu.llm import ModelShape
 from flexnpu.planner import Policy
+from flexnpu.simulator import EngineConfig
 from flexnpu.simulator.outputs import Outputs
 
 # Wall seconds of a whole run, and of one whose figures are too few to be worth much.
@@ -149,18 +150,19 @@ class _Runs:
         cores, targets = self.forecaster.cores, self.experiment.targets
         self.console.print(f"{load.name}: {len(load.requests)} requests in {load.seconds:.1f} s of device time")
         run = session.static(static.name, static.quotas(cores), load.requests)
-        pairs = [Pair(run, self._simulated(run, policy_of_static(static), load, calibration))]
+        config = engine_config(self.experiment, calibration, self.forecaster)
+        pairs = [Pair(run, self._simulated(run, policy_of_static(static), load, config))]
+        config = under_controller(config, self.forecaster)
         for mode in self._modes:
             run = session.controlled(f"controller, {mode}", mode, _halves(cores), load.requests, targets)
-            pairs.append(Pair(run, self._simulated(run, policy_of(mode), load, calibration)))
+            pairs.append(Pair(run, self._simulated(run, policy_of(mode), load, config)))
         summaries = [summarise(pair.live, targets) for pair in pairs]
         self.console.print(result_table(summaries, targets, calibration.scale))
         return Result(load, pairs)
 
-    def _simulated(self, live: Run, policy: Policy | None, load: Arrivals, calibration: Calibration) -> Run | None:
+    def _simulated(self, live: Run, policy: Policy | None, load: Arrivals, config: EngineConfig) -> Run | None:
         if policy is None:
             return None
-        config = engine_config(self.experiment, calibration, self.forecaster)
         return simulate(live.policy, load.requests, policy, self.forecaster, config)
 
 

@@ -7,6 +7,7 @@ What the host costs is what was measured before the live run (calibrate.py); eve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from flexnpu.controller.services import Settings
 from flexnpu.experiment.calibrate import Calibration
 from flexnpu.experiment.description import Experiment, Static
 from flexnpu.experiment.report import Run, Served
-from flexnpu.experiment.stack import BLOCK, CACHE_BLOCKS, MAX_BATCH, TOKEN_BUDGET
+from flexnpu.experiment.stack import BLOCK, CACHE_BLOCKS, MAX_BATCH, RUN_AHEAD, TOKEN_BUDGET
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.batch import Floats
 from flexnpu.planner import Colocated, Instances, Policy, Targets, Weights
@@ -62,6 +63,12 @@ def engine_config(experiment: Experiment, calibration: Calibration, forecaster: 
         margin=_CONTROLLER.margin,
         idle_reserve=cores // 2,
     )
+
+
+def under_controller(config: EngineConfig, forecaster: Forecaster) -> EngineConfig:
+    """What is so of engines whose cores `flexnpu controller` moves: it reads their metrics once a period, and a prompt
+    has other cores from the first layer on that is not launched yet."""
+    return replace(config, look_seconds=_CONTROLLER.period, launched_part=min(1.0, RUN_AHEAD / forecaster.model.layers))
 
 
 def simulate(

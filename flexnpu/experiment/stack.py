@@ -34,6 +34,7 @@ MEMORY = {"prefill": "22GiB", "decode": "30GiB"}
 # Of the engines, said on their command lines; simulated.py has the same from here.
 MAX_LEN = TOKEN_BUDGET = 8192
 MAX_BATCH = 64
+RUN_AHEAD = 2  # layers of a prompt
 BLOCK = 128  # tokens of a cache's block
 CACHE_BLOCKS = {"prefill": 700, "decode": 1700}
 _START_WITHIN = 120.0  # wall seconds: importing torch twice on two cores
@@ -154,7 +155,7 @@ class Stack:
             engine = [sys.executable, str(EXAMPLE / "engine.py"), "--role", role, "--model", str(MODEL)]
             engine += ["--port", str(self.ports[role]), "--link", str(link), "--max-batch", str(self._batch[role])]
             engine += ["--max-len", str(MAX_LEN), "--token-budget", str(TOKEN_BUDGET)]
-            engine += ["--cache-blocks", str(CACHE_BLOCKS[role])]
+            engine += ["--cache-blocks", str(CACHE_BLOCKS[role]), "--run-ahead", str(RUN_AHEAD)]
             vnpu = ["--name", role, "--phase", role, "--memory", MEMORY[role], *self._quotas[role].options()]
             self._flexnpu(role, "run", *vnpu, "--", *engine)
         for role in ROLES:

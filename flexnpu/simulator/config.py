@@ -38,6 +38,11 @@ class EngineConfig:
     graph_seconds: host time to launch one decode graph; a round of k steps launches k before its prompt.
     switch_seconds: what a lane waits when its core count changes. idle_reserve: cores that an idle prefill keeps beyond
     its minimum (planner.Snapshot).
+    look_seconds: over 0: a policy is asked at its multiples alone, also while lanes are at work, and is shown all
+    prompts in full, those in flight and those that find no room included, as a controller that reads engines' metrics;
+    who begins in between has what was planned last. 0: it is asked whenever an iteration has ended.
+    launched_part: of a prompt's iteration in a free lane, what its engine launches ahead. When cores change, so much
+    goes on as it was launched and the rest on the others; 1: an iteration keeps the cores that it began with.
     graphs: core counts that decode graphs were captured at; empty: any. Elsewhere decode is launched kernel by kernel.
     reuse_plans: keep a plan while nothing that its policy looks at has changed (native/simulator/planning.h says how
     that is told); off: the policy is asked at each decision.
@@ -68,6 +73,8 @@ class EngineConfig:
     graphs: tuple[int, ...] = ()
     minima: Split = _LEAST
     idle_reserve: int = 0
+    look_seconds: float = 0.0
+    launched_part: float = 1.0
     margin: float = 0.9
     reuse_plans: bool = True
     look_ahead: int = 256
@@ -91,6 +98,7 @@ class EngineConfig:
             dispatch_seconds=self.dispatch_seconds,
             graph_seconds=self.graph_seconds,
             switch_seconds=self.switch_seconds,
+            look_seconds=self.look_seconds,
         )
         for name in ("max_decoding", "joins_per_step"):
             if (value := getattr(self, name)) is not None:
@@ -101,6 +109,8 @@ class EngineConfig:
             raise SimulationError(
                 f"hash_tokens is {self.hash_tokens}; it must be a multiple of block_tokens ({self.block_tokens})"
             )
+        if not 0 <= self.launched_part <= 1:
+            raise SimulationError(f"launched_part is {self.launched_part}; it must be in [0, 1]")
         if self.token_budget < self.max_running:
             raise SimulationError(
                 f"token_budget is {self.token_budget}; every one of max_running ({self.max_running}) requests needs a "

@@ -142,6 +142,8 @@ Settings settings_of(nb::handle config, uint32_t cores, int64_t blocks) {
             .dispatch_seconds = real("dispatch_seconds"),
             .graph_seconds = real("graph_seconds"),
             .switch_seconds = real("switch_seconds"),
+            .look_seconds = real("look_seconds"),
+            .launched_part = real("launched_part"),
             .graphs = nb::cast<std::vector<uint32_t>>(config.attr("graphs")),
             .look_ahead = whole("look_ahead"),
             .feedback_seconds = real("feedback_seconds"),

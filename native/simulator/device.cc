@@ -21,7 +21,7 @@ Device::Device(Settings given, Times& times, Policy& policy, std::optional<Looks
     : settings(std::move(given)),
       times(times),
       kv(settings.blocks, settings.block_tokens, settings.hash_tokens, settings.prefix_caching),
-      prompts(settings.whole_prompts),
+      prompts(settings.whole_prompts, settings.look_seconds > 0.0),
       decoding(settings.block_tokens, settings.ttft, settings.itl),
       planning(*this, policy, looks, std::move(answers)),
       mixed_(*this),

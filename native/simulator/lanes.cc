@@ -102,6 +102,7 @@ void Lanes::settle_prefill(double now) {
     if (!prefill_.running) return;
     if (prefill_.end > now) {
         prefill_.left = (prefill_.end - now) / prefill_.full;
+        if (prefill_.left <= prefill_.until + kRounding) prefill_.cores = prefill_.wanted;
         return;
     }
     device_.counters.prefills += 1;
@@ -121,14 +122,49 @@ void Lanes::follow(const Plan& plan) {
 
 // Starts what each lane has, on the cores that the plan gives it and the other has left.
 void Lanes::start(double now, double wait) {
+    const bool follows = device_.settings.launched_part < 1.0;
     bool short_of_blocks = false;
+    if (follows) give();
     if (!decode_.running) {
         device_.join();
         short_of_blocks = device_.decoding.sequences() > 0 && device_.secure(now);
         start_decode(wait);
     }
-    if (!prefill_.running) start_prefill(wait, !short_of_blocks);
+    if (!prefill_.running) {
+        start_prefill(wait, !short_of_blocks);
+    } else if (follows) {
+        take();
+    }
     project(now);
+}
+
+// A prefill at work gives up cores that the plan does not give it any more.
+void Lanes::give() {
+    const uint32_t cores = plan_.split.prefill;
+    if (prefill_.running && cores >= 1 && cores < prefill_.wanted) change(cores);
+}
+
+// It gets those that the plan gives it and decode has left. All of them, to share their time, once decode has ended the
+// step that it runs on a part.
+void Lanes::take() {
+    const uint32_t other = decode_.running ? decode_.cores : 0, most = device_.settings.cores;
+    uint32_t cores = plan_.split.prefill;
+    if (plan_.mode == Mode::split || other < most) cores = std::min(cores, most - other);
+    if (cores > prefill_.wanted) change(cores);
+}
+
+// Cores for the part of the iteration under way that is not launched yet.
+void Lanes::change(uint32_t cores) {
+    device_.counters.switches += 1;
+    prefill_.wanted = cores;
+    prefill_.until = std::max(0.0, prefill_.left - device_.settings.launched_part);
+    if (prefill_.until >= prefill_.left - kRounding) prefill_.cores = cores;
+}
+
+// When the prefill at work comes to what is launched on other cores.
+double Lanes::changes_at(double now) const {
+    if (!prefill_.running || prefill_.cores == prefill_.wanted) return kInfinite;
+    return now + (prefill_.left - prefill_.until) * prefill_.full;
 }
 
 // Of the cores that are wanted, those that the other, at work on so many, leaves. One that has them all shares its time
@@ -167,7 +203,7 @@ void Lanes::start_prefill(double wait, bool admit) {
     prefill_.left = 1.0;
     const double switched = changed(prefill_.cores, cores);
     prefill_.extra = switched != 0.0 ? switched : wait;
-    prefill_.cores = cores;
+    prefill_.cores = prefill_.wanted = cores;
 }
 
 double Lanes::changed(uint32_t before, uint32_t cores) {
@@ -188,12 +224,11 @@ void Lanes::project(double now, bool drain) {
         prefill_.full = std::max(seconds, settings.dispatch_seconds) + settings.launch_seconds + prefill_.extra;
         prefill_.end = now + prefill_.left * prefill_.full;
     }
-    if (!load) {
-        next_seconds_ = prefill_.end;
-        return;
-    }
+    const double look = std::min(device_.planning.look_at(), changes_at(now));
+    next_seconds_ = std::min(prefill_.end, look);
+    if (!load) return;
     project_steps(now, step, drain ? 1 : projected(now, step));
-    next_seconds_ = std::min(prefill_.end, decode_.ends.back());
+    next_seconds_ = std::min(next_seconds_, decode_.ends.back());
 }
 
 void Lanes::project_steps(double now, double step, int64_t count) {

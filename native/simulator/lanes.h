@@ -32,9 +32,11 @@ class Lanes final : public Runner {
         bool running = false;
         Chunks chunks;
         uint32_t cores = 0;
-        double left = 1.0;   // part of the iteration
-        double full = 0.0;   // seconds that all of it takes at the present rate
-        double extra = 0.0;  // seconds of them that a change of cores costs
+        uint32_t wanted = 0;  // cores of what is not launched yet,
+        double until = 0.0;   // which is so much of the iteration
+        double left = 1.0;    // part of the iteration
+        double full = 0.0;    // seconds that all of it takes at the present rate
+        double extra = 0.0;   // seconds of them that a change of cores costs
         double end = kInfinite;
     };
     // Projected steps, of which the first may be under way.
@@ -54,6 +56,10 @@ class Lanes final : public Runner {
     void start(double now, double wait);
     void start_decode(double wait);
     void start_prefill(double wait, bool admit);
+    void give();
+    void take();
+    void change(uint32_t cores);
+    double changes_at(double now) const;
     uint32_t left_by(uint32_t other, uint32_t wanted) const;
     double changed(uint32_t before, uint32_t cores);
     bool shares() const;

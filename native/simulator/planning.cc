@@ -50,9 +50,15 @@ Planning::Planning(Device& device, Policy& policy, std::optional<Looks> looks, s
       policy_(policy),
       looks_(looks),
       answers_(std::move(answers)),
-      gauge_(gauge_of(device.times, device.settings.cores, device.settings.token_budget)) {}
+      gauge_(gauge_of(device.times, device.settings.cores, device.settings.token_budget)),
+      every_(device.settings.look_seconds) {}
 
 Plan Planning::ask(double now) {
+    if (every_ > 0.0) {
+        if (plan_ && now < next_look_) return *plan_;
+        next_look_ = next_multiple(now, every_);
+        if (next_look_ <= now) next_look_ += every_;  // by rounding
+    }
     if (looks_ == Looks::nothing && plan_) return *plan_;
     if (looks_ && by_cell(*looks_)) return remembered(now, cell(now));
     if (looks_ == Looks::queue && !device_.prompted()) {
@@ -107,7 +113,7 @@ Cell Planning::split_cell() const {
     const Decoding& decoding = device_.decoding;
     const int64_t sequences = decoding.sequences();
     const double decode = sequences > 0 ? gauge_.decode(sequences, decoding.seen()) : 0.0;
-    const int64_t waiting = device_.prompted() ? device_.prompts.tokens() : 0;
+    const int64_t waiting = every_ > 0.0 || device_.prompted() ? device_.prompts.tokens() : 0;
     return {{step(decode, kFine), step(static_cast<double>(sequences), kCoarse),
              step(static_cast<double>(waiting), kCoarse), plan_ ? plan_->split.decode : 0}};
 }
@@ -132,7 +138,7 @@ Cell Planning::load_cell(double now) const {
 }
 
 const Plan& Planning::fresh(double now, const std::optional<Feedback>& feedback) {
-    const auto shown = static_cast<std::size_t>(shown_prompts(device_)) - device_.prompts.unlaunched().size();
+    const auto shown = static_cast<std::size_t>(shown_prompts(device_)) - device_.prompts.shown().size();
     const Answer answer = policy_.plan(device_, now, feedback);
     if (answer.order && !answer.order->empty()) {
         device_.prompts.reorder(*answer.order, shown);

@@ -2,16 +2,16 @@
 //
 // When a policy is asked, and for how long its answer holds.
 //
-// It may be asked when nothing is in flight and, where lanes run freely, when either has ended an iteration. Where
-// plans are reused it is not asked again for what it has answered; how much of the state counts it says (`Looks`).
-// Where the load counts, two states are taken for the same when they lie in one cell: the same phases have work, the
-// next iteration's token budget is full or not, and these are in the same step of a logarithmic scale: a linear
-// estimate of a decode step (16 steps per octave, 4.4 % each), that of the next prefill iteration and decode's requests
-// (4 steps per octave, 19 % each); and, for who looks at them, the wait of the first prompt (likewise; below the TTFT
-// target in sixteenths of it), and what waits in requests and in tokens (or this, decode's step and the split alone). A
-// policy that orders the queue is asked again whenever the queue has changed, and one that looks at the queue alone is
-// asked once what to do while no prompt can run. The rule looks at the simulated state alone, so results stay
-// reproducible.
+// It may be asked when nothing is in flight and, where lanes run freely, when either has ended an iteration; with
+// `look_seconds`, at the multiples of that alone. Where plans are reused it is not asked again for what it has
+// answered; how much of the state counts it says (`Looks`). Where the load counts, two states are taken for the same
+// when they lie in one cell: the same phases have work, the next iteration's token budget is full or not, and these are
+// in the same step of a logarithmic scale: a linear estimate of a decode step (16 steps per octave, 4.4 % each), that
+// of the next prefill iteration and decode's requests (4 steps per octave, 19 % each); and, for who looks at them, the
+// wait of the first prompt (likewise; below the TTFT target in sixteenths of it), and what waits in requests and in
+// tokens (or this, decode's step and the split alone). A policy that orders the queue is asked again whenever the queue
+// has changed, and one that looks at the queue alone is asked once what to do while no prompt can run. The rule looks
+// at the simulated state alone, so results stay reproducible.
 #pragma once
 
 #include <array>
@@ -47,6 +47,8 @@ class Planning {
 
     // What to do next.
     Plan ask(double now);
+    // When it is to be asked although nothing has ended.
+    double look_at() const { return every_ > 0.0 ? next_look_ : kInfinite; }
     // How many iterations of so many seconds may pass before the policy is asked again, the load being alike.
     int64_t patience(double now, double seconds) const;
     // Whether the policy may want an arrival to go before others.
@@ -72,6 +74,8 @@ class Planning {
     const std::optional<Looks> looks_;
     const std::shared_ptr<Answers> answers_;
     const Gauge gauge_;
+    const double every_;  // seconds between two looks; 0: at every occasion
+    double next_look_ = 0.0;
     std::optional<Plan> plan_;
     std::optional<Cell> cell_;  // of that plan; nothing where no prompt could run
     std::optional<Split> ran_;  // the cores that ran last

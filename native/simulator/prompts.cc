@@ -34,10 +34,10 @@ std::vector<RequestPtr> Admitted::all() const {
     return requests;
 }
 
-std::vector<RequestPtr> Prompts::unlaunched() const {
+std::vector<RequestPtr> Prompts::shown() const {
     std::vector<RequestPtr> found;
     for (const RequestPtr& each : half_run_) {
-        if (each->target - each->computed > each->flying) found.push_back(each);
+        if (each->target > done(*each)) found.push_back(each);
     }
     return found;
 }
@@ -62,7 +62,7 @@ void Prompts::put_back(RequestPtr request, double now) {
 }
 
 void Prompts::reorder(std::span<const uint32_t> order, std::size_t among) {
-    const std::vector<RequestPtr> half = unlaunched();
+    const std::vector<RequestPtr> half = shown();
     among = std::min(among, waiting_.size());
     std::vector<bool> named(half.size() + among);
     std::vector<RequestPtr> halves, waiting;

@@ -45,15 +45,17 @@ struct Chunks {
 // First come, first served, unless a policy orders otherwise; half-run prompts go before those who wait.
 class Prompts {
   public:
-    // whole: prompts are never cut.
-    explicit Prompts(bool whole) : whole_(whole) {}
+    // whole: prompts are never cut. in_full: to policies, what is in flight counts as if it were still to run.
+    explicit Prompts(bool whole, bool in_full = false) : whole_(whole), in_full_(in_full) {}
 
     bool empty() const { return waiting_.empty() && half_run_.empty(); }
     std::size_t size() const { return waiting_.size() + half_run_.size(); }
     const std::deque<RequestPtr>& waiting() const { return waiting_; }
     const std::vector<RequestPtr>& half_run() const { return half_run_; }
-    // Of the half-run ones, those of which not all is in flight.
-    std::vector<RequestPtr> unlaunched() const;
+    // Of the half-run ones, those that a policy sees: not all of their tokens are done,
+    std::vector<RequestPtr> shown() const;
+    // by what counts as done.
+    int64_t done(const Request& request) const { return request.computed + (in_full_ ? 0 : request.flying); }
     // Still to be computed, prefix reuse not foreseen.
     int64_t tokens() const { return tokens_; }
     // Of the queue: how often a request came, was admitted or was put back.
@@ -62,7 +64,7 @@ class Prompts {
     void put(RequestPtr request);
     // A preempted request: it goes first and computes all that it had again.
     void put_back(RequestPtr request, double now);
-    // Who goes first, as places in what was shown: unlaunched(), then the first `among` who wait. Those who are not
+    // Who goes first, as places in what a policy sees: shown(), then the first `among` who wait. Those who are not
     // named follow as before. std::invalid_argument for a place that was not shown, or is named twice.
     void reorder(std::span<const uint32_t> order, std::size_t among);
     // Chunks of at most `budget` tokens; at most `room` requests are admitted, as long as their blocks are free.
@@ -84,7 +86,7 @@ class Prompts {
     bool refused(const KvCache& kv) const;
     void refuse(const KvCache& kv) const;
 
-    const bool whole_;
+    const bool whole_, in_full_;
     std::deque<RequestPtr> waiting_;
     std::vector<RequestPtr> half_run_;
     int64_t tokens_ = 0, changes_ = 0;

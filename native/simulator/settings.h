@@ -21,6 +21,7 @@ struct Settings {
     int64_t block_tokens = 0, hash_tokens = 0;
     bool prefix_caching = false;
     double launch_seconds = 0, dispatch_seconds = 0, graph_seconds = 0, switch_seconds = 0;
+    double look_seconds = 0, launched_part = 1;
     std::vector<uint32_t> graphs;
     int64_t look_ahead = 0;
     double feedback_seconds = 0, feedback_part = 0;

@@ -11,13 +11,14 @@ namespace {
 // Of those who wait, how many are shown.
 int64_t look(const Device& device) {
     const auto waiting = static_cast<int64_t>(device.prompts.waiting().size());
-    return waiting == 0 || device.blocked() ? 0 : std::min(waiting, device.settings.look_ahead);
+    const bool shown = waiting > 0 && (device.settings.look_seconds > 0.0 || !device.blocked());
+    return shown ? std::min(waiting, device.settings.look_ahead) : 0;
 }
 
 }  // namespace
 
 int64_t shown_prompts(const Device& device) {
-    return static_cast<int64_t>(device.prompts.unlaunched().size()) + look(device);
+    return static_cast<int64_t>(device.prompts.shown().size()) + look(device);
 }
 
 void show_prompts(const Device& device, double now, std::span<double> fresh, std::span<double> cached,
@@ -28,7 +29,7 @@ void show_prompts(const Device& device, double now, std::span<double> fresh, std
         cached[place] = static_cast<double>(done);
         waits[place++] = now - request.since;
     };
-    for (const RequestPtr& each : device.prompts.unlaunched()) show(*each, each->computed + each->flying);
+    for (const RequestPtr& each : device.prompts.shown()) show(*each, device.prompts.done(*each));
     for (int64_t i = 0; i < look(device); ++i) show(*device.prompts.waiting()[static_cast<std::size_t>(i)], 0);
 }
 

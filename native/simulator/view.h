@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A device's prompts as its policy sees them: what runs, and what waits and can be admitted; what a lane has in flight
-// counts as done.
+// counts as done. Where it looks now and then (Settings::look_seconds), all that waits, and what is in flight in full.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace flexnpu::simulator {
 
 class Device;
 
-// How many there are: the half-run ones of which not all is in flight, then those who wait.
+// How many there are: half-run ones, then those who wait.
 int64_t shown_prompts(const Device& device);
 // Of each: tokens still to run, tokens that are done, and seconds since it waits. Columns of so many entries.
 void show_prompts(const Device& device, double now, std::span<double> fresh, std::span<double> cached,

@@ -16,6 +16,11 @@
 
 namespace flexnpu::simulator {
 
+// The first multiple of so many seconds after `now`.
+inline double next_multiple(double now, double seconds) {
+    return (std::round((now - std::fmod(now, seconds)) / seconds) + 1.0) * seconds;
+}
+
 class Window {
   public:
     // open: it collects; who looks at no feedback collects none.
@@ -34,8 +39,7 @@ class Window {
 
     // What it has seen; the next one begins.
     Feedback closed(double now) {
-        const double seconds = settings_.feedback_seconds;
-        end_ = (std::round((now - std::fmod(now, seconds)) / seconds) + 1.0) * seconds;
+        end_ = next_multiple(now, settings_.feedback_seconds);
         return {percentile(std::exchange(ttft_, {})), percentile(std::exchange(itl_, {}))};
     }
 

@@ -5,7 +5,7 @@ import pytest
 
 from flexnpu.experiment.calibrate import Calibration, Pace
 from flexnpu.experiment.description import find, parse_static
-from flexnpu.experiment.simulated import engine_config, policy_of, policy_of_static, simulate
+from flexnpu.experiment.simulated import engine_config, policy_of, policy_of_static, simulate, under_controller
 from flexnpu.experiment.stack import MODEL, SOC
 from flexnpu.forecast import Forecaster, Load
 from flexnpu.hardware import load_soc
@@ -57,3 +57,15 @@ def test_only_so_many_decode_at_once_as_the_engine_is_started_with(forecaster):
 
 def test_a_mode_without_a_policy_is_said_to_have_none():
     assert policy_of("observe") is None
+
+
+def test_under_a_controller_a_prompt_gets_cores_while_it_runs(forecaster):
+    config = engine_config(find("burst"), CALIBRATION, forecaster)
+    arrivals = [Arrival(0.0, 200, 200), Arrival(1.01, 6000, 2)]
+    kept, moved = (
+        simulate("policy", arrivals, policy_of("split"), forecaster, each).requests[1].ttft
+        for each in (config, under_controller(config, forecaster))
+    )
+    on = {cores: forecaster.seconds(cores, Load.prefill(6000)) for cores in (12, 18)}
+    assert kept > on[12], "it has what is kept for it while it is idle, to its end"
+    assert on[18] < moved < 0.5 * (on[12] + on[18]), "it has more once the controller has looked"

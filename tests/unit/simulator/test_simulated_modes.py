@@ -80,6 +80,47 @@ def test_decode_keeps_its_part_beside_a_prompt_that_was_begun_on_the_other_when_
     assert simulation.devices[0].counters.steps == 4
 
 
+@pytest.mark.parametrize(("part", "second"), [(0.0, 4.2 + 0.76 * 11 / 3), (0.25, 5.45 + 0.51 * 11 / 3), (1.0, 8.0)])
+def test_a_prompt_takes_cores_up_while_it_runs_but_for_what_is_launched_ahead(part, second):
+    growing = Alternating(Fixed("split", (2, 2)), Fixed("split", (3, 1)))
+    found, _ = run([Arrival(0.0, 10, 2), Arrival(1 * MS, 20, 1)], growing, launched_part=part)
+    # The second prompt takes 5.0 on two cores, from 3.0 on. The first request is over at 4.2, after a step of 1.2. All
+    # of the rest, 0.76, would take 11/3 on three cores; a quarter that is launched ahead goes on, 1.25 more; or all.
+    assert times(found) == [(3.0, 4.2), (second, second)]
+
+
+@pytest.mark.parametrize(
+    ("part", "finish", "second"),
+    [(0.0, 82 / 15 + 3 * 17 / 15, 82 / 15 + 9 * 28 / 55), (1.0, 82 / 15 + 2 * 1.4 + 17 / 15, 22 / 3)],
+)
+def test_a_prompt_gives_cores_up_while_it_runs(part, finish, second):
+    shrinking = Alternating(Fixed("split", (3, 1)), Fixed("split", (1, 3)))
+    trace = [Arrival(0.0, 10, 5), Arrival(0.0, 10, 2), Arrival(1 * MS, 20, 1)]
+    found, _ = run(trace, shrinking, launched_part=part)
+    # Both prompts 11/3; then the third for as long, beside a step of 1.8 on one core. At 82/15 one is over, and 28/55
+    # of the prompt are left, of 9.0 on one core; decode's other steps take 17/15 on three. Or the prompt keeps its
+    # three, and decode has one until it is over: two steps of 1.4.
+    assert times(found) == [(11 / 3, finish), (11 / 3, 82 / 15), (second, second)]
+
+
+def test_who_looks_now_and_then_sees_prompts_in_full_while_they_run():
+    shown = []
+
+    class Watching(Alternating):
+        def plan(self, snapshot, forecaster):
+            shown.append((snapshot.waiting_tokens, snapshot.running))
+            return super().plan(snapshot, forecaster)
+
+    policy = Watching(Fixed("split", (3, 1)), Fixed("split", (1, 3)))
+    trace = [Arrival(0.0, 5, 6), Arrival(2.5 * MS, 10, 1)]
+    found, _ = run(trace, policy, look_seconds=2 * MS, launched_part=0.0)
+    # The first prompt 5/3 on three cores. Decode begins on the one of that plan, 1.4; at 2.0 no prompt is seen, so the
+    # second begins on one core, 5.0, and decode's next step has three, 17/15, up to 4.2. At 4.0 the prompt is seen:
+    # it has three for the 0.66 that are left at 4.2, 7/3 for all of it. Decode has steps of 1.4 to 7.0, then of 17/15.
+    assert times(found) == [(5 / 3, 7.0 + 17 / 15), (4.2 + 0.66 * 7 / 3, 4.2 + 0.66 * 7 / 3)]
+    assert shown == [(5, 0), (0, 1), (10, 1), (0, 1)]
+
+
 def test_free_lanes_contend_and_a_step_under_way_goes_on_at_the_new_rate():
     slow = PlainForecast(cores=4, base=1 * MS, token=0.1 * MS, sequence=0.1 * MS, key=0.0, slower=1.5)
     found, _ = run(TWO, Fixed("split", (2, 2)), forecast=slow)
@@ -215,6 +256,8 @@ def test_a_trace_that_makes_no_sense_is_refused(trace, words):
         ({"kv_tokens": 3}, "kv_tokens is 3; it must be 16 or more"),
         ({"memory_fraction": 1.5}, "memory_fraction is 1.5"),
         ({"launch_seconds": -1.0}, "launch_seconds is -1.0"),
+        ({"look_seconds": -1.0}, "look_seconds is -1.0"),
+        ({"launched_part": 1.5}, r"launched_part is 1.5; it must be in \[0, 1\]"),
         ({"link_bandwidth": 0.0}, "link_bandwidth is 0.0"),
     ],
 )

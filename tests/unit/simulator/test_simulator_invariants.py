@@ -89,10 +89,16 @@ def watched(simulation):
 
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(trace=traces(), kv_tokens=st.sampled_from([132, 160, 400, 4000]))
-def test_no_request_is_lost_and_every_token_is_counted(way, trace, kv_tokens):
+@given(
+    trace=traces(),
+    kv_tokens=st.sampled_from([132, 160, 400, 4000]),
+    look=st.sampled_from([0.0, 1e-3, 0.05]),
+    part=st.sampled_from([0.0, 0.1, 1.0]),
+)
+def test_no_request_is_lost_and_every_token_is_counted(way, trace, kv_tokens, look, part):
     policy, devices = WAYS[way]
-    simulation = Simulation(trace, FORECAST, policy, config(devices, kv_tokens=kv_tokens))
+    settings = config(devices, kv_tokens=kv_tokens, look_seconds=look, launched_part=part)
+    simulation = Simulation(trace, FORECAST, policy, settings)
     found = watched(simulation)
     assert sorted(one.number for one in found) == list(range(len(trace)))
     for one in found:
