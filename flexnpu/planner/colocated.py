@@ -128,10 +128,11 @@ def _replayed(snapshot: Snapshot) -> int:
 
 
 def _parted(snapshot: Snapshot, work: tuple[Load, Load], forecaster: PhaseForecaster, margin: float) -> _Side:
-    split = best_split(snapshot, work, forecaster, margin)
+    limit = _limit(snapshot, margin)
+    split = best_split(snapshot, work, forecaster, limit / snapshot.targets.itl)
     seconds = forecaster.beside(split.prefill, work[0], split.decode, work[1])
     prefill, decode = float(seconds[0]), float(seconds[1])
-    return _Side("split", split, prefill, decode, decode <= _limit(snapshot, margin) + _ROUNDING)
+    return _Side("split", split, prefill, decode, decode <= limit + _ROUNDING)
 
 
 def _choose(snapshot: Snapshot, shared: _Side, parted: _Side, in_force: str | None) -> tuple[_Side, _Side]:

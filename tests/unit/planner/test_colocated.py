@@ -55,6 +55,15 @@ def limit(state):
     return state.targets.itl * state.margin - state.overhead
 
 
+@pytest.mark.parametrize("overhead", [0.001, 0.002, 0.004, 0.006])
+@pytest.mark.parametrize("itl", [0.03, 0.04, 0.05])
+def test_parted_cores_are_sought_under_what_the_host_leaves_of_the_target(forecaster, itl, overhead):
+    state = replace(BUSY, targets=Targets(2.0, itl), overhead=overhead)
+    plan = Colocated().plan(state, forecaster)
+    [parted] = [each for each in (plan.chosen, *plan.alternatives) if each.mode == "split"]
+    assert parted.decode_seconds <= limit(state)
+
+
 def test_where_neither_is_in_force_the_one_that_runs_the_queue_sooner_is_chosen(forecaster):
     for decode in (FEW, MANY):
         plan = Colocated().plan(replace(BUSY, decode=decode), forecaster)
