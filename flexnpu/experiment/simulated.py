@@ -7,7 +7,7 @@ What the host costs is what was measured before the live run (calibrate.py); eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,13 +19,40 @@ from flexnpu.experiment.report import Run, Served
 from flexnpu.experiment.stack import BLOCK, CACHE_BLOCKS, MAX_BATCH, RUN_AHEAD, TOKEN_BUDGET
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.batch import Floats
-from flexnpu.planner import Colocated, Instances, Policy, Targets, Weights
+from flexnpu.planner import Colocated, Instances, Looks, Plan, Policy, Snapshot, Targets, Weights
 from flexnpu.planner import Static as StaticSplit
+from flexnpu.planner.snapshot import PhaseForecaster
 from flexnpu.simulator import Arrival, EngineConfig, Finished, Simulation, Watch
 
 _CONTROLLER = Settings()  # as `flexnpu controller` has them where nobody says otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class _AsTold:
+    """A policy that is told what `flexnpu controller` tells it: its own idea of what a move costs, and nothing of what
+    the host takes in each iteration."""
+
+    policy: Policy
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+    @property
+    def layout(self) -> str:
+        return self.policy.layout
+
+    @property
+    def looks(self) -> Looks:
+        return getattr(self.policy, "looks", Looks.ALL)
+
+    def plan(self, snapshot: Snapshot, forecaster: PhaseForecaster) -> Plan:
+        told = replace(snapshot, switch_seconds=_CONTROLLER.switch_seconds, overhead=0.0)
+        return self.policy.plan(told, forecaster)
+
+
 # What `flexnpu controller` plans with, by the planner's policy that is the same.
-_MODES: dict[str, Policy] = {"split": Instances(), "co-located": Colocated()}
+_MODES: dict[str, Policy] = {"split": _AsTold(Instances()), "co-located": _AsTold(Colocated())}
 
 
 def policy_of(mode: str) -> Policy | None:

@@ -7,9 +7,10 @@ from flexnpu.experiment.calibrate import Calibration, Pace
 from flexnpu.experiment.description import find, parse_static
 from flexnpu.experiment.simulated import engine_config, policy_of, policy_of_static, simulate, under_controller
 from flexnpu.experiment.stack import MODEL, SOC
-from flexnpu.forecast import Forecaster, Load
+from flexnpu.forecast import Forecaster, Load, Request
 from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
+from flexnpu.planner import Instances, Snapshot, Split, Targets
 from flexnpu.simulator import Arrival
 
 CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
@@ -53,6 +54,14 @@ def test_only_so_many_decode_at_once_as_the_engine_is_started_with(forecaster):
     found = run(forecaster, static, *arrivals, name="flexnpu-table")
     ends = sorted(each.tokens[-1] for each in found)
     assert ends[4] > ends[3] + 15 * min(found[0].gaps), "the fifth waits for one of the first four"
+
+
+def test_a_policy_is_told_of_moves_and_of_the_host_what_the_controller_tells_it(forecaster):
+    # A move that saves prefill less than the 5 ms that one costs by the controller's settings.
+    targets, decode, now = Targets(1.0, 0.05), Load.decode(1, 1000), Split(17, 7)
+    state = Snapshot(24, targets, (Request(200),), decode, current=now, switch_seconds=0.0, overhead=0.02)
+    assert Instances().plan(state, forecaster).split != now
+    assert policy_of("split").plan(state, forecaster).split == now
 
 
 def test_a_mode_without_a_policy_is_said_to_have_none():
