@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "backend": {"hardware", "softnpu"},
     "forecast": {"_native", "hardware", "llm"},
     "planner": {"_native", "forecast", "hardware"},
-    "simulator": {"forecast", "planner", "hardware", "llm"},
+    "simulator": {"_native", "forecast", "planner", "hardware", "llm"},
     "tenancy": {"hardware"},
     "connection": set(),
     "endpoint": {"connection"},
