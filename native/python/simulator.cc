@@ -5,6 +5,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -105,10 +107,7 @@ class PythonDevice final : private Asked, public Device {
           Device(std::move(settings), *Asked::times, Asked::policy, looks, std::move(answers)) {}
 };
 
-Answer PythonPolicy::plan(const Device& device, double now, const std::optional<Feedback>& feedback) {
-    nb::object seen = nb::none();
-    if (feedback) seen = nb::make_tuple(feedback->ttft, feedback->itl);
-    const nb::object plan = ask_(nb::find(static_cast<const PythonDevice&>(device)), now, seen);
+Answer answer_of(nb::handle plan) {
     const auto [prefill, decode] = nb::cast<std::pair<uint32_t, uint32_t>>(plan.attr("split"));
     return {{mode_of(plan.attr("mode")),
              {prefill, decode},
@@ -116,6 +115,19 @@ Answer PythonPolicy::plan(const Device& device, double now, const std::optional<
              nb::cast<int64_t>(plan.attr("steps")),
              nb::cast<double>(plan.attr("weight"))},
             nb::cast<std::optional<std::vector<uint32_t>>>(plan.attr("order"))};
+}
+
+Answer PythonPolicy::plan(const Device& device, double now, const std::optional<Feedback>& feedback) {
+    nb::object seen = nb::none();
+    if (feedback) seen = nb::make_tuple(feedback->ttft, feedback->itl);
+    const nb::object plan = ask_(nb::find(static_cast<const PythonDevice&>(device)), now, seen);
+    try {
+        return answer_of(plan);
+    } catch (const nb::cast_error&) {
+        const std::string said = nb::cast<std::string>(nb::repr(plan));
+        throw nb::type_error(
+            ("the policy answered " + said + "; a plan's cores, budget, steps and order are whole numbers").c_str());
+    }
 }
 
 // `config`: a flexnpu.simulator.EngineConfig.

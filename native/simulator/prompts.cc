@@ -15,6 +15,7 @@ void Admitted::add(RequestPtr request) {
 
 void Admitted::remove(const Request& request) {
     const auto found = admissions_.find(request.index);
+    if (found == admissions_.end()) throw std::invalid_argument("the request holds nothing on this device");
     requests_.erase(found->second);
     admissions_.erase(found);
 }

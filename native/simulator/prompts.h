@@ -20,6 +20,7 @@ class Admitted {
   public:
     std::size_t size() const { return requests_.size(); }
     void add(RequestPtr request);
+    // std::invalid_argument for one who does not.
     void remove(const Request& request);
     // Takes out the newest that has nothing in flight; std::logic_error where there is none.
     RequestPtr take_newest();

@@ -22,15 +22,15 @@ class Known:
 class Model:
     def __init__(self, vnpus: Iterable[Mapping[str, Any]]) -> None:
         self._known = {each["name"]: Known(each["revision"], each["memory_bytes"], each["revision"]) for each in vnpus}
-        self._won: set[tuple[str, int]] = set()
+        self._won: dict[tuple[str, int], int] = {}  # memory
         self.faults: list[str] = []
 
     def acknowledged(self, name: str, revision: int, memory: int | None = None) -> None:
         """memory: None for a move of cores, whose revision is the old one where they had been moved already."""
         if memory is not None:
-            if (name, revision) in self._won:
+            # Who asks for what is there already gets the revision that brought it.
+            if self._won.setdefault((name, revision), memory) != memory:
                 self.faults.append(f"{name}: two writers were told that revision {revision} is theirs")
-            self._won.add((name, revision))
         known = self._known[name]
         known.revision = max(known.revision, revision)
         if memory is not None and revision > known.memory_revision:

@@ -2,6 +2,8 @@
 """One case per way to run, followed by hand. Times are milliseconds; costs: 1 per iteration, 0.1 per prompt token or
 decoding request, divided by the part of four cores."""
 
+import dataclasses
+
 import pytest
 from fixed_plans import Alternating, Fixed
 from plain_forecast import PlainForecast
@@ -269,6 +271,16 @@ def test_settings_that_make_no_sense_are_refused(changes, words):
 def test_a_forecast_of_no_device_needs_a_capacity():
     with pytest.raises(SimulationError, match="set kv_tokens"):
         run(TWO, POLICIES["chunked"](), kv_tokens=None)
+
+
+@pytest.mark.parametrize("change", [{"split": (2.5, 1)}, {"budget": "many"}, {"order": (-1,)}])
+def test_a_plan_that_makes_no_sense_is_shown(change):
+    class Wrong(Fixed):
+        def plan(self, snapshot, forecaster):
+            return dataclasses.replace(super().plan(snapshot, forecaster), **change)
+
+    with pytest.raises(TypeError, match=r"the policy answered Plan\(mode=.*; a plan's cores, budget, steps and order"):
+        run(TWO, Wrong())
 
 
 def test_feedback_reaches_the_policy_once_per_window():
