@@ -27,10 +27,9 @@ class Model:
 
     def acknowledged(self, name: str, revision: int, memory: int | None = None) -> None:
         """memory: None for a move of cores, whose revision is the old one where they had been moved already."""
-        if memory is not None:
-            # Who asks for what is there already gets the revision that brought it.
-            if self._won.setdefault((name, revision), memory) != memory:
-                self.faults.append(f"{name}: two writers were told that revision {revision} is theirs")
+        # Who asks for what is there already gets the revision that brought it.
+        if memory is not None and self._won.setdefault((name, revision), memory) != memory:
+            self.faults.append(f"{name}: two writers were told that revision {revision} is theirs")
         known = self._known[name]
         known.revision = max(known.revision, revision)
         if memory is not None and revision > known.memory_revision:
