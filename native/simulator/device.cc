@@ -2,6 +2,7 @@
 #include "simulator/device.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 namespace flexnpu::simulator {
@@ -68,9 +69,12 @@ void Device::woken(double now) {
 }
 
 void Device::turn(double now) {
+    if (turning_) throw std::logic_error("a device whose turn has failed, or is under way, takes no other");
+    turning_ = true;
     counters.turns += 1;
     if (!runner_ || runner_->turn(now)) begin(now);
     next_seconds_ = runner_ ? runner_->next_seconds() : kInfinite;
+    turning_ = false;
 }
 
 void Device::begin(double now) {

@@ -60,7 +60,8 @@ class Device {
     int64_t running() const { return static_cast<int64_t>(admitted.size()) + coming_; }
     // Blocks for a cache that is coming.
     void take(int64_t blocks, double now);
-    // Books what is over, and starts what comes next.
+    // Books what is over, and starts what comes next. std::logic_error after a turn that did not come to its end, since
+    // what it had half booked would be booked again, and inside of one.
     void turn(double now);
     // Requests that are over since it was last asked.
     std::vector<RequestPtr> take_finished();
@@ -124,6 +125,7 @@ class Device {
     void over(RequestPtr request);
 
     double next_seconds_ = kInfinite;
+    bool turning_ = false;
     int64_t coming_ = 0;                     // caches on their way here
     std::vector<RequestPtr> joining_;        // whose prompt is complete, until decode's next boundary
     int64_t joined_step_ = -1, joined_ = 0;  // before which of decode's steps how many have joined

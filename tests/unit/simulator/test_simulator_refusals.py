@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine makes of policies and forecasts that fail or answer nonsense, and of arrivals that are none."""
+
+import pytest
+from fixed_plans import Fixed
+from plain_forecast import PlainForecast
+
+from flexnpu.simulator import Arrival, EngineConfig, Simulation
+
+TRACE = [Arrival(0.01 * number, 20 + number, 10, (0, 1, 2)) for number in range(12)]
+WAYS = {
+    "mixed": Fixed("aggregated", (8, 8)),
+    "rounds": Fixed("split", (4, 4), steps=2),
+    "lanes": Fixed("split", (4, 4)),
+    "shared": Fixed("shared", (8, 8)),
+}
+
+
+def simulation(policy, trace=TRACE, forecast=None, **changes):
+    base = {"token_budget": 64, "max_running": 8, "kv_tokens": 200, "block_tokens": 4, "hash_tokens": 16}
+    config = EngineConfig(**{**base, "reuse_plans": False, **changes})
+    return Simulation(iter(trace), forecast or PlainForecast(cores=8, base=2e-3, token=5e-5), policy, config)
+
+
+class Failing:
+    """As another policy, until it is asked for the last time."""
+
+    name, layout = "failing", "one device"
+
+    def __init__(self, policy, last):
+        self._policy, self._left = policy, last
+
+    def plan(self, snapshot, forecaster):
+        self._left -= 1
+        if not self._left:
+            raise LookupError("no plan")
+        return self._policy.plan(snapshot, forecaster)
+
+
+@pytest.mark.parametrize("last", [5, 9, 14])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_device_whose_policy_failed_takes_no_other_turn(way, last):
+    one = simulation(Failing(WAYS[way], last))
+    with pytest.raises(LookupError, match="no plan"):
+        list(one)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="whose turn has failed"):
+            one.devices[0].turn(1.0)
