@@ -16,7 +16,8 @@ class Arrival(NamedTuple):
     """A request of a trace. `blocks` are hash ids of the prompt's blocks, `EngineConfig.hash_tokens` tokens each.
 
     Equal ids at the same place of two prompts mean equal tokens up to and including that block. The last id may stand
-    for a block that is not full; it is never shared. Ids are whole numbers, taken modulo 2 ** 64.
+    for a block that is not full; it is never shared. Ids are whole numbers, taken modulo 2 ** 64. One stands for all
+    before it; from one that a prompt has again, nothing is shared.
     """
 
     seconds: float

@@ -2,16 +2,29 @@
 #include "simulator/request.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 namespace flexnpu::simulator {
+namespace {
+
+// A block that a request held twice would be taken twice and given back once.
+std::vector<int64_t> until_again(std::vector<int64_t> ids) {
+    std::unordered_set<int64_t> seen;
+    seen.reserve(ids.size());
+    const auto again = std::find_if(ids.begin(), ids.end(), [&seen](int64_t id) { return !seen.insert(id).second; });
+    ids.erase(again, ids.end());
+    return ids;
+}
+
+}  // namespace
 
 Request::Request(int64_t index, double arrival, int64_t prompt, int64_t output, std::vector<int64_t> blocks)
     : index(index),
       arrival(arrival),
       prompt(prompt),
       output(output),
-      blocks(std::move(blocks)),
+      blocks(until_again(std::move(blocks))),
       since(arrival),
       target(prompt) {}
 

@@ -46,3 +46,12 @@ def test_a_device_whose_policy_failed_takes_no_other_turn(way, last):
     for _ in range(3):
         with pytest.raises(RuntimeError, match="whose turn has failed"):
             one.devices[0].turn(1.0)
+
+
+def test_a_hash_id_that_a_prompt_has_twice_costs_no_blocks():
+    trace = [Arrival(float(number), 65, 5, (7, 8, 7, 7)) for number in range(12)]
+    one = simulation(WAYS["mixed"], trace, kv_tokens=400)
+    found = list(one)
+    assert all(each.completed for each in found)
+    assert [each.cached for each in found] == [0, *[32] * 11]
+    assert one.devices[0].kv.used == 0
