@@ -48,7 +48,8 @@ class IterationTimes final : public Times {
 // flexnpu.simulator.forecast.EngineForecaster.
 class PythonTimes final : public Times {
   public:
-    explicit PythonTimes(nb::object forecaster) : forecaster_(std::move(forecaster)) {}
+    // A device holds on to it.
+    explicit PythonTimes(nb::handle forecaster) : forecaster_(forecaster) {}
     double seconds(uint32_t cores, const Load& load) override {
         return nb::cast<double>(forecaster_.attr("seconds")(cores, to_python(load)));
     }
@@ -65,15 +66,15 @@ class PythonTimes final : public Times {
     }
 
   private:
-    nb::object forecaster_;
+    nb::handle forecaster_;
 };
 
-std::unique_ptr<Times> times_of(nb::object forecaster) {
+std::unique_ptr<Times> times_of(nb::handle forecaster) {
     const nb::object iteration = nb::getattr(forecaster, "iteration", nb::none());
     if (nb::isinstance<Iteration>(iteration)) {
         return std::make_unique<IterationTimes>(nb::cast<std::shared_ptr<Iteration>>(iteration));
     }
-    return std::make_unique<PythonTimes>(std::move(forecaster));
+    return std::make_unique<PythonTimes>(forecaster);
 }
 
 Mode mode_of(nb::handle mode) {
@@ -88,6 +89,7 @@ std::string_view name_of(Mode mode) {
 class PythonPolicy final : public Policy {
   public:
     explicit PythonPolicy(nb::object ask) : ask_(std::move(ask)) {}
+    nb::handle ask() const { return ask_; }
     Answer plan(const Device& device, double now, const std::optional<Feedback>& feedback) override;
 
   private:
@@ -95,6 +97,7 @@ class PythonPolicy final : public Policy {
 };
 
 struct Asked {
+    nb::object forecaster;
     std::unique_ptr<Times> times;
     PythonPolicy policy;
 };
@@ -103,9 +106,35 @@ class PythonDevice final : private Asked, public Device {
   public:
     PythonDevice(Settings settings, nb::object forecaster, nb::object ask, std::optional<Looks> looks,
                  std::shared_ptr<Answers> answers)
-        : Asked{times_of(std::move(forecaster)), PythonPolicy(std::move(ask))},
+        : Asked{forecaster, times_of(forecaster), PythonPolicy(std::move(ask))},
           Device(std::move(settings), *Asked::times, Asked::policy, looks, std::move(answers)) {}
+
+    // What it has of Python, for the garbage collector.
+    int visit(visitproc visit, void* arg) const {
+        Py_VISIT(forecaster.ptr());
+        Py_VISIT(policy.ask().ptr());
+        return 0;
+    }
 };
+
+// A policy, a forecast or who watches the plans may refer to the device. What they refer to it by can be cleared, so
+// that the device need not give them up itself.
+int visit_device(PyObject* self, visitproc visit, void* arg) {
+    PyObject** attributes = _PyObject_GetDictPtr(self);
+    if (attributes != nullptr) Py_VISIT(*attributes);
+    Py_VISIT(Py_TYPE(self));
+    return nb::inst_ready(self) ? nb::inst_ptr<PythonDevice>(self)->visit(visit, arg) : 0;
+}
+
+int clear_device(PyObject* self) {
+    PyObject** attributes = _PyObject_GetDictPtr(self);
+    if (attributes != nullptr) Py_CLEAR(*attributes);
+    return 0;
+}
+
+PyType_Slot device_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(visit_device)},
+                              {Py_tp_clear, reinterpret_cast<void*>(clear_device)},
+                              {0, nullptr}};
 
 Answer answer_of(nb::handle plan) {
     const auto [prefill, decode] = nb::cast<std::pair<uint32_t, uint32_t>>(plan.attr("split"));
@@ -299,7 +328,7 @@ void show(const PythonDevice& device, double now, nb::handle fresh, nb::handle c
 }
 
 void bind_device(nb::module_& m) {
-    nb::class_<PythonDevice>(m, "Device", nb::dynamic_attr())
+    nb::class_<PythonDevice>(m, "Device", nb::dynamic_attr(), nb::type_slots(device_slots))
         .def("__init__", &set_up, "forecaster"_a, "ask"_a, "config"_a, "blocks"_a, "looks"_a.none(), "answers"_a)
         .def_prop_ro("next_seconds", &PythonDevice::next_seconds)
         .def("put", &PythonDevice::put, "request"_a, "now"_a)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine makes of policies and forecasts that fail or answer nonsense, and of arrivals that are none."""
 
+import gc
+import weakref
+
 import pytest
 from fixed_plans import Fixed
 from plain_forecast import PlainForecast
 
 from flexnpu.simulator import Arrival, EngineConfig, Simulation
+from flexnpu.simulator.arrival import Watch
 
 TRACE = [Arrival(0.01 * number, 20 + number, 10, (0, 1, 2)) for number in range(12)]
 WAYS = {
@@ -16,10 +20,10 @@ WAYS = {
 }
 
 
-def simulation(policy, trace=TRACE, forecast=None, **changes):
+def simulation(policy, trace=TRACE, forecast=None, watch=Watch(), **changes):
     base = {"token_budget": 64, "max_running": 8, "kv_tokens": 200, "block_tokens": 4, "hash_tokens": 16}
     config = EngineConfig(**{**base, "reuse_plans": False, **changes})
-    return Simulation(iter(trace), forecast or PlainForecast(cores=8, base=2e-3, token=5e-5), policy, config)
+    return Simulation(iter(trace), forecast or PlainForecast(cores=8, base=2e-3, token=5e-5), policy, config, watch)
 
 
 class Failing:
@@ -55,3 +59,15 @@ def test_a_hash_id_that_a_prompt_has_twice_costs_no_blocks():
     assert all(each.completed for each in found)
     assert [each.cached for each in found] == [0, *[32] * 11]
     assert one.devices[0].kv.used == 0
+
+
+@pytest.mark.parametrize("who", ["policy", "forecast", "watch", "device"])
+def test_a_simulation_that_is_referred_to_by_what_it_asks_is_collected(who):
+    policy, forecast, plans = Failing(WAYS["mixed"], 1000), PlainForecast(cores=8), []
+    one = simulation(policy, forecast=forecast, watch=Watch(plan=lambda now, plan: plans.append((now, plan))))
+    {"policy": policy, "forecast": forecast, "watch": one.pool.asking, "device": one.devices[0]}[who].owner = one
+    next(iter(one))
+    seen = weakref.ref(one)
+    del one, policy, forecast
+    gc.collect()
+    assert seen() is None
