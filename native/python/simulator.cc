@@ -11,6 +11,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,24 +46,50 @@ class IterationTimes final : public Times {
     std::shared_ptr<Iteration> iteration_;
 };
 
+std::string shown(nb::handle object) { return nb::cast<std::string>(nb::repr(object)); }
+
+// Seconds that a forecast in Python answered. Without an end, or none at all, they would stop the clock or turn it back.
+double seconds_of(nb::handle answer, const char* method) {
+    double seconds = 0.0;
+    if (!nb::try_cast(answer, seconds)) {
+        throw nb::type_error(("the forecast's " + std::string(method) + " answered " + shown(answer) +
+                              "; it must be a number of seconds").c_str());
+    }
+    if (!(seconds > 0.0 && std::isfinite(seconds))) {
+        throw nb::value_error(("the forecast's " + std::string(method) + " answered " + shown(answer) +
+                               "; seconds are over 0 and finite").c_str());
+    }
+    return seconds;
+}
+
 // flexnpu.simulator.forecast.EngineForecaster.
 class PythonTimes final : public Times {
   public:
     // A device holds on to it.
     explicit PythonTimes(nb::handle forecaster) : forecaster_(forecaster) {}
     double seconds(uint32_t cores, const Load& load) override {
-        return nb::cast<double>(forecaster_.attr("seconds")(cores, to_python(load)));
+        return seconds_of(forecaster_.attr("seconds")(cores, to_python(load)), "seconds");
     }
     std::pair<double, double> beside(uint32_t prefill_cores, const Load& prefill, uint32_t decode_cores,
                                      const Load& decode) override {
-        return nb::cast<std::pair<double, double>>(
-            forecaster_.attr("beside")(prefill_cores, to_python(prefill), decode_cores, to_python(decode)));
+        const nb::object found =
+            forecaster_.attr("beside")(prefill_cores, to_python(prefill), decode_cores, to_python(decode));
+        std::pair<nb::object, nb::object> both;
+        if (!nb::try_cast(found, both)) {
+            throw nb::type_error(
+                ("the forecast's beside answered " + shown(found) + "; it must be seconds of prefill and of decode")
+                    .c_str());
+        }
+        return {seconds_of(both.first, "beside"), seconds_of(both.second, "beside")};
     }
     void steps(uint32_t cores, const Load& load, std::span<double> seconds) override {
         const nb::object found = forecaster_.attr("steps")(cores, to_python(load), seconds.size());
         const Column column(found);
         if (column.size() != seconds.size()) throw nb::value_error("a forecast has an entry for each step");
-        for (std::size_t i = 0; i < seconds.size(); ++i) seconds[i] = column[i];
+        for (std::size_t i = 0; i < seconds.size(); ++i) {
+            seconds[i] = column[i];
+            if (!(seconds[i] > 0.0 && std::isfinite(seconds[i]))) seconds_of(nb::float_(seconds[i]), "steps");
+        }
     }
 
   private:

@@ -10,6 +10,7 @@ from plain_forecast import PlainForecast
 
 from flexnpu.simulator import Arrival, EngineConfig, Simulation
 from flexnpu.simulator.arrival import Watch
+from flexnpu.simulator.engine import NOBODY
 
 TRACE = [Arrival(0.01 * number, 20 + number, 10, (0, 1, 2)) for number in range(12)]
 WAYS = {
@@ -20,7 +21,7 @@ WAYS = {
 }
 
 
-def simulation(policy, trace=TRACE, forecast=None, watch=Watch(), **changes):
+def simulation(policy, trace=TRACE, forecast=None, watch=NOBODY, **changes):
     base = {"token_budget": 64, "max_running": 8, "kv_tokens": 200, "block_tokens": 4, "hash_tokens": 16}
     config = EngineConfig(**{**base, "reuse_plans": False, **changes})
     return Simulation(iter(trace), forecast or PlainForecast(cores=8, base=2e-3, token=5e-5), policy, config, watch)
@@ -71,3 +72,32 @@ def test_a_simulation_that_is_referred_to_by_what_it_asks_is_collected(who):
     del one, policy, forecast
     gc.collect()
     assert seen() is None
+
+
+class Answering(PlainForecast):
+    """As a plain forecast, but for what one of its methods makes of the answer."""
+
+    def __init__(self, method, change):
+        super().__init__(cores=8, base=2e-3)
+        setattr(self, method, lambda *asked, good=getattr(self, method): change(good(*asked)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e-3, 0.0, None, "soon"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_forecast_without_an_end_is_named(way, value):
+    with pytest.raises((TypeError, ValueError), match=f"the forecast's seconds answered {value!r}"):
+        list(simulation(WAYS[way], forecast=Answering("seconds", lambda seconds: value)))
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), -1.0, 0.0])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_forecast_of_steps_without_an_end_is_named(way, factor):
+    with pytest.raises(ValueError, match="the forecast's steps answered"):
+        list(simulation(WAYS[way], forecast=Answering("steps", lambda seconds: factor * seconds)))
+
+
+@pytest.mark.parametrize("answer", [(1e-3,), None, (1e-3, float("nan")), (0.0, 1e-3)])
+@pytest.mark.parametrize("way", ["rounds", "lanes"])
+def test_a_forecast_of_both_phases_that_is_none_is_named(way, answer):
+    with pytest.raises((TypeError, ValueError), match="the forecast's beside answered"):
+        list(simulation(WAYS[way], forecast=Answering("beside", lambda seconds: answer)))
