@@ -104,9 +104,16 @@ std::unique_ptr<Times> times_of(nb::handle forecaster) {
     return std::make_unique<PythonTimes>(forecaster);
 }
 
+// Of a round; their ends are kept.
+constexpr int64_t kMostSteps = 1 << 30;
+
+// cast_error for what is none.
 Mode mode_of(nb::handle mode) {
     const auto name = nb::cast<std::string_view>(mode);
-    return name == "split" ? Mode::split : name == "shared" ? Mode::shared : Mode::aggregated;
+    if (name == "aggregated") return Mode::aggregated;
+    if (name == "split") return Mode::split;
+    if (name == "shared") return Mode::shared;
+    throw nb::cast_error();
 }
 
 std::string_view name_of(Mode mode) {
@@ -173,17 +180,34 @@ Answer answer_of(nb::handle plan) {
             nb::cast<std::optional<std::vector<uint32_t>>>(plan.attr("order"))};
 }
 
+// Why no device with so many cores can follow the plan; nothing where it can.
+const char* refused(const Plan& plan, uint32_t cores) {
+    const auto [prefill, decode] = plan.split;
+    if (prefill < 1 || decode < 1) return "a plan has cores for each phase";
+    if (prefill > cores || decode > cores) return "a plan has at most the device's cores";
+    if (plan.mode == Mode::split && prefill + decode > cores) return "both phases have at most the device's cores";
+    if (!(plan.weight >= 0.0 && plan.weight <= 1.0)) return "a plan's weight is in [0, 1]";
+    if (plan.budget < 0 || plan.steps < 0 || plan.steps > kMostSteps) return "a plan's budget and steps are 0 or more";
+    return nullptr;
+}
+
 Answer PythonPolicy::plan(const Device& device, double now, const std::optional<Feedback>& feedback) {
     nb::object seen = nb::none();
     if (feedback) seen = nb::make_tuple(feedback->ttft, feedback->itl);
     const nb::object plan = ask_(nb::find(static_cast<const PythonDevice&>(device)), now, seen);
     try {
-        return answer_of(plan);
+        Answer answer = answer_of(plan);
+        if (const char* why = refused(answer.plan, device.settings.cores)) {
+            throw nb::value_error(("the policy answered " + shown(plan) + "; " + why).c_str());
+        }
+        return answer;
     } catch (const nb::cast_error&) {
-        const std::string said = nb::cast<std::string>(nb::repr(plan));
-        throw nb::type_error(
-            ("the policy answered " + said + "; a plan's cores, budget, steps and order are whole numbers").c_str());
+    } catch (const nb::python_error& error) {
+        if (!error.matches(PyExc_AttributeError)) throw;
     }
+    throw nb::type_error(("the policy answered " + shown(plan) +
+                          "; a plan's mode is aggregated, split or shared, its cores, budget, steps and order are "
+                          "whole numbers, and its weight is a number").c_str());
 }
 
 // `config`: a flexnpu.simulator.EngineConfig.

@@ -101,3 +101,43 @@ def test_a_forecast_of_steps_without_an_end_is_named(way, factor):
 def test_a_forecast_of_both_phases_that_is_none_is_named(way, answer):
     with pytest.raises((TypeError, ValueError), match="the forecast's beside answered"):
         list(simulation(WAYS[way], forecast=Answering("beside", lambda seconds: answer)))
+
+
+class Saying:
+    """A policy that answers with whatever it is given."""
+
+    name, layout = "saying", "one device"
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    def plan(self, snapshot, forecaster):
+        return self._answer
+
+
+NO_PLANS = {
+    "an unknown mode": {"mode": "spilt"},
+    "more cores than the device": {"mode": "aggregated", "split": (9, 9)},
+    "more cores for both than the device": {"split": (5, 4)},
+    "none for prompts": {"split": (0, 8)},
+    "none for decode": {"split": (8, 0)},
+    "a weight that is no number": {"mode": "shared", "split": (8, 8), "weight": float("nan")},
+    "a weight over 1": {"mode": "shared", "split": (8, 8), "weight": 1.5},
+    "a budget under 0": {"budget": -1},
+    "steps under 0": {"steps": -1},
+    "more steps than there is memory for": {"steps": 2**62},
+}
+
+
+@pytest.mark.parametrize("looks", [0.0, 1e-3])
+@pytest.mark.parametrize("case", NO_PLANS)
+def test_a_plan_that_the_device_cannot_follow_is_shown(case, looks):
+    plan = Fixed(**{"mode": "split", "split": (4, 4), **NO_PLANS[case]}).plan(None, None)
+    with pytest.raises((TypeError, ValueError), match=r"the policy answered Plan\("):
+        list(simulation(Saying(plan), look_seconds=looks))
+
+
+@pytest.mark.parametrize("answer", [None, "split", (4, 4)])
+def test_what_is_no_plan_is_shown(answer):
+    with pytest.raises(TypeError, match="the policy answered"):
+        list(simulation(Saying(answer)))
