@@ -11,6 +11,7 @@ from flexnpu.llm import ModelShape
 from flexnpu.planner import Split, Targets
 
 _LEAST = Split(1, 1)
+_LEAST_LOOK = 1e-6  # seconds
 
 
 class SimulationError(InvalidValue):
@@ -38,9 +39,9 @@ class EngineConfig:
     graph_seconds: host time to launch one decode graph; a round of k steps launches k before its prompt.
     switch_seconds: what a lane waits when its core count changes. idle_reserve: cores that an idle prefill keeps beyond
     its minimum (planner.Snapshot).
-    look_seconds: over 0: a policy is asked at its multiples alone, also while lanes are at work, and is shown all
-    prompts in full, those in flight and those that find no room included, as a controller that reads engines' metrics;
-    who begins in between has what was planned last. 0: it is asked whenever an iteration has ended.
+    look_seconds: a microsecond or more: a policy is asked at its multiples alone, also while lanes are at work, and is
+    shown all prompts in full, those in flight and those that find no room included, as a controller that reads engines'
+    metrics; who begins in between has what was planned last. 0: it is asked whenever an iteration has ended.
     launched_part: of a prompt's iteration in a free lane, what its engine launches ahead. When cores change, so much
     goes on as it was launched and the rest on the others; 1: an iteration keeps the cores that it began with.
     graphs: core counts that decode graphs were captured at; empty: any. Elsewhere decode is launched kernel by kernel.
@@ -100,6 +101,13 @@ class EngineConfig:
             switch_seconds=self.switch_seconds,
             look_seconds=self.look_seconds,
         )
+        if 0 < self.look_seconds < _LEAST_LOOK:
+            raise SimulationError(
+                f"look_seconds is {self.look_seconds}; it must be 0, or {_LEAST_LOOK} or more: shorter ones are lost "
+                "in the rounding of the simulation's clock, which would stand still"
+            )
+        if not 0 <= self.feedback_part <= 1:
+            raise SimulationError(f"feedback_part is {self.feedback_part}; it must be in [0, 1]")
         for name in ("max_decoding", "joins_per_step"):
             if (value := getattr(self, name)) is not None:
                 _at_least(1, **{name: value})

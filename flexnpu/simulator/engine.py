@@ -99,9 +99,13 @@ class Simulation:
         self._seen += 1
         if arrival.prompt + arrival.output - 1 > self.blocks * self.config.block_tokens:
             return _untouched(index, arrival, dropped=True)
-        full = arrival.prompt // self.config.hash_tokens
-        blocks = arrival.blocks[:full]
-        request = SimulatedRequest(index, arrival.seconds, arrival.prompt, arrival.output, blocks)
+        try:
+            blocks = arrival.blocks[: arrival.prompt // self.config.hash_tokens]
+            request = SimulatedRequest(index, arrival.seconds, arrival.prompt, arrival.output, blocks)
+        except TypeError as error:
+            raise SimulationError(
+                f"request {index} is {arrival!r}; prompt and output must be whole numbers, blocks a sequence of them"
+            ) from error
         self.pool.put(request, arrival.seconds)
         return None
 

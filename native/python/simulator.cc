@@ -48,16 +48,19 @@ class IterationTimes final : public Times {
 
 std::string shown(nb::handle object) { return nb::cast<std::string>(nb::repr(object)); }
 
-// Seconds that a forecast in Python answered. Without an end, or none at all, they would stop the clock or turn it back.
+// Seconds that a forecast in Python answered. Without an end, or none at all, they would stop the clock or turn it
+// back.
 double seconds_of(nb::handle answer, const char* method) {
     double seconds = 0.0;
     if (!nb::try_cast(answer, seconds)) {
         throw nb::type_error(("the forecast's " + std::string(method) + " answered " + shown(answer) +
-                              "; it must be a number of seconds").c_str());
+                              "; it must be a number of seconds")
+                                 .c_str());
     }
     if (!(seconds > 0.0 && std::isfinite(seconds))) {
-        throw nb::value_error(("the forecast's " + std::string(method) + " answered " + shown(answer) +
-                               "; seconds are over 0 and finite").c_str());
+        throw nb::value_error(
+            ("the forecast's " + std::string(method) + " answered " + shown(answer) + "; seconds are over 0 and finite")
+                .c_str());
     }
     return seconds;
 }
@@ -207,16 +210,29 @@ Answer PythonPolicy::plan(const Device& device, double now, const std::optional<
     }
     throw nb::type_error(("the policy answered " + shown(plan) +
                           "; a plan's mode is aggregated, split or shared, its cores, budget, steps and order are "
-                          "whole numbers, and its weight is a number").c_str());
+                          "whole numbers, and its weight is a number")
+                             .c_str());
+}
+
+template <class Value>
+Value field(nb::handle config, const char* name, const char* wanted) {
+    const nb::object given = config.attr(name);
+    Value value{};
+    if (!nb::try_cast(given, value)) {
+        throw nb::type_error((std::string(name) + " is " + shown(given) + "; it must be " + wanted).c_str());
+    }
+    return value;
 }
 
 // `config`: a flexnpu.simulator.EngineConfig.
 Settings settings_of(nb::handle config, uint32_t cores, int64_t blocks) {
     const nb::object targets = config.attr("targets");
-    const auto whole = [&](const char* name) { return nb::cast<int64_t>(config.attr(name)); };
-    const auto real = [&](const char* name) { return nb::cast<double>(config.attr(name)); };
-    const auto flag = [&](const char* name) { return nb::cast<bool>(config.attr(name)); };
-    const auto limit = [&](const char* name) { return nb::cast<std::optional<int64_t>>(config.attr(name)); };
+    const auto whole = [&](const char* name) { return field<int64_t>(config, name, "a whole number"); };
+    const auto real = [&](const char* name) { return field<double>(config, name, "a number"); };
+    const auto flag = [&](const char* name) { return field<bool>(config, name, "True or False"); };
+    const auto limit = [&](const char* name) {
+        return field<std::optional<int64_t>>(config, name, "a whole number or None");
+    };
     return {.cores = cores,
             .ttft = nb::cast<double>(targets.attr("ttft")),
             .itl = nb::cast<double>(targets.attr("itl")),
@@ -236,7 +252,7 @@ Settings settings_of(nb::handle config, uint32_t cores, int64_t blocks) {
             .switch_seconds = real("switch_seconds"),
             .look_seconds = real("look_seconds"),
             .launched_part = real("launched_part"),
-            .graphs = nb::cast<std::vector<uint32_t>>(config.attr("graphs")),
+            .graphs = field<std::vector<uint32_t>>(config, "graphs", "a sequence of numbers of cores"),
             .look_ahead = whole("look_ahead"),
             .feedback_seconds = real("feedback_seconds"),
             .feedback_part = real("feedback_part")};
@@ -251,11 +267,12 @@ void set_up(PythonDevice* self, nb::object forecaster, nb::object ask, nb::handl
 
 // Whole numbers of any size, modulo 2 ** 64.
 std::vector<int64_t> ids_of(nb::handle blocks) {
-    const auto items = nb::steal(PySequence_Fast(blocks.ptr(), "hash ids are a sequence"));
+    // A tuple, since an id that is no int runs Python code, which could change a list meanwhile.
+    const auto items = nb::steal(PySequence_Tuple(blocks.ptr()));
     if (!items.is_valid()) throw nb::python_error();
-    std::vector<int64_t> ids(static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items.ptr())));
+    std::vector<int64_t> ids(static_cast<std::size_t>(PyTuple_GET_SIZE(items.ptr())));
     for (std::size_t i = 0; i < ids.size(); ++i) {
-        PyObject* item = PySequence_Fast_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(i));
+        PyObject* item = PyTuple_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(i));
         ids[i] = static_cast<int64_t>(PyLong_AsUnsignedLongLongMask(item));
         if (ids[i] == -1 && PyErr_Occurred()) throw nb::python_error();
     }

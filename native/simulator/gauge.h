@@ -14,7 +14,7 @@ namespace flexnpu::simulator {
 struct Gauge {
     double step;  // a decode step of one short request
     double per_sequence, per_key;
-    double launch;  // a prefill iteration of one token
+    double launch;  // a prefill iteration of two tokens, as good as none
     double per_token, per_pair;
 
     double decode(int64_t sequences, int64_t seen) const {

@@ -2,6 +2,7 @@
 #include "simulator/kv.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace flexnpu::simulator {
 
@@ -9,9 +10,13 @@ KvCache::KvCache(int64_t capacity, int64_t block_tokens, int64_t hash_tokens, bo
     : capacity_(capacity),
       block_tokens_(block_tokens),
       hash_tokens_(hash_tokens),
-      per_hash_(hash_tokens / block_tokens),
+      per_hash_(block_tokens < 1 ? 0 : hash_tokens / block_tokens),
       caching_(caching),
-      free_(capacity) {}
+      free_(capacity) {
+    if (per_hash_ < 1 || hash_tokens % block_tokens != 0) {
+        throw std::invalid_argument("tokens of a hash id are a multiple of a block's");
+    }
+}
 
 int64_t KvCache::hits(const Request& request) const {
     if (!caching_) return 0;
@@ -59,6 +64,7 @@ void KvCache::grow(int64_t blocks) {
 }
 
 void KvCache::take(int64_t blocks) {
+    if (blocks > free_) throw std::logic_error("more blocks are taken than are free");
     free_ -= blocks;
     // Blocks that are neither referenced nor cached go first; then cached ones, least recently used first.
     while (static_cast<int64_t>(idle_.size()) * per_hash_ > free_) {

@@ -20,8 +20,8 @@ struct Slowest {
 };
 
 struct Request {
-    // `blocks`: hash ids of its full prompt blocks. An id stands for all before it, so none comes twice; where one does,
-    // it and those that follow are left out, and not shared.
+    // `blocks`: hash ids of its full prompt blocks. An id stands for all before it, so none comes twice; where one
+    // does, it and those that follow are left out, and not shared.
     Request(int64_t index, double arrival, int64_t prompt, int64_t output, std::vector<int64_t> blocks);
 
     const int64_t index;  // place in the trace

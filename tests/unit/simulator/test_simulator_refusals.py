@@ -8,7 +8,8 @@ import pytest
 from fixed_plans import Fixed
 from plain_forecast import PlainForecast
 
-from flexnpu.simulator import Arrival, EngineConfig, Simulation
+from flexnpu._native import KvCache, SimulatedRequest
+from flexnpu.simulator import Arrival, EngineConfig, Simulation, SimulationError
 from flexnpu.simulator.arrival import Watch
 from flexnpu.simulator.engine import NOBODY
 
@@ -79,7 +80,8 @@ class Answering(PlainForecast):
 
     def __init__(self, method, change):
         super().__init__(cores=8, base=2e-3)
-        setattr(self, method, lambda *asked, good=getattr(self, method): change(good(*asked)))
+        good = getattr(self, method)
+        setattr(self, method, lambda *asked: change(good(*asked)))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e-3, 0.0, None, "soon"])
@@ -141,3 +143,65 @@ def test_a_plan_that_the_device_cannot_follow_is_shown(case, looks):
 def test_what_is_no_plan_is_shown(answer):
     with pytest.raises(TypeError, match="the policy answered"):
         list(simulation(Saying(answer)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("token_budget", 2**63), ("look_ahead", 1.5), ("whole_prompts", "yes"), ("graphs", (-1,)), ("max_decoding", 2.5)],
+)
+def test_a_setting_of_another_type_is_named(name, value):
+    with pytest.raises(TypeError, match=f"{name} is .*; it must be"):
+        simulation(WAYS["mixed"], **{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("look_seconds", 1e-18), ("feedback_part", -0.5), ("feedback_part", 2.0)])
+def test_a_setting_out_of_its_range_is_named(name, value):
+    with pytest.raises(SimulationError, match=f"{name} is {value}"):
+        EngineConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        Arrival(0.5, 40, 5, None),
+        Arrival(0.5, 40, 5, (1.5, 2.5)),
+        Arrival(0.5, 40, 5, ("a", "b")),
+        Arrival(0.5, 40.0, 5),
+        Arrival(0.5, 40, 5.0),
+    ],
+)
+def test_a_request_of_other_types_is_named(arrival):
+    with pytest.raises(SimulationError, match=r"request 1 is Arrival\("):
+        list(simulation(WAYS["mixed"], [Arrival(0.0, 40, 5, (1, 2)), arrival]))
+
+
+class Emptying:
+    """A whole number that empties the list in which it is."""
+
+    def __init__(self, among):
+        self._among = among
+
+    def __index__(self):
+        self._among.clear()
+        return 1
+
+
+def test_hash_ids_may_change_while_they_are_read():
+    ids = []
+    ids.extend(Emptying(ids) for _ in range(1000))
+    one = SimulatedRequest(0, 0.0, 10, 1, ids)
+    assert one.index == 0
+    assert not ids
+
+
+def test_blocks_that_are_not_free_cannot_be_taken():
+    cache = KvCache(capacity=10, block_tokens=4, hash_tokens=8, caching=True)
+    with pytest.raises(RuntimeError, match="more blocks are taken than are free"):
+        cache.grow(11)
+    assert cache.free == 10
+
+
+@pytest.mark.parametrize(("block_tokens", "hash_tokens"), [(0, 8), (-4, 8), (4, 2), (4, 6)])
+def test_a_cache_whose_blocks_do_not_fit_together_is_refused(block_tokens, hash_tokens):
+    with pytest.raises(ValueError, match="multiple of a block's"):
+        KvCache(capacity=10, block_tokens=block_tokens, hash_tokens=hash_tokens, caching=True)
