@@ -99,9 +99,19 @@ class PythonTimes final : public Times {
     nb::handle forecaster_;
 };
 
+// Whether what the engine asks of it is answered by its iteration alone, not by methods of a class derived.
+bool plain(nb::handle forecaster) {
+    const nb::object base = nb::module_::import_("flexnpu.forecast").attr("Forecaster");
+    const nb::handle type = forecaster.type();
+    for (const char* name : {"seconds", "beside", "steps"}) {
+        if (!nb::getattr(type, name, nb::none()).is(base.attr(name))) return false;
+    }
+    return true;
+}
+
 std::unique_ptr<Times> times_of(nb::handle forecaster) {
     const nb::object iteration = nb::getattr(forecaster, "iteration", nb::none());
-    if (nb::isinstance<Iteration>(iteration)) {
+    if (nb::isinstance<Iteration>(iteration) && plain(forecaster)) {
         return std::make_unique<IterationTimes>(nb::cast<std::shared_ptr<Iteration>>(iteration));
     }
     return std::make_unique<PythonTimes>(forecaster);

@@ -9,6 +9,10 @@ from fixed_plans import Fixed
 from plain_forecast import PlainForecast
 
 from flexnpu._native import KvCache, SimulatedRequest
+from flexnpu.forecast import Forecaster
+from flexnpu.hardware import load_soc
+from flexnpu.llm import ModelShape
+from flexnpu.llm.presets import find_config
 from flexnpu.simulator import Arrival, EngineConfig, Simulation, SimulationError
 from flexnpu.simulator.arrival import Watch
 from flexnpu.simulator.engine import NOBODY
@@ -205,3 +209,17 @@ def test_blocks_that_are_not_free_cannot_be_taken():
 def test_a_cache_whose_blocks_do_not_fit_together_is_refused(block_tokens, hash_tokens):
     with pytest.raises(ValueError, match="multiple of a block's"):
         KvCache(capacity=10, block_tokens=block_tokens, hash_tokens=hash_tokens, caching=True)
+
+
+class Slow(Forecaster):
+    def seconds(self, cores, load):
+        return 100 * super().seconds(cores, load)
+
+
+def test_a_forecaster_that_is_derived_is_asked_itself():
+    found = {}
+    for kind in (Forecaster, Slow):
+        forecast = kind(ModelShape.from_config(find_config("Qwen2.5-7B")[1]), load_soc("Ascend910B2"))
+        way = Fixed("aggregated", (24, 24))
+        [found[kind]] = simulation(way, [Arrival(0.0, 60, 1)], forecast, dispatch_seconds=0.0, launch_seconds=0.0)
+    assert found[Slow].first_token == pytest.approx(100 * found[Forecaster].first_token)
