@@ -37,8 +37,8 @@ class EngineConfig:
     dispatch_seconds: host time to launch an iteration kernel by kernel. It is overlapped with the device's work, so an
     iteration with a prompt in it takes at least this long; decode is replayed as a graph and does not.
     graph_seconds: host time to launch one decode graph; a round of k steps launches k before its prompt.
-    switch_seconds: what a lane waits when its core count changes. idle_reserve: cores that an idle prefill keeps beyond
-    its minimum (planner.Snapshot).
+    switch_seconds: what a lane waits when it begins on other cores than before; a change under a prompt that runs
+    (launched_part) costs none. idle_reserve: cores that an idle prefill keeps beyond its minimum (planner.Snapshot).
     look_seconds: a microsecond or more: a policy is asked at its multiples alone, also while lanes are at work, and is
     shown all prompts in full, those in flight and those that find no room included, as a controller that reads engines'
     metrics; who begins in between has what was planned last. 0: it is asked whenever an iteration has ended.

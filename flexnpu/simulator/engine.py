@@ -43,9 +43,13 @@ class Simulation:
         self._on_sample = watch.sample
         self._on_gaps = watch.gaps
         self._next_sample = 0.0
+        self._begun = False
         self.pool.asking.watch = watch.plan
 
     def __iter__(self) -> Iterator[Finished]:
+        if self._begun:
+            raise SimulationError("a simulation runs once; make another of the same trace")
+        self._begun = True
         arrival = self._next_arrival()
         end, pool = self.config.end_seconds, self.pool
         while True:

@@ -223,3 +223,11 @@ def test_a_forecaster_that_is_derived_is_asked_itself():
         way = Fixed("aggregated", (24, 24))
         [found[kind]] = simulation(way, [Arrival(0.0, 60, 1)], forecast, dispatch_seconds=0.0, launch_seconds=0.0)
     assert found[Slow].first_token == pytest.approx(100 * found[Forecaster].first_token)
+
+
+@pytest.mark.parametrize("count", [1, len(TRACE)])
+def test_a_simulation_runs_once(count):
+    one = simulation(WAYS["lanes"])
+    assert len([found for found, _ in zip(one, range(count), strict=False)]) == count
+    with pytest.raises(SimulationError, match="a simulation runs once"):
+        next(iter(one))
