@@ -96,7 +96,8 @@ void Prompts::reorder(std::span<const uint32_t> order, std::size_t among) {
 
 Chunks Prompts::fill(int64_t budget, int64_t room, KvCache& kv, Admitted& admitted) {
     Chunks chunks;
-    int64_t tokens = 0, pairs = 0, seen = 0;
+    int64_t tokens = 0, seen = 0;
+    double pairs = 0.0;  // whole numbers up to 2^53, and beyond what an int64_t holds
     std::size_t place = 0;
     while (budget > 0) {
         if (ahead_ > 0 || place == half_run_.size()) {
@@ -114,12 +115,12 @@ Chunks Prompts::fill(int64_t budget, int64_t room, KvCache& kv, Admitted& admitt
         chunks.parts.push_back({request, fresh});
         budget -= fresh;
         tokens += fresh;
-        pairs += fresh * cached + fresh * (fresh + 1) / 2;
+        const auto whole = static_cast<double>(fresh);
+        pairs += whole * static_cast<double>(cached) + whole * (whole + 1.0) / 2.0;
         seen += fresh + cached;
     }
     const auto count = static_cast<double>(chunks.parts.size());
-    chunks.load = {
-        static_cast<double>(tokens), count, static_cast<double>(pairs), static_cast<double>(seen), 0.0, 0.0, count};
+    chunks.load = {static_cast<double>(tokens), count, pairs, static_cast<double>(seen), 0.0, 0.0, count};
     return chunks;
 }
 

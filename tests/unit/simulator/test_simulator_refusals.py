@@ -231,3 +231,15 @@ def test_a_simulation_runs_once(count):
     assert len([found for found, _ in zip(one, range(count), strict=False)]) == count
     with pytest.raises(SimulationError, match="a simulation runs once"):
         next(iter(one))
+
+
+def test_pairs_of_a_prompt_of_billions_of_tokens_are_counted():
+    prompt, forecast = 2**33, PlainForecast(cores=8, base=1.0, token=0.0, pair=1e-8)
+    [found] = simulation(
+        Fixed("aggregated", (8, 8), budget=2**34),
+        [Arrival(0.0, prompt, 1)],
+        forecast,
+        kv_tokens=2**34,
+        token_budget=2**34,
+    )
+    assert found.first_token == pytest.approx(1e-8 * prompt * (prompt + 1) / 2)
