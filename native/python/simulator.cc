@@ -7,7 +7,6 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -218,10 +217,11 @@ Answer PythonPolicy::plan(const Device& device, double now, const std::optional<
     } catch (const nb::python_error& error) {
         if (!error.matches(PyExc_AttributeError)) throw;
     }
-    throw nb::type_error(("the policy answered " + shown(plan) +
-                          "; a plan's mode is aggregated, split or shared, its cores, budget, steps and order are "
-                          "whole numbers, and its weight is a number")
-                             .c_str());
+    throw nb::type_error(
+        ("the policy answered " + shown(plan) +
+         "; a plan's cores, budget, steps and order are whole numbers, its weight is a number, and its "
+         "mode aggregated, split or shared")
+            .c_str());
 }
 
 template <class Value>
