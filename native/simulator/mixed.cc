@@ -6,19 +6,6 @@
 #include "simulator/device.h"
 
 namespace flexnpu::simulator {
-namespace {
-
-// Seconds of iterations one after another become their ends.
-void chain(std::vector<double>& seconds, double now, double least, double launch) {
-    double sum = 0.0;
-    for (double& each : seconds) {
-        sum += std::max(each, least) + launch;
-        each = sum + now;
-    }
-}
-
-}  // namespace
-
 void Mixed::begin(double now, const Plan& plan) {
     const Decoding& decoding = device_.decoding;
     cores_ = plan.split.decode;

@@ -138,10 +138,10 @@ Cell Planning::load_cell(double now) const {
 }
 
 const Plan& Planning::fresh(double now, const std::optional<Feedback>& feedback) {
-    const auto shown = static_cast<std::size_t>(shown_prompts(device_)) - device_.prompts.shown().size();
+    const auto waiting = static_cast<std::size_t>(shown_waiting(device_));
     const Answer answer = policy_.plan(device_, now, feedback);
     if (answer.order && !answer.order->empty()) {
-        device_.prompts.reorder(*answer.order, shown);
+        device_.prompts.reorder(*answer.order, waiting);
         orders_ = true;
     }
     device_.counters.plans += 1;

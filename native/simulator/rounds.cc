@@ -36,7 +36,7 @@ void Rounds::time(double now, int64_t count) {
     const double floor = device_.decode_floor(cores_.decode);
     if (chunks_.parts.empty()) {
         prompt_end_ = now;
-        run_alone(now, floor);
+        chain(ends_, now, floor);
         return;
     }
     // The host launches the graphs first, then the prompt's kernels, which the device works off meanwhile.
@@ -49,22 +49,13 @@ void Rounds::time(double now, int64_t count) {
     contend(now, begins, floor);
 }
 
-// `ends_` has seconds of steps, and gets their ends.
-void Rounds::run_alone(double now, double floor) {
-    double sum = 0.0;
-    for (double& each : ends_) {
-        sum += std::max(each, floor);
-        each = now + sum;
-    }
-}
-
-// The same beside the prompt, which begins at `begins`.
+// Beside the prompt, which begins at `begins`: `ends_` has seconds of steps alone, and gets their ends.
 void Rounds::contend(double now, double begins, double floor) {
     Times& times = device_.times;
     const auto [prompt, step] = times.beside(cores_.prefill, chunks_.load, cores_.decode, device_.decoding.load());
     const double slower = step / ends_.front();
     for (double& each : ends_) each *= slower;
-    run_alone(now, floor);
+    chain(ends_, now, floor);
     prompt_end_ = begins + prompt;
     const double last = ends_.back();
     if (prompt_end_ < last) {

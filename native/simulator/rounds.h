@@ -27,7 +27,6 @@ class Rounds final : public Runner {
 
   private:
     void time(double now, int64_t count);
-    void run_alone(double now, double floor);
     void contend(double now, double begins, double floor);
 
     Device& device_;

@@ -3,7 +3,9 @@
 // A way to run iterations. A device has one at a time and changes it when nothing is in flight.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <span>
 
 #include "simulator/plan.h"
 #include "simulator/request.h"
@@ -14,6 +16,15 @@ namespace flexnpu::simulator {
 struct BusyCores {
     uint32_t prefill = 0, decode = 0, both = 0;
 };
+
+// Seconds of iterations one after another become their ends. Each takes `least` at least, and `launch` more.
+inline void chain(std::span<double> seconds, double now, double least, double launch = 0.0) {
+    double sum = 0.0;
+    for (double& each : seconds) {
+        sum += std::max(each, least) + launch;
+        each = sum + now;
+    }
+}
 
 class Runner {
   public:

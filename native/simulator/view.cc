@@ -6,19 +6,15 @@
 #include "simulator/device.h"
 
 namespace flexnpu::simulator {
-namespace {
 
-// Of those who wait, how many are shown.
-int64_t look(const Device& device) {
+int64_t shown_waiting(const Device& device) {
     const auto waiting = static_cast<int64_t>(device.prompts.waiting().size());
     const bool shown = waiting > 0 && (device.settings.look_seconds > 0.0 || !device.blocked());
     return shown ? std::min(waiting, device.settings.look_ahead) : 0;
 }
 
-}  // namespace
-
 int64_t shown_prompts(const Device& device) {
-    return static_cast<int64_t>(device.prompts.shown().size()) + look(device);
+    return static_cast<int64_t>(device.prompts.shown().size()) + shown_waiting(device);
 }
 
 void show_prompts(const Device& device, double now, std::span<double> fresh, std::span<double> cached,
@@ -30,7 +26,8 @@ void show_prompts(const Device& device, double now, std::span<double> fresh, std
         waits[place++] = now - request.since;
     };
     for (const RequestPtr& each : device.prompts.shown()) show(*each, device.prompts.done(*each));
-    for (int64_t i = 0; i < look(device); ++i) show(*device.prompts.waiting()[static_cast<std::size_t>(i)], 0);
+    const auto first = device.prompts.waiting().begin();
+    std::for_each(first, first + shown_waiting(device), [&](const RequestPtr& each) { show(*each, 0); });
 }
 
 Next next_prompts(const Device& device) {

@@ -13,7 +13,9 @@ namespace flexnpu::simulator {
 
 class Device;
 
-// How many there are: half-run ones, then those who wait.
+// Of those who wait, how many there are.
+int64_t shown_waiting(const Device& device);
+// How many there are in all: half-run ones, then those who wait.
 int64_t shown_prompts(const Device& device);
 // Of each: tokens still to run, tokens that are done, and seconds since it waits. Columns of so many entries.
 void show_prompts(const Device& device, double now, std::span<double> fresh, std::span<double> cached,

@@ -83,7 +83,7 @@ def test_memory_does_not_grow_with_the_trace():
         tracemalloc.start()
         try:
             before, native, seen = in_use(), 0, 0
-            for seen, _ in enumerate(Simulation(trace, forecast, POLICIES["chunked"](), settings()), 1):  # noqa: B007
+            for seen, _ in enumerate(Simulation(trace, forecast, POLICIES["chunked"](), settings()), 1):  # noqa: B007 - read after it
                 native = max(native, in_use() - before)
             assert seen == count
             return tracemalloc.get_traced_memory()[1], native
