@@ -235,7 +235,8 @@ class Gang:
 class Arbiter:
     """One device's arbiter; older grants are (revision, cores). ordinal: of the device within the vNPU.
 
-    event_fd is readable after a grant was published or applied. by_phase: decode goes before prefill.
+    event_fd is readable after a grant was published or applied; take_news says whose. by_phase: decode goes before
+    prefill.
     """
 
     def __init__(self, device_cores: int, vector_cores: int, by_phase: bool = False) -> None: ...
@@ -262,6 +263,8 @@ class Arbiter:
     def watch(self, vnpu: int, watched: bool) -> None:
         """Whether event_fd tells of each step that its tenants begin, too."""
     def state(self, vnpu: int) -> VNpuState: ...
+    def take_news(self) -> list[int]:
+        """The vNPUs that something happened to since the last call; some may be gone."""
 
 class Asks:
     """What of a load a table of rows is asked by: new tokens, logits, readers, keys of prompts."""

@@ -62,7 +62,7 @@ async def answer(node: Node, response: Response, revisions: Mapping[str, int], w
 def operation_id(node: NodeService, revisions: Mapping[str, int]) -> str:
     """It says all that there is to know, so that it outlives the daemon: 7.4-9.2 is revision 4 of vNPU number 7, and
     revision 2 of number 9."""
-    return "-".join(f"{node.vnpu(name).id}.{revision}" for name, revision in revisions.items())
+    return "-".join(f"{node.id_of(name)}.{revision}" for name, revision in revisions.items())
 
 
 def revisions_of(node: NodeService, operation: str) -> Mapping[str, int]:

@@ -163,9 +163,11 @@ def capacity(device: Device) -> Capacity:
 
 
 class DeviceHost:
-    """A device's arbiter, the vNPUs on it, and a callback for its news."""
+    """A device's arbiter, the vNPUs on it, and a callback for news of some of them."""
 
-    def __init__(self, device: Device, on_news: Callable[[DeviceHost], None], *, by_phase: bool = False) -> None:
+    def __init__(
+        self, device: Device, on_news: Callable[[Sequence[Resident]], None], *, by_phase: bool = False
+    ) -> None:
         self.device = device
         self.arbiter = _native.Arbiter(device.cores, device.vector_cores, by_phase)
         self.residents: dict[int, Resident] = {}
@@ -177,4 +179,5 @@ class DeviceHost:
 
     def _news(self) -> None:
         os.eventfd_read(self.arbiter.event_fd)
-        self._on_news(self)
+        found = map(self.residents.get, self.arbiter.take_news())
+        self._on_news([resident for resident in found if resident is not None])

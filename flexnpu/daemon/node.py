@@ -74,6 +74,7 @@ class Node:
         self._registry = registry
         self._hosts = {device.index: DeviceHost(device, self._on_news, by_phase=by_phase) for device in devices}
         self._residents: dict[str, Resident] = {}
+        self._unrecorded: dict[int, Resident] = {}  # by id; the registry could not be told of their grants
         self._waiting = Waiting()
         self.log = Events()
         self._steps = Steps()
@@ -155,6 +156,9 @@ class Node:
         """name: of the vNPU that was asked for, whether or not there is one."""
         resident = self._residents.get(name)
         (self._denials if resident is None else resident.counters.denials)[reason] += 1
+
+    def id_of(self, name: str) -> int:
+        return self.resident(name).id
 
     def name_of(self, id_: int) -> str:
         """NotFound when there is no vNPU of that id any more."""
@@ -326,6 +330,7 @@ class Node:
     def _leave(self, resident: Resident) -> None:
         """Its devices are without it."""
         del self._residents[resident.name]
+        self._unrecorded.pop(resident.id, None)
         for host in resident.hosts:
             host.residents.pop(resident.id, None)
             host.arbiter.remove(resident.id)
@@ -352,17 +357,19 @@ class Node:
             text = f"changed {after.name} to revision {quota.revision}: {quota.cores} cores"
             self.log.publish("changed", after.name, text, revision=quota.revision)
 
-    def _on_news(self, host: DeviceHost) -> None:
+    def _on_news(self, residents: Sequence[Resident]) -> None:
         self._steps.heard()
-        for resident in [*host.residents.values()]:
+        for resident in (*residents, *self._unrecorded.values()):
             self._record(resident)
         self._waiting.look()
 
     def _record(self, resident: Resident) -> None:
+        self._unrecorded.pop(resident.id, None)
         try:
             tell(resident, self._registry, self.log)
-        except RegistryError as error:  # tried again at the next news; until then what was recorded is still held
+        except RegistryError as error:  # until it is tried again at the next news, what was recorded is still held
             log.warning("%s", error)
+            self._unrecorded[resident.id] = resident
 
     def _watch_owner(self, resident: Resident) -> None:
         owner = resident.registered.owner

@@ -144,6 +144,11 @@ uint32_t Arbiter::held_cores() const {
     return arbitration_.held_cores();
 }
 
+std::vector<VNpuId> Arbiter::take_news() {
+    std::lock_guard lock(mutex_);
+    return arbitration_.take_news();
+}
+
 void Arbiter::run() {
     // A turn ends when it ends, not when the kernel next feels like waking somebody (50 us by default).
     prctl(PR_SET_TIMERSLACK, 1);

@@ -53,8 +53,10 @@ class Arbiter {
     VNpuState state(VNpuId id) const;
     uint32_t held_cores() const;  // over the device
     // Readable (an eventfd) after a grant was published or applied, or a step has begun that is watched; who reads it
-    // asks state() or the reports again.
+    // takes the news, and asks for the state or the reports of these.
     int event_fd() const { return event_fd_; }
+    // The vNPUs that something happened to since the last call; some may be gone.
+    std::vector<VNpuId> take_news();
 
   private:
     struct Heard {

@@ -141,19 +141,34 @@ std::vector<VNpu*> Arbitration::present() {
 }
 
 Arbitration::Step Arbitration::step(int64_t now_ns) {
-    bool news = false;
     const std::vector<VNpu*> order = present();
-    for (VNpu* vnpu : order) news |= refresh(*vnpu, now_ns) | has_begun_steps(*vnpu);
+    for (VNpu* vnpu : order) note(*vnpu, refresh(*vnpu, now_ns) | has_begun_steps(*vnpu));
     int64_t look_ns = lending_.step(order, turns_, now_ns);
     Snapshot snapshot{.device = device_, .vnpus = {}};
-    for (const VNpu* vnpu : order) snapshot.vnpus.push_back(vnpu->view);
+    for (VNpu* vnpu : order) {
+        vnpu->view.priority = vnpu->priority;
+        snapshot.vnpus.push_back(vnpu->view);
+    }
     const Plan plan = decide(snapshot, now_ns);
-    news |= carry_out(plan, order, now_ns);
-    for (VNpu* vnpu : order) news |= refresh(*vnpu, now_ns);
+    carry_out(plan, order, now_ns);
+    for (VNpu* vnpu : order) note(*vnpu, refresh(*vnpu, now_ns));
     look_ns = sooner(look_ns, plan.look_again_ns);
     dispatch_.step(order, now_ns);
     look_ns = sooner(look_ns, turns_.step(order, now_ns));
-    return {look_ns, news};
+    return {look_ns, std::exchange(news_, false)};
+}
+
+void Arbitration::note(VNpu& vnpu, bool news) {
+    vnpu.news |= news;
+    news_ |= news;
+}
+
+std::vector<VNpuId> Arbitration::take_news() {
+    std::vector<VNpuId> ids;
+    for (auto& [id, vnpu] : vnpus_) {
+        if (std::exchange(vnpu.news, false)) ids.push_back(id);
+    }
+    return ids;
 }
 
 // Brings the view up to date with the reports; whether a revision has become applied.
@@ -201,7 +216,7 @@ void Arbitration::take_turns(VNpu& vnpu, bool turns) {
     turns ? join_gang(vnpu) : leave_gang(vnpu);
 }
 
-bool Arbitration::carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64_t now_ns) {
+void Arbitration::carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64_t now_ns) {
     for (const Plan::Step& step : plan.steps) {
         VNpu& vnpu = *order[step.vnpu];
         VNpuView& view = vnpu.view;
@@ -209,8 +224,8 @@ bool Arbitration::carry_out(const Plan& plan, const std::vector<VNpu*>& order, i
         if (step.grant.time_shared != view.granted.time_shared) take_turns(vnpu, step.grant.time_shared);
         view.granted = step.grant;
         view.changed_ns = now_ns;
+        note(vnpu, true);
     }
-    bool published = !plan.steps.empty();
     for (VNpu* vnpu : order) {
         const Grant& granted = vnpu->view.granted;
         if (granted.number == 0 || (granted.number == vnpu->published && vnpu->quota.memory_bytes == vnpu->memory)) {
@@ -220,9 +235,8 @@ bool Arbitration::carry_out(const Plan& plan, const std::vector<VNpu*>& order, i
         vnpu->published = granted.number;
         vnpu->memory = vnpu->quota.memory_bytes;
         vnpu->page->publish(vnpu->ordinal, granted.number, granted.all().cube, granted.all().vector, vnpu->memory);
-        published = true;
+        note(*vnpu, true);
     }
-    return published;
 }
 
 VNpu& Arbitration::find(VNpuId id) {

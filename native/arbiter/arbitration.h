@@ -70,6 +70,8 @@ class Arbitration {
         bool news = false;          // a grant was published or applied, or a step has begun that is watched
     };
     Step step(int64_t now_ns);
+    // Those that a step had news of since they were last taken.
+    std::vector<VNpuId> take_news();
 
     std::map<VNpuId, VNpu>& vnpus() { return vnpus_; }
 
@@ -78,7 +80,8 @@ class Arbitration {
     std::vector<VNpu*> present();
     static bool refresh(VNpu& vnpu, int64_t now_ns);
     static bool has_begun_steps(VNpu& vnpu);
-    bool carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64_t now_ns);
+    void carry_out(const Plan& plan, const std::vector<VNpu*>& order, int64_t now_ns);
+    void note(VNpu& vnpu, bool news);
     void take_turns(VNpu& vnpu, bool turns);
     VNpu& find(VNpuId id);
     const VNpu& find(VNpuId id) const;
@@ -86,6 +89,7 @@ class Arbitration {
     const Cores device_;
     std::map<VNpuId, VNpu> vnpus_;
     TenantId next_tenant_ = 1;
+    bool news_ = false;  // in this step
     Lending lending_;
     Dispatch dispatch_;
     Turns turns_;

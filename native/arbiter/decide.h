@@ -44,6 +44,7 @@ struct VNpuView {
     int64_t changed_ns = 0;  // when `desired` or `granted` last changed
     bool idle = false;       // launches nothing, and will ring before it does again
     bool launching = false;  // has launched since it was last idle: it can use what others lend
+    uint32_t priority = 0;   // in its turns; higher goes first
 };
 
 struct Snapshot {
@@ -74,9 +75,11 @@ bool is_applied(const VNpuView& vnpu);
 uint32_t applied_revision(const VNpuView& vnpu);
 
 // Moves grants towards what is desired. A shrink is granted at once; a growth only when, with everything that may still
-// be in use, it fits the device. Whoever calls keeps the sum of the desired cores within the device; then every desired
-// grant is reached once the tenants acknowledge. What is promised to nobody or to those who are idle is lent to the
-// others, evenly, as far as their burst goes; it is taken back at once when its owner wakes up or is to change.
+// be in use, it fits the device. Of those who leave the shared time together, a higher priority keeps its cores, in its
+// turns, until the others have applied theirs. Whoever calls keeps the sum of the desired cores within the device; then
+// every desired grant is reached once the tenants acknowledge. What is promised to nobody or to those who are idle is
+// lent to the others, evenly, as far as their burst goes; it is taken back at once when its owner wakes up or is to
+// change.
 Plan decide(const Snapshot& snapshot, int64_t now_ns);
 
 }  // namespace flexnpu

@@ -94,6 +94,7 @@ struct VNpu {
     int64_t wanted_ns = 0;   // since when the registry wants what it wants now
     uint32_t published = 0;  // number of the grant
     uint64_t memory = 0;     // published with it
+    bool news = false;       // of it, since they were last taken
 
     // Lending.
     uint64_t launches = 0;

@@ -203,7 +203,8 @@ void bind_arbiter(nb::module_& m) {
         .def("detach", &Arbiter::detach, "vnpu"_a, "tenant"_a)
         .def("applied_revision", &Arbiter::applied_revision, "vnpu"_a, "tenant"_a)
         .def("watch", &Arbiter::watch, "vnpu"_a, "watched"_a)
-        .def("state", &Arbiter::state, "vnpu"_a);
+        .def("state", &Arbiter::state, "vnpu"_a)
+        .def("take_news", &Arbiter::take_news);
 }
 
 }  // namespace

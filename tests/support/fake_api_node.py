@@ -113,6 +113,9 @@ class FakeNode:
         there = [VNPU, *(replace(VNPU, id=number, name=f"v{number}") for number in range(8, 8 + self.others))]
         return [vnpu for vnpu in there if vnpu.id > after][:most]
 
+    def id_of(self, name: str) -> int:
+        return self.vnpu(name).id
+
     def name_of(self, id_: int) -> str:
         if id_ != VNPU.id:
             raise NotFound(f"vNPU number {id_} is not there any more", next_step="see flexnpu ps")

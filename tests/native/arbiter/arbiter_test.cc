@@ -94,6 +94,26 @@ TEST_F(ArbiterTest, a_move_shrinks_waits_for_the_tenant_and_then_grows) {
     EXPECT_TRUE(comes_true([&] { return arbiter_.state(2).applied_revision == 2; }));
 }
 
+TEST_F(ArbiterTest, news_are_of_those_that_something_happened_to) {
+    using Ids = std::vector<VNpuId>;
+    add(1, 6);
+    add(2, 6);
+    FakeTenant one(101);
+    const TenantId tenant = arbiter_.attach(1, one.page, 1, true);
+    EXPECT_EQ(arbiter_.take_news(), (Ids{1, 2}));
+    EXPECT_EQ(arbiter_.take_news(), Ids{});
+    want({{2, quota(2, 8)}});
+    EXPECT_EQ(arbiter_.take_news(), Ids{2});
+    want({{1, quota(2, 4)}});
+    EXPECT_EQ(arbiter_.take_news(), Ids{1}) << "granted";
+    one.apply(2);
+    EXPECT_TRUE(comes_true([&] { return arbiter_.take_news() == Ids{1}; })) << "applied";
+    want({{1, quota(3, 5)}});
+    arbiter_.remove(1);
+    arbiter_.detach(1, tenant);
+    EXPECT_EQ(arbiter_.take_news(), Ids{}) << "it is gone";
+}
+
 TEST_F(ArbiterTest, tells_of_the_steps_of_whom_somebody_follows_and_of_no_others) {
     auto followed = add(1, 12);
     add(2, 12);

@@ -229,6 +229,46 @@ TEST(Decide, two_that_share_the_device_part_it_once_neither_can_launch_what_was_
     EXPECT_EQ(applied_revision(snapshot.vnpus[0]), 1u);
 }
 
+TEST(Decide, who_goes_first_in_the_shared_time_shrinks_last_when_they_part) {
+    Snapshot snapshot{kDevice, {wanting_a_part(sharing(settled(24)), 18), wanting_a_part(sharing(settled(24)), 6)}};
+    snapshot.vnpus[1].priority = 1;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted, (Grant{2, 1, both(18), {}, true}));
+    EXPECT_EQ(snapshot.vnpus[1].granted, grant(1, 24, true)) << "in its turns it has all of them still";
+    const Plan waiting = decide(snapshot, 0);
+    EXPECT_TRUE(waiting.steps.empty());
+    EXPECT_GT(waiting.look_again_ns, 0);
+    snapshot.vnpus[0].applied = 2;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[1].granted, (Grant{2, 1, both(6), {}, true}));
+    snapshot.vnpus[1].applied = 2;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[0].granted, (Grant{3, 2, both(18), {}, false}));
+    EXPECT_EQ(snapshot.vnpus[1].granted, (Grant{3, 2, both(6), {}, false}));
+}
+
+TEST(Decide, nobody_waits_with_shrinking_for_one_that_has_no_tenants) {
+    Snapshot snapshot{kDevice, {wanting_a_part(sharing(settled(24, 0)), 18), wanting_a_part(sharing(settled(24)), 6)}};
+    snapshot.vnpus[1].priority = 1;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[1].granted.own, both(6));
+}
+
+TEST(Decide, what_is_lent_to_one_keeps_nobody_from_parting) {
+    VNpuView lower = wanting_a_part(sharing(bursting(settled(12), 24)), 12);
+    lower.desired.burst = 24;
+    VNpuView higher = wanting_a_part(sharing(settled(24)), 6);
+    higher.priority = 1;
+    Snapshot snapshot{kDevice, {lower, higher}};
+    for (int i = 0; i < 6; ++i) {
+        take(snapshot, decide(snapshot, 0));
+        acknowledge(snapshot);
+    }
+    EXPECT_EQ(snapshot.vnpus[1].granted.own, both(6));
+    EXPECT_FALSE(snapshot.vnpus[0].granted.time_shared || snapshot.vnpus[1].granted.time_shared);
+    EXPECT_EQ(snapshot.vnpus[0].granted.all(), both(18));
+}
+
 TEST(Decide, what_was_cut_for_a_turn_counts_at_any_time_once_the_gate_stands_open) {
     VNpuView vnpu = settled(12, 1, 2);
     vnpu.older = {{1, 1, both(18), {}, true}};
@@ -394,6 +434,7 @@ TEST_P(RandomWalk, the_device_is_never_exceeded_and_what_is_desired_is_reached) 
     snapshot_.device.cube = 2 + below(64);
     snapshot_.device.vector = 2 * snapshot_.device.cube;
     snapshot_.vnpus.resize(1 + below(6));
+    for (VNpuView& vnpu : snapshot_.vnpus) vnpu.priority = below(3);
     for (int i = 0; i < 400; ++i) {
         VNpuView& vnpu = snapshot_.vnpus[below(static_cast<uint32_t>(snapshot_.vnpus.size()))];
         switch (below(6)) {
