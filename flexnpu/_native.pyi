@@ -142,6 +142,14 @@ class LedgerPage:
     def settle(self) -> bool: ...
     def is_fd(self, fd: int) -> bool: ...
 
+class HailPage:
+    """Where tenants of any vNPU hail each other (flexnpu/hail.h): a memfd of fixed size, one for all devices."""
+
+    def __init__(self) -> None: ...
+    @property
+    def fd(self) -> int: ...
+    def close_fd(self) -> None: ...
+
 class Hello:
     """A tenant's hello; status is OK, BAD_HELLO or BAD_VERSION, vnpu is as sent."""
 
@@ -236,10 +244,12 @@ class Arbiter:
     """One device's arbiter; older grants are (revision, cores). ordinal: of the device within the vNPU.
 
     event_fd is readable after a grant was published or applied; take_news says whose. by_phase: decode goes before
-    prefill.
+    prefill. hails: without, nobody hails.
     """
 
-    def __init__(self, device_cores: int, vector_cores: int, by_phase: bool = False) -> None: ...
+    def __init__(
+        self, device_cores: int, vector_cores: int, by_phase: bool = False, hails: HailPage | None = None
+    ) -> None: ...
     @property
     def event_fd(self) -> int: ...
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attach socket: one hello, one welcome with three descriptors, then silence until either side is gone.
+"""The attach socket: one hello, one welcome with four descriptors, then silence until either side is gone.
 
 A connection costs callbacks, not tasks: a thousand processes may start within a second. Only one that has to wait for
 its cores gets a task of its own.
@@ -258,7 +258,8 @@ class _Connection:
         assert tenant.report is not None
         welcome = _native.pack_welcome(_native.OK, slot=tenant.lease.slot)
         try:
-            socket.send_fds(self._socket, [welcome], [resident.page.fd, tenant.report.fd, resident.ledger.fd])
+            fds = [resident.page.fd, tenant.report.fd, resident.ledger.fd, self._node.hails.fd]
+            socket.send_fds(self._socket, [welcome], fds)
         except OSError as error:
             log.info("pid %d was gone before it was welcomed (%s)", tenant.pid, error.strerror)
             self._node.attached.detach(tenant)

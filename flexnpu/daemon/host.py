@@ -166,10 +166,15 @@ class DeviceHost:
     """A device's arbiter, the vNPUs on it, and a callback for news of some of them."""
 
     def __init__(
-        self, device: Device, on_news: Callable[[Sequence[Resident]], None], *, by_phase: bool = False
+        self,
+        device: Device,
+        on_news: Callable[[Sequence[Resident]], None],
+        *,
+        hails: _native.HailPage | None = None,
+        by_phase: bool = False,
     ) -> None:
         self.device = device
-        self.arbiter = _native.Arbiter(device.cores, device.vector_cores, by_phase)
+        self.arbiter = _native.Arbiter(device.cores, device.vector_cores, by_phase, hails)
         self.residents: dict[int, Resident] = {}
         self._on_news = on_news
         asyncio.get_running_loop().add_reader(self.arbiter.event_fd, self._news)

@@ -72,7 +72,10 @@ class Node:
 
     def __init__(self, devices: Sequence[Device], registry: Registry, *, by_phase: bool = False) -> None:
         self._registry = registry
-        self._hosts = {device.index: DeviceHost(device, self._on_news, by_phase=by_phase) for device in devices}
+        self.hails = _native.HailPage()
+        self._hosts = {
+            device.index: DeviceHost(device, self._on_news, hails=self.hails, by_phase=by_phase) for device in devices
+        }
         self._residents: dict[str, Resident] = {}
         self._unrecorded: dict[int, Resident] = {}  # by id; the registry could not be told of their grants
         self._waiting = Waiting()
@@ -96,6 +99,7 @@ class Node:
             host.close()
         self._residents.clear()
         self._hosts.clear()
+        self.hails.close_fd()
 
     def use(self, doors: Doors) -> None:
         """From now on; those of vNPUs that are there already are opened."""

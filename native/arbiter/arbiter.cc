@@ -47,8 +47,8 @@ bool matters(const VNpu& vnpu, const Tenant& tenant) {
 
 }  // namespace
 
-Arbiter::Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode)
-    : arbitration_({device_cores, vector_cores}, mode, first_turn()) {
+Arbiter::Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode, std::shared_ptr<HailPage> hails)
+    : arbitration_({device_cores, vector_cores}, mode, first_turn(), std::move(hails)) {
     event_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (event_fd_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
     thread_ = std::thread([this] { run(); });

@@ -22,7 +22,9 @@ namespace flexnpu {
 class Arbiter {
   public:
     // vector_cores follow in proportion: a grant of n cube cores brings n * vector_cores / device_cores.
-    Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode = DispatchMode::fair);
+    // hails: of all devices; without it nobody may hail.
+    Arbiter(uint32_t device_cores, uint32_t vector_cores, DispatchMode mode = DispatchMode::fair,
+            std::shared_ptr<HailPage> hails = nullptr);
     ~Arbiter();
     Arbiter(const Arbiter&) = delete;
     Arbiter& operator=(const Arbiter&) = delete;

@@ -13,8 +13,8 @@ uint32_t own_share(const VNpu& vnpu) { return vnpu.quota.share != 0 ? vnpu.quota
 
 }  // namespace
 
-Arbitration::Arbitration(Cores device, DispatchMode mode, uint64_t newest_turn)
-    : device_(device), dispatch_(mode), turns_(newest_turn) {
+Arbitration::Arbitration(Cores device, DispatchMode mode, uint64_t newest_turn, std::shared_ptr<HailPage> hails)
+    : device_(device), dispatch_(mode), turns_(newest_turn, std::move(hails)) {
     if (device.cube == 0 || device.cube > 0xffff || device.vector == 0 || device.vector > 0xffff) {
         throw std::invalid_argument("a device must have 1 to 65535 cube cores and as many vector cores");
     }
@@ -210,6 +210,8 @@ void Arbitration::take_turns(VNpu& vnpu, bool turns) {
     fresh.turns = vnpu.turn.turns;
     vnpu.turn = fresh;
     vnpu.busy_ns = busy_of(vnpu);
+    vnpu.on_standby = false;
+    if (std::exchange(vnpu.yields_to, 0) != 0) vnpu.page->set_yields_to(vnpu.ordinal, 0);
     write_turn(vnpu, turns ? flexnpu_pack_turn(vnpu.number, 0) : FLEXNPU_TURN_FREE);
     vnpu.in_flight_ns = 0;
     vnpu.page->set_in_flight(vnpu.ordinal, 0);

@@ -48,8 +48,8 @@ struct OldGrant {
 
 class Arbitration {
   public:
-    // Turns are numbered on from `newest_turn`.
-    Arbitration(Cores device, DispatchMode mode, uint64_t newest_turn);
+    // Turns are numbered on from `newest_turn`. Without a page for hails there are none.
+    Arbitration(Cores device, DispatchMode mode, uint64_t newest_turn, std::shared_ptr<HailPage> hails = nullptr);
 
     // As Arbiter has them; none of these steps.
     std::vector<TenantId> restore(VNpuId id, VNpu vnpu, const std::vector<OldGrant>& older, uint32_t absent,

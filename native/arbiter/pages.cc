@@ -123,6 +123,14 @@ void ControlPage::set_in_flight(uint32_t ordinal, uint64_t ns) {
     std::atomic_ref(page()->devices[ordinal].in_flight_ns).store(ns, std::memory_order_relaxed);
 }
 
+void ControlPage::set_hail(uint32_t ordinal, uint64_t hail) {
+    std::atomic_ref(page()->devices[ordinal].hail).store(hail, std::memory_order_relaxed);
+}
+
+void ControlPage::set_yields_to(uint32_t ordinal, uint64_t print) {
+    std::atomic_ref(page()->devices[ordinal].yields_to).store(print, std::memory_order_release);
+}
+
 void ControlPage::set_phase(uint32_t phase) { std::atomic_ref(page()->phase).store(phase, std::memory_order_relaxed); }
 
 void ControlPage::set_watched(bool watched) {
@@ -131,6 +139,16 @@ void ControlPage::set_watched(bool watched) {
 
 uint32_t ControlPage::grant(uint32_t ordinal) const {
     return static_cast<uint32_t>(std::atomic_ref(page()->devices[ordinal].quota).load(std::memory_order_relaxed) >> 32);
+}
+
+HailPage::HailPage() : SharedPage("flexnpu-hails", sizeof(flexnpu_hail_page)) {
+    set_head(page());
+    seal(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+uint64_t HailPage::hail(uint32_t device) const {
+    if (device >= FLEXNPU_HAILS) return 0;
+    return std::atomic_ref(page()->devices[device].hail).load(std::memory_order_acquire);
 }
 
 ReportPage::ReportPage(uint32_t pid) : SharedPage("flexnpu-report", sizeof(flexnpu_report_page)) {

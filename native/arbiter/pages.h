@@ -47,6 +47,10 @@ class ControlPage : public SharedPage, public std::enable_shared_from_this<Contr
     // Sequentially consistent, before any later look at a report; then everybody who waits for the word is woken.
     void set_turn(uint32_t ordinal, uint64_t turn);
     void set_in_flight(uint32_t ordinal, uint64_t ns);
+    // What it may hail with, and the print of what it yields to.
+    void set_hail(uint32_t ordinal, uint64_t hail);
+    void set_yields_to(uint32_t ordinal, uint64_t print);
+    uint32_t physical(uint32_t ordinal) const { return page()->devices[ordinal].physical; }
     uint32_t device_count() const { return page()->device_count; }
     uint32_t grant(uint32_t ordinal) const;  // number of the newest
     void set_phase(uint32_t phase);          // flexnpu_phase that was declared
@@ -55,6 +59,17 @@ class ControlPage : public SharedPage, public std::enable_shared_from_this<Contr
 
   private:
     flexnpu_control_page* page() const { return static_cast<flexnpu_control_page*>(at()); }
+};
+
+// What the tenants of all vNPUs write: hails (flexnpu/hail.h). A word is believed by whoever knows its print alone.
+class HailPage : public SharedPage {
+  public:
+    HailPage();
+    // Of a device that has no word, 0.
+    uint64_t hail(uint32_t device) const;
+
+  private:
+    flexnpu_hail_page* page() const { return static_cast<flexnpu_hail_page*>(at()); }
 };
 
 // Copies of what a tenant says. Numbers are cut to 53 bits (what JSON can carry), grants to 32.

@@ -380,6 +380,24 @@ TurnPlan schedule(const Views& views, int64_t now_ns) {
     return plan;
 }
 
+bool may_come_first(const Views& views, size_t at, int64_t now_ns) {
+    const TurnView& view = views[at];
+    if (has_demand(view) || view.follows || rank(view, now_ns) == 0) return false;
+    Views then = views;
+    set_waiting(then, at, true, now_ns);
+    return schedule(then, now_ns).open == at;
+}
+
+int64_t next_first_ns(const Views& views, int64_t now_ns) {
+    int64_t next = INT64_MAX;
+    if (std::none_of(views.begin(), views.end(), has_demand)) return 0;
+    for (const TurnView& view : views) {
+        if (view.priority == 0 || view.share == 0 || has_demand(view) || rank(view, now_ns) != 0) continue;
+        next = std::min(next, rank_change(view, now_ns) - now_ns);
+    }
+    return next == INT64_MAX ? 0 : std::max<int64_t>(next, 1);
+}
+
 int64_t slice_ns(const Views& views, size_t at, bool nominal) {
     return static_cast<int64_t>(slice(views, at, nominal));
 }

@@ -79,6 +79,13 @@ bool is_contended(const std::vector<TurnView>& views, size_t holder);
 // not run, it pays by coming late in each round and not by missing some.
 TurnPlan schedule(const std::vector<TurnView>& views, int64_t now_ns);
 
+// Whether this vNPU, which wants nothing now, would go before all others at once if it came now, by its priority: it
+// may so open its turn itself.
+bool may_come_first(const std::vector<TurnView>& views, size_t at, int64_t now_ns);
+// Until somebody who has no such right now may come to have it, as it earns its priority again, while others are in
+// demand; 0: nobody will.
+int64_t next_first_ns(const std::vector<TurnView>& views, int64_t now_ns);
+
 // A slice of this vNPU among those that are in demand now, or, `nominal`, among all.
 int64_t slice_ns(const std::vector<TurnView>& views, size_t at, bool nominal = false);
 

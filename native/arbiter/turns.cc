@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arbiter/turns.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "arbiter/process.h"
+#include "flexnpu/hail.h"
 
 namespace flexnpu {
 namespace {
@@ -23,6 +26,7 @@ constexpr int64_t kLeastDrainPatienceNs = 50'000'000;
 constexpr int64_t kLeastInFlightNs = 150'000;  // so that a turn's end is covered while the next holder wakes
 constexpr int64_t kMostInFlightNs = 2'000'000;
 static_assert(kLeastInFlightNs > FLEXNPU_TIGHT_NS);
+constexpr int64_t kLatelyNs = 100'000'000;  // who had a turn within this is likely to come again
 
 // Whoever launches again after it was passed over can run.
 void look_at_passed(Tenant& tenant, int64_t now_ns) {
@@ -94,6 +98,16 @@ void level_if_changed(std::vector<TurnView>& views, size_t at, const VNpu& vnpu,
     if (changed) level(views, at, now_ns);
 }
 
+bool anyone_has_turn(const std::vector<TurnView>& views) {
+    return std::any_of(views.begin(), views.end(), [](const TurnView& view) { return view.turn != Turn::none; });
+}
+
+// Who could hail: somebody is there, and on this device alone, as a gang's turns begin on all of its devices at once.
+bool may_hail(const VNpu& vnpu) {
+    return !vnpu.gang && vnpu.page->physical(vnpu.ordinal) < FLEXNPU_HAILS &&
+           std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(), [](const auto& at) { return at.second.page; });
+}
+
 uint64_t in_flight(const std::vector<TurnView>& views, const std::vector<VNpu*>& vnpus, size_t at) {
     for (size_t i = 0; i < views.size(); ++i) {
         if (views[i].priority > views[at].priority && !vnpus[i]->tenants.empty()) return FLEXNPU_TIGHT_NS;
@@ -142,18 +156,104 @@ int64_t Turns::step(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
     // Each round ends, closes or opens a turn, and a tenant can answer no turn that it was not woken for.
     TurnPlan plan;
     for (size_t round = 0; round < 4 * pool.vnpus.size() + 4; ++round) {
-        const bool ended = settle(pool, now_ns);
+        const bool changed = take_over(pool, now_ns) | settle(pool, now_ns);
         plan = schedule(pool.views, now_ns);
-        if (!carry_out(pool, plan, now_ns) && !ended) break;
+        if (!carry_out(pool, plan, now_ns) && !changed && !dismiss(pool, now_ns)) break;
     }
     int64_t look_ns = plan.empty() ? plan.look_again_ns : 1;
+    appoint(pool, now_ns);
+    if (hails_) look_ns = sooner(look_ns, next_first_ns(pool.views, now_ns));
     for (size_t i = 0; i < pool.vnpus.size(); ++i) {
         look_ns = sooner(look_ns, watch(pool, i, now_ns));
         flag(pool, i);
         pool.vnpus[i]->turn = pool.views[i];
         tell_gang(*pool.vnpus[i], pool.views[i]);
     }
+    publish(pool);
     return look_ns;
+}
+
+std::optional<size_t> Turns::on_standby(const Pool& pool) {
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) {
+        if (pool.vnpus[i]->on_standby) return i;
+    }
+    return std::nullopt;
+}
+
+// Who has hailed is taken at its word, whether it enters or not: the others hold for it, so it is charged.
+bool Turns::has_come(const VNpu& vnpu) const {
+    return hails_->hail(vnpu.page->physical(vnpu.ordinal)) == vnpu.hail ||
+           std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(),
+                       [&](const auto& at) { return has_entered(vnpu, at.second); });
+}
+
+// The turn that was opened by who is on standby is one as any other from here on.
+bool Turns::take_over(Pool& pool, int64_t now_ns) {
+    const std::optional<size_t> first = on_standby(pool);
+    if (!first || !has_come(*pool.vnpus[*first])) return false;
+    for (size_t i = 0; i < pool.views.size(); ++i) {
+        if (pool.views[i].turn == Turn::open) close(pool, i, now_ns);
+    }
+    open(pool, *first, now_ns);
+    return true;
+}
+
+// Of two that would come first the higher one; of equals who is on standby already, as it may just be coming. Else the
+// one that has waited longer for its next turn, where both had one lately, as they are likely to take turns; or the one
+// that had.
+bool Turns::is_likelier(const Pool& pool, size_t at, size_t than, int64_t now_ns) {
+    const TurnView &one = pool.views[at], &other = pool.views[than];
+    if (one.priority != other.priority) return one.priority > other.priority;
+    if (pool.vnpus[at]->on_standby != pool.vnpus[than]->on_standby) return pool.vnpus[at]->on_standby;
+    const bool lately = now_ns - one.last_ns < kLatelyNs && now_ns - other.last_ns < kLatelyNs;
+    return lately ? one.last_ns < other.last_ns : one.last_ns > other.last_ns;
+}
+
+std::optional<size_t> Turns::likeliest(const Pool& pool, int64_t now_ns) {
+    std::optional<size_t> first;
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) {
+        if (!may_hail(*pool.vnpus[i]) || !may_come_first(pool.views, i, now_ns)) continue;
+        if (!first || is_likelier(pool, i, *first, now_ns)) first = i;
+    }
+    return first;
+}
+
+// Whoever would not come first any more. First the word, then who has entered, as in close(); who has come meanwhile
+// has its turn, which schedule() then ends as it sees fit.
+bool Turns::dismiss(Pool& pool, int64_t now_ns) {
+    const std::optional<size_t> first = on_standby(pool);
+    if (!first) return false;
+    if (likeliest(pool, now_ns) == first) return false;
+    VNpu& vnpu = *pool.vnpus[*first];
+    write_turn(vnpu, flexnpu_pack_turn(vnpu.number, 0));
+    if (take_over(pool, now_ns)) return true;
+    vnpu.on_standby = false;
+    return false;
+}
+
+// First all others know the print, then it knows the hail, so that nobody hears a hail that it cannot tell from noise.
+void Turns::appoint(Pool& pool, int64_t now_ns) {
+    if (!hails_ || on_standby(pool)) return;
+    const std::optional<size_t> first = likeliest(pool, now_ns);
+    if (!first) return;
+    VNpu& vnpu = *pool.vnpus[*first];
+    if (getrandom(&vnpu.hail, sizeof vnpu.hail, 0) != sizeof vnpu.hail || vnpu.hail == 0) return;
+    vnpu.number = next_number();
+    vnpu.on_standby = true;
+    publish(pool);
+    vnpu.page->set_hail(vnpu.ordinal, vnpu.hail);
+    flag(pool, *first);
+}
+
+void Turns::publish(Pool& pool) {
+    const std::optional<size_t> first = on_standby(pool);
+    const uint64_t print = first ? flexnpu_hail_print(pool.vnpus[*first]->hail) : 0;
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) {
+        VNpu& vnpu = *pool.vnpus[i];
+        const uint64_t heeds = i == first || vnpu.gang ? 0 : print;
+        if (heeds != vnpu.yields_to) vnpu.page->set_yields_to(vnpu.ordinal, heeds);
+        vnpu.yields_to = heeds;
+    }
 }
 
 // Ends what is over.
@@ -185,7 +285,8 @@ bool Turns::carry_out(Pool& pool, const TurnPlan& plan, int64_t now_ns) {
 void Turns::open(Pool& pool, size_t at, int64_t now_ns) {
     VNpu& vnpu = *pool.vnpus[at];
     open_turn(pool.views, at, now_ns);
-    vnpu.number = next_number();
+    // A hail that crosses with this opens the same turn.
+    if (!std::exchange(vnpu.on_standby, false)) vnpu.number = next_number();
     vnpu.asked = false;
     vnpu.look_ns = now_ns;
     vnpu.seen_launches = launches_of(vnpu);
@@ -218,9 +319,11 @@ void Turns::end(Pool& pool, size_t at, int64_t now_ns) {
 
 void Turns::flag(Pool& pool, size_t at) {
     const TurnView& view = pool.views[at];
-    if (view.turn == Turn::none) return;
     VNpu& vnpu = *pool.vnpus[at];
-    uint32_t flags = view.behind ? FLEXNPU_TURN_BEHIND : 0;
+    if (view.turn == Turn::none && !vnpu.on_standby) return;
+    const bool behind = vnpu.on_standby ? anyone_has_turn(pool.views) : view.behind;
+    uint32_t flags = behind ? FLEXNPU_TURN_BEHIND : 0;
+    if (vnpu.on_standby) flags |= FLEXNPU_TURN_STANDBY;
     if (view.turn == Turn::open) flags |= FLEXNPU_TURN_OPEN;
     if (view.turn == Turn::open && (vnpu.asked || is_contended(pool.views, at))) flags |= FLEXNPU_TURN_CONTENDED;
     write_turn(vnpu, flexnpu_pack_turn(vnpu.number, flags));

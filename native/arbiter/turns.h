@@ -4,6 +4,9 @@
 // and who cannot run. Used under the arbiter's lock.
 #pragma once
 
+#include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "arbiter/vnpu.h"
@@ -16,8 +19,10 @@ void leave_gang(const VNpu& vnpu);
 
 class Turns {
   public:
-    // Turns are numbered on from `newest`; no report of an earlier daemon may know a higher one.
-    explicit Turns(uint64_t newest) : newest_(newest) {}
+    // Turns are numbered on from `newest`; no report of an earlier daemon may know a higher one. Without a page for
+    // hails nobody opens its turn itself.
+    explicit Turns(uint64_t newest, std::shared_ptr<HailPage> hails = nullptr)
+        : newest_(newest), hails_(std::move(hails)) {}
 
     // `vnpus`: all of the device. The time until the next look; 0 for never.
     int64_t step(const std::vector<VNpu*>& vnpus, int64_t now_ns);
@@ -38,7 +43,18 @@ class Turns {
     int64_t watch(Pool& pool, size_t at, int64_t now_ns);
     void flag(Pool& pool, size_t at);
 
+    // Standby: one vNPU at most may open its turn itself, as the one that would go first if it came now.
+    bool has_come(const VNpu& vnpu) const;
+    bool take_over(Pool& pool, int64_t now_ns);
+    bool dismiss(Pool& pool, int64_t now_ns);
+    void appoint(Pool& pool, int64_t now_ns);
+    static std::optional<size_t> on_standby(const Pool& pool);
+    static bool is_likelier(const Pool& pool, size_t at, size_t than, int64_t now_ns);
+    static std::optional<size_t> likeliest(const Pool& pool, int64_t now_ns);
+    static void publish(Pool& pool);
+
     uint64_t newest_;
+    const std::shared_ptr<HailPage> hails_;
 };
 
 }  // namespace flexnpu

@@ -118,6 +118,11 @@ struct VNpu {
     uint64_t seen_launches = 0;
     uint64_t busy_ns = 0;  // as reported when the turn began
     int64_t drain_patience_ns = 0;
+
+    // Hails.
+    bool on_standby = false;  // it may open its newest turn itself
+    uint64_t hail = 0;        // with this
+    uint64_t yields_to = 0;   // as published
 };
 
 // A tenant cannot have applied what was never granted to it, whatever its page says.

@@ -19,7 +19,7 @@ using Why = char[512];
 constexpr time_t kPatienceS = 5;
 
 // In the order of the welcome's descriptors.
-enum Part { control_part, report_part, ledger_part, part_count };
+enum Part { control_part, report_part, ledger_part, hail_part, part_count };
 using Fds = int[part_count];
 
 void close_all(Fds& fds) {
@@ -128,8 +128,8 @@ Hands judge(const flexnpu_welcome& welcome, ssize_t got, const Fds& fds, Why& wh
     } else if (welcome.status != FLEXNPU_OK) {
         snprintf(why, sizeof why, "the daemon refused (status %u): %.*s", welcome.status,
                  static_cast<int>(sizeof welcome.message), welcome.message);
-    } else if (fds[ledger_part] < 0) {
-        snprintf(why, sizeof why, "the welcome carried no three pages");
+    } else if (fds[hail_part] < 0) {
+        snprintf(why, sizeof why, "the welcome carried no four pages");
     } else {
         return Hands::shaken;
     }
@@ -139,7 +139,7 @@ Hands judge(const flexnpu_welcome& welcome, ssize_t got, const Fds& fds, Why& wh
 Hands hear_welcome(int fd, Fds& fds, uint32_t* slot, Why& why) {
     flexnpu_welcome welcome{};
     iovec body{&welcome, sizeof welcome};
-    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
+    alignas(cmsghdr) char control[CMSG_SPACE((part_count + 1) * sizeof(int))];
     msghdr message{};
     message.msg_iov = &body;
     message.msg_iovlen = 1;
@@ -192,8 +192,10 @@ bool map_all(const Fds& fds, Pages* pages, Why& why) {
     pages->ledger =
         static_cast<flexnpu_ledger_page*>(map_page(fds[ledger_part], sizeof *pages->ledger, both, "ledger", why));
     if (pages->ledger == nullptr) return false;
+    pages->hails = static_cast<flexnpu_hail_page*>(map_page(fds[hail_part], sizeof *pages->hails, both, "hail", why));
+    if (pages->hails == nullptr) return false;
     if (!fits(*pages->control, "control", why) || !fits(*pages->report, "report", why) ||
-        !fits(*pages->ledger, "ledger", why)) {
+        !fits(*pages->ledger, "ledger", why) || !fits(*pages->hails, "hail", why)) {
         return false;
     }
     const uint32_t devices = pages->control->device_count;
@@ -249,6 +251,15 @@ bool is_same_vnpu(const flexnpu_control_page& fresh, const flexnpu_control_page&
     return true;
 }
 
+bool are_hails(int fd, Why& why) {
+    const auto* fresh = static_cast<const flexnpu_hail_page*>(
+        map_page(fd, sizeof(flexnpu_hail_page), PROT_READ | PROT_WRITE, "hail", why));
+    if (fresh == nullptr) return false;
+    const bool fit = fits(*fresh, "hail", why);
+    munmap(const_cast<flexnpu_hail_page*>(fresh), sizeof *fresh);
+    return fit;
+}
+
 bool is_ours_again(const Fds& fds, uint32_t slot, const Pages& pages, Why& why) {
     if (slot != pages.slot) {
         snprintf(why, sizeof why, "the daemon gives slot %u of the ledger, this program has slot %u", slot, pages.slot);
@@ -264,21 +275,27 @@ bool is_ours_again(const Fds& fds, uint32_t slot, const Pages& pages, Why& why) 
     if (fresh == nullptr) return false;
     const bool same = is_same_vnpu(*fresh, *pages.control, why);
     munmap(const_cast<flexnpu_control_page*>(fresh), sizeof *fresh);
-    return same;
+    return same && are_hails(fds[hail_part], why);
 }
 
-// Threads that read the page meanwhile see the old one or the new one.
-bool replace_control(int fd, const Pages& pages, Why& why) {
-    void* const place = const_cast<flexnpu_control_page*>(pages.control);
-    if (mmap(place, sizeof *pages.control, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == place) return true;
-    snprintf(why, sizeof why, "the new control page cannot be mapped: %s", strerror(errno));
+// Threads that use the page meanwhile find the old one or the new one.
+bool replace(const void* page, int fd, int protection, const char* which, Why& why) {
+    void* const place = const_cast<void*>(page);
+    if (mmap(place, FLEXNPU_PAGE_SIZE, protection, MAP_SHARED | MAP_FIXED, fd, 0) == place) return true;
+    snprintf(why, sizeof why, "the new %s page cannot be mapped: %s", which, strerror(errno));
     return false;
+}
+
+// In between, what is hailed with an earlier daemon's number is noise to everybody.
+bool replace_all(const Fds& fds, const Pages& pages, Why& why) {
+    return replace(pages.hails, fds[hail_part], PROT_READ | PROT_WRITE, "hail", why) &&
+           replace(pages.control, fds[control_part], PROT_READ, "control", why);
 }
 
 }  // namespace
 
 Hands shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]) {
-    Fds fds = {-1, -1, -1};
+    Fds fds = {-1, -1, -1, -1};
     Hands found = reach(socket_path, &pages->socket, why);
     if (found == Hands::shaken) found = say_hello(pages->socket, vnpu, nullptr, why);
     if (found == Hands::shaken) found = hear_welcome(pages->socket, fds, &pages->slot, why);
@@ -295,13 +312,13 @@ Hands shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char 
 }
 
 Hands shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, int* connecting, char (&why)[512]) {
-    Fds fds = {-1, -1, -1};
+    Fds fds = {-1, -1, -1, -1};
     uint32_t slot = FLEXNPU_NO_SLOT;
     Hands found = reach(socket_path, connecting, why);
     if (found == Hands::shaken) found = say_hello(*connecting, vnpu, pages, why);
     if (found == Hands::shaken) found = hear_welcome(*connecting, fds, &slot, why);
     if (found == Hands::shaken) {
-        const bool ours = is_ours_again(fds, slot, *pages, why) && replace_control(fds[control_part], *pages, why);
+        const bool ours = is_ours_again(fds, slot, *pages, why) && replace_all(fds, *pages, why);
         found = ours ? Hands::shaken : Hands::refused;
     }
     if (found == Hands::shaken) keep_connection(connecting, pages);
@@ -325,6 +342,7 @@ void let_go(Pages* pages) {
     if (pages->control != nullptr) munmap(const_cast<flexnpu_control_page*>(pages->control), FLEXNPU_PAGE_SIZE);
     if (pages->report != nullptr) munmap(pages->report, FLEXNPU_PAGE_SIZE);
     if (pages->ledger != nullptr) munmap(pages->ledger, FLEXNPU_LEDGER_SIZE);
+    if (pages->hails != nullptr) munmap(pages->hails, FLEXNPU_PAGE_SIZE);
     if (pages->socket >= 0) close(pages->socket);
     if (pages->report_fd >= 0) close(pages->report_fd);
     if (pages->ledger_fd >= 0) close(pages->ledger_fd);

@@ -10,6 +10,7 @@ struct Pages {
     const flexnpu_control_page* control = nullptr;
     flexnpu_report_page* report = nullptr;
     flexnpu_ledger_page* ledger = nullptr;
+    flexnpu_hail_page* hails = nullptr;
     uint32_t slot = FLEXNPU_NO_SLOT;  // in the ledger
     int socket = -1;                  // stays open for the tenant's life: its end is how the daemon sees ours
     unsigned long socket_inode = 0;   // tells whether the descriptor is still this connection
@@ -25,8 +26,8 @@ enum class Hands { shaken, nobody, refused };
 Hands shake_hands(const char* socket_path, const char* vnpu, Pages* pages, char (&why)[512]);
 
 // Goes back to a daemon that has started anew, with the pages that this process has counted on. On success the new
-// control page stands where the old one did and the new connection has the old one's number; on failure everything is
-// as before. `connecting` holds the descriptor under way, so that a fork's child can close it.
+// control and hail pages stand where the old ones did and the new connection has the old one's number; on failure
+// everything is as before. `connecting` holds the descriptor under way, so that a fork's child can close it.
 Hands shake_hands_again(const char* socket_path, const char* vnpu, Pages* pages, int* connecting, char (&why)[512]);
 
 // Whether the connection has ended, or is not the process's any more. Never blocks.

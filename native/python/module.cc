@@ -92,6 +92,10 @@ void bind_pages(nb::module_& m) {
         .def("begun", &ReportPage::begun)
         .def("steps", &steps)
         .def("graphs", &ReportPage::graphs);
+    nb::class_<HailPage>(m, "HailPage")
+        .def(nb::new_([] { return std::make_shared<HailPage>(); }))
+        .def_prop_ro("fd", &HailPage::fd)
+        .def("close_fd", &HailPage::close_fd);
     nb::class_<LedgerPage>(m, "LedgerPage")
         .def(nb::init<uint32_t>(), "device_count"_a)
         .def(nb::init<int, uint32_t>(), "fd"_a, "device_count"_a)
@@ -160,8 +164,10 @@ void set_quota(Quota* self, uint32_t revision, uint32_t cores, uint64_t memory_b
         Quota{revision, cores, std::max(cores, burst_cores), vector_cores, memory_bytes, share, fixed, priority, phase};
 }
 
-void set_up(Arbiter* self, uint32_t device_cores, uint32_t vector_cores, bool by_phase) {
-    new (self) Arbiter(device_cores, vector_cores, by_phase ? DispatchMode::phase : DispatchMode::fair);
+void set_up(Arbiter* self, uint32_t device_cores, uint32_t vector_cores, bool by_phase,
+            std::shared_ptr<HailPage> hails) {
+    const DispatchMode mode = by_phase ? DispatchMode::phase : DispatchMode::fair;
+    new (self) Arbiter(device_cores, vector_cores, mode, std::move(hails));
 }
 
 void bind_arbiter(nb::module_& m) {
@@ -191,7 +197,7 @@ void bind_arbiter(nb::module_& m) {
     nb::class_<Gang>(m, "Gang").def(nb::new_([](uint32_t leader) { return std::make_shared<Gang>(leader); }),
                                     "leader"_a);
     nb::class_<Arbiter>(m, "Arbiter")
-        .def("__init__", &set_up, "device_cores"_a, "vector_cores"_a, "by_phase"_a = false)
+        .def("__init__", &set_up, "device_cores"_a, "vector_cores"_a, "by_phase"_a = false, "hails"_a = nb::none())
         .def_prop_ro("event_fd", &Arbiter::event_fd)
         .def_prop_ro("held_cores", &Arbiter::held_cores)
         .def("add", &Arbiter::add, "vnpu"_a, "page"_a, "ordinal"_a, "quota"_a, "gang"_a = nb::none())

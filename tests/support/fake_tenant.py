@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 
 MAGIC = 0x4E584C46
-VERSION = 4
+VERSION = 5
 RETURNING = 1
 TURN_FREE = 1
 HELLO = struct.Struct("<4I64s2I")
@@ -50,7 +50,7 @@ def connect(path: str) -> socket.socket:
 
 def receive(connection: socket.socket) -> tuple[int, list[int]]:
     """Slot and descriptors of a welcome."""
-    data, fds, _, _ = socket.recv_fds(connection, WELCOME.size + 1, 3)
+    data, fds, _, _ = socket.recv_fds(connection, WELCOME.size + 1, 4)
     if not data:
         connection.close()
         raise RefusedError(-1, 0, "hung up")
@@ -84,7 +84,8 @@ class FakeTenant:
         report = mmap.mmap(fds[1], 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         ledger = mmap.mmap(fds[2], LEDGER_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         os.close(fds[0])
-        return cls(connection, vnpu, control, report, ledger, slot, fds[1:])
+        os.close(fds[3])  # of hails, which it has no use for
+        return cls(connection, vnpu, control, report, ledger, slot, fds[1:3])
 
     def come_back(self, path: str, *, slot: int | None = None, fds: list[int] | None = None) -> FakeTenant:
         """As libflexnpu.so does when its daemon is gone and another is there: nothing is applied yet."""

@@ -16,13 +16,19 @@
 
 #include "arbiter/futex.h"
 #include "arbiter/pages.h"
+#include "flexnpu/hail.h"
 
 namespace flexnpu {
 
 class GatePlayer {
   public:
-    GatePlayer(const ControlPage& control, std::shared_ptr<ReportPage> report, uint32_t ordinal = 0)
+    GatePlayer(const ControlPage& control, std::shared_ptr<ReportPage> report, uint32_t ordinal = 0,
+               const HailPage* hails = nullptr)
         : page(std::move(report)), ordinal_(ordinal) {
+        if (hails != nullptr) {
+            hails_ = static_cast<flexnpu_hail_page*>(
+                mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, hails->fd(), 0));
+        }
         control_ = static_cast<flexnpu_control_page*>(
             mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, control.fd(), 0));
         own_ = static_cast<flexnpu_report_page*>(
@@ -32,6 +38,7 @@ class GatePlayer {
         stop();
         munmap(control_, FLEXNPU_PAGE_SIZE);
         munmap(own_, FLEXNPU_PAGE_SIZE);
+        if (hails_ != nullptr) munmap(hails_, FLEXNPU_PAGE_SIZE);
     }
     GatePlayer(const GatePlayer&) = delete;
     GatePlayer& operator=(const GatePlayer&) = delete;
@@ -51,12 +58,21 @@ class GatePlayer {
     uint64_t turn() const { return std::atomic_ref(control_->devices[ordinal_].turn).load(); }
     bool enter() {
         const uint64_t turn = this->turn();
-        if ((turn & FLEXNPU_TURN_OPEN) == 0 || flexnpu_turn_number(turn) == drained_) return false;
+        if ((turn & kLetsIn) == 0 || flexnpu_turn_number(turn) == drained_) return false;
         std::atomic_ref(report().turn_entered).store(flexnpu_turn_number(turn));
         if (flexnpu_turn_number(this->turn()) != flexnpu_turn_number(turn)) return false;
-        if ((this->turn() & FLEXNPU_TURN_OPEN) == 0) return false;
+        if ((this->turn() & kLetsIn) == 0) return false;
         entered_ = flexnpu_turn_number(turn);
         return true;
+    }
+    bool is_on_standby() const { return (turn() & FLEXNPU_TURN_STANDBY) != 0; }
+    bool is_open() const { return (turn() & FLEXNPU_TURN_OPEN) != 0; }
+    void hail() const { hail_with(std::atomic_ref(control_->devices[ordinal_].hail).load()); }
+    void hail_with(uint64_t word) const { std::atomic_ref(hails_->devices[0].hail).store(word); }
+    uint64_t hailed() const { return std::atomic_ref(hails_->devices[0].hail).load(); }
+    // Whether it would stop for what is hailed.
+    bool yields() const {
+        return std::atomic_ref(control_->devices[ordinal_].yields_to).load() == flexnpu_hail_print(hailed());
     }
     void drain() {
         drained_ = std::atomic_ref(report().turn_entered).load();
@@ -81,6 +97,7 @@ class GatePlayer {
     std::shared_ptr<ReportPage> page;
 
   private:
+    static constexpr uint64_t kLetsIn = FLEXNPU_TURN_OPEN | FLEXNPU_TURN_STANDBY;
     const uint32_t ordinal_;
     static int64_t now() {
         timespec at{};
@@ -127,6 +144,7 @@ class GatePlayer {
 
     flexnpu_control_page* control_;
     flexnpu_report_page* own_;
+    flexnpu_hail_page* hails_ = nullptr;
     uint64_t entered_ = 0, drained_ = 0;
     std::atomic<bool> stopping_ = false, inside_ = false;
     std::atomic<int64_t> busy_ns_ = 0;

@@ -48,6 +48,17 @@ TEST(ControlPage, a_name_that_does_not_fit_is_refused) {
     EXPECT_THROW(ControlPage("", {0}), std::invalid_argument);
 }
 
+TEST(HailPage, a_tenant_writes_a_word_of_a_device_and_cannot_take_the_page_away) {
+    HailPage page;
+    auto* own = static_cast<flexnpu_hail_page*>(map(page.fd(), PROT_READ | PROT_WRITE));
+    ASSERT_NE(own, MAP_FAILED);
+    EXPECT_NE(ftruncate(page.fd(), 0), 0);
+    own->devices[2].hail = 7;
+    EXPECT_EQ(page.hail(2), 7u);
+    EXPECT_EQ(page.hail(1), 0u);
+    EXPECT_EQ(page.hail(FLEXNPU_HAILS), 0u);
+}
+
 TEST(ReportPage, a_tenant_cannot_take_the_page_away_and_its_numbers_are_clamped) {
     ReportPage page(42);
     auto* own = static_cast<flexnpu_report_page*>(map(page.fd(), PROT_READ | PROT_WRITE));

@@ -2,7 +2,9 @@
 // A priority counts within the share: cases to follow by hand, and the modelled device.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
+#include <tuple>
 
 #include "arbiter/schedule.h"
 #include "serial_device.h"
@@ -67,7 +69,9 @@ double percent(const SerialDevice& device, size_t tenant, int64_t from, int64_t 
     return 100. * static_cast<double>(device.busy(tenant, from, until)) / static_cast<double>(until - from);
 }
 
-TEST(PriorityWithinShare, the_greedy_do_not_take_the_shares_of_others) {
+class GreedyMix : public testing::TestWithParam<bool> {};
+
+TEST_P(GreedyMix, does_not_take_the_shares_of_others) {
     const std::vector<int64_t> ops{200'000};
     const std::vector<std::vector<Load>> mixes{
         {{sharing(5000, 7), ops}, {sharing(5000), ops}},
@@ -79,7 +83,7 @@ TEST(PriorityWithinShare, the_greedy_do_not_take_the_shares_of_others) {
         {{sharing(5000, 3, true), ops}, {sharing(5000, 0, true), ops}},
     };
     for (size_t mix = 0; mix < mixes.size(); ++mix) {
-        SerialDevice device(mixes[mix]);
+        SerialDevice device(mixes[mix], GetParam());
         device.run(10 * kSecond);
         int64_t all = 0;
         for (size_t i = 0; i < mixes[mix].size(); ++i) all += device.busy(i, 0, 10 * kSecond);
@@ -91,17 +95,20 @@ TEST(PriorityWithinShare, the_greedy_do_not_take_the_shares_of_others) {
     }
 }
 
-class RandomPriorities : public testing::TestWithParam<uint32_t> {};
+INSTANTIATE_TEST_SUITE_P(Hailing, GreedyMix, testing::Bool());
+
+class RandomPriorities : public testing::TestWithParam<std::tuple<uint32_t, bool>> {};
 
 TEST_P(RandomPriorities, keep_every_share) {
-    std::mt19937 random{GetParam()};
+    const auto [seed, hails] = GetParam();
+    std::mt19937 random{seed};
     std::vector<Load> loads;
-    const size_t tenants = 2 + GetParam() % 6;
+    const size_t tenants = 2 + seed % 6;
     for (size_t i = 0; i < tenants; ++i) {
         const auto op = static_cast<int64_t>(50'000 << random() % 8);
         loads.push_back({sharing(10'000 / static_cast<uint32_t>(tenants), random() % 4), {op}});
     }
-    SerialDevice device(loads);
+    SerialDevice device(loads, hails);
     device.run(10 * kSecond);
     int64_t all = 0;
     for (size_t i = 0; i < tenants; ++i) all += device.busy(i, 0, 10 * kSecond);
@@ -111,7 +118,21 @@ TEST_P(RandomPriorities, keep_every_share) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomPriorities, testing::Range(0u, 20u));
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomPriorities, testing::Combine(testing::Range(0u, 20u), testing::Bool()));
+
+// It comes now and then, and wants less than its share.
+TEST(PriorityWithinShare, who_hails_waits_for_what_is_in_flight_and_no_share_is_lost) {
+    for (const int64_t op : {50'000, 200'000, 1'000'000}) {
+        const Load often{sharing(5000, 1), {100'000}, 200'000, 5'100'000, 123'456};
+        SerialDevice device({often, {sharing(2500), {op}}, {sharing(2500), {op}}}, true);
+        device.run(10 * kSecond);
+        const std::vector<int64_t>& waits = device.waits(0);
+        EXPECT_GT(waits.size(), 1800u);
+        EXPECT_LE(*std::max_element(waits.begin(), waits.end()), std::max<int64_t>(op, 100'000));
+        const int64_t one = device.busy(1, 0, 10 * kSecond), other = device.busy(2, 0, 10 * kSecond);
+        EXPECT_NEAR(static_cast<double>(one) / static_cast<double>(one + other), 0.5, 0.003) << op;
+    }
+}
 
 TEST(PriorityWithinShare, alone_it_has_all_that_others_leave) {
     SerialDevice device({{sharing(1000, 1), {200'000}}, {sharing(9000), {200'000}, 0, 0, 20 * kSecond}});

@@ -46,7 +46,8 @@ class SerialDevice {
     static constexpr int64_t kNoticeNs = 30'000;  // from the end of the last operator to the arbiter
     static constexpr int64_t kShortWhileNs = 100'000;
 
-    explicit SerialDevice(std::vector<Load> loads) {
+    // `hails`: who would go first stops the others and launches at once; the arbiter hears of it later.
+    explicit SerialDevice(std::vector<Load> loads, bool hails = false) : hails_(hails) {
         for (Load& load : loads) {
             views_.push_back(load.view);
             tenants_.push_back({std::move(load), 0, 0, 0, false, 0, 0, 0});
@@ -114,6 +115,7 @@ class SerialDevice {
         Tenant& tenant = tenants_[i];
         if (!wants(i)) return;
         if (tenant.entered && views_[i].turn == Turn::open) return launch(i);
+        if (standby_ == i) return come(i);
         if (views_[i].waiting) return;
         tenant.wished_ns = now_;
         at(now_ + kNoticeNs, [this, i] {
@@ -122,6 +124,27 @@ class SerialDevice {
             react();
         });
     }
+
+    // Opens its turn itself.
+    void come(size_t i) {
+        standby_ = kNobody;
+        came_ = i;
+        tenants_[i].entered = true;
+        tenants_[i].wished_ns = now_;
+        ++tenants_[i].turn;
+        launch(i);
+        at(now_ + kNoticeNs, [this, i] {
+            for (size_t other = 0; other < views_.size(); ++other) {
+                if (views_[other].turn == Turn::open) close(other);
+            }
+            open_turn(views_, i, now_);
+            came_ = kNobody;
+            launch(i);
+            react();
+        });
+    }
+
+    bool may_launch(size_t i) const { return came_ != kNobody ? came_ == i : views_[i].turn == Turn::open; }
 
     int64_t budget(size_t i) const {
         for (const TurnView& other : views_) {
@@ -132,7 +155,7 @@ class SerialDevice {
 
     void launch(size_t i) {
         Tenant& tenant = tenants_[i];
-        while (wants(i) && views_[i].turn == Turn::open) {
+        while (wants(i) && may_launch(i)) {
             const int64_t op = tenant.load.ops_ns[tenant.next_op % tenant.load.ops_ns.size()];
             if (tenant.in_flight > 0 && tenant.in_flight_ns + op > budget(i)) return;
             ++tenant.next_op;
@@ -160,7 +183,7 @@ class SerialDevice {
         --tenant.in_flight;
         tenant.in_flight_ns -= length;
         tenant.busy_ns += static_cast<uint64_t>(length);
-        if (views_[i].turn == Turn::open) launch(i);
+        if (may_launch(i)) launch(i);
         work_off();
         if (tenant.in_flight > 0) return;
         const bool closing = views_[i].turn == Turn::closing;
@@ -188,6 +211,7 @@ class SerialDevice {
     void react() {
         for (TurnPlan plan = schedule(views_, now_);; plan = schedule(views_, now_)) {
             if (plan.empty()) {
+                appoint();
                 const uint64_t look = ++look_;
                 if (plan.look_again_ns > 0)
                     at(now_ + plan.look_again_ns, [this, look] {
@@ -198,6 +222,14 @@ class SerialDevice {
             for (const size_t i : plan.close) close(i);
             if (plan.extend) extend_turn(views_, *plan.extend, now_);
             if (plan.open) open(*plan.open);
+        }
+    }
+
+    void appoint() {
+        standby_ = kNobody;
+        for (size_t i = 0; hails_ && came_ == kNobody && i < views_.size(); ++i) {
+            if (!may_come_first(views_, i, now_)) continue;
+            if (standby_ == kNobody || views_[i].priority > views_[standby_].priority) standby_ = i;
         }
     }
 
@@ -222,6 +254,9 @@ class SerialDevice {
         });
     }
 
+    static constexpr size_t kNobody = SIZE_MAX;
+    const bool hails_;
+    size_t standby_ = kNobody, came_ = kNobody;
     int64_t now_ = 0;
     uint64_t sequence_ = 0, look_ = 0;
     std::map<std::pair<int64_t, uint64_t>, std::function<void()>> events_;

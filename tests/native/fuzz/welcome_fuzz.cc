@@ -71,15 +71,16 @@ class Answerer {
     sockaddr_un address_{AF_UNIX, {}};
 };
 
-// Read once the input has been gone through: a whole welcome of three good pages, with some of it spoilt.
+// Read once the input has been gone through: a whole welcome of four good pages, with some of it spoilt.
 struct Answer {
     std::string bytes = pack_welcome(FLEXNPU_OK, "", 0);
     std::vector<int> fds;
 
     explicit Answer(Script& script) {
-        static constexpr size_t sizes[] = {FLEXNPU_PAGE_SIZE, FLEXNPU_PAGE_SIZE, FLEXNPU_LEDGER_SIZE, 64};
-        const uint32_t count = script.below(4) != 0 ? 3 : script.below(8);
-        for (uint32_t i = 0; i < count; ++i) fds.push_back(page(sizes[i % 4], script));
+        static constexpr size_t sizes[] = {FLEXNPU_PAGE_SIZE, FLEXNPU_PAGE_SIZE, FLEXNPU_LEDGER_SIZE, FLEXNPU_PAGE_SIZE,
+                                           64};
+        const uint32_t count = script.below(4) != 0 ? 4 : script.below(8);
+        for (uint32_t i = 0; i < count; ++i) fds.push_back(page(sizes[i % 5], script));
         if (script.below(3) == 0) spoil(bytes, script);
         if (script.below(8) == 0) bytes.resize(script.byte());
         if (script.below(8) == 0) bytes.append(script.byte(), '\7');
@@ -126,6 +127,7 @@ void read_pages(const Pages& pages) {
         quota.bind(&pages.control->devices[i]);
         FUZZ_CHECK(quota.cube() <= 0xffff && quota.vector() <= 0xffff);
         pages.report->devices[i].seen_grant = quota.grant();
+        pages.hails->devices[i].hail += pages.control->devices[i].yields_to;
         pages.ledger->devices[i].slots[pages.slot].charged += quota.memory_bytes() != 0;
     }
 }

@@ -86,7 +86,7 @@ TEST(Attach, without_a_vnpu_it_fails_closed) {
 
 TEST(Attach, a_daemon_of_another_page_version_fails_closed) {
     Daemon daemon({.welcome_version = FLEXNPU_PAGE_VERSION + 1, .status = FLEXNPU_BAD_VERSION});
-    expect_closed("the daemon speaks page version 5, libflexnpu.so 4");
+    expect_closed("the daemon speaks page version 6, libflexnpu.so 5");
 }
 
 TEST(Attach, a_page_of_another_version_fails_closed) {
@@ -113,7 +113,7 @@ TEST(Attach, an_answer_that_is_no_welcome_fails_closed) {
 
 TEST(Attach, a_welcome_without_pages_fails_closed) {
     Daemon daemon({.pages = false});
-    expect_closed("the welcome carried no three pages");
+    expect_closed("the welcome carried no four pages");
 }
 
 TEST(Attach, a_slot_that_the_ledger_does_not_have_fails_closed) {

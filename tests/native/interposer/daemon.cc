@@ -60,6 +60,8 @@ Daemon::~Daemon() {
 }
 
 void Daemon::make_control() {
+    hails_ = make_page<flexnpu_hail_page>(&hail_fd_);
+    set_head(hails_, terms_.page_version);
     control_ = make_page<flexnpu_control_page>(&control_fd_);
     set_head(control_, terms_.page_version);
     control_->device_count = terms_.device_count.value_or(static_cast<uint32_t>(terms_.devices.size()));
@@ -95,6 +97,7 @@ void Daemon::die() {
     for (const int connection : connections_) close(connection);
     connections_.clear();
     close(control_fd_);
+    close(hail_fd_);
     unlink(path_.c_str());
 }
 
@@ -124,6 +127,22 @@ void Daemon::turn(uint64_t word, uint32_t ordinal) {
     uint64_t* place = &control_->devices[ordinal].turn;
     __atomic_store_n(place, word, __ATOMIC_SEQ_CST);
     syscall(SYS_futex, place, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+void Daemon::yields_to(uint64_t print, uint32_t ordinal) {
+    __atomic_store_n(&control_->devices[ordinal].yields_to, print, __ATOMIC_RELEASE);
+}
+
+void Daemon::may_hail(uint64_t hail, uint32_t ordinal) {
+    __atomic_store_n(&control_->devices[ordinal].hail, hail, __ATOMIC_RELAXED);
+}
+
+void Daemon::hail(uint64_t word, uint32_t device) {
+    __atomic_store_n(&hails_->devices[device].hail, word, __ATOMIC_RELEASE);
+}
+
+uint64_t Daemon::hailed(uint32_t device) const {
+    return __atomic_load_n(&hails_->devices[device].hail, __ATOMIC_ACQUIRE);
 }
 
 void Daemon::declare(flexnpu_phase phase) { __atomic_store_n(&control_->phase, phase, __ATOMIC_RELAXED); }
@@ -177,7 +196,7 @@ bool hear_hello(int connection, flexnpu_hello* hello, std::vector<int>* brought)
 
 void send_welcome(int connection, flexnpu_welcome answer, const std::vector<int>& fds) {
     iovec body{&answer, sizeof answer};
-    alignas(cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {};
+    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
     msghdr message{};
     message.msg_iov = &body;
     message.msg_iovlen = 1;
@@ -238,7 +257,7 @@ void Daemon::welcome(int connection) {
     }
     const bool with_pages = terms_.status == FLEXNPU_OK && terms_.pages;
     send_welcome(connection, answer,
-                 with_pages ? std::vector<int>{control_fd_, report_fd, ledger_fd} : std::vector<int>{});
+                 with_pages ? std::vector<int>{control_fd_, report_fd, ledger_fd, hail_fd_} : std::vector<int>{});
     close(report_fd);
     close(ledger_fd);
     for (const int fd : brought) close(fd);

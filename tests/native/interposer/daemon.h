@@ -46,6 +46,11 @@ class Daemon {
     void publish(uint32_t grant, uint32_t cube, uint32_t vector, uint32_t ordinal = 0);
     // Opens, closes or passes on a turn, as the arbiter does.
     void turn(uint64_t word, uint32_t ordinal = 0);
+    // As the arbiter tells a vNPU what it yields to, and what to hail with; and what another vNPU hails.
+    void yields_to(uint64_t print, uint32_t ordinal = 0);
+    void may_hail(uint64_t hail, uint32_t ordinal = 0);
+    void hail(uint64_t word, uint32_t device = 0);
+    uint64_t hailed(uint32_t device = 0) const;
     void limit_memory(uint64_t bytes, uint32_t ordinal = 0);
     void declare(flexnpu_phase phase);
     void watch();
@@ -70,8 +75,10 @@ class Daemon {
     int listener_ = -1;
     int control_fd_ = -1;
     int ledger_fd_ = -1;
+    int hail_fd_ = -1;
     flexnpu_control_page* control_ = nullptr;
     flexnpu_ledger_page* ledger_ = nullptr;
+    flexnpu_hail_page* hails_ = nullptr;
     std::mutex guard_;
     std::vector<flexnpu_report_page*> reports_;
     std::vector<int> connections_;

@@ -142,13 +142,13 @@ TEST_P(Mismatched, a_daemon_that_gives_something_else_is_refused_and_the_old_pag
 INSTANTIATE_TEST_SUITE_P(
     AfterARestart, Mismatched,
     testing::Values(Mismatch{{.page_version = FLEXNPU_PAGE_VERSION + 1, .cube = 4}, "the control page has magic"},
-                    Mismatch{{.welcome_version = FLEXNPU_PAGE_VERSION + 1}, "the daemon speaks page version 5"},
+                    Mismatch{{.welcome_version = FLEXNPU_PAGE_VERSION + 1}, "the daemon speaks page version 6"},
                     Mismatch{{.devices = {1}, .cube = 4}, "the vNPU's device 0 is on device 1 now"},
                     Mismatch{{.devices = {0, 1}, .cube = 4}, "the vNPU has 2 devices now"},
                     Mismatch{{.cube = 4, .slot = 5}, "the daemon gives slot 5"},
                     Mismatch{{.cube = 4, .another_ledger = true}, "has not taken over this program's report page"},
                     Mismatch{{.nonsense = "hello"}, "what answered is not flexnpud"},
-                    Mismatch{{.pages = false}, "the welcome carried no three pages"},
+                    Mismatch{{.pages = false}, "the welcome carried no four pages"},
                     Mismatch{{.cube = 4, .empty_control = true}, "the control page is 0 bytes"}));
 
 TEST_F(Returning, a_program_that_closes_all_descriptors_loses_its_daemon_and_nothing_else) {

@@ -7,6 +7,7 @@
  * control page: one per vNPU, written by the daemon alone (sealed against the tenants' writes).
  * report page:  one per tenant, written by it, read by the daemon as untrusted input.
  * ledger pages: one set per vNPU, written by all its tenants and the daemon: they share one memory limit (ledger.h).
+ * hail page:    one per daemon, written by all tenants: who may open its turn itself hails the others there (hail.h).
  *
  * A vNPU spans one to FLEXNPU_DEVICES devices; every page has a section for each, by the ordinal that the program sees.
  * Fields that change while mapped are 4- or 8-byte aligned and accessed with the atomic order named beside them.
@@ -18,12 +19,13 @@
 #include <stdint.h>
 
 #define FLEXNPU_PAGE_MAGIC 0x4e584c46u /* "FLXN", little endian */
-#define FLEXNPU_PAGE_VERSION 4u
+#define FLEXNPU_PAGE_VERSION 5u
 #define FLEXNPU_PAGE_SIZE 4096u
 #define FLEXNPU_LEDGER_SIZE (9u * 4096u)
 #define FLEXNPU_NAME_SIZE 64u /* with the terminating zero */
 #define FLEXNPU_MESSAGE_SIZE 256u
 #define FLEXNPU_DEVICES 16u   /* that a vNPU spans at most */
+#define FLEXNPU_HAILS 63u     /* devices that the hail page has a word for */
 #define FLEXNPU_PROCESSES 64u /* of one vNPU at once; a device takes 63 */
 #define FLEXNPU_GRAPHS 32u    /* captured graphs that a report page lists */
 #define FLEXNPU_WAITS 16u     /* buckets of waits at the gate */
@@ -40,6 +42,9 @@
 #define FLEXNPU_TURN_BEHIND                                                                                         \
     8u /* opened before the turn of a lower priority was over: the device still works for that one. Taken back when \
         * it does not any more; a closed turn may have it, too. */
+#define FLEXNPU_TURN_STANDBY                                                                                       \
+    16u /* closed, but its vNPU may open it itself: whoever has something to launch hails, then enters it, and the \
+         * daemon opens it. */
 #define FLEXNPU_TURN_FREE ((uint64_t)FLEXNPU_TURN_OPEN)
 #define FLEXNPU_TIGHT_NS 100000u /* what may be in flight beside a higher priority; elsewhere more */
 
@@ -56,7 +61,12 @@ typedef struct flexnpu_control_device {
      * always be in flight. FLEXNPU_TIGHT_NS means that a higher priority is there. daemon: relaxed; tenant:
      * relaxed. */
     uint64_t in_flight_ns;
-    uint8_t reserved[88];
+    uint64_t hail; /* daemon: relaxed, before a turn on standby: what opens it, and known to this vNPU alone; tenant:
+                    * relaxed, after that turn */
+    /* daemon: release, before `hail` is given to its vNPU; tenant: acquire. The print (hail.h) of the hail at which
+     * this vNPU takes its turn for closed; 0: at none. */
+    uint64_t yields_to;
+    uint8_t reserved[72];
 } flexnpu_control_device;
 
 typedef struct flexnpu_control_page {
@@ -170,10 +180,26 @@ typedef struct flexnpu_ledger_page {
     uint8_t reserved[FLEXNPU_LEDGER_SIZE - 64 - FLEXNPU_DEVICES * 1088];
 } flexnpu_ledger_page;
 
+/* --- hails, from tenant to tenant; hail.h says who listens --- */
+
+typedef struct flexnpu_hail_device {
+    uint64_t
+        hail; /* all, release: what was hailed last, or anything else; tenant: relaxed on the hot path, else acquire */
+    uint8_t reserved[56];
+} flexnpu_hail_device;
+
+typedef struct flexnpu_hail_page {
+    uint32_t magic;   /* daemon, once */
+    uint32_t version; /* daemon, once */
+    uint32_t size;    /* daemon, once */
+    uint8_t reserved0[52];
+    flexnpu_hail_device devices[FLEXNPU_HAILS]; /* by the ordinal below; devices beyond have no hails */
+} flexnpu_hail_page;
+
 /* --- the handshake --- */
 
-/* Over SOCK_SEQPACKET at $FLEXNPU_SOCKET: one hello, one welcome with three descriptors (SCM_RIGHTS: control, report,
- * ledger). The connection then stays open and silent for the tenant's life; either side reads its end as death.
+/* Over SOCK_SEQPACKET at $FLEXNPU_SOCKET: one hello, one welcome with four descriptors (SCM_RIGHTS: control, report,
+ * ledger, hails). The connection then stays open and silent for the tenant's life; either side reads its end as death.
  * A tenant that was attached to an earlier daemon says so, and its hello carries two descriptors, its report page and
  * its ledger, so that nothing it counted is lost. */
 #define FLEXNPU_HELLO_RETURNING 1u
@@ -238,6 +264,11 @@ FLEXNPU_STATIC_ASSERT(sizeof(flexnpu_control_page) == FLEXNPU_PAGE_SIZE, "contro
 FLEXNPU_STATIC_ASSERT(sizeof(flexnpu_report_device) == 192, "report section");
 FLEXNPU_STATIC_ASSERT(sizeof(flexnpu_report_page) == FLEXNPU_PAGE_SIZE, "report page is one page");
 FLEXNPU_STATIC_ASSERT(sizeof(flexnpu_ledger_page) == FLEXNPU_LEDGER_SIZE, "the ledger is nine pages");
+FLEXNPU_STATIC_ASSERT(sizeof(flexnpu_hail_page) == FLEXNPU_PAGE_SIZE, "hail page is one page");
+FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_hail_page, devices) == 64, "hail words");
+FLEXNPU_STATIC_ASSERT(sizeof(flexnpu_hail_device) == 64, "a hail word has a line of its own");
+FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_control_device, hail) == 40, "hail offset");
+FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_control_device, yields_to) == 48, "yields_to offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_control_page, bell) == 80, "bell offset");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_control_page, devices) == 128, "control sections");
 FLEXNPU_STATIC_ASSERT(offsetof(flexnpu_control_device, quota) == 8, "quota offset");
