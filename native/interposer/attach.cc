@@ -90,7 +90,9 @@ bool bind_parts(char (&why)[512]) {
         device.quota.bind(&pages.control->devices[order[i]]);
         device.report.bind(&pages.report->devices[order[i]]);
         device.ledger.bind(&pages.ledger->devices[order[i]], pages.slot);
-        device.gate.bind(i, &pages.control->devices[order[i]], &device.quota, &device.report);
+        const uint32_t physical = pages.control->devices[order[i]].physical;
+        uint64_t* const hail = physical < FLEXNPU_HAILS ? &pages.hails->devices[physical].hail : nullptr;
+        device.gate.bind(i, &pages.control->devices[order[i]], &device.quota, &device.report, hail);
     }
     return tenant.device_count != 0;
 }

@@ -21,4 +21,7 @@ inline void futex_wake(uint32_t* word, int how_many) {
     syscall(SYS_futex, word, FUTEX_WAKE, how_many, nullptr, nullptr, 0);
 }
 
+// The half of a turn's word that its waiters sleep on.
+inline const uint32_t* low_word(const uint64_t& word) { return reinterpret_cast<const uint32_t*>(&word); }
+
 }  // namespace flexnpu

@@ -2,7 +2,6 @@
 #include "gate.h"
 
 #include <limits.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <new>
@@ -10,7 +9,6 @@
 
 #include "clock.h"
 #include "futex.h"
-#include "handshake.h"
 #include "log.h"
 #include "lookup.h"
 #include "meter.h"
@@ -22,34 +20,14 @@ constinit std::atomic<int32_t> Gate::captures{0};
 
 namespace {
 
-constexpr uint64_t kLookNs = 20'000'000;          // how often who waits at a closed gate looks for the daemon
-constexpr uint64_t kNapNs = 1'000'000;            // where the kernel does not let it sleep on the turn's word
 constexpr uint64_t kUnboundWindowNs = 4'000'000;  // of estimated time, where nothing bounds what is in flight
 constexpr uint64_t kUnknownNs = 1'000'000;        // of a launch that was never measured, where nothing bounds it
-constexpr uint64_t kOthersNs = 5'000;             // who yields for longer has let another thread run
 constexpr uint64_t kWhole = 1024;
 // Waking who launches next takes about this long; it is done while the device still works on what is in flight.
 constexpr uint64_t kLeadNs = 150'000;
 
 // Apart from the gates: all zero, so that they take no room in the library's file.
 constinit Windows windows_of_device[FLEXNPU_DEVICES];
-
-constinit std::atomic<int> daemon_socket{-1};
-constinit std::atomic<uint32_t> connections{0};
-
-bool daemon_lives() { return peer_is_there(daemon_socket.load(std::memory_order_acquire)); }
-
-// Tells the processor that the thread spins.
-void relax() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
-
-// The half of the turn's word that its waiters sleep on.
-const uint32_t* low_word(const uint64_t& word) { return reinterpret_cast<const uint32_t*>(&word); }
 
 uint32_t ask_device_vector(int32_t device) {
     int64_t cores = 0;
@@ -93,7 +71,8 @@ class Waiting {
 
 }  // namespace
 
-void Gate::bind(uint32_t ordinal, const flexnpu_control_device* section, const Quota* quota, DeviceReport* report) {
+void Gate::bind(uint32_t ordinal, const flexnpu_control_device* section, const Quota* quota, DeviceReport* report,
+                uint64_t* hail) {
     if (section_ == nullptr) {
         free_.store(FLEXNPU_TURN_FREE, std::memory_order_relaxed);
         passed_.store(kNone, std::memory_order_relaxed);
@@ -101,13 +80,9 @@ void Gate::bind(uint32_t ordinal, const flexnpu_control_device* section, const Q
     section_ = section;
     quota_ = quota;
     report_ = report;
+    hails_.bind(hail, section);
     windows_ = &windows_of_device[ordinal];
     windows_->bind(report, &lock_);
-}
-
-void Gate::connect(int socket) {
-    daemon_socket.store(socket, std::memory_order_release);
-    connections.fetch_add(1, std::memory_order_release);
 }
 
 void Gate::note(uint64_t word) {
@@ -162,7 +137,8 @@ Queue* Gate::pass_quickly(const Launch& launch, bool* last) {
     Queue* queue = windows_->find(launch.stream);
     if (queue == nullptr) return nullptr;
     queue->started.fetch_add(1, std::memory_order_seq_cst);
-    if (turn() == passed_.load(std::memory_order_seq_cst) && queue->open.load(std::memory_order_acquire) &&
+    if (turn() == passed_.load(std::memory_order_seq_cst) && hails_.is_quiet() &&
+        queue->open.load(std::memory_order_acquire) &&
         queue->name.load(std::memory_order_relaxed) == Windows::name_of(launch.stream)) {
         const int64_t ns = static_cast<int64_t>(windows_->estimates.take(launch.key));
         const int64_t left = ns > 0 ? credit_ns_.fetch_sub(ns, std::memory_order_relaxed) - ns : -1;
@@ -198,7 +174,9 @@ Pass Gate::pass_patiently(const Launch& launch, uint64_t excess) {
         if (free && excess == 0) return {};
         Queue& queue = queue_of(launch);
         queue.started.fetch_add(1, std::memory_order_seq_cst);
-        if (free || enter(now)) {
+        const bool entered = free || enter(now);
+        const bool hailed = entered && !free && is_hailed();
+        if (entered && !hailed) {
             waiting.lower();
             Pass pass(this, &queue, launch.key);
             pass.excess_ = excess;
@@ -206,12 +184,12 @@ Pass Gate::pass_patiently(const Launch& launch, uint64_t excess) {
             pass.gate_ = nullptr;
             queue.finished.fetch_add(1, std::memory_order_seq_cst);
             const Held held(lock_);
-            windows_->wait_until_near(lead_ns());
+            windows_->wait_until_near(room_lead_ns());
         } else {
             queue.finished.fetch_add(1, std::memory_order_seq_cst);
             come_back();
             waiting.raise();
-            wait_for_turn();
+            hailed ? wait_for_close(now) : wait_for_turn();
         }
     }
 }
@@ -250,80 +228,6 @@ Queue& Gate::queue_of(const Launch& launch) {
     return windows_->blocking();
 }
 
-// Under the lock.
-bool Gate::may_enter(uint64_t turn) {
-    const uint32_t now = connections.load(std::memory_order_acquire);
-    if (now != connection_) left_ = 0;
-    connection_ = now;
-    return has_flags(turn, FLEXNPU_TURN_OPEN) && flexnpu_turn_number(turn) != left_;
-}
-
-bool Gate::enter(uint64_t now) {
-    const Held held(lock_);
-    if (!may_enter(now)) return false;
-    const uint64_t number = flexnpu_turn_number(now);
-    if (entered_.load(std::memory_order_relaxed) != number) {
-        // What was launched while it was not time-shared has no events behind it.
-        if (free_.exchange(kNone, std::memory_order_relaxed) != kNone) windows_->untracked.store(true);
-        entered_.store(number, std::memory_order_seq_cst);
-        given_up_ns_ = 0;  // it did not find the gate closed
-        report_->entered(number);
-        windows_->enter_turn(has_flags(now, FLEXNPU_TURN_BEHIND));
-        wake_meter();
-    }
-    const uint64_t again = turn();
-    if (!is_inside(again)) return false;
-    if (windows_->debts.load(std::memory_order_seq_cst) == 0) passed_.store(again, std::memory_order_seq_cst);
-    return true;
-}
-
-bool Gate::is_inside(uint64_t turn) const {
-    return has_flags(turn, FLEXNPU_TURN_OPEN) && flexnpu_turn_number(turn) == entered_.load(std::memory_order_seq_cst);
-}
-
-void Gate::wait_for_turn() {
-    const uint64_t begin_ns = now_ns(), spin_ns = brevity_.ns();
-    for (;;) {
-        const uint64_t now = turn();
-        if (now == FLEXNPU_TURN_FREE) return;  // it is not time-shared any more
-        {
-            const Held held(lock_);
-            if (may_enter(now)) return brevity_.waited(now_ns() - begin_ns);
-        }
-        if (!daemon_lives()) return open_without_daemon(now);
-        spin_while(now, begin_ns + spin_ns);
-        sleep_while(now, kLookNs);  // not at all where the word has changed
-    }
-}
-
-void Gate::spin_while(uint64_t turn, uint64_t end_ns) const {
-    for (uint64_t before = now_ns(); before < end_ns && this->turn() == turn;) {
-        relax();
-        sched_yield();
-        const uint64_t now = now_ns();
-        if (now - before > kOthersNs) return;
-        before = now;
-    }
-}
-
-// Open: nobody would ever open a turn.
-void Gate::open_without_daemon(uint64_t turn) {
-    const Held held(lock_);
-    free_.store(turn, std::memory_order_relaxed);
-    if (!orphaned_.exchange(true)) {
-        tenant.report.ungoverned();
-        log(Level::warn, "the daemon is gone: shares of time are not enforced until there is one again");
-    }
-    wake_meter();
-}
-
-void Gate::look_for_daemon() {
-    if (!daemon_lives()) return;
-    const Held held(lock_);
-    free_.store(kNone, std::memory_order_relaxed);
-    orphaned_.store(false);
-}
-
 // Under an estimate's worth of credit, or alone where there is no (good) estimate. False: no room; wait and come again.
 bool Gate::take(const Launch& launch, Pass& pass) {
     if (launch.where == Launch::Where::blocking) pass.began_ns_ = now_ns();
@@ -342,7 +246,8 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     const uint64_t before = windows_->left_ns();
     // A quarter of the bound at a time: events for each launch would cost more than they tell.
     const uint64_t room = bound == 0 ? kUnboundWindowNs : bound / 4;
-    if (bound != 0 && before > lead_ns() && before + std::max(ns, room) > bound) return false;
+    if (bound != 0 && before > room_lead_ns() && before + std::max(ns, room) > bound) return false;
+    if (pass.excess_ == 0 && !hails_.is_quiet() && hails_.is_hailed(now_ns())) return false;
     if (!windows_->open(queue, pass.excess_ != 0)) return false;
     const uint64_t credit = alone || room < ns ? 0 : room - ns;
     credit_ns_.store(static_cast<int64_t>(credit), std::memory_order_relaxed);
@@ -358,11 +263,17 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     return true;
 }
 
-// Beside a higher priority much less than what it was promised to wait at most: who asks in this time finds one
-// operator more before it.
+// Beside a higher priority much less than what it was promised to wait at most.
 uint64_t Gate::lead_ns() const {
     const uint64_t bound = load_word(section_->in_flight_ns, std::memory_order_relaxed);
     return bound == FLEXNPU_TIGHT_NS ? FLEXNPU_TIGHT_NS / 4 : kLeadNs;
+}
+
+// How long before its end what is in flight has room for more. Whoever comes in this time with a higher priority finds
+// one operator more before it: not more than one of two hundred times, where that is long.
+uint64_t Gate::room_lead_ns() const {
+    const uint64_t lead = lead_ns(), in_flight = windows_->in_flight_ns();
+    return lead < FLEXNPU_TIGHT_NS && in_flight > FLEXNPU_TIGHT_NS ? std::min(lead, in_flight / 200) : lead;
 }
 
 // The first launch on a stream while the windows of others have credit left.
@@ -430,21 +341,6 @@ void Gate::settle_debts() {
         }
         if (!waited) nap(50'000);  // its call has not returned yet
     }
-}
-
-// A launch finds the gate closed.
-void Gate::come_back() {
-    const Held held(lock_);
-    if (const uint64_t since = std::exchange(given_up_ns_, 0)) patience_.came_back(now_ns() - since);
-}
-
-// A daemon that has started anew puts another page in this one's place, and wakes nobody who sleeps on the old one.
-void Gate::sleep_in_turn(uint64_t turn) const { sleep_while(turn, kLookNs); }
-
-void Gate::sleep_while(uint64_t turn, uint64_t most_ns) const {
-    const timespec most = as_timespec(most_ns);
-    const bool slept = futex_wait(low_word(section_->turn), static_cast<uint32_t>(turn), &most);
-    if (!slept) nap(std::min(most_ns, kNapNs));
 }
 
 void Gate::wake_meter() {

@@ -11,6 +11,7 @@
 
 #include "brevity.h"
 #include "clearance.h"
+#include "hails.h"
 #include "patience.h"
 #include "quota.h"
 #include "report.h"
@@ -33,6 +34,8 @@ struct Launch {
 };
 
 constexpr bool has_flags(uint64_t turn, uint64_t flags) { return (turn & flags) == flags; }
+// Open, or to be opened by who comes.
+constexpr bool lets_in(uint64_t turn) { return (turn & (FLEXNPU_TURN_OPEN | FLEXNPU_TURN_STANDBY)) != 0; }
 
 constexpr uint8_t of_cube_cores = 0;
 constexpr uint8_t of_vector_cores = 16;
@@ -72,7 +75,8 @@ class Pass {
 
 class Gate {
   public:
-    void bind(uint32_t ordinal, const flexnpu_control_device* section, const Quota* quota, DeviceReport* report);
+    void bind(uint32_t ordinal, const flexnpu_control_device* section, const Quota* quota, DeviceReport* report,
+              uint64_t* hail);
 
     // What is not held at the gate is counted only.
     void count(flexnpu_launch_kind kind) {
@@ -150,6 +154,8 @@ class Gate {
     bool may_enter(uint64_t turn);
     void come_back();
     void wait_for_turn();
+    bool is_hailed();
+    void wait_for_close(uint64_t turn);
     // Spins for as long as the turn's word is this one, no other thread wants the processor, and it is not too late.
     void spin_while(uint64_t turn, uint64_t end_ns) const;
     // Sleeps for as long as the turn's word is this one, or less.
@@ -158,6 +164,7 @@ class Gate {
     bool take(const Launch& launch, Pass& pass);
     bool join(const Launch& launch, Pass& pass, uint64_t ns);
     uint64_t lead_ns() const;
+    uint64_t room_lead_ns() const;
     void look_behind();
     void wait_while_behind(uint64_t number);
     void charge(Queue& queue, uint64_t key, uint64_t ns);
@@ -173,6 +180,7 @@ class Gate {
     const flexnpu_control_device* section_ = nullptr;
     const Quota* quota_ = nullptr;
     DeviceReport* report_ = nullptr;
+    Hails hails_;
     Clearance clearance_;
     std::atomic<uint64_t> last_{0};
     std::atomic<uint64_t> free_{0};                  // the turn's word under which nothing is charged
