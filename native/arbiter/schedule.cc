@@ -382,7 +382,11 @@ TurnPlan schedule(const Views& views, int64_t now_ns) {
 
 bool may_come_first(const Views& views, size_t at, int64_t now_ns) {
     const TurnView& view = views[at];
-    if (has_demand(view) || view.follows || rank(view, now_ns) == 0) return false;
+    const uint32_t own = rank(view, now_ns);
+    if (has_demand(view) || view.follows || own == 0) return false;
+    for (const TurnView& other : views) {
+        if (other.forced || (competes(other, now_ns) && rank(other, now_ns) >= own)) return false;
+    }
     Views then = views;
     set_waiting(then, at, true, now_ns);
     return schedule(then, now_ns).open == at;

@@ -212,8 +212,8 @@ bool Turns::is_likelier(const Pool& pool, size_t at, size_t than, int64_t now_ns
 std::optional<size_t> Turns::likeliest(const Pool& pool, int64_t now_ns) {
     std::optional<size_t> first;
     for (size_t i = 0; i < pool.vnpus.size(); ++i) {
-        if (!may_hail(*pool.vnpus[i]) || !may_come_first(pool.views, i, now_ns)) continue;
-        if (!first || is_likelier(pool, i, *first, now_ns)) first = i;
+        if (first && !is_likelier(pool, i, *first, now_ns)) continue;
+        if (may_hail(*pool.vnpus[i]) && may_come_first(pool.views, i, now_ns)) first = i;
     }
     return first;
 }

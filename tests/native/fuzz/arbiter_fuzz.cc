@@ -94,7 +94,7 @@ class World {
     }
 
     void step() {
-        switch (script_.below(12)) {
+        switch (script_.below(13)) {
             case 0:
                 add();
                 break;
@@ -122,6 +122,9 @@ class World {
                 if (Guest* guest = pick()) settle(*guest);
                 break;
             case 10:
+                if (Guest* guest = pick()) hail(*guest);
+                break;
+            case 11:
                 if (Process* process = tenant()) futex_wake_shared(process->page->bell(ordinal_));
                 break;
             default:
@@ -219,6 +222,19 @@ class World {
         guest.ledger_hands->put(device + 8 * script_.below(16), script_.word());
     }
 
+    // Noise, or what it was told to hail with.
+    void hail(const Guest& guest) {
+        uint64_t word = script_.word();
+        if (script_.below(4) != 0) {
+            void* at = mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, guest.page->fd(), 0);
+            FUZZ_CHECK(at != MAP_FAILED);
+            const auto* section = &static_cast<flexnpu_control_page*>(at)->devices[guest.ordinal];
+            word = __atomic_load_n(&section->hail, __ATOMIC_RELAXED);
+            munmap(at, FLEXNPU_PAGE_SIZE);
+        }
+        hail_hands_.put(offsetof(flexnpu_hail_page, devices), word);
+    }
+
     // As after a death, with nobody else in a call.
     void settle(Guest& guest) {
         const uint32_t slot = script_.below(FLEXNPU_PROCESSES);
@@ -296,7 +312,9 @@ class World {
 
     Script& script_;
     const bool lending_;
-    Arbiter arbiter_{kCores, 2 * kCores};
+    const std::shared_ptr<HailPage> hails_ = std::make_shared<HailPage>();
+    Hands hail_hands_{*hails_, FLEXNPU_PAGE_SIZE};
+    Arbiter arbiter_{kCores, 2 * kCores, DispatchMode::fair, hails_};
     std::map<uint32_t, Guest> guests_;
     std::array<VNpuId, kVNpus> epochs_{1000, 1000, 1000, 1000};
     uint32_t ordinal_ = 0;
