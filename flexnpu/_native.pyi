@@ -543,4 +543,4 @@ def part_met(demand: float) -> float:
     """That part, by the mean part of the bandwidth that the neighbour draws."""
 
 def hidden_keys(tokens: float, pairs: float, seen: float, queries: float) -> float:
-    """Keys whose reading the computing of so many pairs hides (native/forecast/attention.h)."""
+    """Keys of the prompt that several are asked as where calls over one were measured (attention.h)."""

@@ -56,20 +56,33 @@ class PlainAttention final : public Attention {
   private:
     struct Prompts;
     struct Running;
+    class Hiding;
+    // Seconds of a byte and of a key, keys of a second, by cores; queries that hide the reading of their prompt's keys.
+    struct Reading {
+        std::vector<double> moves, key, keys;
+        double queries = 0;
+
+        Reading() = default;
+        Reading(const PlainConstants& constants, const std::vector<double>& slow, std::vector<double> slow_moves);
+    };
 
     Prompts prompts(const Load& load) const;
-    double squared(const Prompts& prompts, uint32_t cores) const;
+    double spread(const Prompts& prompts, uint32_t cores) const;
     Running running(double sequences, double seen) const;
-    double bandwidth(uint32_t cores) const { return constants_.bandwidth.at(cores); }
 
     const PlainConstants constants_;
-    std::vector<double> left_, slow_, part_, slow_moves_, slow_moves_held_, reading_, reading_held_;
+    std::vector<double> slow_, part_;
+    Reading alone_, held_;
     double share_, core_, full_;
+    double quickest_;  // a key of a block on one core, at the least
+    double key_;       // bytes of a key and its value
+    double query_;     // bytes that a running request's query takes beyond two of a prompt's
 };
 
-// Keys whose reading the computing of so many pairs hides: those of one prompt with so many tokens and pairs, which is
-// the fewest that prompts of so many can have. Of fewer queries than a block so much less, down to the prompt of as
-// many pairs with nothing cached; more tokens than one prompt has, as several short ones have, change nothing.
+// Keys of the prompt that several are asked as, where calls over one were measured: those of a prompt with so many
+// tokens and pairs, which is the fewest that prompts of so many can have. Of fewer queries than a block so much less,
+// down to the prompt of as many pairs with nothing cached; more tokens than one prompt has, as several short ones have,
+// change nothing.
 double hidden_keys(double tokens, double pairs, double seen, double queries);
 
 }  // namespace flexnpu

@@ -48,8 +48,8 @@ struct Products {
     }
 };
 
-// Sizes that go together: heads share keys and are about as wide as a model's other layers, cores are about as quick as
-// those that there are. Of others an iteration may get a little shorter with a token more (docs/forecast.md).
+// Sizes that go together: heads are about as wide as a model's other layers, whether they share keys or not; cores are
+// about as quick as those that there are.
 struct DrawnModel {
     double layers, width, keys, heads, hidden, inner;
 
@@ -57,7 +57,7 @@ struct DrawnModel {
         : layers(static_cast<double>(draw.whole(1, 64))),
           width(draw.once_in(2) ? 64 : 128),
           keys(static_cast<double>(draw.whole(1, 8))),
-          heads(keys * static_cast<double>(draw.whole(4, 20))),
+          heads(keys * static_cast<double>(draw.whole(1, 20))),
           hidden(heads * width * draw.real(0.5, 2.0)),
           inner(hidden * draw.real(2.0, 4.0)) {}
 
@@ -87,6 +87,27 @@ struct DrawnModel {
 };
 
 inline PlainConstants drawn_constants(Draw& draw, uint32_t cores) { return DrawnModel(draw).attention(draw, cores); }
+
+// Sizes that have nothing to do with one another.
+inline PlainConstants any_constants(Draw& draw, uint32_t cores) {
+    const auto between = [&draw](double least, double most) {
+        return least * std::pow(most / least, draw.real(0.0, 1.0));
+    };
+    const auto some = [&](double least, double most) { return draw.once_in(4) ? 0.0 : between(least, most); };
+    const double bandwidth = between(1e9, 1e13);
+    return {.rates = saturating(cores, between(1e9, 1e16), draw.real(0.0, 1.0)),
+            .bandwidth = saturating(cores, bandwidth, draw.real(0.0, 1.0)),
+            .left = kHalf * bandwidth,
+            .pace = between(0.1, 10),
+            .queries = between(1, 1000),
+            .heads = between(1, 1000),
+            .key = some(1, 1e9),
+            .bend = draw.real(0.0, 1.0),
+            .fixed = some(1e-9, 1e-3),
+            .block = some(1e-9, 1e-3),
+            .context = {between(1, 1e8), some(1, 1e8), between(1, 1e8)},
+            .generation = {between(1, 1e8), some(1, 1e8), between(1, 1e8)}};
+}
 
 // Those that go by tokens are a model's layers; the others are whatever they are.
 inline Products drawn_products(Draw& draw, const DrawnModel& model, Asks asks) {

@@ -86,6 +86,40 @@ TEST(Monotone, a_second_token_never_takes_less_time) {
     });
 }
 
+// Attention by itself, whatever device and heads: not for how sizes go together, but by its equations.
+TEST(Monotone, attention_of_any_sizes_never_takes_less_time_for_more_work_or_fewer_cores) {
+    for_seeds(5000, [](Draw& draw) {
+        const auto cores = static_cast<uint32_t>(draw.whole(2, 8));
+        PlainAttention attention(any_constants(draw, cores));
+        const auto window = draw.once_in(3) ? std::optional<double>(draw.whole(2, 5000)) : std::nullopt;
+        std::vector<Request> requests = drawn_batch(draw);
+        Request one = draw.once_in(2) ? drawn_running(draw) : drawn_prompt(draw);
+        one.copies = 1;
+        const auto row = [&](const std::vector<Request>& others) {
+            Load load;
+            for (const Request& each : others) add(load, each, window);
+            Row found = attention.by_cores(load);
+            found.alone.erase(found.alone.begin()), found.held.erase(found.held.begin());
+            return found;
+        };
+        const Row without = row(requests);
+        requests.push_back(one);
+        const Row with = row(requests);
+        Request& last = requests.back();
+        (draw.once_in(2) ? last.fresh : last.cached) += draw.once_in(2) ? 1.0 : drawn_size(draw, 1, 4000);
+        const Row more = row(requests);
+        for (const auto& [before, after] : {std::pair{without, with}, std::pair{with, more}}) {
+            never_less(before.alone, after.alone, "alone");
+            never_less(before.held, after.held, "beside a neighbour");
+            never_less({before.traffic}, {after.traffic}, "traffic");
+        }
+        never_less(more.alone, more.held, "a neighbour");
+        for (const Seconds& each : {more.alone, more.held}) {
+            never_less({each.begin() + 1, each.end()}, {each.begin(), each.end() - 1}, "cores");
+        }
+    });
+}
+
 TEST(Monotone, fewer_cores_never_take_less_time) {
     for_seeds(500, [](Draw& draw) {
         const DrawnDevice device = drawn_device(draw, kEveryTable);
