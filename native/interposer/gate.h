@@ -156,8 +156,6 @@ class Gate {
     void wait_for_turn();
     bool is_hailed();
     void wait_for_close(uint64_t turn);
-    // Spins for as long as the turn's word is this one, no other thread wants the processor, and it is not too late.
-    void spin_while(uint64_t turn, uint64_t end_ns) const;
     // Sleeps for as long as the turn's word is this one, or less.
     void sleep_while(uint64_t turn, uint64_t most_ns) const;
     Queue& queue_of(const Launch& launch);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gate as a launch meets it that is not let through at once: how it enters a turn, or opens one, and what it waits
 // for.
-#include <sched.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -11,6 +9,7 @@
 #include "gate.h"
 #include "handshake.h"
 #include "log.h"
+#include "spin.h"
 #include "tenant.h"
 
 namespace flexnpu {
@@ -18,22 +17,12 @@ namespace {
 
 constexpr uint64_t kLookNs = 20'000'000;   // how often who waits at a closed gate looks for the daemon
 constexpr uint64_t kNapNs = 1'000'000;     // where the kernel does not let it sleep on the turn's word
-constexpr uint64_t kOthersNs = 5'000;      // who yields for longer has let another thread run
 constexpr uint64_t kHailLookNs = 200'000;  // how often who was hailed looks whether it still is
 
 constinit std::atomic<int> daemon_socket{-1};
 constinit std::atomic<uint32_t> connections{0};
 
 bool daemon_lives() { return peer_is_there(daemon_socket.load(std::memory_order_acquire)); }
-
-// Tells the processor that the thread spins.
-void relax() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 }  // namespace
 
@@ -98,7 +87,7 @@ void Gate::wait_for_turn() {
             if (may_enter(now)) return brevity_.waited(now_ns() - begin_ns);
         }
         if (!daemon_lives()) return open_without_daemon(now);
-        spin_while(now, begin_ns + spin_ns);
+        spin_until(begin_ns + spin_ns, [&] { return turn() == now; });
         sleep_while(now, kLookNs);  // not at all where the word has changed
     }
 }
@@ -120,16 +109,6 @@ void Gate::wait_for_close(uint64_t turn) {
             if (!hailed) return hails_.was_in_vain(now_ns());
         }
         sleep_while(turn, kHailLookNs);
-    }
-}
-
-void Gate::spin_while(uint64_t turn, uint64_t end_ns) const {
-    for (uint64_t before = now_ns(); before < end_ns && this->turn() == turn;) {
-        relax();
-        sched_yield();
-        const uint64_t now = now_ns();
-        if (now - before > kOthersNs) return;
-        before = now;
     }
 }
 

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "in_context.h"
 #include "log.h"
+#include "spin.h"
 #include "tenant.h"
 
 namespace flexnpu {
@@ -19,6 +20,8 @@ constexpr uint64_t kDebtAtMostNs = 100'000'000;  // one long launch shall not si
 constexpr uint64_t kOverlapNs = 400'000;
 constexpr uint64_t kEarlyNs = 200'000;
 constexpr uint64_t kLeastNapNs = 20'000;
+// A nap is over some ten microseconds late, in which the device stands still, unless as much is in flight by then.
+constexpr uint64_t kSpinNs = 2 * kLeastNapNs;
 // To be woken by the device takes tens of microseconds: behind something shorter, all that is in flight may be over.
 constexpr uint64_t kLeastWaitNs = 200'000;
 
@@ -262,9 +265,29 @@ bool Windows::wait_until_near(uint64_t lead_ns) {
     if (is_known && left <= lead_ns) return false;
     const bool is_last = left - of_head <= lead_ns;
     if (!is_known || (!is_last && of_head > kLeastWaitNs)) return wait_for_oldest();
+    if (is_last && lead_ns < kLeastNapNs && left - lead_ns <= kSpinNs) return spin(at(number), left - lead_ns);
     lock_->release();
     nap_exactly(std::max(is_last ? (left - lead_ns) / 2 : of_head, kLeastNapNs));
     lock_->acquire();
+    return true;
+}
+
+// Or until this one is over.
+bool Windows::spin(Window& window, uint64_t ns) {
+    const aclrtContext context = window.context;
+    const aclrtEvent end = window.end;
+    const DeviceCalls* calls = DeviceCalls::get();
+    ++window.pins;  // so that its event is nobody else's meanwhile
+    lock_->release();
+    {
+        const InContext in(context);
+        spin_until(now_ns() + ns, [&] {
+            aclrtEventRecordedStatus status = ACL_EVENT_RECORDED_STATUS_NOT_READY;
+            return calls->query(end, &status) == ACL_SUCCESS && status != ACL_EVENT_RECORDED_STATUS_COMPLETE;
+        });
+    }
+    lock_->acquire();
+    --window.pins;
     return true;
 }
 

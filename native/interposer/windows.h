@@ -76,7 +76,7 @@ class Windows {
     void wait_until_over(uint64_t window);
     // False: it cannot be waited for now.
     bool wait_for_device();
-    // Sleeps, without the lock, about until no more than `lead_ns` is left of what is in flight, or until something of
+    // Waits, without the lock, about until no more than `lead_ns` is left of what is in flight, or until something of
     // it is over. False: no more is left.
     bool wait_until_near(uint64_t lead_ns);
     // Estimated: how long the device still works for what is in flight. A window whose length or beginning is not known
@@ -133,6 +133,7 @@ class Windows {
     void measure(Window& window);
     void lose(Queue& queue);
     void retire();
+    bool spin(Window& window, uint64_t ns);
 
     void forget(aclrtContext context, Queue& queue);
     bool give_up_place(Queue& queue);
