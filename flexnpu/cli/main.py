@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
+from flexnpu import __version__
 from flexnpu.cli import (
     bench,
     calibrate,
@@ -67,6 +68,12 @@ app.command("completion")(completion.completion)
 app.command("version")(ps.version)
 
 
+def _show_version(*, asked: bool) -> None:
+    if asked:
+        typer.echo(f"flexnpu {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def remote(
     url: Annotated[
@@ -77,6 +84,15 @@ def remote(
     cert_file: Annotated[
         Path | None, typer.Option(help="Client certificate and key, PEM  [default: $FLEXNPU_CERT_FILE]")
     ] = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda value: _show_version(asked=value),
+            help="Print the version and exit; flexnpu version has the daemon's too",
+        ),
+    ] = False,
 ) -> None:
     given = {"URL": url, "TOKEN_FILE": token_file, "CA_FILE": ca_file, "CERT_FILE": cert_file}
     os.environ.update({f"FLEXNPU_{name}": str(value) for name, value in given.items() if value is not None})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flexnpu import __version__
 from flexnpu.cli.output import facts, print_json, print_json_line, printable, show, table
 from flexnpu.client import Move
 
@@ -31,6 +32,14 @@ def test_nothing_that_a_terminal_would_obey_is_printed(capsys: pytest.CaptureFix
     assert printable("a\x1b[2Jb\nc\tä") == "a?[2Jb?c?ä"
     show(table("things", ("name",), [("\x1b]0;title\x07",)]))
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", ["flexnpu.cli.main", "flexnpu.daemon.main"])
+def test_each_command_says_its_version(program: str):
+    command = [sys.executable, "-m", program, "--version"]
+    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    name = {"flexnpu.cli.main": "flexnpu", "flexnpu.daemon.main": "flexnpud"}[program]
+    assert (told.returncode, told.stdout, told.stderr) == (0, f"{name} {__version__}\n", "")
 
 
 def test_models_are_printed_as_they_cross_the_wire(capsys: pytest.CaptureFixture[str]):
