@@ -100,11 +100,8 @@ class TabledAttention(MeasuredAttention):
 
     def __init__(self, operators: OperatorModel, attention: Attention) -> None:
         super().__init__(operators, attention)
-        running, prompts = attention.measured(operators)
-        sequences, seen = _knots(running, _SEQUENCES, _SEEN)
-        one, two = _mesh(sequences, seen)
-        values = _rows(operators, attention.generation(operators, one, two, _all(operators)), attention.times)
-        self._reading = Tabled(sequences, seen, values.reshape(len(sequences), len(seen), -1))
+        prompts = attention.measured(operators)[1]
+        self._reading = reading_of(operators, attention)
         sequences, pairs = _knots(prompts, _SEQUENCES, _PAIRS)
         one, two = _mesh(sequences, pairs)
         # As prompts were measured: of one length, with nothing cached.
@@ -150,6 +147,14 @@ class TabledAttention(MeasuredAttention):
             more = self._beyond.entry(load.prefill_sequences, load.prefill_pairs, *entries)
             found = [one + other for one, other in zip(found, more, strict=True)]
         return found
+
+
+def reading_of(operators: OperatorModel, attention: Attention) -> Tabled:
+    """Running requests by sequences and keys."""
+    sequences, seen = _knots(attention.measured(operators)[0], _SEQUENCES, _SEEN)
+    one, two = _mesh(sequences, seen)
+    values = _rows(operators, attention.generation(operators, one, two, _all(operators)), attention.times)
+    return Tabled(sequences, seen, values.reshape(len(sequences), len(seen), -1))
 
 
 def _around(places: list[float], size: float) -> list[tuple[int, float]]:

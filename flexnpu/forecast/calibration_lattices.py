@@ -10,6 +10,7 @@ length) the nearest table that rises is taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from flexnpu.forecast.lattice import Lattice
 from flexnpu.forecast.tables.rows import LABELS, SIZES, Mask, Rows, rows_of
 from flexnpu.hardware import Soc
 
-Amounts = float | Floats
 _STEP = 2.0**0.5  # between knots of a sum
 _WIDE_STEP = 2.0  # where a table has four sizes
 _BEYOND = 8.0  # times the measured range that the tables go on, and at least to these; then it is in proportion
@@ -57,7 +57,7 @@ def generation_lattice(
     mixed = chosen(series, "mixed", {})
     if mixed is not None:
         knots = _running_knots(mixed)
-        return _lattice(mixed, soc, lambda sequences, seen: mixed_rows(0.0, 0.0, sequences, seen), knots)
+        return _lattice(mixed, soc, _running_rows, knots)
     one = chosen(series, "generation", {**formats, "head_dim": sizes["head_dim"]})
     if one is None:
         return None
@@ -88,44 +88,56 @@ def context_lattice(
     return _lattice(one, soc, rows, (_with_more(batch, _MOST_SEQUENCES), sums))
 
 
-def prompt_lattice(series: Sequence[Series], soc: Soc) -> Lattice | None:
-    """Seconds by (keys seen, pairs) of a prompt's part alone, where mixed calls were measured."""
-    mixed = chosen(series, "mixed", {})
-    if mixed is None:
-        return None
-    return _lattice(mixed, soc, lambda seen, pairs: mixed_rows(seen, pairs, 0.0, 0.0), _prompt_knots(mixed))
+class JoinedKnots(NamedTuple):
+    """Of calls over a prompt and running requests."""
+
+    cached: Floats  # of the prompt
+    tokens: Floats
+    pairs: Floats
+    requests: Floats  # the prompt too
+    read: Floats  # cached keys of running requests, in all
+    most_cached: float  # that were measured
+    most_requests: float
 
 
-def mixed_lattice(series: Sequence[Series], soc: Soc) -> Lattice | None:
-    """Seconds by (keys seen, pairs, sequences, keys seen) of one call over a prompt's part and running requests."""
-    mixed = chosen(series, "mixed", {})
-    if mixed is None:
-        return None
-    prompt, running = _prompt_knots(mixed), _running_knots(mixed)
-    # Both together never take less than either alone, whose tables have the same knots.
-    first = _lattice(mixed, soc, lambda seen, pairs: mixed_rows(seen, pairs, 0.0, 0.0), prompt)
-    second = _lattice(mixed, soc, lambda sequences, seen: mixed_rows(0.0, 0.0, sequences, seen), running)
-    together = _lattice(mixed, soc, mixed_rows, (*prompt, *running))
-    mesh = np.meshgrid(*prompt, *running, indexing="ij")
-    least = np.maximum(first.many(*mesh[:2]), second.many(*mesh[2:]))
-    return Lattice((*prompt, *running), np.log(np.maximum(together.many(*mesh), least)), range(4))
-
-
-def mixed_rows(seen: Amounts, pairs: Amounts, sequences: Amounts, running: Amounts) -> Rows:
-    """Sums of a load as a row of the mixed table: several prompts are the one that sees as many keys in as many pairs.
-
-    Of l = q + c keys and p = q c + q (q + 1) / 2 pairs: q = l + 1/2 - sqrt((l + 1/2)^2 - 2 p). More pairs than so many
-    keys can make are taken for a prompt of its own.
-    """
-    seen, pairs, sequences, running = np.broadcast_arrays(
-        *(np.asarray(each, float) for each in (seen, pairs, sequences, running))
+def joined_knots(mixed: Series) -> JoinedKnots:
+    """Those that were measured, and doublings beyond. An axis from 0 on is logarithmic from half its first knot on."""
+    new, cached, sequences, length = (_positive(mixed, axis) for axis in range(4))
+    most = float(new[-1] * (cached[-1] + new[-1] / 2.0))
+    pairs = _geometric(float(new[0] * (new[0] + 1.0) / 2.0), most, _WIDE_STEP)
+    return JoinedKnots(
+        _from_none(_beyond(cached)),
+        np.append(1.0, _beyond(new)),
+        np.concatenate([[3.0], pairs, _beyond(pairs[-1:])[1:]]),
+        np.append(1.0, sequences + 1.0),
+        _from_none(_geometric(length[0], sequences[-1] * length[-1], _WIDE_STEP)),
+        float(cached[-1]),
+        float(sequences[-1]),
     )
-    most = np.maximum(seen, np.where(pairs > 0, length_of(pairs), 0.0))
-    new = np.clip(most + 0.5 - np.sqrt(np.maximum((most + 0.5) ** 2 - 2.0 * pairs, 0.25)), 0.0, most)
-    # The new token's own key is not counted in that table's lengths.
-    length = np.where(sequences > 0, np.maximum(running / np.maximum(sequences, 1.0) - 1.0, 1.0), 0.0)
-    sizes = {"new": new, "cached": most - new, "sequences": sequences, "length": length}
-    return _rows("mixed", sizes, {})
+
+
+def joined_seconds(
+    mixed: Series, soc: Soc, knots: JoinedKnots, shape: Sequence[int], sums: tuple[Floats, Floats, Floats, Floats]
+) -> Floats:
+    """By cached keys and tokens of the prompt, running requests and their cached keys; the third axis are requests.
+
+    More requests over as many keys were measured to take less: the longest of a few is waited for. What all of more
+    requests take is taken for them, of no more than were measured beside a prompt.
+    """
+    cached, new, running, read = (each.reshape(-1) for each in sums)
+    length = np.where(running > 0, read / np.maximum(running, 1.0), 0.0)
+    rows = _rows("mixed", {"new": new, "cached": cached, "sequences": running, "length": length}, {})
+    found = mixed.seconds(rows, soc).reshape(shape)
+    count = int(np.searchsorted(knots.requests, knots.most_requests, side="right"))
+    found[:, :, :count] = np.flip(np.minimum.accumulate(np.flip(found[:, :, :count], axis=2), axis=2), axis=2)
+    return found
+
+
+def tokens_of(cached: Floats, pairs: Floats) -> Floats:
+    """How many tokens a prompt has that makes so many pairs after so many cached keys."""
+    own = cached + 0.5
+    found: Floats = 2.0 * pairs / (np.sqrt(own**2 + 2.0 * pairs) + own)
+    return found
 
 
 def length_of(pairs: Floats) -> Floats:
@@ -184,12 +196,19 @@ def _sums(first: Floats, second: Floats, most: float) -> Floats:
     return _with_more(_geometric(first[0] * second[0], first[-1] * second[-1], _STEP), most)
 
 
-def _prompt_knots(mixed: Series) -> tuple[Floats, Floats]:
-    """Of keys seen and of pairs: a prompt with nothing cached lies on a knot of both where it lies on one."""
-    new, cached = _positive(mixed, 0), mixed.surface.axes[1].knots
-    seen = _geometric(new[0], new[-1] + cached[-1], _STEP)
-    own = seen * (seen + 1.0) / 2.0
-    return seen, own[own <= 2.0 * new[-1] * (cached[-1] + new[-1])]
+def _beyond(knots: Floats) -> Floats:
+    """And doublings from the last knot to _BEYOND times it."""
+    return np.concatenate([knots, knots[-1] * np.power(2.0, np.arange(1.0, np.log2(_BEYOND) + 1.0))])
+
+
+def _from_none(knots: Floats) -> Floats:
+    return np.append(0.0, knots)
+
+
+def _running_rows(sequences: Floats, seen: Floats) -> Rows:
+    # The new token's own key is not counted in that table's lengths.
+    length = np.maximum(seen / sequences - 1.0, 1.0)
+    return _rows("mixed", {"new": 0.0, "cached": 0.0, "sequences": sequences, "length": length}, {})
 
 
 def _running_knots(mixed: Series) -> tuple[Floats, Floats]:

@@ -192,7 +192,7 @@ def _fill(operators: OperatorModel, cores: int, work: Sequence[Operator], tokens
 
 
 def _attention_of(operators: OperatorModel, work: Attention) -> PlainAttention | TabledAttention | JoinedAttention:
-    if operators.joins:
+    if operators.joins and work.measured(operators)[0] is not None:
         return JoinedAttention(operators, work)
     return TabledAttention(operators, work) if operators.profile.series else PlainAttention(operators, work)
 

@@ -76,3 +76,59 @@ class Lattice:
             ]
         found: Floats = np.exp(np.sum([flat[start] * weight for start, weight in points], axis=0))
         return found
+
+
+class Lattices:
+    """Many that share their knots, a row of logarithms at each: made to rise along all axes, and to fall along cores.
+
+    A row: `cores` entries by numbers of cores, as many beside a neighbour, and one more. The first knot of an axis may
+    be 0: then it is logarithmic from half its second knot on. Beyond the last, as Lattice.
+    """
+
+    def __init__(self, knots: Sequence[Floats], logs: Floats, cores: int, ends: Sequence[int] = ()) -> None:
+        """ends: axes whose last knot is the answer beyond it."""
+        for part in (logs[..., :cores], logs[..., cores : 2 * cores]):
+            part[...] = np.maximum.accumulate(part[..., ::-1], axis=-1)[..., ::-1]
+        places = []
+        for axis, each in enumerate(knots):
+            known = each.copy()
+            if known[0] <= 0.0:
+                known[0] = known[1] / 2.0
+            logs = np.maximum.accumulate(logs, axis=axis)
+            if axis not in ends:
+                far = np.take(logs, [-1], axis=axis) + log(_RISING_TO / float(known[-1]))
+                logs, known = np.concatenate([logs, far], axis=axis), np.append(known, _RISING_TO)
+            places.append(np.log(known))
+        self._last = places[-1]
+        self._lists: list[list[float]] = [each.tolist() for each in places]
+        self._strides = [int(np.prod(logs.shape[axis + 1 : -1])) for axis in range(len(knots))]
+        self._rows = logs.reshape(-1, logs.shape[-1])
+
+    def row(self, *sizes: float) -> Floats:
+        """Logarithms at one point."""
+        starts, weights = self._around(sizes)
+        found: Floats = np.array(weights) @ self._rows[starts]
+        return found
+
+    def along(self, sizes: Sequence[float], last: Floats, entries: slice) -> Floats:
+        """Some entries, by the last size."""
+        places = np.log(np.maximum(last, 1e-300))
+        around = zip(*self._around(sizes), strict=True)
+        parts = [weight * self._rows[start : start + len(self._last), entries] for start, weight in around]
+        return np.stack([np.interp(places, self._last, line) for line in np.sum(parts, axis=0).T], axis=-1)
+
+    def _around(self, sizes: Sequence[float]) -> tuple[list[int], list[float]]:
+        starts, weights = [0], [1.0]
+        for places, stride, size in zip(self._lists, self._strides, sizes, strict=False):
+            place = log(size) if size > 0.0 else places[0]
+            if place <= places[0]:
+                continue
+            if place >= places[-1]:
+                starts = [start + (len(places) - 1) * stride for start in starts]
+                continue
+            low = bisect_right(places, place) - 1
+            part = (place - places[low]) / (places[low + 1] - places[low])
+            first = low * stride
+            starts = [start + first for start in starts] + [start + first + stride for start in starts]
+            weights = [weight * (1.0 - part) for weight in weights] + [weight * part for weight in weights]
+        return starts, weights

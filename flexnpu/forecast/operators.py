@@ -24,11 +24,8 @@ from flexnpu.forecast.calibration_lattices import (
     gemm_lattice,
     generation_lattice,
     layers_lattice,
-    mixed_lattice,
-    prompt_lattice,
 )
 from flexnpu.forecast.lattice import Lattice
-from flexnpu.forecast.load import Load
 from flexnpu.forecast.profile import Profile, saturation
 from flexnpu.forecast.tables.dtypes import ELEMENT_BYTES, MATRIX_RATE, known_dtype
 from flexnpu.forecast.tiling import busiest
@@ -106,7 +103,6 @@ class OperatorModel:
         self._gemms: dict[tuple[int, int, str, str], Lattice | None] = {}
         self._elementwise: dict[int, Lattice | None] = {}
         self._lattices: dict[tuple[str, int, int, int, str], Lattice | None] = {}
-        self._mixed: Lattice | None = None
         # Whether calls over prompts and running requests together were measured.
         self.joins = any(one.kind == "mixed" for one in profile.series)
 
@@ -125,7 +121,7 @@ class OperatorModel:
         if measured is None:
             return roofline
         size, inputs, rate = self._format(dtype)
-        least = self._least(m * (2.0 * n * k / rate), m * (k * inputs + n * 2.0) + n * k * size)
+        least = self.least(m * (2.0 * n * k / rate), m * (k * inputs + n * 2.0) + n * k * size)
         return self._scaled(roofline, measured, cores, (m,), lambda: self._gemm(m, n, k, dtype, None), least)
 
     def context_attention(  # noqa: PLR0913, PLR0917 - the sums of a Load and the sizes of a head
@@ -155,11 +151,10 @@ class OperatorModel:
         roofline = self.context_of(*sizes, cores, cached=cached)
         if measured is None:
             return roofline
-        where = (seen if self.joins else sequences, pairs)
         # Tables of (sequences, pairs) do not know how many keys are read: their bytes take what they take.
         reads = tokens * (4.0 * heads * head_dim) + seen * (4.0 * kv_heads * head_dim)
-        least = self._least(pairs * (4.0 * heads * head_dim), reads / self.profile.bandwidth_efficiency)
-        return self._scaled(roofline, measured, cores, where, lambda: self.context_of(*sizes, None), least)
+        least = self.least(pairs * (4.0 * heads * head_dim), reads / self.profile.bandwidth_efficiency)
+        return self._scaled(roofline, measured, cores, (sequences, pairs), lambda: self.context_of(*sizes, None), least)
 
     def generation_attention(  # noqa: PLR0913, PLR0917
         self,
@@ -181,7 +176,7 @@ class OperatorModel:
         if measured is None:
             return roofline
         # Half of the operations: a cache in 8 bits may be multiplied in 8.
-        least = self._least(seen * (2.0 * heads * head_dim), sequences * (4.0 * heads * head_dim) + seen * each)
+        least = self.least(seen * (2.0 * heads * head_dim), sequences * (4.0 * heads * head_dim) + seen * each)
         whole = partial(self._generation, *sizes, None, each)
         return self._scaled(roofline, measured, cores, (sequences, seen), whole, least)
 
@@ -202,23 +197,6 @@ class OperatorModel:
         if measured is None:
             return roofline
         return self._scaled(roofline, measured, cores, (tokens,), lambda: self._moved(bytes, launches, None))
-
-    def together(
-        self,
-        context: Cost,
-        generation: Cost,
-        bandwidth: float = 1.0,
-        load: Load | None = None,
-        seen: Amount | None = None,
-    ) -> Amount:
-        """Seconds of attention over prompts and over running requests in one iteration.
-
-        Two launches; or, where calls over both were measured, one. The costs are of one layer or of all alike.
-        """
-        apart = self.seconds(context, bandwidth) + self.seconds(generation, bandwidth)
-        if load is None or not self.joins:
-            return apart
-        return apart * self._joined(load, load.decode_seen if seen is None else seen)
 
     def seconds(self, cost: Cost, bandwidth: float = 1.0) -> Amount:
         """Time when at most the part `bandwidth` of the device's bandwidth is left to it; 1.0 is alone.
@@ -378,7 +356,7 @@ class OperatorModel:
             if kind == "generation":
                 found = generation_lattice(series, soc, sizes, formats)
             else:
-                found = prompt_lattice(series, soc) if self.joins else context_lattice(series, soc, sizes, formats)
+                found = context_lattice(series, soc, sizes, formats)
             self._lattices[key] = found
         return self._lattices[key]
 
@@ -398,24 +376,10 @@ class OperatorModel:
             return roofline.times(_larger(measured.one(*sizes), least) / full)  # type: ignore[arg-type]
         return roofline.times(_larger(measured.many(*sizes), least) / full)
 
-    def _least(self, flops: Amount, moved: Amount) -> Amount:
+    def least(self, flops: Amount, moved: Amount) -> Amount:
         """Seconds of the whole device: operations at its peak, or bytes that L2 cannot have kept at its bandwidth."""
         soc = self.soc
         return _larger(flops * (1.0 / soc.peak_flops), (moved - soc.l2_bytes) * (1.0 / soc.hbm_bandwidth))
-
-    def _joined(self, load: Load, seen: Amount) -> Amount:
-        """Time of one call over prompts and running requests, over that of two calls."""
-        if self._mixed is None:
-            self._mixed = mixed_lattice(self.profile.series, self.soc)
-        first = self.lattice("context", 1, 1, 1)
-        second = self.lattice("generation", 1, 1, 1)
-        if self._mixed is None or first is None or second is None:
-            return 1.0
-        prompt, sequences = (load.prefill_seen, load.prefill_pairs), load.decode_sequences
-        if isinstance(seen, np.ndarray):
-            apart = first.one(*prompt) + second.many(sequences, seen)
-            return self._mixed.many(*prompt, sequences, seen) / apart
-        return self._mixed.one(*prompt, sequences, seen) / (first.one(*prompt) + second.one(sequences, seen))
 
 
 def _larger(one: Amount, other: Amount) -> Amount:

@@ -18,8 +18,6 @@ from flexnpu.llm.presets import find_config
 
 LLAMA_8B = Path(__file__).parents[2] / "data" / "models" / "llama-3.1-8b.json"
 ROUNDED = 1e-9  # relative
-# What docs/forecast.md grants a table of prompts and running requests in one call, for a token or running request more.
-JOINED = 1e-2
 DEVICES = ["Ascend910B2", "Ascend310P3", "H100", "A100", "Ascend910_9391"]
 LATENT = "DeepSeek-R1"
 # Heads, and heads of keys: of one for each, as Llama-2-7B has, to one for eight.
@@ -63,11 +61,10 @@ batches = st.lists(requests, max_size=4)
 
 
 @st.composite
-def growths(draw, by=st.one_of(st.just(1), st.integers(1, 4000)), added=requests):  # noqa: B008 - drawn from, not changed
+def growths(draw):
     """A batch, and one that has more to do: a token, a cached token, a request more; or very many."""
-    rest, by = draw(batches), draw(by)
+    rest, one, by = draw(batches), draw(requests), draw(st.one_of(st.just(1), st.integers(1, 4000)))
     what = draw(st.sampled_from(["second token", "new", "cached", "request"]))
-    one = draw(added if what == "request" else requests)
     if what == "request":
         return (rest, [*rest, one]) if rest else ([one], [one, one])
     one = one._replace(copies=1, new=1 if what == "second token" else one.new)
@@ -75,16 +72,19 @@ def growths(draw, by=st.one_of(st.just(1), st.integers(1, 4000)), added=requests
     return [*rest, one], [*rest, more]
 
 
-def never_less(before, after, slack=ROUNDED):
+def never_less(before, after):
     before, after = np.asarray(before), np.asarray(after)
-    assert (after >= before * (1 - slack)).all(), float(np.nanmin(after / before)) - 1.0
+    assert (after >= before * (1 - ROUNDED)).all(), float(np.nanmin(after / before)) - 1.0
 
 
-def check_growth(forecaster, growth, beside, on, slack=ROUNDED):
+def check_growth(forecaster, growth, beside, on):
     """By every way to ask, on every number of cores, alone and beside others."""
     other, cores = forecaster.load(beside), forecaster.cores
     on = 1 + on % (cores - 1)
     neighbour = forecaster.forecast(cores - on, beside)
+    loads = [forecaster.load(batch) for batch in growth]
+    # A prompt does not grow from step to step, so what has become one is compared as it is now.
+    steps = 8 if loads[0].decode_sequences <= loads[1].decode_sequences else 1
     before, after = (
         (
             forecaster.alone(load)[1:],
@@ -93,13 +93,13 @@ def check_growth(forecaster, growth, beside, on, slack=ROUNDED):
             forecaster.split(other, load)[1][1:],
             forecaster.beside(on, load, cores - on, other)[0],
             forecaster.beside(cores - on, other, on, load)[1],
-            forecaster.steps(on, load, 8),
+            forecaster.steps(on, load, steps),
             forecaster.forecast(on, load, neighbour).seconds,
         )
-        for load in map(forecaster.load, growth)
+        for load in loads
     )
     for less, more in zip(before, after, strict=True):
-        never_less(less, more, slack)
+        never_less(less, more)
 
 
 def check_cores(forecaster, batch, other):
@@ -176,9 +176,9 @@ def joined(rtx):
 
 
 @settings(deadline=None)
-@given(growth=growths(st.just(1), requests.filter(lambda one: one.new == 1)), beside=batches, on=st.integers(0, 200))
-def test_more_work_takes_hardly_less_time_where_one_call_over_all_was_measured(joined, growth, beside, on):
-    check_growth(joined, growth, beside, on, JOINED)
+@given(growth=growths(), beside=batches, on=st.integers(0, 200))
+def test_more_work_never_takes_less_time_where_one_call_over_all_was_measured(joined, growth, beside, on):
+    check_growth(joined, growth, beside, on)
 
 
 @settings(deadline=None, max_examples=20)
@@ -204,3 +204,21 @@ def test_measured_prompts_and_running_requests_take_what_was_measured(measured, 
             errors.append(abs(told / rows.seconds[place] - 1.0))
         assert len(errors) > 20
         assert np.median(errors) < most
+
+
+def test_calls_over_a_prompt_and_running_requests_take_what_was_measured(joined, rtx_table):
+    """Few long running requests are told to take less than they were measured to: docs/forecast.md says why."""
+    rows = rtx_table.parts["mixed"]
+    errors = []
+    for measured, new, cached, running, length in zip(
+        rows.seconds, *(rows.sizes[name] for name in ("new", "cached", "sequences", "length")), strict=True
+    ):
+        if new and running:
+            batch = [Request(int(new), int(cached)), Request(1, int(length), int(running))]
+            told = joined.forecast(joined.cores, batch).by_operator
+            told = (told["prefill_attention"] + told["decode_attention"]) / joined.model.layers
+            errors.append(told / measured - 1.0)
+    assert len(errors) > 500
+    assert np.median(np.abs(errors)) < 0.01
+    assert np.mean(np.abs(errors)) < 0.06
+    assert np.mean(np.array(errors) > 0.05) < 0.04
