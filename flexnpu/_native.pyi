@@ -541,6 +541,3 @@ def busy(alone: float, held: float, met: float) -> float:
 
 def part_met(demand: float) -> float:
     """That part, by the mean part of the bandwidth that the neighbour draws."""
-
-def hidden_keys(tokens: float, pairs: float, seen: float, queries: float) -> float:
-    """Keys of the prompt that several are asked as where calls over one were measured (attention.h)."""

@@ -219,13 +219,4 @@ PlainAttention::Running PlainAttention::running(double sequences, double seen) c
     return {seen * one.pair, (sequences * one.query + seen * one.key) * constants_.pace};
 }
 
-double hidden_keys(double tokens, double pairs, double seen, double queries) {
-    double own = 0.5 * (std::sqrt(1.0 + 8.0 * pairs) - 1.0);
-    if (tokens < own) {
-        const double one = pairs / tokens + 0.5 * (tokens - 1.0);
-        own = tokens >= queries ? one : own + (one - own) * (tokens * (1.0 / queries));
-    }
-    return std::min(own, seen);
-}
-
 }  // namespace flexnpu

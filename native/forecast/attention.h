@@ -79,10 +79,4 @@ class PlainAttention final : public Attention {
     double query_;     // bytes that a running request's query takes beyond two of a prompt's
 };
 
-// Keys of the prompt that several are asked as, where calls over one were measured: those of a prompt with so many
-// tokens and pairs, which is the fewest that prompts of so many can have. Of fewer queries than a block so much less,
-// down to the prompt of as many pairs with nothing cached; more tokens than one prompt has, as several short ones have,
-// change nothing.
-double hidden_keys(double tokens, double pairs, double seen, double queries);
-
 }  // namespace flexnpu

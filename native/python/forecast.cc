@@ -186,7 +186,6 @@ void bind_attention(nb::module_& m) {
                 return attention.computing(load_of(load), cores);
             },
             "load"_a, "cores"_a);
-    m.def("hidden_keys", &hidden_keys, "tokens"_a, "pairs"_a, "seen"_a, "queries"_a);
 }
 
 void bind_iteration(nb::module_& m) {

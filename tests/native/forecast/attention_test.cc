@@ -185,32 +185,5 @@ TEST(PlainAttention, refuses_a_device_without_cores_and_cores_that_it_has_not) {
     }
 }
 
-TEST(HiddenKeys, are_all_that_one_prompt_of_a_block_or_more_reads) {
-    for_seeds(300, [](Draw& draw) {
-        Request prompt = drawn_prompt(draw);
-        prompt.copies = 1;
-        const Load load = load_of({prompt});
-        const double seen = prompt.fresh + prompt.cached;
-        const double hidden = hidden_keys(load.prefill_tokens, load.prefill_pairs, kNever, 128);
-        if (prompt.fresh >= 128 || prompt.cached == 0) {
-            expect_near(hidden, seen);
-        } else {
-            EXPECT_LT(hidden, seen);
-            EXPECT_GE(hidden, prompt.fresh) << "those of a prompt of as many pairs with nothing cached";
-        }
-    });
-}
-
-TEST(HiddenKeys, are_no_more_than_any_prompts_of_so_many_tokens_and_pairs_read) {
-    for_seeds(2000, [](Draw& draw) {
-        std::vector<Request> prompts{drawn_prompt(draw)};
-        for (int64_t left = draw.whole(0, 3); left > 0; --left) prompts.push_back(drawn_prompt(draw));
-        const Load load = load_of(prompts);
-        EXPECT_LE(hidden_keys(load.prefill_tokens, load.prefill_pairs, kNever, 128),
-                  load.prefill_seen * (1 + kRounded));
-        EXPECT_EQ(hidden_keys(load.prefill_tokens, load.prefill_pairs, 1, 128), 1) << "nor than there are";
-    });
-}
-
 }  // namespace
 }  // namespace flexnpu
