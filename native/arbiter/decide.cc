@@ -173,19 +173,19 @@ class Decision {
         const Grant whole = wanted(i, lent_[i]);
         if (whole == vnpus_[i].granted) return;
         if (raises_nothing(i, whole)) return grant(i, whole);
-        if (waits_to_part(i)) return;
         Grant part = vnpus_[i].granted;
-        part.own = least(part.own, whole.own);
+        if (!waits_to_part(i)) part.own = least(part.own, whole.own);
         part.lent = least(part.lent, whole.lent);
         part.time_shared = part.time_shared || whole.time_shared;
         grant(i, part);
     }
 
     // A part of the cores in a part of the time is the worst of both, and frees nothing for as long as others take
-    // turns with more: until they have shrunk, who goes before them stays as it is.
+    // turns with as many: until they have shrunk, who goes before them keeps its own.
     bool waits_to_part(size_t i) const {
         return parts(vnpus_[i]) && std::any_of(vnpus_.begin(), vnpus_.end(), [&](const VNpuView& other) {
-                   return other.priority < vnpus_[i].priority && parts(other) && !has_shrunk(other);
+                   return other.priority < vnpus_[i].priority && parts(other) && !has_shrunk(other) &&
+                          within(vnpus_[i].granted.own, held_by(other, Count::all).turns);
                });
     }
 

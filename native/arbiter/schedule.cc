@@ -451,9 +451,11 @@ void end_turn(Views& views, size_t at, uint64_t busy_ns, int64_t now_ns) {
     }
     measure(view, busy_ns, now_ns);
     if (view.behind) {
-        // Over before what it came after: it ran beside that, and nobody else knows for how long.
+        // Over before what it came after: it ran beside that, and nobody else knows for how long. The other was stopped
+        // for it all the same.
         view.charged_from_ns = std::max(view.charged_from_ns, now_ns - static_cast<int64_t>(busy_ns));
         charge(view, now_ns);
+        view.ahead_ns -= kOwnHandoverNs;
     } else if (view.early) {
         charge(view, now_ns);
     } else {

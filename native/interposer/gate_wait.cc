@@ -58,7 +58,9 @@ bool Gate::enter(uint64_t now) {
             // What was launched while it was not time-shared has no events behind it.
             if (free_.exchange(kNone, std::memory_order_relaxed) != kNone) windows_->untracked.store(true);
             entered_.store(number, std::memory_order_seq_cst);
-            given_up_ns_ = 0;  // it did not find the gate closed
+            const uint64_t since = std::exchange(given_up_ns_, 0);
+            // Who opens its turn itself would have found the gate closed.
+            if (opens && since != 0) patience_.came_back(now_ns() - since);
             report_->entered(number);
             windows_->enter_turn(has_flags(now, FLEXNPU_TURN_BEHIND));
             wake_meter();

@@ -27,9 +27,12 @@ class Hails {
         __atomic_store_n(word_, load_word(section_->hail, std::memory_order_relaxed), __ATOMIC_RELEASE);
     }
 
-    // On the path of every launch within a turn. False: something was hailed since it was last found to be nothing.
+    // On the path of every launch within a turn. False: there is a hail for this process that was not found to be
+    // nothing. Noise, which anybody may make without end, costs the print of a word.
     bool is_quiet() const {
-        return load_word(*word_, std::memory_order_relaxed) == heard_.load(std::memory_order_relaxed);
+        const uint64_t hail = load_word(*word_, std::memory_order_acquire);
+        return hail == heard_.load(std::memory_order_relaxed) ||
+               flexnpu_hail_print(hail) != load_word(section_->yields_to, std::memory_order_acquire);
     }
 
     // The rest under the gate's lock.
@@ -41,8 +44,10 @@ class Hails {
         heard_.store(hail, std::memory_order_relaxed);
         return false;
     }
-    // It stopped, and its turn was not closed.
-    void was_in_vain(uint64_t now_ns) { deaf_until_ns_ = now_ns + kDeafNs; }
+    // It stopped, and its turn was not closed. Not where another word came over the hail before its time.
+    void was_in_vain(uint64_t now_ns) {
+        if (now_ns - since_ns_ >= kHeedNs) deaf_until_ns_ = now_ns + kDeafNs;
+    }
 
   private:
     bool is_heeded(uint64_t hail, uint64_t print, uint64_t now_ns) {

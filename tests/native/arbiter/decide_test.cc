@@ -254,6 +254,26 @@ TEST(Decide, nobody_waits_with_shrinking_for_one_that_has_no_tenants) {
     EXPECT_EQ(snapshot.vnpus[1].granted.own, both(6));
 }
 
+TEST(Decide, who_goes_first_does_not_wait_to_shrink_for_one_that_holds_less) {
+    Snapshot snapshot{kDevice, {wanting_a_part(sharing(settled(8)), 4), wanting_a_part(sharing(settled(24)), 12)}};
+    snapshot.vnpus[1].priority = 1;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[1].granted.own, both(12)) << "a third one may wait for these cores";
+    snapshot.vnpus[1].applied = 2;
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[1].granted, (Grant{3, 2, both(12), {}, false})) << "the first never acknowledges";
+}
+
+TEST(Decide, who_waits_to_shrink_gives_back_at_once_what_was_lent_to_it) {
+    VNpuView higher = wanting_a_part(sharing(settled(12)), 6);
+    higher.priority = 1;
+    higher.granted.lent = both(12);
+    Snapshot snapshot{kDevice, {wanting_a_part(sharing(settled(12)), 6), higher, settled(12)}};
+    take(snapshot, decide(snapshot, 0));
+    EXPECT_EQ(snapshot.vnpus[1].granted.own, both(12));
+    EXPECT_EQ(snapshot.vnpus[1].granted.lent, both(0));
+}
+
 TEST(Decide, what_is_lent_to_one_keeps_nobody_from_parting) {
     VNpuView lower = wanting_a_part(sharing(bursting(settled(12), 24)), 12);
     lower.desired.burst = 24;

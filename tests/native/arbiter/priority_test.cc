@@ -63,6 +63,23 @@ TEST(PriorityWithinShare, idle_time_that_it_took_does_not_cost_its_priority_for_
     EXPECT_EQ(schedule(views, 10 * kSecond + 60 * kMs).open, 1u);
 }
 
+TEST(PriorityWithinShare, to_stop_others_and_launch_nothing_uses_it_up) {
+    auto views = spent();
+    views[1].ahead_ns = 1e7;
+    set_waiting(views, 1, false, 0);
+    int64_t now = 0;
+    for (int stops = 0; stops < 1000; ++stops) {
+        open_turn(views, 0, now);
+        if (!may_come_first(views, 1, now)) return;
+        close_turn(views, 0, now);
+        open_turn(views, 1, now);
+        close_turn(views, 1, now);
+        end_turn(views, 1, 0, now);
+        end_turn(views, 0, 10'000, now += 10'000);
+    }
+    FAIL() << "it stopped the other a thousand times for nothing";
+}
+
 // --- on the modelled device ---
 
 double percent(const SerialDevice& device, size_t tenant, int64_t from, int64_t until) {

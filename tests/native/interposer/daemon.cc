@@ -141,6 +141,8 @@ void Daemon::hail(uint64_t word, uint32_t device) {
     __atomic_store_n(&hails_->devices[device].hail, word, __ATOMIC_RELEASE);
 }
 
+void Daemon::scribble_on_hails() { memset(hails_, 0xa5, sizeof *hails_); }
+
 uint64_t Daemon::hailed(uint32_t device) const {
     return __atomic_load_n(&hails_->devices[device].hail, __ATOMIC_ACQUIRE);
 }

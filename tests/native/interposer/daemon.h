@@ -51,6 +51,7 @@ class Daemon {
     void may_hail(uint64_t hail, uint32_t ordinal = 0);
     void hail(uint64_t word, uint32_t device = 0);
     uint64_t hailed(uint32_t device = 0) const;
+    void scribble_on_hails();  // as any tenant may
     void limit_memory(uint64_t bytes, uint32_t ordinal = 0);
     void declare(flexnpu_phase phase);
     void watch();

@@ -156,6 +156,17 @@ TEST_F(Hailed, a_killed_hailer_costs_no_more_than_that_moment) {
     EXPECT_TRUE(eventually([&] { return busy.launches() > launches + 1000; }));
 }
 
+TEST(Hails, what_others_wrote_on_their_page_keeps_nobody_from_attaching) {
+    Daemon daemon;
+    daemon.scribble_on_hails();
+    ASSERT_EQ(aclInit(nullptr), ACL_SUCCESS);
+    EXPECT_EQ(aclrtSetDevice(0), ACL_SUCCESS);
+    daemon.die();
+    daemon.come_back({});
+    daemon.scribble_on_hails();
+    EXPECT_TRUE(eventually([&] { return daemon.returned() == 1; }));
+}
+
 // --- on standby ---
 
 uint64_t standby(uint64_t number, uint32_t flags = 0) {
