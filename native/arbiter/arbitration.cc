@@ -74,7 +74,8 @@ TenantId Arbitration::attach(VNpuId id, std::shared_ptr<ReportPage> page, uint32
 
 void Arbitration::detach(VNpuId id, TenantId tenant) {
     const auto found = vnpus_.find(id);
-    if (found != vnpus_.end()) found->second.tenants.erase(tenant);
+    if (found == vnpus_.end() || found->second.tenants.erase(tenant) == 0) return;
+    found->second.deserted = found->second.turn.turn == Turn::open;
 }
 
 void Arbitration::watch(VNpuId id, bool watched) {

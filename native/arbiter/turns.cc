@@ -57,7 +57,7 @@ bool all_drained(const VNpu& vnpu) {
 
 // An open turn that nobody uses any more: somebody did or could not, and nobody is about to.
 bool is_left(const VNpu& vnpu) {
-    bool used = vnpu.tenants.empty();
+    bool used = vnpu.tenants.empty() || vnpu.deserted;
     for (const auto& [id, tenant] : vnpu.tenants) {
         const bool entered = has_entered(vnpu, tenant);
         used = used || entered || tenant.passed;
@@ -287,7 +287,7 @@ void Turns::open(Pool& pool, size_t at, int64_t now_ns) {
     open_turn(pool.views, at, now_ns);
     // A hail that crosses with this opens the same turn.
     if (!std::exchange(vnpu.on_standby, false)) vnpu.number = next_number();
-    vnpu.asked = false;
+    vnpu.asked = vnpu.deserted = false;
     vnpu.look_ns = now_ns;
     vnpu.seen_launches = launches_of(vnpu);
     if (vnpu.drain_patience_ns == 0) vnpu.drain_patience_ns = kDrainPatienceNs;

@@ -113,8 +113,9 @@ struct VNpu {
     uint64_t number = 0;  // of its newest turn
     uint64_t word = FLEXNPU_TURN_FREE;
     uint64_t in_flight_ns = 0;
-    bool asked = false;   // to give up a turn that it seems not to use
-    int64_t look_ns = 0;  // at what the holder does
+    bool asked = false;     // to give up a turn that it seems not to use
+    bool deserted = false;  // a tenant went while the turn was open: nobody may be there to use it
+    int64_t look_ns = 0;    // at what the holder does
     uint64_t seen_launches = 0;
     uint64_t busy_ns = 0;  // as reported when the turn began
     int64_t drain_patience_ns = 0;

@@ -180,6 +180,15 @@ TEST_F(TurnsTest, who_comes_after_another_has_its_turn_although_that_one_takes_n
     }
 }
 
+TEST_F(TurnsTest, the_turn_of_one_that_went_is_over_although_its_vnpu_has_another_process) {
+    GatePlayer& one = add(1, share(1, 5000));
+    const TenantId went = last_;
+    join(1);
+    ASSERT_TRUE(take_turn(one));
+    arbiter_.detach(1, went);
+    EXPECT_TRUE(comes_true([&] { return !arbiter_.state(1).holds_turn; }));
+}
+
 TEST_F(TurnsTest, the_death_of_the_holder_lets_the_next_one_in) {
     GatePlayer& one = add(1, share(1, 5000));
     const TenantId dead = last_;
