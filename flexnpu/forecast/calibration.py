@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table of measurements becomes series: fit on rows, told how far off on rows left out. A pure function of a table.
 
-Per kernel: a roofline with as few constants as it has terms (`calibration_roofline`); then the smoothest surface of
-measured over roofline that passes the rows (`calibration_grid`); then each line of it, roofline multiplied back, made
-to rise along tokens (isotonic regression).
+Per kernel: a roofline with as few constants as it has terms (`calibration_roofline`), or for calls over a prompt and
+running requests the sum of both (`calibration_joined`); then the smoothest surface of measured over that which passes
+the rows (`calibration_grid`); then each line of it, roofline multiplied back, made to rise along tokens (isotonic
+regression).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.calibration_grid import Rows as GridRows
 from flexnpu.forecast.calibration_grid import axes_of, complete, rising_along, tuned
+from flexnpu.forecast.calibration_joined import added
 from flexnpu.forecast.calibration_roofline import nearest_roofline, roofline_of
 from flexnpu.forecast.calibration_series import AXES, RISING, Series, chosen, groups_of, key_names, terms_of
 from flexnpu.forecast.surface import Axis, Index, Surface
@@ -138,33 +140,52 @@ def _series(rows: Rows, labels: Mapping[str, str | float], soc: Soc, seed: int, 
             trial = _series(known, labels, soc, seed, scored=False)
             errors = trial.seconds(left, soc) / left.seconds - 1.0
             deviation, mape = float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean())
-    roofline = nearest_roofline(rows, soc)
-    grid, axes = _grid(rows, roofline @ terms_of(rows, soc))
-    smooth = complete(grid, _stiffness(grid, seed))
-    log_values = smooth + np.log(_on_grid(rows, axes, roofline, soc))
+    surface = _surface(rows, soc, seed)
     # Entries that no row is at follow their neighbours.
     along = [AXES[rows.kind].index(name) for name in RISING[rows.kind]]
-    log_values = rising_along(log_values, along, grid.weights() + _GUESSED)
-    return Series(
-        rows.kind, labels, Surface(axes, log_values), tuple(roofline_of(rows, soc).tolist()), deviation, mape, len(rows)
-    )
+    weights = GridRows(surface.axes, _sizes(rows), rows.seconds).weights() + _GUESSED
+    surface = Surface(surface.axes, rising_along(surface.log_values, along, weights))
+    return Series(rows.kind, labels, surface, tuple(roofline_of(rows, soc).tolist()), deviation, mape, len(rows))
 
 
-def _grid(rows: Rows, base: Floats) -> tuple[GridRows, tuple[Axis, ...]]:
-    names = AXES[rows.kind]
-    sizes = [rows.sizes[name] for name in names]
-    axes = axes_of(names, sizes)
-    return GridRows(axes, sizes, np.log(rows.seconds / base)), axes
+def _surface(rows: Rows, soc: Soc, seed: int) -> Surface:
+    """The smoothest one through the rows. Running requests without a prompt are another kernel: apart from the rest."""
+    prompts = rows.sizes["new"] > 0 if rows.kind == "mixed" else np.zeros(len(rows), dtype=bool)
+    if not prompts.any():
+        terms = nearest_roofline(rows, soc)
+        axes = axes_of(AXES[rows.kind], _sizes(rows))
+        base = np.log(terms @ terms_of(_everywhere(rows, axes), soc)).reshape([len(axis.knots) for axis in axes])
+        return _smooth(rows, axes, base, np.log(rows.seconds / (terms @ terms_of(rows, soc))), seed)
+    if prompts.all():
+        axes = axes_of(AXES[rows.kind], _sizes(rows))
+        base = added(rows, axes)
+        told = GridRows(axes, _sizes(rows), rows.seconds).read(base)
+        return _smooth(rows, axes, base, np.log(rows.seconds) - told, seed)
+    new, *rest = axes_of(AXES[rows.kind], _sizes(rows))
+    roofline, parts = tuple(roofline_of(rows, soc).tolist()), []
+    for there, knots in ((~prompts, new.knots[:1]), (prompts, new.knots[1:])):
+        few = rows.take(there)
+        one = Series(rows.kind, {}, _surface(few, soc, seed), roofline, float("nan"), float("nan"), len(few))
+        part = (Axis(new.name, knots), *rest)
+        parts.append(np.log(one.seconds(_everywhere(rows, part), soc)).reshape([len(axis.knots) for axis in part]))
+    return Surface((new, *rest), np.concatenate(parts))
 
 
-def _on_grid(rows: Rows, axes: Iterable[Axis], roofline: Floats, soc: Soc) -> Floats:
-    """The roofline at every entry of the grid."""
-    axes = tuple(axes)
-    shape = tuple(len(axis.knots) for axis in axes)
+def _smooth(rows: Rows, axes: tuple[Axis, ...], base: Floats, values: Floats, seed: int) -> Surface:
+    """base: logarithms at the knots of what the surface is of; values: those of what the rows take over it."""
+    grid = GridRows(axes, _sizes(rows), values)
+    return Surface(axes, complete(grid, _stiffness(grid, seed)) + base)
+
+
+def _sizes(rows: Rows) -> list[Floats]:
+    return [rows.sizes[name] for name in AXES[rows.kind]]
+
+
+def _everywhere(rows: Rows, axes: Sequence[Axis]) -> Rows:
+    """Rows at every entry of the grid."""
     mesh = np.meshgrid(*(axis.knots for axis in axes), indexing="ij")
     count = mesh[0].size
     sizes = {name: np.full(count, float(column[0])) for name, column in rows.sizes.items()}
     sizes |= {axis.name: part.reshape(-1) for axis, part in zip(axes, mesh, strict=True)}
     labels = {name: np.full(count, str(column[0])) for name, column in rows.labels.items()}
-    everywhere = rows_of(rows.kind, sizes, labels, np.ones(count))
-    return (roofline @ terms_of(everywhere, soc)).reshape(shape)
+    return rows_of(rows.kind, sizes, labels, np.ones(count))

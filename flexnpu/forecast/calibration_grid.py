@@ -194,6 +194,31 @@ def rising_along(grid: Floats, numbers: Sequence[int], weights: Floats) -> Float
     return grid
 
 
+def rising_medians(grid: Floats, number: int, weights: Floats) -> Floats:
+    """The nearest grid by absolute errors, line by line, that never falls along one axis.
+
+    Largest of least medians of runs of the line (Robertson and Wright, 1980). Nothing along another axis is kept.
+    """
+    lines, heavy = np.moveaxis(grid, number, -1), np.moveaxis(weights, number, -1)
+    found = np.full(lines.shape, -np.inf)
+    for first in range(lines.shape[-1]):
+        least = np.full(lines.shape[:-1], np.inf)
+        for last in reversed(range(first, lines.shape[-1])):
+            run = slice(first, last + 1)
+            least = np.minimum(least, _median(lines[..., run], heavy[..., run]))
+            found[..., last] = np.maximum(found[..., last], least)
+    return np.moveaxis(found, -1, number)
+
+
+def _median(values: Floats, weights: Floats) -> Floats:
+    """Along the last axis: the least value that half of the weight is not over."""
+    order = np.argsort(values, axis=-1, kind="stable")
+    shares = np.cumsum(np.take_along_axis(weights, order, -1), axis=-1)
+    place = np.argmax(shares >= 0.5 * shares[..., -1:], axis=-1)
+    found: Floats = np.take_along_axis(np.take_along_axis(values, order, -1), place[..., None], -1)[..., 0]
+    return found
+
+
 def _pooled(line: Floats, weights: Floats) -> Floats:
     means: list[float] = []
     loads: list[float] = []

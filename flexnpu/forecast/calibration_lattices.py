@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flexnpu.forecast.batch import Floats
+from flexnpu.forecast.calibration_grid import rising_medians
 from flexnpu.forecast.calibration_series import Series, chosen
 from flexnpu.forecast.lattice import Lattice
 from flexnpu.forecast.tables.rows import LABELS, SIZES, Mask, Rows, rows_of
@@ -23,6 +24,7 @@ from flexnpu.hardware import Soc
 _STEP = 2.0**0.5  # between knots of a sum
 _WIDE_STEP = 2.0  # where a table has four sizes
 _BEYOND = 8.0  # times the measured range that the tables go on, and at least to these; then it is in proportion
+_UNMEASURED = 1e-3  # weight of an entry where no call was measured
 _MOST_TOKENS, _MOST_SEQUENCES, _MOST_SEEN, _MOST_PAIRS = 2.0**17, 2.0**10, 2.0**24, 2.0**34
 
 
@@ -121,16 +123,17 @@ def joined_seconds(
 ) -> Floats:
     """By cached keys and tokens of the prompt, running requests and their cached keys; the third axis are requests.
 
-    More requests over as many keys were measured to take less: the longest of a few is waited for. What all of more
-    requests take is taken for them, of no more than were measured beside a prompt.
+    More requests over as many keys were measured to take less: the longest of a few is waited for. Of tables that rise
+    along requests the one is taken whose relative errors are least; what was not measured counts next to nothing.
     """
     cached, new, running, read = (each.reshape(-1) for each in sums)
     length = np.where(running > 0, read / np.maximum(running, 1.0), 0.0)
     rows = _rows("mixed", {"new": new, "cached": cached, "sequences": running, "length": length}, {})
-    found = mixed.seconds(rows, soc).reshape(shape)
-    count = int(np.searchsorted(knots.requests, knots.most_requests, side="right"))
-    found[:, :, :count] = np.flip(np.minimum.accumulate(np.flip(found[:, :, :count], axis=2), axis=2), axis=2)
-    return found
+    found = mixed.seconds(rows, soc)
+    lengths = _positive(mixed, 3)
+    beside = np.isclose(length, np.clip(length, lengths[0], lengths[-1])) & (running < knots.most_requests)
+    weights = np.where(np.where(running > 0, beside, read <= 0), 1.0, _UNMEASURED) / found
+    return rising_medians(found.reshape(shape), 2, weights.reshape(shape))
 
 
 def tokens_of(cached: Floats, pairs: Floats) -> Floats:

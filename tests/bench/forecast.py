@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,37 @@ def accuracy(name: str, table: Table, soc: Soc, seed: int) -> Iterator[Row]:
             row["data_sheet"] = _percent(seconds_of(left, soc), left.seconds)
             row["vendor"] = _percent(vendor_seconds(left, soc), left.seconds)
         yield row
+
+
+def forecasts(table: Table, soc: Soc, seed: int) -> Iterator[Row]:
+    """Calls over a prompt and running requests as a Forecaster of half of them tells the other half: attention alone.
+
+    That asks by sums over requests, which rise; `accuracy` has the series that its tables are laid out from.
+    """
+    known, left = split(table.parts["mixed"], seed)
+    half = replace(table, parts={**table.parts, "mixed": known})
+    forecaster = Forecaster(ModelShape.from_config(LLAMA_8B), soc, calibrate(half, soc, scored=False))
+    sizes, errors = left.sizes, []
+    for measured, new, cached, running, length in zip(
+        left.seconds, *(sizes[name] for name in ("new", "cached", "sequences", "length")), strict=True
+    ):
+        batch = [Request(int(new), int(cached))] if new else []
+        batch += [Request(1, int(length), int(running))] if running else []
+        parts = forecaster.forecast(forecaster.cores, batch).by_operator
+        attention = sum(seconds for name, seconds in parts.items() if name.endswith("_attention"))
+        errors.append(attention / forecaster.model.layers / measured - 1.0)
+    prompts, requests, off = sizes["new"] > 0, sizes["sequences"] > 0, 100 * np.array(errors)
+    every = np.ones(len(left), dtype=bool)
+    for series, which in (
+        ("all", every),
+        ("prompt and running", prompts & requests),
+        ("running", ~prompts),
+        ("prompt", ~requests),
+    ):
+        if which.any():
+            mean, root = float(np.abs(off[which]).mean()), float(np.sqrt((off[which] ** 2).mean()))
+            row: Row = {"kind": "mixed, as a forecaster tells them", "series": series, "rows": int(which.sum())}
+            yield row | {"calibrated": mean, "deviation": root}
 
 
 def _percent(told: np.ndarray, measured: np.ndarray) -> float | None:
@@ -142,10 +174,17 @@ def main() -> None:
     if not options.tables.is_dir():
         sys.exit(f"flexnpu: error: {options.tables}: no folder; give --tables a folder of folders of tables")
     found = list(tables(options.tables))
+    rows = [row for each in found for row in accuracy(*each, options.seed)]
+    joined = [
+        {"table": name} | row
+        for name, table, soc in found
+        if "mixed" in table.parts
+        for row in forecasts(table, soc, options.seed)
+    ]
     result: dict[str, object] = {
         "tables": str(options.tables),
         "seed": options.seed,
-        "accuracy": [row for each in found for row in accuracy(*each, options.seed)],
+        "accuracy": [*rows, *joined],
         "recording": {},
     }
     for name, table, soc in found:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 
 from flexnpu.forecast import Forecaster, Load, Request
 from flexnpu.forecast.calibration import evaluate, fit_rows, predict, score, split
+from flexnpu.forecast.calibration_grid import axes_of, rising_medians
+from flexnpu.forecast.calibration_joined import added
 from flexnpu.forecast.calibration_profile import calibrate, device_of
 from flexnpu.forecast.calibration_rows import seconds_of
+from flexnpu.forecast.calibration_series import AXES
 from flexnpu.forecast.operators import OperatorModel
 from flexnpu.forecast.tables import Table, TableError, rows_of
 from flexnpu.hardware import load_soc
@@ -229,3 +233,36 @@ def test_the_order_of_rows_changes_no_calibration(a100_table):
     first, second = fit_rows(rows, soc), fit_rows(mixed, soc)
     assert first[0].surface.log_values.tolist() == second[0].surface.log_values.tolist()
     assert (first[0].mape, first[0].roofline) == (second[0].mape, second[0].roofline)
+
+
+def test_a_line_of_medians_rises_and_no_rising_line_is_nearer():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        line, weights = rng.integers(1, 9, 5).astype(float), rng.integers(1, 9, 5).astype(float)
+        found = rising_medians(line[None], 1, weights[None])[0]
+        assert (np.diff(found) >= 0).all()
+        # Some best line has no other values than the line itself.
+        least = min(weights @ np.abs(each - line) for each in combinations_with_replacement(sorted(set(line)), 5))
+        assert weights @ np.abs(found - line) == pytest.approx(least)
+
+
+def test_what_a_prompt_and_what_running_requests_take_is_told_apart():
+    """By two thirds of the calls: the others are sums, too."""
+    sizes = np.meshgrid([16.0, 64.0, 256.0], [0.0, 128.0], [1.0, 8.0, 64.0], [16.0, 1024.0], indexing="ij")
+    axes = axes_of(AXES["mixed"], [each.reshape(-1) for each in sizes])
+    new, cached, sequences, length = sizes
+    whole = 1e-5 + 1e-7 * new * (1.0 + cached / 500.0) + 1e-9 * sequences * length**1.1
+    some = np.random.default_rng(0).permutation(whole.size)[: 2 * whole.size // 3]
+    columns = {name: each.reshape(-1)[some] for name, each in zip(AXES["mixed"], sizes, strict=True)}
+    rows = rows_of("mixed", columns, {}, whole.reshape(-1)[some])
+    assert np.exp(added(rows, axes)) == pytest.approx(whole, rel=1e-3)
+
+
+def test_running_requests_without_a_prompt_are_a_kernel_of_their_own(rtx_table):
+    """Many take a small part of the time that they take beside the shortest prompt; half of them tell the others."""
+    soc = device_of(rtx_table)
+    known, left = split(rtx_table.parts["mixed"], 0)
+    left = left.take(left.sizes["new"] == 0)
+    told = predict(fit_rows(known, soc, scored=False), left, soc)
+    assert len(left) > 10
+    assert np.abs(told / left.seconds - 1.0).mean() < 0.15

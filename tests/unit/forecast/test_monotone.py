@@ -207,7 +207,7 @@ def test_measured_prompts_and_running_requests_take_what_was_measured(measured, 
 
 
 def test_calls_over_a_prompt_and_running_requests_take_what_was_measured(joined, rtx_table):
-    """Few long running requests are told to take less than they were measured to: docs/forecast.md says why."""
+    """Few long running requests are told to take less than they were, some others more: docs/forecast.md says why."""
     rows = rtx_table.parts["mixed"]
     errors = []
     for measured, new, cached, running, length in zip(
@@ -221,4 +221,4 @@ def test_calls_over_a_prompt_and_running_requests_take_what_was_measured(joined,
     assert len(errors) > 500
     assert np.median(np.abs(errors)) < 0.01
     assert np.mean(np.abs(errors)) < 0.06
-    assert np.mean(np.array(errors) > 0.05) < 0.04
+    assert np.mean(np.array(errors) > 0.05) < 0.05
