@@ -170,8 +170,8 @@ class DeviceHost:
         device: Device,
         on_news: Callable[[Sequence[Resident]], None],
         *,
-        hails: _native.HailPage | None = None,
-        by_phase: bool = False,
+        hails: _native.HailPage,
+        by_phase: bool,
     ) -> None:
         self.device = device
         self.arbiter = _native.Arbiter(device.cores, device.vector_cores, by_phase, hails)

@@ -14,7 +14,7 @@ import numpy as np
 
 from flexnpu.forecast.attention_tabled import MeasuredAttention, reading_of
 from flexnpu.forecast.batch import Floats
-from flexnpu.forecast.calibration_lattices import JoinedKnots, joined_knots, joined_seconds, tokens_of
+from flexnpu.forecast.calibration_lattices import JoinedKnots, joined_knots, joined_seconds, pairs_of, tokens_of
 from flexnpu.forecast.calibration_series import chosen
 from flexnpu.forecast.contention import HALF
 from flexnpu.forecast.lattice import Lattices
@@ -123,8 +123,8 @@ class JoinedAttention(MeasuredAttention):
     def _shaped(self, cached: Floats, new: Floats, running: Floats, read: Floats) -> tuple[Floats, Floats, Floats]:
         """The roofline, by the cores that are laid out: how times change with cores and beside a neighbour."""
         work, sheet = self._attention, self._sheet
-        pairs = new * cached + new * (new + 1.0) / 2.0
-        context = work.context_sums(sheet, (np.ones_like(new), pairs, new, new + cached), self._some)
+        sums = (np.ones_like(new), pairs_of(new, cached), new, new + cached)
+        context = work.context_sums(sheet, sums, self._some)
         generation = work.generation(sheet, running, running + read, self._some)
         there = np.minimum(running, 1.0)
         alone, held = (sheet.seconds(context, left) + there * sheet.seconds(generation, left) for left in (1.0, HALF))
@@ -134,7 +134,7 @@ class JoinedAttention(MeasuredAttention):
         """Seconds of the whole device."""
         work = self._attention
         pair = 4.0 * work.heads * work.head_dim
-        pairs = new * cached + new * (new + 1.0) / 2.0 + (running + read) / 2.0  # a cache in 8 bits
+        pairs = pairs_of(new, cached) + (running + read) / 2.0  # a cache in 8 bits
         moved = (new + running) * pair + (new + cached + running + read) * work.cached_bytes
         return np.asarray(self._operators.least(pairs * pair, moved))
 

@@ -8,7 +8,6 @@ they are laid out, and nothing else is asked: so a forecast does, whatever was m
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from math import exp, log
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from flexnpu.forecast.batch import Floats
 from flexnpu.forecast.calibration_lattices import length_of
 from flexnpu.forecast.contention import HALF
-from flexnpu.forecast.lattice import Lattice
+from flexnpu.forecast.lattice import Lattice, around
 from flexnpu.forecast.load import Load
 from flexnpu.forecast.operators import Cores, Cost, OperatorModel, bound_by
 from flexnpu.forecast.workload import Attention
@@ -60,17 +59,17 @@ class Tabled:
     def along(self, first: float, second: Floats, entry: int) -> Floats:
         """One entry, by the second sum."""
         total, places = np.zeros(len(second)), np.log(np.maximum(second, 1.0))
-        for start, weight in _around(self._lists[0], first):
+        for start, weight in around(self._lists[0], first):
             line = self._rows[start * self._stride : (start + 1) * self._stride, entry]
             total += weight * np.interp(places, self._places[1], line)
         return np.exp(total)
 
     def _corners(self, first: float, second: float) -> list[tuple[int, float]]:
         """Rows around a point, with their weights."""
-        across = _around(self._lists[1], second)
+        across = around(self._lists[1], second)
         return [
             (one * self._stride + two, weight * share)
-            for one, weight in _around(self._lists[0], first)
+            for one, weight in around(self._lists[0], first)
             for two, share in across
         ]
 
@@ -155,15 +154,6 @@ def reading_of(operators: OperatorModel, attention: Attention) -> Tabled:
     one, two = _mesh(sequences, seen)
     values = _rows(operators, attention.generation(operators, one, two, _all(operators)), attention.times)
     return Tabled(sequences, seen, values.reshape(len(sequences), len(seen), -1))
-
-
-def _around(places: list[float], size: float) -> list[tuple[int, float]]:
-    place = log(size) if size > 1.0 else 0.0
-    if place <= places[0]:
-        return [(0, 1.0)]
-    low = min(bisect_right(places, place) - 1, len(places) - 2)
-    part = (place - places[low]) / (places[low + 1] - places[low])
-    return [(low, 1.0 - part), (low + 1, part)] if part else [(low, 1.0)]
 
 
 def _all(operators: OperatorModel) -> Cores:

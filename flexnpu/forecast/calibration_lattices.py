@@ -143,6 +143,11 @@ def tokens_of(cached: Floats, pairs: Floats) -> Floats:
     return found
 
 
+def pairs_of(new: Floats, cached: Floats) -> Floats:
+    """How many pairs of a query and a key so many tokens make after so many cached keys."""
+    return new * cached + new * (new + 1.0) / 2.0
+
+
 def length_of(pairs: Floats) -> Floats:
     """How long a prompt is that has so many pairs of a query and a key: l (l + 1) / 2."""
     return np.maximum((np.sqrt(1.0 + 8.0 * pairs) - 1.0) / 2.0, 1.0)

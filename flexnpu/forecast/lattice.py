@@ -41,20 +41,8 @@ class Lattice:
         """The value at one point."""
         points = [(0, 1.0)]
         for places, stride, size in zip(self._lists, self._strides, sizes, strict=True):
-            place = log(size) if size > 0 else places[0]
-            if place <= places[0] or len(places) == 1:
-                low, part = 0, 0.0
-            else:
-                low = min(bisect_right(places, place) - 1, len(places) - 2)
-                part = (place - places[low]) / (places[low + 1] - places[low])
-            if part:
-                points = [
-                    (start + step * stride, weight * share)
-                    for start, weight in points
-                    for step, share in ((low, 1.0 - part), (low + 1, part))
-                ]
-            else:
-                points = [(start + low * stride, weight) for start, weight in points]
+            near = around(places, size)
+            points = [(start + place * stride, weight * share) for start, weight in points for place, share in near]
         flat = self._flat
         return exp(sum(flat[start] * weight for start, weight in points))
 
@@ -120,15 +108,19 @@ class Lattices:
     def _around(self, sizes: Sequence[float]) -> tuple[list[int], list[float]]:
         starts, weights = [0], [1.0]
         for places, stride, size in zip(self._lists, self._strides, sizes, strict=False):
-            place = log(size) if size > 0.0 else places[0]
-            if place <= places[0]:
-                continue
-            if place >= places[-1]:
-                starts = [start + (len(places) - 1) * stride for start in starts]
-                continue
-            low = bisect_right(places, place) - 1
-            part = (place - places[low]) / (places[low + 1] - places[low])
-            first = low * stride
-            starts = [start + first for start in starts] + [start + first + stride for start in starts]
-            weights = [weight * (1.0 - part) for weight in weights] + [weight * part for weight in weights]
+            near = around(places, size)
+            starts = [start + place * stride for place, _ in near for start in starts]
+            weights = [weight * share for _, share in near for weight in weights]
         return starts, weights
+
+
+def around(places: Sequence[float], size: float) -> list[tuple[int, float]]:
+    """Knots beside a size, with their weights; places: their logarithms. Beyond either end, that end."""
+    place = log(size) if size > 0.0 else places[0]
+    if place <= places[0]:
+        return [(0, 1.0)]
+    if place >= places[-1]:
+        return [(len(places) - 1, 1.0)]
+    low = bisect_right(places, place) - 1
+    part = (place - places[low]) / (places[low + 1] - places[low])
+    return [(low, 1.0 - part), (low + 1, part)] if part else [(low, 1.0)]

@@ -154,13 +154,16 @@ Hands hear_welcome(int fd, Fds& fds, uint32_t* slot, Why& why) {
     return judge(welcome, got, fds, why);
 }
 
-void* map_page(int fd, size_t size, int protection, const char* which, Why& why) {
+bool is_large_enough(int fd, size_t size, const char* which, Why& why) {
     struct stat facts{};
-    if (fstat(fd, &facts) != 0 || facts.st_size < static_cast<off_t>(size)) {
-        snprintf(why, sizeof why, "the %s page is %lld bytes, %zu are needed", which,
-                 static_cast<long long>(facts.st_size), size);
-        return nullptr;
-    }
+    if (fstat(fd, &facts) == 0 && facts.st_size >= static_cast<off_t>(size)) return true;
+    snprintf(why, sizeof why, "the %s page is %lld bytes, %zu are needed", which, static_cast<long long>(facts.st_size),
+             size);
+    return false;
+}
+
+void* map_page(int fd, size_t size, int protection, const char* which, Why& why) {
+    if (!is_large_enough(fd, size, which, why)) return nullptr;
     void* page = mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED) {
         snprintf(why, sizeof why, "the %s page cannot be mapped: %s", which, strerror(errno));
@@ -252,11 +255,6 @@ bool is_same_vnpu(const flexnpu_control_page& fresh, const flexnpu_control_page&
     return true;
 }
 
-bool are_hails(int fd, Why& why) {
-    void* const fresh = map_page(fd, sizeof(flexnpu_hail_page), PROT_READ | PROT_WRITE, "hail", why);
-    return fresh != nullptr && munmap(fresh, sizeof(flexnpu_hail_page)) == 0;
-}
-
 bool is_ours_again(const Fds& fds, uint32_t slot, const Pages& pages, Why& why) {
     if (slot != pages.slot) {
         snprintf(why, sizeof why, "the daemon gives slot %u of the ledger, this program has slot %u", slot, pages.slot);
@@ -272,7 +270,7 @@ bool is_ours_again(const Fds& fds, uint32_t slot, const Pages& pages, Why& why) 
     if (fresh == nullptr) return false;
     const bool same = is_same_vnpu(*fresh, *pages.control, why);
     munmap(const_cast<flexnpu_control_page*>(fresh), sizeof *fresh);
-    return same && are_hails(fds[hail_part], why);
+    return same && is_large_enough(fds[hail_part], sizeof(flexnpu_hail_page), "hail", why);
 }
 
 // Threads that use the page meanwhile find the old one or the new one.

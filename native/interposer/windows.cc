@@ -272,22 +272,34 @@ bool Windows::wait_until_near(uint64_t lead_ns) {
     return true;
 }
 
-// Or until this one is over.
-bool Windows::spin(Window& window, uint64_t ns) {
+// `wait` is given the event at its end, without the lock. The window is pinned, so that the event is nobody else's
+// meanwhile.
+template <class Wait>
+aclError Windows::wait_outside(Window& window, Wait wait) {
     const aclrtContext context = window.context;
     const aclrtEvent end = window.end;
-    const DeviceCalls* calls = DeviceCalls::get();
-    ++window.pins;  // so that its event is nobody else's meanwhile
+    ++window.pins;
     lock_->release();
+    aclError error = ACL_SUCCESS;
     {
         const InContext in(context);
-        spin_until(now_ns() + ns, [&] {
-            aclrtEventRecordedStatus status = ACL_EVENT_RECORDED_STATUS_NOT_READY;
-            return calls->query(end, &status) == ACL_SUCCESS && status != ACL_EVENT_RECORDED_STATUS_COMPLETE;
-        });
+        error = wait(end);
     }
     lock_->acquire();
     --window.pins;
+    return error;
+}
+
+// Or until this one is over.
+bool Windows::spin(Window& window, uint64_t ns) {
+    wait_outside(window, [&](aclrtEvent end) {
+        spin_until(now_ns() + ns, [&] {
+            aclrtEventRecordedStatus status = ACL_EVENT_RECORDED_STATUS_NOT_READY;
+            const aclError error = DeviceCalls::get()->query(end, &status);
+            return error == ACL_SUCCESS && status != ACL_EVENT_RECORDED_STATUS_COMPLETE;
+        });
+        return ACL_SUCCESS;
+    });
     return true;
 }
 
@@ -300,17 +312,7 @@ bool Windows::wait_for_oldest() {
     const uint64_t number = oldest();
     if (number == next_) return false;
     Window& window = at(number);
-    const aclrtContext context = window.context;
-    const aclrtEvent end = window.end;
-    ++window.pins;  // so that its event is nobody else's meanwhile
-    lock_->release();
-    aclError error = ACL_SUCCESS;
-    {
-        const InContext in(context);
-        error = DeviceCalls::get()->wait(end);
-    }
-    lock_->acquire();
-    --window.pins;
+    const aclError error = wait_outside(window, [](aclrtEvent end) { return DeviceCalls::get()->wait(end); });
     if (error != ACL_SUCCESS) drop(window);
     reap();
     return true;

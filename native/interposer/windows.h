@@ -133,6 +133,8 @@ class Windows {
     void measure(Window& window);
     void lose(Queue& queue);
     void retire();
+    template <class Wait>
+    aclError wait_outside(Window& window, Wait wait);
     bool spin(Window& window, uint64_t ns);
 
     void forget(aclrtContext context, Queue& queue);

@@ -72,16 +72,15 @@ def forecasts(table: Table, soc: Soc, seed: int) -> Iterator[Row]:
     known, left = split(table.parts["mixed"], seed)
     half = replace(table, parts={**table.parts, "mixed": known})
     forecaster = Forecaster(ModelShape.from_config(LLAMA_8B), soc, calibrate(half, soc, scored=False))
-    sizes, errors = left.sizes, []
-    for measured, new, cached, running, length in zip(
-        left.seconds, *(sizes[name] for name in ("new", "cached", "sequences", "length")), strict=True
-    ):
+    sizes, told = left.sizes, np.zeros(len(left))
+    columns = (sizes[name] for name in ("new", "cached", "sequences", "length"))
+    for number, (new, cached, running, length) in enumerate(zip(*columns, strict=True)):
         batch = [Request(int(new), int(cached))] if new else []
         batch += [Request(1, int(length), int(running))] if running else []
         parts = forecaster.forecast(forecaster.cores, batch).by_operator
         attention = sum(seconds for name, seconds in parts.items() if name.endswith("_attention"))
-        errors.append(attention / forecaster.model.layers / measured - 1.0)
-    prompts, requests, off = sizes["new"] > 0, sizes["sequences"] > 0, 100 * np.array(errors)
+        told[number] = attention / forecaster.model.layers
+    prompts, requests = sizes["new"] > 0, sizes["sequences"] > 0
     every = np.ones(len(left), dtype=bool)
     for series, which in (
         ("all", every),
@@ -90,9 +89,10 @@ def forecasts(table: Table, soc: Soc, seed: int) -> Iterator[Row]:
         ("prompt", ~requests),
     ):
         if which.any():
-            mean, root = float(np.abs(off[which]).mean()), float(np.sqrt((off[which] ** 2).mean()))
+            measured = left.seconds[which]
+            root = float(100 * np.sqrt(((told[which] / measured - 1) ** 2).mean()))
             row: Row = {"kind": "mixed, as a forecaster tells them", "series": series, "rows": int(which.sum())}
-            yield row | {"calibrated": mean, "deviation": root}
+            yield row | {"calibrated": _percent(told[which], measured), "deviation": root}
 
 
 def _percent(told: np.ndarray, measured: np.ndarray) -> float | None:

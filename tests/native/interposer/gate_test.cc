@@ -22,10 +22,7 @@ TEST_F(Turns, a_closed_turn_holds_launches_and_an_opened_one_lets_them_go) {
     EXPECT_EQ(daemon.report().turn_entered, 3u);
     daemon.turn(closed_turn(3));
     const uint32_t bell = daemon.report().bell;
-    std::thread held([&] {
-        aclrtSetDevice(0);
-        kernel.launch();
-    });
+    std::thread held = launch_elsewhere(kernel);
     EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; }));
     EXPECT_NE(daemon.report().bell, bell) << "it says so";
     a_while();
@@ -177,10 +174,7 @@ TEST_F(Turns, a_contended_holder_that_is_idle_gives_its_turn_up) {
     EXPECT_EQ(drained(daemon), 0u) << "nobody else wants it yet";
     daemon.turn(open_turn(3, FLEXNPU_TURN_CONTENDED));
     EXPECT_TRUE(eventually([&] { return drained(daemon) == 3; }));
-    std::thread held([&] {
-        aclrtSetDevice(0);
-        kernel.launch();
-    });
+    std::thread held = launch_elsewhere(kernel);
     EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; })) << "though turn 3 is still open";
     EXPECT_EQ(kernels(), 1u);
     daemon.turn(closed_turn(4));
@@ -435,10 +429,7 @@ TEST(DeadDaemon, opens_the_gate) {
     begin_program();
     const flexnpu_report_page& page = daemon->page();
     Kernel kernel(kMs);
-    std::thread held([&] {
-        aclrtSetDevice(0);
-        kernel.launch();
-    });
+    std::thread held = launch_elsewhere(kernel);
     EXPECT_TRUE(eventually([&] { return __atomic_load_n(&page.devices[0].waiting, __ATOMIC_ACQUIRE) == 1; }));
     daemon.reset();
     held.join();

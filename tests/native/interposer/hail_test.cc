@@ -66,10 +66,7 @@ bool holds_until_closed(Daemon& daemon, Kernel& kernel, uint64_t number) {
     daemon.turn(open_turn(number));
     daemon.yields_to(flexnpu_hail_print(hail));
     daemon.hail(hail);
-    std::thread held([&] {
-        aclrtSetDevice(0);
-        kernel.launch();
-    });
+    std::thread held = launch_elsewhere(kernel);
     while (waiting(daemon) == 0 && kernels() == before) std::this_thread::yield();
     daemon.turn(closed_turn(number));
     a_while();
@@ -201,10 +198,7 @@ TEST(Standby, a_turn_that_was_opened_once_is_not_opened_again) {
     daemon.turn(closed_turn(3));
     ASSERT_TRUE(eventually([&] { return drained(daemon) == 3; }));
     daemon.turn(standby(3));
-    std::thread held([&] {
-        aclrtSetDevice(0);
-        kernel.launch();
-    });
+    std::thread held = launch_elsewhere(kernel);
     EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; }));
     daemon.turn(standby(4));
     held.join();
@@ -217,10 +211,7 @@ TEST(Standby, who_is_dismissed_before_it_comes_waits_and_does_not_hail) {
     begin_program();
     daemon.turn(closed_turn(3));
     Kernel kernel(20'000);
-    std::thread held([&] {
-        aclrtSetDevice(0);
-        kernel.launch();
-    });
+    std::thread held = launch_elsewhere(kernel);
     EXPECT_TRUE(eventually([&] { return waiting(daemon) == 1; }));
     EXPECT_EQ(daemon.hailed(), 0u);
     EXPECT_EQ(daemon.report().turn_entered, 0u);

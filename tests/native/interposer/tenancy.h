@@ -27,6 +27,14 @@ struct Kernel {
     char padding[64] = {};
 };
 
+// In a thread of its own, which the gate may hold.
+inline std::thread launch_elsewhere(Kernel& kernel) {
+    return std::thread([&kernel] {
+        aclrtSetDevice(0);
+        kernel.launch();
+    });
+}
+
 inline aclrtStream make_stream() {
     aclrtStream stream = nullptr;
     aclrtCreateStream(&stream);
