@@ -9,12 +9,13 @@ scale. At that scale once more: what an iteration then takes beyond the device's
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from flexnpu.experiment.replay import Replay
-from flexnpu.experiment.report import Cores, Served
+from flexnpu.experiment.replay import replayed
+from flexnpu.experiment.report import Served
 from flexnpu.experiment.stack import StackError
 from flexnpu.simulator import Arrival
 from flexnpu.softnpu import set_scale
@@ -76,18 +77,16 @@ def _wait(slow: float, paced: float, scale: float) -> float:
 def _measure(port: int, state_file: Path, scale: float) -> Pace:
     """In wall seconds."""
     set_scale(state_file, scale)
-    served: list[Served] = []
-    for _ in range(_PROBES):  # one after another: each alone on the device
-        replay = Replay(port, [PROBE], 1.0)
-        replay.run(lambda: (0, 0), _nothing)
-        served.extend(replay.served)
-    if not all(request.finished for request in served):
-        raise StackError(f"an engine did not answer while its pace was measured: {served[-1].why}")
+    # One after another: each alone on the device.
+    return pace_of([one for _ in range(_PROBES) for one in replayed(port, [PROBE], 1.0)])
+
+
+def pace_of(served: Sequence[Served]) -> Pace:
+    """Of requests that were alone. Raises StackError where one was not answered."""
+    for request in served:
+        if not request.finished:
+            raise StackError(f"an engine did not answer while its pace was measured: {request.why}")
     return Pace(
         median(request.ttft for request in served),
         median(gap for request in served for gap in request.gaps),
     )
-
-
-def _nothing(_replay: Replay, _sample: Cores) -> None:
-    pass

@@ -9,6 +9,7 @@ from typing import Any
 
 from flexnpu.experiment.arrivals import Arrivals
 from flexnpu.experiment.calibrate import Calibration
+from flexnpu.experiment.costs import Costs, Ways
 from flexnpu.experiment.description import Experiment
 from flexnpu.experiment.report import (
     LATENCIES,
@@ -61,6 +62,7 @@ class Setting:
     cores: int
     quick: bool
     calibration: Calibration
+    costs: Ways
     forecast: Mapping[str, float]  # device seconds of what `calibration.device` measured, by the forecast
     machine: Mapping[str, str | int | float]
 
@@ -153,6 +155,8 @@ def _lines(experiment: Experiment, setting: Setting, results: Sequence[Result], 
         f"{machine['cores']} cores, load {machine['load']} when it began, {machine['system']}, Python "
         f"{machine['python']}, torch {machine['torch']}."
     )
+    yield ""
+    yield _costs_line(setting.costs)
     if picture is not None:
         yield ""
         yield f"![Time to first token, time per output token, and who held which cores]({picture})"
@@ -161,6 +165,22 @@ def _lines(experiment: Experiment, setting: Setting, results: Sequence[Result], 
         yield from _load_lines(result, targets)
     yield ""
     yield from _compared_lines(results, targets)
+
+
+def _costs_line(costs: Ways) -> str:
+    said = [f"{_times(costs.parted)} on parted cores"]
+    for name, turns in (("in turns", costs.turns), ("in turns in which decode goes first", costs.turns_with_priority)):
+        if turns is not None:
+            alone = f"{ms(turns.alone.prefill)} and {ms(turns.alone.decode)}"
+            said.append(f"{_times(turns)} {name}, which cost {alone} where the other is idle")
+    return (
+        "Measured before the runs, and given to the simulator: a prompt and a decode step beside each other take "
+        f"{'; '.join(said)}."
+    )
+
+
+def _times(costs: Costs) -> str:
+    return f"{costs.beside.prefill:.2f} and {costs.beside.decode:.2f} times what the simulator makes of them"
 
 
 def _load_lines(result: Result, targets: Targets) -> Iterator[str]:

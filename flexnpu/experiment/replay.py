@@ -108,6 +108,13 @@ class Replay:
         raise ValueError("the answer ended before its last token")
 
 
+def replayed(port: int, arrivals: Sequence[Arrival], scale: float) -> tuple[Served, ...]:
+    """What became of requests that nobody watches, in the order of `arrivals`."""
+    replay = Replay(port, arrivals, scale)
+    replay.run(lambda: (0, 0), lambda _replay, _sample: None)
+    return replay.served
+
+
 def _events(answer: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """The JSON of each server-sent event."""
     for line in answer:

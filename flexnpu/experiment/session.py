@@ -14,8 +14,9 @@ from types import FrameType
 from rich.console import Console
 
 from flexnpu.experiment.calibrate import Calibration
+from flexnpu.experiment.costs import Ask
 from flexnpu.experiment.live import Progress
-from flexnpu.experiment.replay import Replay
+from flexnpu.experiment.replay import Replay, replayed
 from flexnpu.experiment.report import MODELLED, Run, Targets
 from flexnpu.experiment.stack import Quotas, Stack
 from flexnpu.simulator import Arrival
@@ -29,6 +30,16 @@ class Session:
     def __init__(self, stack: Stack, calibration: Calibration, console: Console) -> None:
         self._stack, self._calibration, self._console = stack, calibration, console
         self._journals = 0
+
+    @property
+    def scale(self) -> float:
+        """Wall seconds of a device second."""
+        return self._calibration.scale
+
+    def asking(self, quotas: Quotas) -> Ask:
+        """Asks the engines under these quotas, unseen."""
+        self._stack.place(quotas)
+        return lambda arrivals: replayed(self._stack.ports["prefill"], arrivals, self.scale)
 
     def static(self, policy: str, quotas: Quotas, arrivals: Sequence[Arrival]) -> Run:
         """Under quotas that nobody changes."""
@@ -58,7 +69,7 @@ class Session:
         self._console.print(f"so {scale:g} wall seconds make one device second; {MODELLED}")
 
     def _replay(self, policy: str, arrivals: Sequence[Arrival]) -> Run:
-        replay = Replay(self._stack.ports["prefill"], arrivals, self._calibration.scale)
+        replay = Replay(self._stack.ports["prefill"], arrivals, self.scale)
         with Progress(self._console, policy, len(arrivals)) as progress:
             cores = replay.run(self._stack.split, progress)
         self._stack.check()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,8 +20,9 @@ from flexnpu.experiment.report import Run, Served
 from flexnpu.experiment.stack import BLOCK, CACHE_BLOCKS, MAX_BATCH, RUN_AHEAD, TOKEN_BUDGET
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast.batch import Floats
-from flexnpu.planner import Colocated, Instances, Looks, Plan, Policy, Snapshot, Targets, Weights
+from flexnpu.planner import Colocated, Instances, Looks, Plan, Policy, Snapshot, Split, Targets
 from flexnpu.planner import Static as StaticSplit
+from flexnpu.planner.plan import Explanation
 from flexnpu.planner.snapshot import PhaseForecaster
 from flexnpu.simulator import Arrival, EngineConfig, Finished, Simulation, Watch
 
@@ -51,6 +53,24 @@ class _AsTold:
         return self.policy.plan(told, forecaster)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """Both phases by turns on all cores. decode: its part of the time, which nothing moves."""
+
+    decode: float
+    name: str = "shares"
+    layout: str = "one device"
+    looks: ClassVar[Looks] = Looks.NOTHING
+
+    def plan(self, snapshot: Snapshot, _forecaster: PhaseForecaster) -> Plan:
+        both = Split(snapshot.device_cores, snapshot.device_cores)
+        return Plan("shared", both, snapshot.budget, _not_explained, steps=0, weight=self.decode)
+
+
+def _not_explained() -> Explanation:
+    raise NotImplementedError("nobody asks why shares are what they are set to")
+
+
 # What `flexnpu controller` plans with, by the planner's policy that is the same.
 _MODES: dict[str, Policy] = {"split": _AsTold(Instances()), "co-located": _AsTold(Colocated())}
 
@@ -64,8 +84,7 @@ def policy_of_static(static: Static) -> Policy:
     if static.split is not None:
         return StaticSplit(decode=static.split.decode)
     assert static.decode_share is not None
-    # Decode is never taken for saturated, so its weight stays at the floor: a share that nothing moves.
-    return Weights(floor=static.decode_share, saturated=0.01)
+    return _Shares(static.decode_share)
 
 
 def engine_config(experiment: Experiment, calibration: Calibration, forecaster: Forecaster) -> EngineConfig:

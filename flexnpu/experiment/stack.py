@@ -51,15 +51,18 @@ class StackError(FlexNpuError):
 
 
 class Quota(NamedTuple):
-    """What a vNPU may have: cores of its own, or, with a share, all of them for that part of the time."""
+    """What a vNPU may have: cores of its own, or, with a share, all of them for that part of the time, before those of
+    a lower priority."""
 
     cores: int
     share_percent: float | None = None
+    priority: int = 0
 
     def options(self) -> list[str]:
         """As `flexnpu run` takes it."""
         share = [] if self.share_percent is None else ["--share", f"{self.share_percent:g}%"]
-        return ["--cores", str(self.cores), *share]
+        priority = ["--priority", str(self.priority)] if self.priority else []
+        return ["--cores", str(self.cores), *share, *priority]
 
 
 Quotas = Mapping[str, Quota]  # by role
@@ -120,7 +123,8 @@ class Stack:
         for role, quota in quotas.items():
             self.client.set_quota(role, cores=min(quota.cores, now[role]), wait=_PLACE_WITHIN)
         for role, quota in quotas.items():
-            self.client.set_quota(role, share_percent=quota.share_percent, wait=_PLACE_WITHIN)
+            share, priority = quota.share_percent, quota.priority
+            self.client.set_quota(role, share_percent=share, priority=priority, wait=_PLACE_WITHIN)
         for role, quota in quotas.items():
             self.client.set_quota(role, cores=quota.cores, wait=_PLACE_WITHIN)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flexnpu.errors import InvalidValue
 from flexnpu.hardware import Soc
@@ -12,10 +13,21 @@ from flexnpu.planner import Split, Targets
 
 _LEAST = Split(1, 1)
 _LEAST_LOOK = 1e-6  # seconds
+_LEAST_FACTOR = 0.01
 
 
 class SimulationError(InvalidValue):
     """Settings or a trace that cannot be simulated."""
+
+
+class Phases(NamedTuple):
+    """A number for each phase."""
+
+    prefill: float
+    decode: float
+
+
+_AS_FORECAST, _NOTHING = Phases(1.0, 1.0), Phases(0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,9 @@ class EngineConfig:
     metrics; who begins in between has what was planned last. 0: it is asked whenever an iteration has ended.
     launched_part: of a prompt's iteration in a free lane, what its engine launches ahead. When cores change, so much
     goes on as it was launched and the rest on the others; 1: an iteration keeps the cores that it began with.
+    beside: how many times what the forecast says an iteration in a free lane takes, on parted cores, while the other
+    phase runs. turns: the same where time is shared, of what its part of the time makes of the forecast.
+    turn_seconds: what an iteration takes longer where time is shared, the other phase running or not.
     graphs: core counts that decode graphs were captured at; empty: any. Elsewhere decode is launched kernel by kernel.
     reuse_plans: keep a plan while nothing that its policy looks at has changed (native/simulator/planning.h says how
     that is told); off: the policy is asked at each decision.
@@ -76,6 +91,9 @@ class EngineConfig:
     idle_reserve: int = 0
     look_seconds: float = 0.0
     launched_part: float = 1.0
+    beside: Phases = _AS_FORECAST
+    turns: Phases = _AS_FORECAST
+    turn_seconds: Phases = _NOTHING
     margin: float = 0.9
     reuse_plans: bool = True
     look_ahead: int = 256
@@ -119,6 +137,8 @@ class EngineConfig:
             )
         if not 0 <= self.launched_part <= 1:
             raise SimulationError(f"launched_part is {self.launched_part}; it must be in [0, 1]")
+        _each_at_least(_LEAST_FACTOR, beside=self.beside, turns=self.turns)
+        _each_at_least(0.0, turn_seconds=self.turn_seconds)
         if self.token_budget < self.max_running:
             raise SimulationError(
                 f"token_budget is {self.token_budget}; every one of max_running ({self.max_running}) requests needs a "
@@ -175,6 +195,11 @@ def kv_capacity(model: ModelShape, soc: Soc, memory_fraction: float = 0.9) -> in
             "no KV cache fits beside them: take a larger device, more devices per model or a smaller dtype"
         )
     return tokens
+
+
+def _each_at_least(least: float, **both: Phases) -> None:
+    for name, phases in both.items():
+        _at_least(least, **{f"{name} of {phase}": value for phase, value in phases._asdict().items()})
 
 
 def _at_least(least: float, **values: float) -> None:

@@ -239,6 +239,10 @@ Settings settings_of(nb::handle config, uint32_t cores, int64_t blocks) {
     const nb::object targets = config.attr("targets");
     const auto whole = [&](const char* name) { return field<int64_t>(config, name, "a whole number"); };
     const auto real = [&](const char* name) { return field<double>(config, name, "a number"); };
+    const auto phases = [&](const char* name) {
+        const auto [prefill, decode] = field<std::pair<double, double>>(config, name, "two numbers");
+        return Phases{prefill, decode};
+    };
     const auto flag = [&](const char* name) { return field<bool>(config, name, "True or False"); };
     const auto limit = [&](const char* name) {
         return field<std::optional<int64_t>>(config, name, "a whole number or None");
@@ -262,6 +266,9 @@ Settings settings_of(nb::handle config, uint32_t cores, int64_t blocks) {
             .switch_seconds = real("switch_seconds"),
             .look_seconds = real("look_seconds"),
             .launched_part = real("launched_part"),
+            .beside = phases("beside"),
+            .turns = phases("turns"),
+            .turn_seconds = phases("turn_seconds"),
             .graphs = field<std::vector<uint32_t>>(config, "graphs", "a sequence of numbers of cores"),
             .look_ahead = whole("look_ahead"),
             .feedback_seconds = real("feedback_seconds"),

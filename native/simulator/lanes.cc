@@ -221,7 +221,7 @@ void Lanes::project(double now, bool drain) {
     if (prefill_.running) {
         const auto [seconds, beside_it] = beside(load ? &*load : nullptr);
         step = beside_it;
-        prefill_.full = std::max(seconds, settings.dispatch_seconds) + settings.launch_seconds + prefill_.extra;
+        prefill_.full = std::max(seconds, settings.dispatch_seconds) + launch_seconds().prefill + prefill_.extra;
         prefill_.end = now + prefill_.left * prefill_.full;
     }
     const double look = std::min(device_.planning.look_at(), changes_at(now));
@@ -232,7 +232,7 @@ void Lanes::project(double now, bool drain) {
 }
 
 void Lanes::project_steps(double now, double step, int64_t count) {
-    const double floor = device_.decode_floor(decode_.cores), launch = device_.settings.launch_seconds;
+    const double floor = device_.decode_floor(decode_.cores), launch = launch_seconds().decode;
     std::vector<double>& full = decode_.full;
     device_.decode_steps(decode_.cores, count, full);
     const double slower = step != 0.0 ? step / full.front() : 1.0;
@@ -262,10 +262,22 @@ int64_t Lanes::projected(double now, double step) {
 std::pair<double, double> Lanes::beside(const Load* load) const {
     const Load& prompts = prefill_.chunks.load;
     if (!load) return {device_.times.seconds(prefill_.cores, prompts), 0.0};
-    if (!shares()) return device_.times.beside(prefill_.cores, prompts, decode_.cores, *load);
+    const Settings& settings = device_.settings;
+    if (!shares()) {
+        const auto [prefill, decode] = device_.times.beside(prefill_.cores, prompts, decode_.cores, *load);
+        return {prefill * settings.beside.prefill, decode * settings.beside.decode};
+    }
     const double weight = std::min(std::max(weight_, kLeastWeight), kMostWeight);
     const double alone = device_.times.seconds(prefill_.cores, prompts);
-    return {alone / (1.0 - weight), device_.times.seconds(decode_.cores, *load) / weight};
+    return {settings.turns.prefill * alone / (1.0 - weight),
+            settings.turns.decode * device_.times.seconds(decode_.cores, *load) / weight};
+}
+
+// Of an iteration of each phase, for which the device waits.
+Phases Lanes::launch_seconds() const {
+    const Settings& settings = device_.settings;
+    const Phases more = plan_.mode == Mode::shared ? settings.turn_seconds : Phases{0.0, 0.0};
+    return {settings.launch_seconds + more.prefill, settings.launch_seconds + more.decode};
 }
 
 }  // namespace flexnpu::simulator

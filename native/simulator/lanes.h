@@ -13,6 +13,7 @@
 
 #include "simulator/prompts.h"
 #include "simulator/runner.h"
+#include "simulator/settings.h"
 
 namespace flexnpu::simulator {
 
@@ -67,6 +68,7 @@ class Lanes final : public Runner {
     void project_steps(double now, double step, int64_t count);
     int64_t projected(double now, double step);
     std::pair<double, double> beside(const Load* load) const;
+    Phases launch_seconds() const;
 
     Device& device_;
     Prefill prefill_;

@@ -9,6 +9,11 @@
 
 namespace flexnpu::simulator {
 
+// A number for each phase.
+struct Phases {
+    double prefill, decode;
+};
+
 struct Settings {
     uint32_t cores = 0;        // of the device
     double ttft = 0, itl = 0;  // targets
@@ -22,6 +27,7 @@ struct Settings {
     bool prefix_caching = false;
     double launch_seconds = 0, dispatch_seconds = 0, graph_seconds = 0, switch_seconds = 0;
     double look_seconds = 0, launched_part = 1;
+    Phases beside{1, 1}, turns{1, 1}, turn_seconds{0, 0};
     std::vector<uint32_t> graphs;
     int64_t look_ahead = 0;
     double feedback_seconds = 0, feedback_part = 0;

@@ -9,6 +9,7 @@ import pytest
 
 from flexnpu.experiment.arrivals import Arrivals
 from flexnpu.experiment.calibrate import Calibration, Pace
+from flexnpu.experiment.costs import Costs, Ways
 from flexnpu.experiment.description import find
 from flexnpu.experiment.document import Pair, Result, Setting, differences, document, markdown
 from flexnpu.experiment.machine import machine
@@ -17,7 +18,9 @@ from flexnpu.simulator import Arrival
 
 PAGE = Path(__file__).parents[3] / "docs/experiments.md"
 CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
-SETTING = Setting("Ascend910B2", "qwen", 24, False, CALIBRATION, {"prefill": 0.031, "decode": 0.0141}, machine())
+COSTS = Costs(Pace(0.012, 0.001), Pace(0.98, 1.1))
+WAYS = Ways(COSTS, COSTS, COSTS)
+SETTING = Setting("Ascend910B2", "qwen", 24, False, CALIBRATION, WAYS, {"prefill": 0.031, "decode": 0.0141}, machine())
 
 
 def run(name, first, gap):
@@ -77,6 +80,8 @@ def test_the_tables_have_a_column_for_each_policy_and_the_simulator_beside(resul
     assert "| one, static 12/12 | 500 ms, 550 ms | +10.0 % | 40.0 ms, 30.0 ms | -25.0 % |" in text
     assert "the simulator has no such policy" in text
     assert "(burst.png)" in text
+    assert "take 0.98 and 1.10 times what the simulator makes of them on parted cores;" in text
+    assert "goes first, which cost 12.0 ms and 1.0 ms where the other is idle." in text
     assert "**Modelled**" in text
     assert "2 that do not fit the engine left out" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]

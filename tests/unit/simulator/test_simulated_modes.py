@@ -9,7 +9,7 @@ from fixed_plans import Alternating, Fixed
 from plain_forecast import PlainForecast
 
 from flexnpu.planner import POLICIES, Looks, Targets
-from flexnpu.simulator import Arrival, EngineConfig, Simulation, SimulationError, Watch
+from flexnpu.simulator import Arrival, EngineConfig, Phases, Simulation, SimulationError, Watch
 
 MS = 1e-3
 FREE = {"launch_seconds": 0.0, "dispatch_seconds": 0.0, "graph_seconds": 0.0, "switch_seconds": 0.0}
@@ -103,6 +103,22 @@ def test_a_prompt_gives_cores_up_while_it_runs(part, finish, second):
     # of the prompt are left, of 9.0 on one core; decode's other steps take 17/15 on three. Or the prompt keeps its
     # three, and decode has one until it is over: two steps of 1.4.
     assert times(found) == [(11 / 3, finish), (11 / 3, 82 / 15), (second, second)]
+
+
+def test_on_parted_cores_each_takes_longer_beside_the_other_by_what_was_measured():
+    found, _ = run(TWO, Fixed("split", (2, 2)), beside=Phases(1.5, 2.0))
+    # The first prompt alone 3.0, the second beside decode 4.5. Steps of 2.4 meanwhile: one at 5.4, and at 7.5 an eighth
+    # of the next is left, of 1.2 from there on; two more.
+    assert times(found) == [(3.0, 7.5 + 1.2 / 8 + 2.4), (7.5, 7.5)]
+
+
+def test_turns_cost_what_was_measured_alone_and_beside_the_other():
+    costs = {"turns": Phases(1.5, 2.0), "turn_seconds": Phases(0.5 * MS, 0.25 * MS)}
+    found, _ = run(TWO, Fixed("shared", (4, 4)), beside=Phases(9.0, 9.0), **costs)
+    # The first prompt alone 2.5. The second in half of the time 1.5 x 4.0 + 0.5; steps of 2 x 2.2 + 0.25 meanwhile: one
+    # at 7.15, and the rest of the second at 9.0, of 1.35 from there on; two more.
+    left = 1 - 1.85 / 4.65
+    assert times(found) == [(2.5, 9.0 + (left + 2) * 1.35), (9.0, 9.0)]
 
 
 def test_who_looks_now_and_then_sees_prompts_in_full_while_they_run():
@@ -260,6 +276,9 @@ def test_a_trace_that_makes_no_sense_is_refused(trace, words):
         ({"launch_seconds": -1.0}, "launch_seconds is -1.0"),
         ({"look_seconds": -1.0}, "look_seconds is -1.0"),
         ({"launched_part": 1.5}, r"launched_part is 1.5; it must be in \[0, 1\]"),
+        ({"beside": Phases(0.0, 1.0)}, "beside of prefill is 0.0; it must be 0.01 or more"),
+        ({"turns": Phases(1.0, float("nan"))}, "turns of decode is nan"),
+        ({"turn_seconds": Phases(0.0, -1.0)}, "turn_seconds of decode is -1.0; it must be 0.0 or more"),
         ({"link_bandwidth": 0.0}, "link_bandwidth is 0.0"),
     ],
 )

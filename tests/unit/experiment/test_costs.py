@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is found between engines and the simulator, of engines whose costs are known."""
+
+from dataclasses import replace
+
+import pytest
+
+from flexnpu.experiment.calibrate import Calibration, Pace
+from flexnpu.experiment.costs import Way, of_parted, of_turns, pace_beside, with_costs
+from flexnpu.experiment.description import find, parse_static
+from flexnpu.experiment.report import Served
+from flexnpu.experiment.simulated import engine_config, policy_of_static, simulate
+from flexnpu.experiment.stack import MODEL, SOC, StackError
+from flexnpu.forecast import Forecaster
+from flexnpu.hardware import load_soc
+from flexnpu.llm import ModelShape
+from flexnpu.simulator import Phases
+
+CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
+
+
+@pytest.fixture(scope="module")
+def forecaster():
+    return Forecaster(ModelShape.from_config(MODEL), load_soc(SOC))
+
+
+@pytest.fixture(scope="module")
+def config(forecaster):
+    return engine_config(find("burst"), CALIBRATION, forecaster)
+
+
+def way(forecaster, static, real):
+    """Engines that behave as the simulator does under the settings `real`."""
+
+    def simulated(arrivals, settings):
+        return simulate(static, arrivals, policy_of_static(parse_static(static)), forecaster, settings).requests
+
+    return Way(lambda arrivals: simulated(arrivals, real), simulated)
+
+
+def test_the_simulator_under_what_was_measured_does_as_the_engines(forecaster, config):
+    real = replace(config, beside=Phases(0.95, 1.02), turns=Phases(0.9, 1.2), turn_seconds=Phases(0.012, 0.001))
+    parted = of_parted(way(forecaster, "split 12/12", real), config)
+    assert parted.beside.prefill == pytest.approx(0.95, rel=0.01)
+    assert parted.beside.decode == pytest.approx(1.02, rel=0.01)
+    turns = of_turns(way(forecaster, "share 50/50", real), config, parted)
+    assert (turns.alone.prefill, turns.alone.decode) == pytest.approx((0.012, 0.001))
+    assert turns.beside.prefill == pytest.approx(0.9, rel=0.02)
+    assert turns.beside.decode == pytest.approx(1.2, rel=0.02)
+    found = with_costs(config, parted, turns)
+    assert found.turn_seconds == pytest.approx(real.turn_seconds)
+    assert with_costs(config, parted, None).turns == (1.0, 1.0)
+
+
+def test_what_every_way_costs_alone_is_not_a_turns(forecaster, config):
+    late = replace(config, launch_seconds=config.launch_seconds + 0.005)
+    parted = of_parted(way(forecaster, "split 12/12", late), config)
+    assert parted.alone.decode == pytest.approx(0.005)
+    turns = of_turns(way(forecaster, "share 50/50", late), config, parted)
+    assert (turns.alone.prefill, turns.alone.decode) == pytest.approx((0.0, 0.0))
+
+
+def test_engines_that_do_not_answer_say_why():
+    told = [Served(0.0, 256, 3, (0.1, 0.2, 0.3)), Served(0.0, 4200, 1, (), "decode is gone")]
+    with pytest.raises(StackError, match="while its costs were measured: decode is gone"):
+        pace_beside(told)
+
+
+def test_who_has_not_decoded_meanwhile_is_no_measure():
+    told = [Served(0.0, 256, 2, (0.1, 0.2)), Served(1.0, 4200, 1, (1.5,)), Served(1.0, 4200, 1, (2.0,))]
+    with pytest.raises(StackError, match="no request decoded beside the prompts"):
+        pace_beside(told)
