@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexnpu.bench.figures import Array
+from flexnpu.bench.figures import Array, beginnings
 from flexnpu.bench.result import MODELLED, Result, Row
 from flexnpu.bench.tenants import Run, Tenant, run_together, split
 
@@ -113,9 +113,38 @@ def rows(scenario: Scenario, ran: Run) -> list[Row]:
             scenario.gap_ms,
             more={"others_ms": {name: each.others for name, each in gaps.items()}},
         ),
+        *_spared_rows(scenario, ran, windows, gaps),
         Row(f"{scenario.name}: device in use", sum(used.values()), "%", scenario.in_use, at_least=True),
-        Row(f"{scenario.name}: longest stall of an idle thread of the host", 1e3 * ran.stall, "ms"),
+        Row(f"{scenario.name}: longest stall of an idle thread of the host", 1e3 * ran.stalls.longest_s, "ms"),
     ]
+
+
+def _spared_rows(scenario: Scenario, ran: Run, windows: Mapping[str, Array], gaps: Mapping[str, _Gaps]) -> list[Row]:
+    """The same of those seconds and gaps that no stall of the host has touched; none where all are."""
+    firsts = beginnings(ran.start, ran.end, _WINDOW_S, _STEP_S)
+    spared = ran.spared(firsts, firsts + _WINDOW_S)
+    found = []
+    if spared.any() and windows:
+        found.append(
+            Row(
+                f"{scenario.name}: off its share in any second without a stall of the host",
+                _most({name: off[spared] for name, off in windows.items()}),
+                "points",
+                scenario.points_per_second,
+                more={"seconds_percent": 100 * float(spared.mean())},
+            )
+        )
+    if gaps:
+        found.append(
+            Row(
+                f"{scenario.name}: longest gap without a stall of the host",
+                max(each.spared for each in gaps.values()),
+                "ms",
+                scenario.gap_ms,
+                more={"gaps_percent": min(each.spared_percent for each in gaps.values())},
+            )
+        )
+    return found
 
 
 def _off(wanting: Sequence[Tenant], shares: Mapping[str, Array]) -> dict[str, Array]:
@@ -150,12 +179,15 @@ def _windows(ran: Run, name: str) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Gaps:
-    """Between two operators of a tenant, ms beyond what one operator of another takes: the longest, and the most of
-    one that others had. The rest of it the device was idle, since a host thread that was to launch did not run.
+    """Between two operators of a tenant, ms beyond what one operator of another takes: the longest, the most of
+    one that others had (the rest of it the device was idle, since a host thread that was to launch did not run), and
+    the longest that no stall of the host has touched, as so many per cent of them are.
     """
 
     longest: float
     others: float
+    spared: float
+    spared_percent: float
 
     @classmethod
     def of(cls, scenario: Scenario, ran: Run, name: str) -> _Gaps:
@@ -164,7 +196,10 @@ class _Gaps:
         ends, starts = ran.traces[name].busy.between(ran.start, ran.end)
         beside = [each.busy for other, each in ran.traces.items() if other != name]
         had = sum((busy.until(starts) - busy.until(ends) for busy in beside), np.zeros(ends.size))
-        return cls(*(1e3 * max(0.0, float(np.max(each, initial=0.0)) - due) for each in (starts - ends, had)))
+        spared = ran.spared(ends, starts)
+        gaps = (starts - ends, had, (starts - ends)[spared])
+        longest, others, calm = (1e3 * max(0.0, float(np.max(each, initial=0.0)) - due) for each in gaps)
+        return cls(longest, others, calm, 100 * float(spared.mean()) if spared.size else 100.0)
 
 
 def _own_pause(scenario: Scenario, name: str) -> float:

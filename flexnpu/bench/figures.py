@@ -44,6 +44,11 @@ def histogram(samples: Sequence[float] | Array, edges: Sequence[float]) -> list[
     return [int(n) for n in np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)]
 
 
+def beginnings(start: float, end: float, window: float, step: float) -> Array:
+    """Of the windows of one length, `step` apart, inside [start, end]."""
+    return np.arange(start, end - window + step * 1e-6, step)
+
+
 @dataclass(frozen=True, slots=True)
 class Busy:
     """When a tenant had the device: intervals in seconds, in order and not over each other."""
@@ -67,7 +72,7 @@ class Busy:
 
     def shares(self, start: float, end: float, window: float, step: float) -> Array:
         """The part of each window that it had; windows of one length, `step` apart, inside [start, end]."""
-        firsts = np.arange(start, end - window + step * 1e-6, step)
+        firsts = beginnings(start, end, window, step)
         return (self.until(firsts + window) - self.until(firsts)) / window
 
     def between(self, start: float, end: float) -> tuple[Array, Array]:

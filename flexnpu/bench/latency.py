@@ -74,7 +74,7 @@ def rows(mix: Mix, ran: Run) -> list[Row]:
             "us",
             more={"spread_us": strict, "histogram_us": _histogram(beyond)},
         ),
-        Row(f"{mix.name}: longest stall of an idle thread of the host", 1e6 * ran.stall, "us"),
+        Row(f"{mix.name}: longest stall of an idle thread of the host", 1e6 * ran.stalls.longest_s, "us"),
     ]
 
 

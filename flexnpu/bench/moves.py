@@ -51,12 +51,14 @@ class Move:
 @dataclass(frozen=True, slots=True)
 class Gaps:
     """From the end of a step to the end of the next, in ms: the worst around each of the moves that count, the worst of
-    as many before it, and the median of all that are around none."""
+    as many before it, and the median of all that are around none. begins, ends: of the steps around each, s."""
 
     counted: NDArray[np.int64]  # numbers of moves, from 0
     around: Array
     before: Array
     steady: float
+    begins: Array
+    ends: Array
 
 
 def run(moves: int = 1000) -> Result:
@@ -95,7 +97,7 @@ def gaps(ends_s: Array, moves: Sequence[tuple[float, float]]) -> Gaps:
     around it, or none before, does not count. Raises BenchError where none counts."""
     all_gaps = np.diff(ends_s) * 1e3
     steady = np.ones(all_gaps.size, dtype=bool)
-    counted, around, before = [], [], []
+    counted, around, before, begins, ends = [], [], [], [], []
     for number, (asked, answered) in enumerate(moves):
         first = int(np.searchsorted(ends_s, asked, side="right")) - 1
         last = int(np.searchsorted(ends_s, answered, side="right")) + STEPS_AFTER
@@ -106,9 +108,12 @@ def gaps(ends_s: Array, moves: Sequence[tuple[float, float]]) -> Gaps:
         counted.append(number)
         around.append(all_gaps[first:last].max())
         before.append(all_gaps[first - count : first].max())
+        begins.append(ends_s[first])
+        ends.append(ends_s[last])
     if not around or not steady.any():
         raise BenchError(f"of {len(moves)} moves none has steps before and after it; give more time between them")
-    return Gaps(np.array(counted), np.array(around), np.array(before), float(np.median(all_gaps[steady])))
+    usual = float(np.median(all_gaps[steady]))
+    return Gaps(np.array(counted), np.array(around), np.array(before), usual, np.array(begins), np.array(ends))
 
 
 def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
@@ -124,11 +129,12 @@ def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
         Row(f"{name}, p50", over.median, "%", GAP_PERCENT),
         Row(f"{name}, p99", over.p99, "%", GAP_PERCENT),
         Row(f"{name}, most", over.most, "%", GAP_PERCENT, more={"spread_percent": over}),
+        *_spared_rows(percents, ran.spared(found.begins, found.ends), name),
         *_by_direction(found, percents),
         Row("parted: the same while nothing moves, p99", quiet.p99, "%", more={"spread_percent": quiet}),
         Row("parted: the same while nothing moves, most", quiet.most, "%"),
         Row("parted: steady gap", found.steady, "ms", more={"step_ms": _STEP * _OPERATOR_S * 1e3}),
-        Row("parted: longest stall of an idle thread of the host", 1e3 * ran.stall, "ms"),
+        Row("parted: longest stall of an idle thread of the host", 1e3 * ran.stalls.longest_s, "ms"),
         Row("parted: request to answer, p50", answered.median, "ms"),
         Row("parted: request to answer, p99", answered.p99, "ms", more={"spread_ms": answered}),
     ]
@@ -139,6 +145,14 @@ def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
             Row("parted: move to acknowledged, p99", acknowledged.p99, "ms", more={"spread_ms": acknowledged}),
         ]
     return rows
+
+
+def _spared_rows(percents: Array, spared: NDArray[np.bool_], name: str) -> list[Row]:
+    """Of the moves around which the host did not stall; none where it always did."""
+    if not spared.any():
+        return []
+    most = float(percents[spared].max())
+    return [Row(f"{name}, most without a stall of the host", most, "%", GAP_PERCENT, more={"moves": int(spared.sum())})]
 
 
 def _by_direction(found: Gaps, percents: Array) -> list[Row]:
@@ -160,5 +174,5 @@ def shared_rows(ran: Run) -> list[Row]:
     return [
         Row(f"{name}, p50", strict.median, "us", START_US),
         Row(f"{name}, p99", strict.p99, "us", START_US, more=more),
-        Row("shared: longest stall of an idle thread of the host", 1e3 * ran.stall, "ms"),
+        Row("shared: longest stall of an idle thread of the host", 1e3 * ran.stalls.longest_s, "ms"),
     ]

@@ -74,7 +74,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads here
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads here
             )
 
     @property
@@ -229,7 +229,7 @@ class Stand:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

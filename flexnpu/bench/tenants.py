@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexnpu.bench.figures import Array, Busy
-from flexnpu.bench.stalls import Stalls
+from flexnpu.bench.stalls import Stalls, Watch
 from flexnpu.bench.stand import Program, Stand, ahead_of_other_work, program
 from flexnpu.softnpu import read_state
 
@@ -78,15 +78,19 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Traces by name, and the device times between which they count. stall: the longest of the host meanwhile, s.
+    """Traces by name, and the device times between which they count. stalls: of the host meanwhile.
     offset: device time less the host's (CLOCK_MONOTONIC), s.
     """
 
     traces: Mapping[str, Trace]
     start: float
     end: float
-    stall: float = 0.0
+    stalls: Stalls = field(default_factory=Stalls)
     offset: float = 0.0
+
+    def spared(self, begins: Array, ends: Array) -> NDArray[np.bool_]:
+        """Of stretches of device time, which no stall of the host has touched, nor one shortly before."""
+        return self.stalls.spared(begins - self.offset, ends - self.offset)
 
 
 def split(percent: float, parts: int) -> list[float]:
@@ -114,14 +118,14 @@ def run_together(
         end = start + _SETTLE_S + seconds
         for each in programs.values():
             each.say(f"{round(start * 1e9)} {round(end * 1e9)}")
-        with Stalls() as stalls:
+        with Watch() as watch:
             if meanwhile is not None:
                 time.sleep(max(0.0, start + _SETTLE_S - time.monotonic()))
                 meanwhile(stand, end)
             told = {name: told_cores(each.answer()) for name, each in programs.items()}
         offset = read_state(stand.state_dir / "device0").device_seconds - time.monotonic()
         traces = {name: read_trace(stand, name, told[name]) for name in programs}
-    return Run(traces, start + offset + _SETTLE_S, end + offset, stalls.longest_s, offset)
+    return Run(traces, start + offset + _SETTLE_S, end + offset, watch.found, offset)
 
 
 def start_tenant(stand: Stand, tenant: Tenant, number: int, *, new: bool = True) -> Program:

@@ -17,23 +17,24 @@ from flexnpu.controller.config import read_options
 from flexnpu.errors import InvalidValue
 from flexnpu.experiment.arrivals import Arrivals, Estimate, arrivals_of
 from flexnpu.experiment.calibrate import PROBE, Calibration, calibrate
-from flexnpu.experiment.costs import Costs, Way, Ways, of_parted, of_turns, with_costs
-from flexnpu.experiment.description import Experiment, Static, find, names, parse_static
+from flexnpu.experiment.costs import with_costs
+from flexnpu.experiment.description import Experiment, find, names
 from flexnpu.experiment.device import software_forecaster
 from flexnpu.experiment.document import Pair, Result, Setting, document, markdown
 from flexnpu.experiment.live import result_table
 from flexnpu.experiment.machine import machine
 from flexnpu.experiment.picture import Panel, draw
-from flexnpu.experiment.report import Run, Served, summarise, to_json
+from flexnpu.experiment.report import Run, summarise, to_json
 from flexnpu.experiment.session import Session, ends_on_sigterm
 from flexnpu.experiment.simulated import engine_config, policy_of, policy_of_static, simulate, under_controller
 from flexnpu.experiment.stack import MAX_LEN, MODEL, SOC, Quota, Quotas, Stack
+from flexnpu.experiment.ways import Measured
 from flexnpu.files import shown
 from flexnpu.forecast import Forecaster
 from flexnpu.forecast import Load as Work
 from flexnpu.llm import ModelShape
 from flexnpu.planner import Policy
-from flexnpu.simulator import Arrival, EngineConfig
+from flexnpu.simulator import EngineConfig
 from flexnpu.simulator.outputs import Outputs
 
 # Wall seconds of a whole run, and of one whose figures are too few to be worth much.
@@ -84,14 +85,13 @@ def run_experiment(asked: Asked) -> None:
     host = machine()
     with ends_on_sigterm(), Outputs([asked.json_file, asked.markdown_file, asked.png_file]) as outputs:
         runs = _Runs(experiment, asked, console, forecaster)
-        calibration, costs, results = runs.all(began + (_QUICK if asked.quick else _FULL))
+        calibration, results = runs.all(began + (_QUICK if asked.quick else _FULL))
         setting = Setting(
             soc=SOC,
             model=MODEL.stem,
             cores=forecaster.cores,
             quick=asked.quick,
             calibration=calibration,
-            costs=costs,
             forecast=_forecast(forecaster),
             machine=host,
         )
@@ -122,7 +122,7 @@ class _Runs:
     def _modes(self) -> Sequence[str]:
         return self.asked.modes or self.experiment.modes
 
-    def all(self, end: float) -> tuple[Calibration, Ways, list[Result]]:
+    def all(self, end: float) -> tuple[Calibration, list[Result]]:
         """end: when the last of them should be over, on time.monotonic()."""
         experiment, console = self.experiment, self.console
         console.print(f"{experiment.title}: a daemon on a software {SOC}, and two engines of {MODEL.stem} on it …")
@@ -131,37 +131,11 @@ class _Runs:
             calibration = calibrate(stack.ports["prefill"], stack.state_file, _ROOM)
             session = Session(stack, calibration, console)
             session.tell()
-            console.print("measuring what the engines cost each other …")
             config = engine_config(experiment, calibration, self.forecaster)
-            costs = self._costs(session, config)
+            measured = Measured(session, self.forecaster, config, experiment, self._modes)
             seconds = self._seconds(end, calibration.scale)
-            results = [self._under(load, session, config, costs) for load in self._loads(seconds)]
-        return calibration, costs, results
-
-    def _costs(self, session: Session, config: EngineConfig) -> Ways:
-        """Of the ways that the runs will see."""
-        cores = self.forecaster.cores
-        halves = _halves(cores)
-        split = f"split {halves['prefill'].cores}/{halves['decode'].cores}"
-        parted = of_parted(self._way(session, halves, parse_static(split)), config)
-
-        def turns(priority: int) -> Costs:
-            quotas = {"prefill": Quota(cores, 50.0), "decode": Quota(cores, 50.0, priority)}
-            return of_turns(self._way(session, quotas, parse_static("share 50/50")), config, parted)
-
-        return Ways(
-            parted=parted,
-            turns=turns(0) if self.experiment.baseline.decode_share is not None else None,
-            turns_with_priority=turns(1) if "co-located" in self._modes else None,
-        )
-
-    def _way(self, session: Session, quotas: Quotas, same: Static) -> Way:
-        policy = policy_of_static(same)
-
-        def simulated(arrivals: Sequence[Arrival], config: EngineConfig) -> Sequence[Served]:
-            return simulate(same.name, arrivals, policy, self.forecaster, config).requests
-
-        return Way(session.asking(quotas), simulated)
+            results = [self._under(load, session, config, measured) for load in self._loads(seconds)]
+        return calibration, results
 
     def _seconds(self, end: float, scale: float) -> float:
         """Device seconds in which the requests of one replay come."""
@@ -174,10 +148,11 @@ class _Runs:
         loads = self.experiment.loads
         return [arrivals_of(load, seconds, estimate, MAX_LEN - 1, self.asked.trace) for load in loads]
 
-    def _under(self, load: Arrivals, session: Session, config: EngineConfig, costs: Ways) -> Result:
+    def _under(self, load: Arrivals, session: Session, config: EngineConfig, measured: Measured) -> Result:
         """Each policy under one load."""
         static, cores, targets = self.experiment.baseline, self.forecaster.cores, self.experiment.targets
         self.console.print(f"{load.name}: {len(load.requests)} requests in {load.seconds:.1f} s of device time")
+        costs = measured.costs(load.requests)
         run = session.static(static.name, static.quotas(cores), load.requests)
         usual, moved = (with_costs(config, costs.parted, way) for way in (costs.turns, costs.turns_with_priority))
         pairs = [Pair(run, self._simulated(run, policy_of_static(static), load, usual))]
@@ -187,7 +162,7 @@ class _Runs:
             pairs.append(Pair(run, self._simulated(run, policy_of(mode), load, moved)))
         summaries = [summarise(pair.live, targets) for pair in pairs]
         self.console.print(result_table(summaries, targets, session.scale))
-        return Result(load, pairs)
+        return Result(load, costs, pairs)
 
     def _simulated(self, live: Run, policy: Policy | None, load: Arrivals, config: EngineConfig) -> Run | None:
         if policy is None:

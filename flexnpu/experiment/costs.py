@@ -4,25 +4,27 @@
 The forecast has an iteration on a part of the cores, and beside another one. It does not have this host, on which a
 turn's first operator comes late and each launch beside a higher priority waits for an event, nor what the device's L2
 holds by then. So the engines are asked something before the runs, once for each way to run both, and the simulator the
-same: how long an iteration takes while the other engine is idle, and while it is at work. What is between the two goes
-into the settings of the simulator. Pure: who asks the engines is given.
+same: how long an iteration takes while the other engine is idle, and, with requests as a load has them, while it is at
+work. What is between the two goes into the settings of the simulator. Pure: who asks the engines is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import mean
+from itertools import pairwise
+from statistics import fmean
 
 from flexnpu.experiment.calibrate import PROBE, Pace, pace_of
 from flexnpu.experiment.report import Served
-from flexnpu.experiment.stack import TOKEN_BUDGET, StackError
+from flexnpu.experiment.stack import MAX_LEN, TOKEN_BUDGET, StackError
 from flexnpu.simulator import Arrival, EngineConfig, Phases
 
 _ALONE = 3  # times, one after another
-# Requests that decode, and prompts that come when all of them do: no two fit into one iteration.
-_RUNNING = [Arrival(0.0, 256, 240)] * 4
-_PROMPTS = [Arrival(1.0, TOKEN_BUDGET // 2 + 100, 1)] * 4
+_RUNNING = 4  # requests that decode meanwhile
+_ITERATIONS = 4  # of prompts, as many as fit into each
+_SETTLED = 0.1  # device seconds from the last one's first token to the first prompt
+_MORE = 1.3  # times the tokens that the simulator needs for the running ones to outlast the prompts
 
 Ask = Callable[[Sequence[Arrival]], Sequence[Served]]
 
@@ -46,7 +48,8 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """The costs of each; None where it was not measured. parted: cores of their own; turns: half of the time each;
+    """The costs of each; None where it was not measured. parted: cores of their own, whose `alone` has what is not the
+    way's, as a request's way to the engine; turns: half of the time each, `alone` and `beside` on top of that;
     turns_with_priority: the same, and decode goes first."""
 
     parted: Costs
@@ -54,60 +57,67 @@ class Ways:
     turns_with_priority: Costs | None
 
 
-def of_parted(way: Way, config: EngineConfig) -> Costs:
-    """On parted cores, whose `alone` has what is not the way's: a request's way to the engine and back."""
-    return Costs(_alone(way, config), _beside(way, config))
-
-
-def of_turns(way: Way, config: EngineConfig, parted: Costs) -> Costs:
-    """Where time is shared: `alone` is what comes on top of parted cores, and `beside` on top of that."""
-    over, usual = _alone(way, config), parted.alone
-    alone = Pace(max(0.0, over.prefill - usual.prefill), max(0.0, over.decode - usual.decode))
-    return Costs(alone, _beside(way, replace(config, turn_seconds=_phases(alone))))
-
-
-def with_costs(config: EngineConfig, parted: Costs, turns: Costs | None) -> EngineConfig:
-    """turns: None where no time is shared."""
-    config = replace(config, beside=_phases(parted.beside))
-    if turns is None:
-        return config
-    return replace(config, turns=_phases(turns.beside), turn_seconds=_phases(turns.alone))
-
-
-def _alone(way: Way, config: EngineConfig) -> Pace:
+def alone_of(way: Way, config: EngineConfig) -> Pace:
+    """By how much an iteration of each engine is over the simulated one, the other idle."""
     live = pace_of([one for _ in range(_ALONE) for one in way.live([PROBE])])
     simulated = pace_of(way.simulated([PROBE], config))
     return Pace(live.prefill - simulated.prefill, live.decode - simulated.decode)
 
 
-def _beside(way: Way, config: EngineConfig) -> Pace:
-    asked = [*_RUNNING, *_PROMPTS]
+def on_top(alone: Pace, usual: Pace) -> Pace:
+    """Of turns, beyond what every way costs."""
+    return Pace(max(0.0, alone.prefill - usual.prefill), max(0.0, alone.decode - usual.decode))
+
+
+def costs_of(way: Way, config: EngineConfig, load: Sequence[Arrival], alone: Pace) -> Costs:
+    """With requests as `load` has them. config: with what is known of the way so far."""
+    asked = probe(load, lambda arrivals: way.simulated(arrivals, config))
     live, simulated = pace_beside(way.live(asked)), pace_beside(way.simulated(asked, config))
-    return Pace(live.prefill / simulated.prefill, live.decode / simulated.decode)
+    return Costs(alone, Pace(live.prefill / simulated.prefill, live.decode / simulated.decode))
+
+
+def with_costs(config: EngineConfig, parted: Costs, turns: Costs | None) -> EngineConfig:
+    """turns: None where no time is shared."""
+    config = replace(config, beside=_phases(parted.beside))
+    return config if turns is None else replace(with_turns(config, turns.alone), turns=_phases(turns.beside))
+
+
+def with_turns(config: EngineConfig, alone: Pace) -> EngineConfig:
+    return replace(config, turn_seconds=_phases(alone))
+
+
+def probe(load: Sequence[Arrival], simulated: Ask) -> list[Arrival]:
+    """Some requests that decode, and some iterations of prompts once they do. The simulator says when that is, and how
+    long they must go on."""
+    usual = min(round(fmean(request.prompt for request in load)), MAX_LEN // 2)  # so that they can go on for long
+    # Of a token in an iteration, not of a request.
+    length = round(sum(request.prompt**2 for request in load) / sum(request.prompt for request in load))
+    longest = MAX_LEN - 1 - usual
+    running = [Arrival(0.0, usual, longest)] * _RUNNING
+    begin = max(request.tokens[0] for request in simulated(running)) + _SETTLED
+    prompts = [Arrival(begin, length, 1)] * (_ITERATIONS * max(1, TOKEN_BUDGET // length))
+    found = simulated([*running, *prompts])
+    end = max(request.tokens[0] for request in found if request.output == 1)
+    needed = max(sum(token <= end for token in request.tokens) for request in found)
+    return [*[Arrival(0.0, usual, min(longest, round(_MORE * needed)))] * _RUNNING, *prompts]
 
 
 def pace_beside(served: Sequence[Served]) -> Pace:
-    """Mean seconds of an iteration of prompts that follow each other, and of a decode step meanwhile.
+    """Seconds from when the prompts came to the last of their first tokens, whatever iterations the engine made of
+    them, and the mean of a decode step meanwhile.
 
     Raises StackError where somebody was not answered, or nobody decoded meanwhile.
     """
-    if not all(request.finished for request in served):
-        raise StackError(f"an engine did not answer while its costs were measured: {_why(served)}")
-    firsts = sorted(request.tokens[0] for request in served if request.output == 1)
-    begin, end = firsts[0], firsts[-1]
-    gaps = [
-        after - before
-        for request in served
-        for before, after in zip(request.tokens, request.tokens[1:], strict=False)
-        if before >= begin and after <= end
-    ]
+    for request in served:
+        if not request.finished:
+            raise StackError(f"an engine did not answer while its costs were measured: {request.why}")
+    prompts = [request for request in served if request.output == 1]
+    begin, end = min(request.arrived for request in prompts), max(request.tokens[0] for request in prompts)
+    steps = [pair for request in served for pair in pairwise(request.tokens)]
+    gaps = [after - before for before, after in steps if before >= begin and after <= end]
     if not gaps:
         raise StackError("no request decoded beside the prompts while the engines' costs were measured")
-    return Pace((end - begin) / (len(firsts) - 1), mean(gaps))
-
-
-def _why(served: Sequence[Served]) -> str | None:
-    return next((request.why for request in served if not request.finished), None)
+    return Pace(end - begin, fmean(gaps))
 
 
 def _phases(pace: Pace) -> Phases:

@@ -50,6 +50,7 @@ class Result:
     """A load, and what each policy made of it."""
 
     load: Arrivals
+    costs: Ways  # as measured with requests of this load
     pairs: Sequence[Pair]
 
 
@@ -62,7 +63,6 @@ class Setting:
     cores: int
     quick: bool
     calibration: Calibration
-    costs: Ways
     forecast: Mapping[str, float]  # device seconds of what `calibration.device` measured, by the forecast
     machine: Mapping[str, str | int | float]
 
@@ -95,6 +95,7 @@ def _load_entry(result: Result, targets: Targets) -> dict[str, Any]:
         "work": load.work,
         "mean_prompt": sum(each.prompt for each in load.requests) / len(load.requests),
         "mean_output": sum(each.output for each in load.requests) / len(load.requests),
+        "costs": asdict(result.costs),
         "runs": [_pair_entry(pair, targets) for pair in result.pairs],
     }
 
@@ -155,8 +156,6 @@ def _lines(experiment: Experiment, setting: Setting, results: Sequence[Result], 
         f"{machine['cores']} cores, load {machine['load']} when it began, {machine['system']}, Python "
         f"{machine['python']}, torch {machine['torch']}."
     )
-    yield ""
-    yield _costs_line(setting.costs)
     if picture is not None:
         yield ""
         yield f"![Time to first token, time per output token, and who held which cores]({picture})"
@@ -203,6 +202,8 @@ def _load_lines(result: Result, targets: Targets) -> Iterator[str]:
     cores = [f"{summary.cores['prefill']:.1f} / {summary.cores['decode']:.1f}" for summary in summaries]
     yield _row("cores prefill / decode, mean", cores)
     yield _row("moves (p50 until applied, wall)", [moves(summary) for summary in summaries])
+    yield ""
+    yield _costs_line(result.costs)
 
 
 def _compared_lines(results: Sequence[Result], targets: Targets) -> Iterator[str]:

@@ -14,10 +14,9 @@ from types import FrameType
 from rich.console import Console
 
 from flexnpu.experiment.calibrate import Calibration
-from flexnpu.experiment.costs import Ask
 from flexnpu.experiment.live import Progress
 from flexnpu.experiment.replay import Replay, replayed
-from flexnpu.experiment.report import MODELLED, Run, Targets
+from flexnpu.experiment.report import MODELLED, Run, Served, Targets
 from flexnpu.experiment.stack import Quotas, Stack
 from flexnpu.simulator import Arrival
 
@@ -36,10 +35,10 @@ class Session:
         """Wall seconds of a device second."""
         return self._calibration.scale
 
-    def asking(self, quotas: Quotas) -> Ask:
-        """Asks the engines under these quotas, unseen."""
+    def asked(self, quotas: Quotas, arrivals: Sequence[Arrival]) -> Sequence[Served]:
+        """What became of requests under these quotas, which nobody watches."""
         self._stack.place(quotas)
-        return lambda arrivals: replayed(self._stack.ports["prefill"], arrivals, self.scale)
+        return replayed(self._stack.ports["prefill"], arrivals, self.scale)
 
     def static(self, policy: str, quotas: Quotas, arrivals: Sequence[Arrival]) -> Run:
         """Under quotas that nobody changes."""

@@ -7,6 +7,7 @@ import pytest
 from flexnpu.bench import moves
 from flexnpu.bench.figures import Busy
 from flexnpu.bench.result import Row
+from flexnpu.bench.stalls import Stalls
 from flexnpu.bench.stand import BenchError
 from flexnpu.bench.tenants import Run, Tenant, Trace
 
@@ -75,12 +76,25 @@ def test_a_pause_of_more_than_a_tenth_of_the_steady_gap_is_a_missed_target():
     assert rows[f"{name}, p50"].value == pytest.approx(12.5)
     assert rows[f"{name}, most"].value == pytest.approx(20.0)
     assert rows[f"{name}, most"].passed is False
+    assert rows[f"{name}, most without a stall of the host"].value == pytest.approx(20.0)
     assert rows["parted: the same where decode's cores grow, p50"].value == pytest.approx(5.0)
     assert rows["parted: the same where decode's cores shrink, p50"].value == pytest.approx(20.0)
     assert rows["parted: the same while nothing moves, most"].value == pytest.approx(0.0)
     assert rows["parted: steady gap"].value == pytest.approx(10.0)
     assert rows["parted: request to answer, p99"].value == pytest.approx(1.0)
     assert rows["parted: move to acknowledged, p99"].value == pytest.approx(0.5)
+
+
+def test_a_pause_in_which_the_host_stalled_is_told_apart():
+    at = ends(40, s10=0.0005, s25=0.002)
+    trace = Trace(Busy.of(at, np.full(at.size, STEADY)), at - STEADY)
+    made = [moves.Move(each + 0.001, each + 0.002, 0.0005) for each in (at[9], at[24])]
+    ran = Run({"decode": trace}, 1, 2, Stalls.of([(at[24] + 0.005, at[24] + 0.007)]))
+    rows = named(moves.parted_rows(ran, made, 2))
+    name = "parted: worst gap during a move over the steady gap"
+    assert rows[f"{name}, most"].value == pytest.approx(20.0)
+    spared = rows[f"{name}, most without a stall of the host"]
+    assert (spared.value, spared.passed, spared.more["moves"]) == (pytest.approx(5.0), True, 1)
 
 
 def test_a_move_that_was_not_applied_in_time_or_not_made_at_all_is_missed():

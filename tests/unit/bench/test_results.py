@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import ctypes
 import json
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from flexnpu.bench import attach, decode, fairness, latency, overhead, reassign
 from flexnpu.bench.figures import Busy
 from flexnpu.bench.result import NULL, Result, Row
-from flexnpu.bench.stalls import Stalls
+from flexnpu.bench.stalls import Stalls, Watch
 from flexnpu.bench.stand import BenchError
 from flexnpu.bench.tenants import Run, Tenant, Trace, split
 from flexnpu.tenancy.vnpu import share_of
@@ -142,11 +144,48 @@ def test_of_a_gap_it_is_told_how_much_others_had_the_device_for():
     assert rows["of a gap, the most that others had the device for"].value == pytest.approx(1000)
 
 
-def test_a_thread_that_is_held_up_tells_for_how_long():
-    with Stalls() as stalls:
-        holding = ctypes.PyDLL(None).usleep  # which keeps the interpreter's lock
-        holding(60_000)
-    assert stalls.longest_s >= 0.05
+def test_a_processor_that_stands_still_tells_for_how_long():
+    with Watch() as watch:
+        time.sleep(0.05)
+        # Nothing here can stop a processor; but who naps on it can be.
+        begin = time.monotonic()
+        os.kill(watch.napping[0], signal.SIGSTOP)
+        time.sleep(0.06)
+        os.kill(watch.napping[0], signal.SIGCONT)
+        time.sleep(0.02)
+    found = watch.found
+    assert found.longest_s >= 0.05
+    index = int(np.argmax(found.ends - found.begins))
+    assert begin - 0.01 <= found.begins[index] <= begin + 0.05
+
+
+def test_stalls_of_several_processors_are_one_where_they_touch():
+    found = Stalls.of([(3.0, 4.0), (1.0, 2.0), (1.5, 2.5), (2.5, 2.6)])
+    assert found.begins.tolist() == [1.0, 3.0]
+    assert found.ends.tolist() == [2.6, 4.0]
+    assert found.longest_s == pytest.approx(1.6)
+
+
+def test_what_a_stall_touches_or_has_put_off_is_not_spared():
+    found = Stalls.of([(1.0, 1.1), (2.0, 2.0005), (3.0, 3.1)])  # the second is too short for one
+    begins = np.array([0.5, 0.5, 1.115, 1.2, 1.9, 2.9, 3.05, 3.2])
+    ends = np.array([0.9, 1.05, 1.118, 1.9, 2.8, 3.0, 3.06, 4.0])
+    assert found.spared(begins, ends).tolist() == [True, False, False, True, True, False, False, True]
+    assert Stalls().spared(begins, ends).all()
+
+
+def test_of_gaps_and_seconds_it_is_told_what_they_are_without_stalls():
+    tenants = (Tenant("a", (0.1,), 50), Tenant("b", (0.1,), 50))
+    a, b = trace((0, 1), (3, 4), (6, 8)), trace((1, 3), (4, 6))
+    ran = Run({"a": a, "b": b}, 0, 8, Stalls.of([(101.5, 101.6), (104.5, 104.6)]), offset=-100)
+    rows = by_name(fairness.rows(fairness.Scenario("x", tenants), ran))
+    assert rows["longest gap beyond the running operator"].value == pytest.approx(1800)
+    # of the gaps, that of b alone
+    assert rows["longest gap without a stall of the host"].value == pytest.approx(800)
+    assert rows["longest gap without a stall of the host"].more["gaps_percent"] == 0
+    # all but those that reach into 1.5 to 1.62 or 4.5 to 4.62
+    assert rows["off its share in any second without a stall of the host"].value == pytest.approx(50)
+    assert rows["off its share in any second without a stall of the host"].more["seconds_percent"] < 75
 
 
 def test_an_elastic_tenant_alone_has_to_use_the_device():

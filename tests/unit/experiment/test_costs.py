@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from flexnpu.experiment.calibrate import Calibration, Pace
-from flexnpu.experiment.costs import Way, of_parted, of_turns, pace_beside, with_costs
+from flexnpu.experiment.costs import Way, alone_of, costs_of, on_top, pace_beside, probe, with_costs, with_turns
 from flexnpu.experiment.description import find, parse_static
 from flexnpu.experiment.report import Served
 from flexnpu.experiment.simulated import engine_config, policy_of_static, simulate
@@ -14,7 +14,7 @@ from flexnpu.experiment.stack import MODEL, SOC, StackError
 from flexnpu.forecast import Forecaster
 from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
-from flexnpu.simulator import Phases
+from flexnpu.simulator import Arrival, Phases
 
 CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
 
@@ -38,26 +38,53 @@ def way(forecaster, static, real):
     return Way(lambda arrivals: simulated(arrivals, real), simulated)
 
 
-def test_the_simulator_under_what_was_measured_does_as_the_engines(forecaster, config):
+LOADS = {
+    "alike": [Arrival(0.0, 3072, 24)] * 5,
+    "short": [Arrival(0.0, 256, 64)] * 5,
+    "of two lengths": [*[Arrival(0.0, 3072, 24)] * 4, *[Arrival(0.0, 256, 384)] * 10],
+    "as long as they may be": [Arrival(0.0, 8100, 90)],
+}
+
+
+@pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
+def test_the_simulator_under_what_was_measured_does_as_the_engines(forecaster, config, load):
     real = replace(config, beside=Phases(0.95, 1.02), turns=Phases(0.9, 1.2), turn_seconds=Phases(0.012, 0.001))
-    parted = of_parted(way(forecaster, "split 12/12", real), config)
+    split, shares = (way(forecaster, static, real) for static in ("split 12/12", "share 50/50"))
+    usual = alone_of(split, config)
+    assert (usual.prefill, usual.decode) == pytest.approx((0.0, 0.0))
+    parted = costs_of(split, config, load, usual)
     assert parted.beside.prefill == pytest.approx(0.95, rel=0.01)
-    assert parted.beside.decode == pytest.approx(1.02, rel=0.01)
-    turns = of_turns(way(forecaster, "share 50/50", real), config, parted)
-    assert (turns.alone.prefill, turns.alone.decode) == pytest.approx((0.012, 0.001))
+    assert parted.beside.decode == pytest.approx(1.02, rel=0.02)
+    alone = on_top(alone_of(shares, config), usual)
+    assert (alone.prefill, alone.decode) == pytest.approx((0.012, 0.001))
+    turns = costs_of(shares, with_turns(config, alone), load, alone)
     assert turns.beside.prefill == pytest.approx(0.9, rel=0.02)
-    assert turns.beside.decode == pytest.approx(1.2, rel=0.02)
+    assert turns.beside.decode == pytest.approx(1.2, rel=0.03)
     found = with_costs(config, parted, turns)
     assert found.turn_seconds == pytest.approx(real.turn_seconds)
     assert with_costs(config, parted, None).turns == (1.0, 1.0)
 
 
-def test_what_every_way_costs_alone_is_not_a_turns(forecaster, config):
+def test_what_every_way_costs_is_not_counted_for_turns(forecaster, config):
     late = replace(config, launch_seconds=config.launch_seconds + 0.005)
-    parted = of_parted(way(forecaster, "split 12/12", late), config)
-    assert parted.alone.decode == pytest.approx(0.005)
-    turns = of_turns(way(forecaster, "share 50/50", late), config, parted)
-    assert (turns.alone.prefill, turns.alone.decode) == pytest.approx((0.0, 0.0))
+    usual, alone = (alone_of(way(forecaster, static, late), config) for static in ("split 12/12", "share 50/50"))
+    assert usual.decode == pytest.approx(0.005)
+    assert on_top(alone, usual) == Pace(pytest.approx(0.0), pytest.approx(0.0))
+
+
+@pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
+def test_the_running_requests_outlast_the_prompts_and_fit_the_engine(forecaster, config, load):
+    def simulated(arrivals):
+        return way(forecaster, "split 12/12", config).simulated(arrivals, config)
+
+    asked = probe(load, simulated)
+    assert all(request.prompt + request.output <= 8191 for request in asked)
+    served = simulated(asked)
+    prompts = [request for request in served if request.output == 1]
+    running = [request for request in served if request.output > 1]
+    assert len(running) == 4
+    assert min(one.arrived for one in prompts) > max(one.tokens[0] for one in running)
+    assert min(one.tokens[-1] for one in running) > max(one.tokens[0] for one in prompts)
 
 
 def test_engines_that_do_not_answer_say_why():

@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[3] / "docs/experiments.md"
 CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
 COSTS = Costs(Pace(0.012, 0.001), Pace(0.98, 1.1))
 WAYS = Ways(COSTS, COSTS, COSTS)
-SETTING = Setting("Ascend910B2", "qwen", 24, False, CALIBRATION, WAYS, {"prefill": 0.031, "decode": 0.0141}, machine())
+SETTING = Setting("Ascend910B2", "qwen", 24, False, CALIBRATION, {"prefill": 0.031, "decode": 0.0141}, machine())
 
 
 def run(name, first, gap):
@@ -33,7 +33,7 @@ def run(name, first, gap):
 def results():
     load = Arrivals("one", (Arrival(0.0, 100, 3),), 2, 10.0, 6.0)
     static = Pair(run("static 12/12", 0.5, 0.04), run("static 12/12", 0.55, 0.03))
-    return [Result(load, [static, Pair(run("controller, auto", 0.2, 0.04), None)])]
+    return [Result(load, WAYS, [static, Pair(run("controller, auto", 0.2, 0.04), None)])]
 
 
 def fields(value, inside=""):
