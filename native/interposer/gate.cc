@@ -23,6 +23,8 @@ namespace {
 constexpr uint64_t kUnboundWindowNs = 4'000'000;  // of estimated time, where nothing bounds what is in flight
 constexpr uint64_t kUnknownNs = 1'000'000;        // of a launch that was never measured, where nothing bounds it
 constexpr uint64_t kWhole = 1024;
+// Of short operators beside a higher priority: what may wait behind the one that runs.
+constexpr uint64_t kShortNs = FLEXNPU_TIGHT_NS * 3 / 4;
 // Waking who launches next takes about this long; it is done while the device still works on what is in flight.
 constexpr uint64_t kLeadNs = 150'000;
 
@@ -184,7 +186,7 @@ Pass Gate::pass_patiently(const Launch& launch, uint64_t excess) {
             pass.gate_ = nullptr;
             queue.finished.fetch_add(1, std::memory_order_seq_cst);
             const Held held(lock_);
-            windows_->wait_until_near(room_lead_ns());
+            windows_->wait_until_near(room_lead_ns(estimate(launch.key)));
         } else {
             queue.finished.fetch_add(1, std::memory_order_seq_cst);
             come_back();
@@ -235,24 +237,19 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     const Held held(lock_);
     Queue& queue = *pass.queue_;
     if (queue.name.load(std::memory_order_relaxed) != Windows::name_of(launch.stream)) return false;  // given away
-    const uint64_t bound = load_word(section_->in_flight_ns, std::memory_order_relaxed);
-    const uint64_t known = windows_->estimates.peek(launch.key);
+    const uint64_t bound = this->bound_ns(), ns = estimate(launch.key);
     const bool alone = pass.excess_ != 0 || windows_->estimates.is_due(launch.key);
-    const uint64_t ns = known != 0 ? known : bound != 0 ? bound : kUnknownNs;
     look_behind();
     windows_->reap();
     if (!alone && join(launch, pass, ns)) return true;
     windows_->close_all();
-    const uint64_t before = windows_->left_ns();
-    // A quarter of the bound at a time: events for each launch would cost more than they tell.
-    const uint64_t room = bound == 0 ? kUnboundWindowNs : bound / 4;
-    if (bound != 0 && before > room_lead_ns() && before + std::max(ns, room) > bound) return false;
+    if (bound != 0 && !has_room(ns)) return false;
     if (pass.excess_ == 0 && !hails_.is_quiet() && hails_.is_hailed(now_ns())) return false;
     if (!windows_->open(queue, pass.excess_ != 0)) return false;
-    const uint64_t credit = alone || room < ns ? 0 : room - ns;
+    const uint64_t room = window_ns(), credit = alone || room < ns ? 0 : room - ns;
     credit_ns_.store(static_cast<int64_t>(credit), std::memory_order_relaxed);
     charge(queue, launch.key, ns);
-    queue.unknown = known == 0;
+    queue.unknown = windows_->estimates.peek(launch.key) == 0;
     pass.last_ = credit < ns;
     if (pass.excess_ == 0) return true;
     // What owes stops all that comes after it until it is known how much.
@@ -263,17 +260,38 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     return true;
 }
 
-// Beside a higher priority much less than what it was promised to wait at most.
-uint64_t Gate::lead_ns() const {
-    const uint64_t bound = load_word(section_->in_flight_ns, std::memory_order_relaxed);
-    return bound == FLEXNPU_TIGHT_NS ? FLEXNPU_TIGHT_NS / 4 : kLeadNs;
+uint64_t Gate::bound_ns() const { return load_word(section_->in_flight_ns, std::memory_order_relaxed); }
+
+// A quarter of the bound at a time: events for each launch would cost more than they tell.
+uint64_t Gate::window_ns() const {
+    const uint64_t bound = bound_ns();
+    return bound == 0 ? kUnboundWindowNs : bound / 4;
 }
 
-// How long before its end what is in flight has room for more. Whoever comes in this time with a higher priority finds
-// one operator more before it: not more than one of two hundred times, where that is long.
-uint64_t Gate::room_lead_ns() const {
-    const uint64_t lead = lead_ns(), in_flight = windows_->in_flight_ns();
-    return lead < FLEXNPU_TIGHT_NS && in_flight > FLEXNPU_TIGHT_NS ? std::min(lead, in_flight / 200) : lead;
+// Of a launch that was never measured as much as may be in flight.
+uint64_t Gate::estimate(uint64_t key) const {
+    const uint64_t known = windows_->estimates.peek(key), bound = bound_ns();
+    return known != 0 ? known : bound != 0 ? bound : kUnknownNs;
+}
+
+// Beside a higher priority much less than what it was promised to wait at most.
+uint64_t Gate::lead_ns() const { return is_tight() ? FLEXNPU_TIGHT_NS / 4 : kLeadNs; }
+
+// How long before its end what is in flight has room for one of so many ns. Whoever comes in this time with a higher
+// priority finds one operator more before it: not more than one of two hundred times, where that is long.
+uint64_t Gate::room_lead_ns(uint64_t ns) const {
+    const uint64_t lead = lead_ns(), in_flight = windows_->in_flight_ns(), window = std::max(ns, window_ns());
+    if (!is_tight()) return lead;
+    if (window <= kShortNs) return std::max(lead, kShortNs - window);
+    return in_flight > FLEXNPU_TIGHT_NS ? std::min(lead, in_flight / 200) : lead;
+}
+
+// Beside a higher priority some short ones may wait behind the operator that runs, however long that is, so that the
+// device does not wait for the host between them.
+bool Gate::has_room(uint64_t ns) const {
+    const uint64_t left = windows_->left_ns(), window = std::max(ns, window_ns());
+    if (left <= room_lead_ns(ns)) return true;
+    return is_tight() ? windows_->behind_ns() + window <= kShortNs : left + window <= bound_ns();
 }
 
 // The first launch on a stream while the windows of others have credit left.

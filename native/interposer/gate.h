@@ -161,8 +161,13 @@ class Gate {
     Queue& queue_of(const Launch& launch);
     bool take(const Launch& launch, Pass& pass);
     bool join(const Launch& launch, Pass& pass, uint64_t ns);
+    uint64_t bound_ns() const;
+    bool is_tight() const { return bound_ns() == FLEXNPU_TIGHT_NS; }
+    uint64_t window_ns() const;
+    uint64_t estimate(uint64_t key) const;
     uint64_t lead_ns() const;
-    uint64_t room_lead_ns() const;
+    uint64_t room_lead_ns(uint64_t ns) const;
+    bool has_room(uint64_t ns) const;
     void look_behind();
     void wait_while_behind(uint64_t number);
     void charge(Queue& queue, uint64_t key, uint64_t ns);

@@ -254,6 +254,11 @@ uint64_t Windows::left_ns() const {
     return in_flight_ns_ - at(head).ns + head_left_ns(at(head));
 }
 
+uint64_t Windows::behind_ns() const {
+    const uint64_t head = oldest();
+    return head == next_ ? 0 : in_flight_ns_ - at(head).ns;
+}
+
 // Looks more and more often towards the expected end, as what is expected is the longest.
 bool Windows::wait_until_near(uint64_t lead_ns) {
     reap();
@@ -263,11 +268,12 @@ bool Windows::wait_until_near(uint64_t lead_ns) {
     const uint64_t left = left_ns(), of_head = head_left_ns(head);
     const bool is_known = this->is_known(head) && of_head != 0;
     if (is_known && left <= lead_ns) return false;
-    const bool is_last = left - of_head <= lead_ns;
-    if (!is_known || (!is_last && of_head > kLeastWaitNs)) return wait_for_oldest();
+    const uint64_t behind = left - of_head;
+    const bool is_last = behind <= lead_ns;
+    if (!is_known || (behind > kLeastWaitNs && of_head > kLeastWaitNs)) return wait_for_oldest();
     if (is_last && lead_ns < kLeastNapNs && left - lead_ns <= kSpinNs) return spin(at(number), left - lead_ns);
     lock_->release();
-    nap_exactly(std::max(is_last ? (left - lead_ns) / 2 : of_head, kLeastNapNs));
+    nap_exactly(std::max(is_last ? (left - lead_ns) / 2 : of_head / 2, kLeastNapNs));
     lock_->acquire();
     return true;
 }

@@ -82,6 +82,8 @@ class Windows {
     // Estimated: how long the device still works for what is in flight. A window whose length or beginning is not known
     // is not over before it is.
     uint64_t left_ns() const;
+    // Estimated: how long it will work for what waits behind the oldest window that is not over.
+    uint64_t behind_ns() const;
     // Nothing that it follows is on the device.
     bool is_empty() const { return oldest() == next_; }
     // What others launched in the turn before may not be over; `hidden`: nor will it be soon.

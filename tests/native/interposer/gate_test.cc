@@ -150,6 +150,21 @@ TEST(TightTurn, what_is_short_is_not_waited_for_through_the_device) {
     EXPECT_LT(null_record()->waits, 100u) << "but while it is not known how long one takes";
 }
 
+TEST(TightTurn, a_few_short_operators_may_wait_behind_a_long_one) {
+    Daemon daemon({.turn = open_turn(3), .in_flight_ns = FLEXNPU_TIGHT_NS});
+    begin_program();
+    Kernel large(40 * kMs), small(kMs / 100);
+    for (int i = 0; i < 4; ++i) {
+        large.launch();
+        for (int j = 0; j < 20; ++j) small.launch();
+    }
+    large.launch();
+    for (int i = 0; i < 3; ++i) small.launch();
+    EXPECT_GT(null_end_ns() - null_now_ns(), 20 * kMs) << "without waiting for the long one";
+    for (int i = 0; i < 20; ++i) small.launch();
+    EXPECT_LT(null_end_ns() - null_now_ns(), kMs) << "but no more of them than a short while's";
+}
+
 TEST_F(Turns, measured_time_is_reported) {
     Kernel kernel(2 * kMs);
     for (int i = 0; i < 20; ++i) kernel.launch();

@@ -46,7 +46,8 @@
     16u /* closed, but its vNPU may open it itself: whoever has something to launch hails, then enters it, and the \
          * daemon opens it. */
 #define FLEXNPU_TURN_FREE ((uint64_t)FLEXNPU_TURN_OPEN)
-#define FLEXNPU_TIGHT_NS 100000u /* what may be in flight beside a higher priority; elsewhere more */
+/* What may be in flight beside a higher priority, where operators are short; elsewhere more. */
+#define FLEXNPU_TIGHT_NS 100000u
 
 typedef struct flexnpu_control_device {
     uint32_t physical; /* daemon, once: the device's ordinal below */
@@ -58,8 +59,8 @@ typedef struct flexnpu_control_device {
     uint64_t memory_bytes; /* daemon: release; tenant: relaxed. Limit of the vNPU on this device. */
     uint64_t turn;         /* daemon: sequentially consistent, then FUTEX_WAKE; tenant: relaxed on the hot path */
     /* Most device time, as the tenant estimates it, that one tenant may have in flight; 0: no bound. One operator may
-     * always be in flight. FLEXNPU_TIGHT_NS means that a higher priority is there. daemon: relaxed; tenant:
-     * relaxed. */
+     * always be in flight. FLEXNPU_TIGHT_NS means that a higher priority is there: three quarters of it may then be
+     * behind the operator that runs. daemon: relaxed; tenant: relaxed. */
     uint64_t in_flight_ns;
     uint64_t hail; /* daemon: relaxed, before a turn on standby: what opens it, and known to this vNPU alone; tenant:
                     * relaxed, after that turn */
