@@ -78,6 +78,7 @@ void Gate::bind(uint32_t ordinal, const flexnpu_control_device* section, const Q
     if (section_ == nullptr) {
         free_.store(FLEXNPU_TURN_FREE, std::memory_order_relaxed);
         passed_.store(kNone, std::memory_order_relaxed);
+        applied_.store(load_word(section->quota, std::memory_order_acquire), std::memory_order_relaxed);
     }
     section_ = section;
     quota_ = quota;
@@ -105,9 +106,10 @@ bool Gate::is_clear() {
     return clearance_.is_clear();
 }
 
-// A kernel may lay out more blocks than there are cores; they come in waves, on no more cores than the device has.
+// A kernel may lay out more blocks than there are cores; they come in waves, on no more cores than the device has. Until
+// fewer cores are applied, nobody else gets those of before: what was tiled for them is launched, and owes nothing.
 uint64_t Gate::excess_of(const Launch& launch, uint64_t word) {
-    const uint64_t cores = granted(word, launch);
+    const uint64_t cores = std::max(granted(word, launch), granted(applied_.load(std::memory_order_relaxed), launch));
     uint64_t used = launch.cores;
     if (used <= cores || cores == 0) return 0;
     if (launch.grant_shift == of_vector_cores) {

@@ -107,7 +107,9 @@ class Gate {
     void context_ends(void* context);
     void device_ends();
 
-    // For the herald: from now on it is waited for what is in flight; whether it is over.
+    // For the herald: nothing that was tiled under an older quota can be launched any more.
+    void applied(uint64_t word) { applied_.store(word, std::memory_order_relaxed); }
+    // And: from now on it is waited for what is in flight; whether it is over.
     void mark_in_flight();
     bool is_clear();
 
@@ -186,6 +188,7 @@ class Gate {
     Hails hails_;
     Clearance clearance_;
     std::atomic<uint64_t> last_{0};
+    std::atomic<uint64_t> applied_{0};               // the newest quota's word that is in force everywhere
     std::atomic<uint64_t> free_{0};                  // the turn's word under which nothing is charged
     std::atomic<uint64_t> passed_{0};                // the turn's word that this process has entered
     std::atomic<int64_t> credit_ns_{0};              // left in the open windows

@@ -41,6 +41,7 @@ void apply(DeviceTenant& device, Followed& done, uint64_t word) {
         log(Level::warn, "grant %u: %u tiled operators were not launched in time and are waited for no longer", grant,
             given_up);
     }
+    device.gate.applied(word);
     // What was launched for more cores stands in the way of whoever gets them.
     if (is_less(word, done.word)) {
         device.gate.mark_in_flight();

@@ -29,6 +29,7 @@ TEST_F(Overuse, a_graph_captured_at_more_cores_than_granted_is_slowed_to_its_sha
     EXPECT_EQ(daemon.report().waited_ns, 0u) << "at the cores it was captured at it owes nothing";
     aclrtSynchronizeStream(stream);
     daemon.publish(2, 4, 8);
+    ASSERT_TRUE(daemon.applied_within(2, 20));
     const int64_t start = null_now_ns();
     for (int i = 0; i < 6; ++i) aclmdlRIExecuteAsync(graph, stream);
     kernel.launch(stream, 4);
@@ -46,6 +47,23 @@ TEST_F(Overuse, a_kernel_that_lays_out_more_blocks_than_granted_is_slowed) {
     EXPECT_EQ(null_record()->busy_ns, 35u * kMs);
 }
 
+TEST_F(Overuse, what_was_tiled_for_more_owes_nothing_until_the_fewer_cores_are_applied) {
+    uint64_t size = 0;
+    aclOpExecutor* tiled = nullptr;
+    ASSERT_EQ(aclnnAddGetWorkspaceSize(nullptr, nullptr, nullptr, nullptr, &size, &tiled), ACL_SUCCESS);
+    daemon.publish(2, 4, 8);
+    Kernel kernel(5 * kMs);
+    const int64_t start = null_now_ns();
+    for (int i = 0; i < 6; ++i) kernel.launch(stream, 24);
+    EXPECT_LT(null_now_ns() - start, 20 * kMs) << "nobody else has those cores yet";
+    EXPECT_FALSE(daemon.applied_within(2, 0.1)) << "while one that was tiled for them is not launched";
+    aclnnAdd(nullptr, size, tiled, stream);
+    ASSERT_TRUE(daemon.applied_within(2, 20));
+    const uint64_t before = daemon.report().waited_ns;
+    for (int i = 0; i < 2; ++i) kernel.launch(stream, 24);
+    EXPECT_GE(daemon.report().waited_ns - before, 10u * kMs) << "5 ms on 24 cores are 15 ms on 8";
+}
+
 TEST_F(Overuse, time_that_goes_by_pays_a_debt) {
     Kernel kernel(5 * kMs);
     kernel.launch(stream, 48);
@@ -58,6 +76,7 @@ TEST_F(Overuse, time_that_goes_by_pays_a_debt) {
 TEST_F(Overuse, one_debt_is_bounded) {
     Kernel kernel(60 * kMs);
     daemon.publish(2, 1, 2);
+    ASSERT_TRUE(daemon.applied_within(2, 20));
     kernel.launch(stream, 48);
     kernel.launch(stream, 2);
     EXPECT_GE(daemon.report().waited_ns, 100u * kMs);
@@ -68,6 +87,7 @@ TEST_F(Overuse, a_blocking_replay_owes_too) {
     Kernel kernel(10 * kMs);
     const aclmdlRI graph = capture(kernel, stream, 12);
     daemon.publish(2, 6, 12);
+    ASSERT_TRUE(daemon.applied_within(2, 20));
     const int64_t start = null_now_ns();
     for (int i = 0; i < 3; ++i) aclmdlRIExecute(graph, -1);
     EXPECT_GE(null_now_ns() - start, 50 * kMs) << "three, and what the first two owe";
