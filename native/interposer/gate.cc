@@ -106,8 +106,9 @@ bool Gate::is_clear() {
     return clearance_.is_clear();
 }
 
-// A kernel may lay out more blocks than there are cores; they come in waves, on no more cores than the device has. Until
-// fewer cores are applied, nobody else gets those of before: what was tiled for them is launched, and owes nothing.
+// A kernel may lay out more blocks than there are cores; they come in waves, on no more cores than the device has.
+// Until fewer cores are applied, nobody else gets those of before: what was tiled for them is launched, and owes
+// nothing.
 uint64_t Gate::excess_of(const Launch& launch, uint64_t word) {
     const uint64_t cores = std::max(granted(word, launch), granted(applied_.load(std::memory_order_relaxed), launch));
     uint64_t used = launch.cores;
