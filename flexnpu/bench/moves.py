@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flexnpu.bench.figures import Array, Spread
 from flexnpu.bench.latency import waited_us
 from flexnpu.bench.result import MODELLED, Result, Row
+from flexnpu.bench.stalls import Stalls
 from flexnpu.bench.stand import BenchError, Stand
 from flexnpu.bench.tenants import Run, Tenant, run_together
 
@@ -51,14 +52,14 @@ class Move:
 @dataclass(frozen=True, slots=True)
 class Gaps:
     """From the end of a step to the end of the next, in ms: the worst around each of the moves that count, the worst of
-    as many before it, and the median of all that are around none. begins, ends: of the steps around each, s."""
+    as many before it, and the median of all that are around none. spared: the worst around each that no stall of the
+    host has touched, 0 where it has touched all."""
 
     counted: NDArray[np.int64]  # numbers of moves, from 0
     around: Array
     before: Array
     steady: float
-    begins: Array
-    ends: Array
+    spared: Array
 
 
 def run(moves: int = 1000) -> Result:
@@ -92,12 +93,13 @@ def _move(stand: Stand, count: int, end: float) -> list[Move]:
     return found
 
 
-def gaps(ends_s: Array, moves: Sequence[tuple[float, float]]) -> Gaps:
-    """ends_s: of steps, in order; moves: when each was asked for and answered, by the same clock. A move with no steps
-    around it, or none before, does not count. Raises BenchError where none counts."""
+def gaps(ends_s: Array, moves: Sequence[tuple[float, float]], stalls: Stalls | None = None) -> Gaps:
+    """ends_s: of steps, in order; moves: when each was asked for and answered, by the same clock; stalls, too. A move
+    with no steps around it, or none before, does not count. Raises BenchError where none counts."""
     all_gaps = np.diff(ends_s) * 1e3
+    calm = np.where((stalls or Stalls()).spared(ends_s[:-1], ends_s[1:]), all_gaps, 0.0)
     steady = np.ones(all_gaps.size, dtype=bool)
-    counted, around, before, begins, ends = [], [], [], [], []
+    counted, around, before, spared = [], [], [], []
     for number, (asked, answered) in enumerate(moves):
         first = int(np.searchsorted(ends_s, asked, side="right")) - 1
         last = int(np.searchsorted(ends_s, answered, side="right")) + STEPS_AFTER
@@ -108,17 +110,17 @@ def gaps(ends_s: Array, moves: Sequence[tuple[float, float]]) -> Gaps:
         counted.append(number)
         around.append(all_gaps[first:last].max())
         before.append(all_gaps[first - count : first].max())
-        begins.append(ends_s[first])
-        ends.append(ends_s[last])
+        spared.append(calm[first:last].max())
     if not around or not steady.any():
         raise BenchError(f"of {len(moves)} moves none has steps before and after it; give more time between them")
     usual = float(np.median(all_gaps[steady]))
-    return Gaps(np.array(counted), np.array(around), np.array(before), usual, np.array(begins), np.array(ends))
+    return Gaps(np.array(counted), np.array(around), np.array(before), usual, np.array(spared))
 
 
 def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
     at = [(move.asked_s + ran.offset, move.answered_s + ran.offset) for move in moves]
-    found = gaps(ran.traces[_DECODE].step_ends(), at)
+    stalls = Stalls(ran.stalls.begins + ran.offset, ran.stalls.ends + ran.offset)
+    found = gaps(ran.traces[_DECODE].step_ends(), at, stalls)
     percents = 100 * (found.around / found.steady - 1)
     over, quiet = Spread.of(percents), Spread.of(100 * (found.before / found.steady - 1))
     applied = [move.applied_after_s * 1e3 for move in moves if move.applied_after_s is not None]
@@ -129,7 +131,7 @@ def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
         Row(f"{name}, p50", over.median, "%", GAP_PERCENT),
         Row(f"{name}, p99", over.p99, "%", GAP_PERCENT),
         Row(f"{name}, most", over.most, "%", GAP_PERCENT, more={"spread_percent": over}),
-        *_spared_rows(percents, ran.spared(found.begins, found.ends), name),
+        *_spared_rows(found, name),
         *_by_direction(found, percents),
         Row("parted: the same while nothing moves, p99", quiet.p99, "%", more={"spread_percent": quiet}),
         Row("parted: the same while nothing moves, most", quiet.most, "%"),
@@ -147,12 +149,13 @@ def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
     return rows
 
 
-def _spared_rows(percents: Array, spared: NDArray[np.bool_], name: str) -> list[Row]:
-    """Of the moves around which the host did not stall; none where it always did."""
-    if not spared.any():
+def _spared_rows(found: Gaps, name: str) -> list[Row]:
+    """Of the gaps around moves that no stall of the host has touched; none where all are."""
+    spared = found.spared[found.spared > 0]
+    if not spared.size:
         return []
-    most = float(percents[spared].max())
-    return [Row(f"{name}, most without a stall of the host", most, "%", GAP_PERCENT, more={"moves": int(spared.sum())})]
+    most = 100 * (float(spared.max()) / found.steady - 1)
+    return [Row(f"{name}, most without a stall of the host", most, "%", GAP_PERCENT, more={"moves": spared.size})]
 
 
 def _by_direction(found: Gaps, percents: Array) -> list[Row]:

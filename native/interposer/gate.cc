@@ -281,12 +281,13 @@ uint64_t Gate::estimate(uint64_t key) const {
 uint64_t Gate::lead_ns() const { return is_tight() ? FLEXNPU_TIGHT_NS / 4 : kLeadNs; }
 
 // How long before its end what is in flight has room for one of so many ns. Whoever comes in this time with a higher
-// priority finds one operator more before it: not more than one of two hundred times, where that is long.
+// priority, or is on its way to the gate by then, finds one operator more before it: of a hundred times not once, where
+// that is long.
 uint64_t Gate::room_lead_ns(uint64_t ns) const {
     const uint64_t lead = lead_ns(), in_flight = windows_->in_flight_ns(), window = std::max(ns, window_ns());
     if (!is_tight()) return lead;
     if (window <= kShortNs) return std::max(lead, kShortNs - window);
-    return in_flight > FLEXNPU_TIGHT_NS ? std::min(lead, in_flight / 200) : lead;
+    return in_flight > FLEXNPU_TIGHT_NS ? std::min(lead, in_flight / 1000) : lead;
 }
 
 // Beside a higher priority some short ones may wait behind the operator that runs, however long that is, so that the
