@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from flexnpu.bench.figures import Array, Spread
 from flexnpu.bench.latency import waited_us
 from flexnpu.bench.result import MODELLED, Result, Row
-from flexnpu.bench.stalls import Stalls
 from flexnpu.bench.stand import BenchError, Stand
 from flexnpu.bench.tenants import Run, Tenant, run_together
 
@@ -93,13 +92,14 @@ def _move(stand: Stand, count: int, end: float) -> list[Move]:
     return found
 
 
-def gaps(ends_s: Array, moves: Sequence[tuple[float, float]], stalls: Stalls | None = None) -> Gaps:
-    """ends_s: of steps, in order; moves: when each was asked for and answered, by the same clock; stalls, too. A move
-    with no steps around it, or none before, does not count. Raises BenchError where none counts."""
+def gaps(ends_s: Array, moves: Sequence[tuple[float, float]], spared: NDArray[np.bool_]) -> Gaps:
+    """ends_s: of steps, in order; moves: when each was asked for and answered, by the same clock; spared: the gaps that
+    no stall of the host has touched. A move with no steps around it, or none before, does not count. Raises BenchError
+    where none counts."""
     all_gaps = np.diff(ends_s) * 1e3
-    calm = np.where((stalls or Stalls()).spared(ends_s[:-1], ends_s[1:]), all_gaps, 0.0)
+    calm = np.where(spared, all_gaps, 0.0)
     steady = np.ones(all_gaps.size, dtype=bool)
-    counted, around, before, spared = [], [], [], []
+    counted, around, before, without = [], [], [], []
     for number, (asked, answered) in enumerate(moves):
         first = int(np.searchsorted(ends_s, asked, side="right")) - 1
         last = int(np.searchsorted(ends_s, answered, side="right")) + STEPS_AFTER
@@ -110,17 +110,17 @@ def gaps(ends_s: Array, moves: Sequence[tuple[float, float]], stalls: Stalls | N
         counted.append(number)
         around.append(all_gaps[first:last].max())
         before.append(all_gaps[first - count : first].max())
-        spared.append(calm[first:last].max())
+        without.append(calm[first:last].max())
     if not around or not steady.any():
         raise BenchError(f"of {len(moves)} moves none has steps before and after it; give more time between them")
     usual = float(np.median(all_gaps[steady]))
-    return Gaps(np.array(counted), np.array(around), np.array(before), usual, np.array(spared))
+    return Gaps(np.array(counted), np.array(around), np.array(before), usual, np.array(without))
 
 
 def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
     at = [(move.asked_s + ran.offset, move.answered_s + ran.offset) for move in moves]
-    stalls = Stalls(ran.stalls.begins + ran.offset, ran.stalls.ends + ran.offset)
-    found = gaps(ran.traces[_DECODE].step_ends(), at, stalls)
+    ends = ran.traces[_DECODE].step_ends()
+    found = gaps(ends, at, ran.spared(ends[:-1], ends[1:]))
     percents = 100 * (found.around / found.steady - 1)
     over, quiet = Spread.of(percents), Spread.of(100 * (found.before / found.steady - 1))
     applied = [move.applied_after_s * 1e3 for move in moves if move.applied_after_s is not None]

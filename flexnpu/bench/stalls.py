@@ -27,7 +27,7 @@ from flexnpu.bench.stand import Program, die_with_parent
 
 _NAP_S = 1e-3
 _LATE_S = 2e-4  # what a wake may take
-LEAST_S = 1e-3  # shorter ones are no stall
+_LEAST_S = 1e-3  # shorter ones are no stall
 # What a stall has put off is made good within this time, so that others wait then.
 _AFTER_S = 0.02
 
@@ -56,8 +56,8 @@ class Stalls:
         return float(np.max(self.ends - self.begins, initial=0.0))
 
     def spared(self, begins: Array, ends: Array) -> np.typing.NDArray[np.bool_]:
-        """Of stretches of time, which no stall of LEAST_S has touched, nor one shortly before."""
-        long = self.ends - self.begins >= LEAST_S
+        """Of stretches of time, which no stall of a millisecond has touched, nor one shortly before."""
+        long = self.ends - self.begins >= _LEAST_S
         at, over = self.begins[long] - _NAP_S, self.ends[long] + _AFTER_S
         # They are in order and apart, so the first that is not over at the beginning is the first to touch.
         first = np.searchsorted(over, begins, side="right")
@@ -103,8 +103,11 @@ def main() -> None:
         for processor in processors:
             child = os.fork()
             if child == 0:
-                die_with_parent()
-                _nap(processor, out)
+                try:
+                    die_with_parent()
+                    _nap(processor, out)
+                finally:
+                    os._exit(1)
             children.append(child)
         print(json.dumps({"napping": children}), flush=True)
         sys.stdin.read()
