@@ -120,7 +120,8 @@ def rows(scenario: Scenario, ran: Run) -> list[Row]:
 
 
 def _spared_rows(scenario: Scenario, ran: Run, windows: Mapping[str, Array], gaps: Mapping[str, _Gaps]) -> list[Row]:
-    """The same of those seconds and gaps that no stall of the host has touched; none where all are."""
+    """The same of those seconds that no stall of the host has touched, none where all are; and of gaps less the stalls
+    that lie in them."""
     firsts = beginnings(ran.start, ran.end, _WINDOW_S, _STEP_S)
     spared = ran.spared(firsts, firsts + _WINDOW_S)
     found = []
@@ -137,11 +138,11 @@ def _spared_rows(scenario: Scenario, ran: Run, windows: Mapping[str, Array], gap
     if gaps:
         found.append(
             Row(
-                f"{scenario.name}: longest gap without a stall of the host",
-                max(each.spared for each in gaps.values()),
+                f"{scenario.name}: longest gap less the host's stalls",
+                max(each.less for each in gaps.values()),
                 "ms",
                 scenario.gap_ms,
-                more={"gaps_percent": min(each.spared_percent for each in gaps.values())},
+                more={"less_ms": {name: each.less for name, each in gaps.items()}},
             )
         )
     return found
@@ -181,13 +182,12 @@ def _windows(ran: Run, name: str) -> Array:
 class _Gaps:
     """Between two operators of a tenant, ms beyond what one operator of another takes: the longest, the most of
     one that others had (the rest of it the device was idle, since a host thread that was to launch did not run), and
-    the longest that no stall of the host has touched, as so many per cent of them are.
+    the longest less the time in it in which the host stalled.
     """
 
     longest: float
     others: float
-    spared: float
-    spared_percent: float
+    less: float
 
     @classmethod
     def of(cls, scenario: Scenario, ran: Run, name: str) -> _Gaps:
@@ -196,10 +196,8 @@ class _Gaps:
         ends, starts = ran.traces[name].busy.between(ran.start, ran.end)
         beside = [each.busy for other, each in ran.traces.items() if other != name]
         had = sum((busy.until(starts) - busy.until(ends) for busy in beside), np.zeros(ends.size))
-        spared = ran.spared(ends, starts)
-        gaps = (starts - ends, had, (starts - ends)[spared])
-        longest, others, calm = (1e3 * max(0.0, float(np.max(each, initial=0.0)) - due) for each in gaps)
-        return cls(longest, others, calm, 100 * float(spared.mean()) if spared.size else 100.0)
+        gaps = (starts - ends, had, starts - ends - ran.stalled(ends, starts))
+        return cls(*(1e3 * max(0.0, float(np.max(each, initial=0.0)) - due) for each in gaps))
 
 
 def _own_pause(scenario: Scenario, name: str) -> float:

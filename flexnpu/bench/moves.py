@@ -51,14 +51,14 @@ class Move:
 @dataclass(frozen=True, slots=True)
 class Gaps:
     """From the end of a step to the end of the next, in ms: the worst around each of the moves that count, the worst of
-    as many before it, and the median of all that are around none. spared: the worst around each that no stall of the
-    host has touched, 0 where it has touched all."""
+    as many before it, and the median of all that are around none. less: the worst around each, less the time in it
+    in which the host stalled."""
 
     counted: NDArray[np.int64]  # numbers of moves, from 0
     around: Array
     before: Array
     steady: float
-    spared: Array
+    less: Array
 
 
 def run(moves: int = 1000) -> Result:
@@ -92,14 +92,14 @@ def _move(stand: Stand, count: int, end: float) -> list[Move]:
     return found
 
 
-def gaps(ends_s: Array, moves: Sequence[tuple[float, float]], spared: NDArray[np.bool_]) -> Gaps:
-    """ends_s: of steps, in order; moves: when each was asked for and answered, by the same clock; spared: the gaps that
-    no stall of the host has touched. A move with no steps around it, or none before, does not count. Raises BenchError
+def gaps(ends_s: Array, moves: Sequence[tuple[float, float]], stalled: Array) -> Gaps:
+    """ends_s: of steps, in order; moves: when each was asked for and answered, by the same clock; stalled: seconds of
+    each gap in which the host did. A move with no steps around it, or none before, does not count. Raises BenchError
     where none counts."""
     all_gaps = np.diff(ends_s) * 1e3
-    calm = np.where(spared, all_gaps, 0.0)
+    gaps_less = all_gaps - stalled * 1e3
     steady = np.ones(all_gaps.size, dtype=bool)
-    counted, around, before, without = [], [], [], []
+    counted, around, before, less = [], [], [], []
     for number, (asked, answered) in enumerate(moves):
         first = int(np.searchsorted(ends_s, asked, side="right")) - 1
         last = int(np.searchsorted(ends_s, answered, side="right")) + STEPS_AFTER
@@ -110,17 +110,17 @@ def gaps(ends_s: Array, moves: Sequence[tuple[float, float]], spared: NDArray[np
         counted.append(number)
         around.append(all_gaps[first:last].max())
         before.append(all_gaps[first - count : first].max())
-        without.append(calm[first:last].max())
+        less.append(gaps_less[first:last].max())
     if not around or not steady.any():
         raise BenchError(f"of {len(moves)} moves none has steps before and after it; give more time between them")
     usual = float(np.median(all_gaps[steady]))
-    return Gaps(np.array(counted), np.array(around), np.array(before), usual, np.array(without))
+    return Gaps(np.array(counted), np.array(around), np.array(before), usual, np.array(less))
 
 
 def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
     at = [(move.asked_s + ran.offset, move.answered_s + ran.offset) for move in moves]
     ends = ran.traces[_DECODE].step_ends()
-    found = gaps(ends, at, ran.spared(ends[:-1], ends[1:]))
+    found = gaps(ends, at, ran.stalled(ends[:-1], ends[1:]))
     percents = 100 * (found.around / found.steady - 1)
     over, quiet = Spread.of(percents), Spread.of(100 * (found.before / found.steady - 1))
     applied = [move.applied_after_s * 1e3 for move in moves if move.applied_after_s is not None]
@@ -131,7 +131,7 @@ def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
         Row(f"{name}, p50", over.median, "%", GAP_PERCENT),
         Row(f"{name}, p99", over.p99, "%", GAP_PERCENT),
         Row(f"{name}, most", over.most, "%", GAP_PERCENT, more={"spread_percent": over}),
-        *_spared_rows(found, name),
+        Row(f"{name}, most less the host's stalls", 100 * (found.less.max() / found.steady - 1), "%", GAP_PERCENT),
         *_by_direction(found, percents),
         Row("parted: the same while nothing moves, p99", quiet.p99, "%", more={"spread_percent": quiet}),
         Row("parted: the same while nothing moves, most", quiet.most, "%"),
@@ -147,15 +147,6 @@ def parted_rows(ran: Run, moves: Sequence[Move], wanted: int) -> list[Row]:
             Row("parted: move to acknowledged, p99", acknowledged.p99, "ms", more={"spread_ms": acknowledged}),
         ]
     return rows
-
-
-def _spared_rows(found: Gaps, name: str) -> list[Row]:
-    """Of the gaps around moves that no stall of the host has touched; none where all are."""
-    spared = found.spared[found.spared > 0]
-    if not spared.size:
-        return []
-    most = 100 * (float(spared.max()) / found.steady - 1)
-    return [Row(f"{name}, most without a stall of the host", most, "%", GAP_PERCENT, more={"moves": spared.size})]
 
 
 def _by_direction(found: Gaps, percents: Array) -> list[Row]:

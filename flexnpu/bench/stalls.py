@@ -22,7 +22,7 @@ from typing import IO, Self
 
 import numpy as np
 
-from flexnpu.bench.figures import Array
+from flexnpu.bench.figures import Array, Busy
 from flexnpu.bench.stand import Program, die_with_parent
 
 _NAP_S = 1e-3
@@ -62,6 +62,15 @@ class Stalls:
         # They are in order and apart, so the first that is not over at the beginning is the first to touch.
         first = np.searchsorted(over, begins, side="right")
         return np.append(at, np.inf)[first] >= ends
+
+    def within(self, begins: Array, ends: Array) -> Array:
+        """Seconds of stalls of a millisecond or more in each stretch of time. One may have begun a nap before it was
+        noticed."""
+        long = self.ends - self.begins >= _LEAST_S
+        at, over = self.begins[long] - _NAP_S, self.ends[long]
+        at[1:] = np.maximum(at[1:], over[:-1])
+        stalled = Busy(at, over)
+        return stalled.until(ends) - stalled.until(begins)
 
 
 class Watch:

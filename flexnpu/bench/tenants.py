@@ -92,6 +92,10 @@ class Run:
         """Of stretches of device time, which no stall of the host has touched, nor one shortly before."""
         return self.stalls.spared(begins - self.offset, ends - self.offset)
 
+    def stalled(self, begins: Array, ends: Array) -> Array:
+        """Seconds in which the host stalled in each stretch of device time."""
+        return self.stalls.within(begins - self.offset, ends - self.offset)
+
 
 def split(percent: float, parts: int) -> list[float]:
     """As evenly as shares go, which are hundredths of a per cent, and no more than the whole together."""
@@ -114,11 +118,11 @@ def run_together(
         programs = {tenant.name: start_tenant(stand, tenant, number) for number, tenant in enumerate(tenants)}
         for each in programs.values():
             each.answer()
-        start = time.monotonic() + _HEAD_START_S
-        end = start + _SETTLE_S + seconds
-        for each in programs.values():
-            each.say(f"{round(start * 1e9)} {round(end * 1e9)}")
         with Watch() as watch:
+            start = time.monotonic() + _HEAD_START_S
+            end = start + _SETTLE_S + seconds
+            for each in programs.values():
+                each.say(f"{round(start * 1e9)} {round(end * 1e9)}")
             if meanwhile is not None:
                 time.sleep(max(0.0, start + _SETTLE_S - time.monotonic()))
                 meanwhile(stand, end)

@@ -17,7 +17,7 @@ from flexnpu.controller.config import read_options
 from flexnpu.errors import InvalidValue
 from flexnpu.experiment.arrivals import Arrivals, Estimate, arrivals_of
 from flexnpu.experiment.calibrate import PROBE, Calibration, calibrate
-from flexnpu.experiment.costs import with_costs
+from flexnpu.experiment.costs import Ways, with_costs
 from flexnpu.experiment.description import Experiment, find, names
 from flexnpu.experiment.device import software_forecaster
 from flexnpu.experiment.document import Pair, Result, Setting, document, markdown
@@ -39,6 +39,7 @@ from flexnpu.simulator.outputs import Outputs
 
 # Wall seconds of a whole run, and of one whose figures are too few to be worth much.
 _FULL, _QUICK = 330.0, 40.0
+_NOMINAL = 20.0  # device seconds of a load that tells what its requests are like
 _BETWEEN = 4.0  # wall seconds that each replay needs beside its own: quotas, and a controller that starts and ends
 _LEAST = 3.0  # wall seconds of one replay, where the time has run out
 _TAIL = 0.8  # of a replay's time, in which its requests come; they are answered in the rest
@@ -132,9 +133,11 @@ class _Runs:
             session = Session(stack, calibration, console)
             session.tell()
             config = engine_config(experiment, calibration, self.forecaster)
+            console.print("measuring what the engines cost each other …")
             measured = Measured(session, self.forecaster, config, experiment, self._modes)
-            seconds = self._seconds(end, calibration.scale)
-            results = [self._under(load, session, config, measured) for load in self._loads(seconds)]
+            costs = [measured.costs(load.requests) for load in self._loads(_NOMINAL)]
+            loads = self._loads(self._seconds(end, calibration.scale))
+            results = [self._under(load, session, config, each) for load, each in zip(loads, costs, strict=True)]
         return calibration, results
 
     def _seconds(self, end: float, scale: float) -> float:
@@ -148,11 +151,10 @@ class _Runs:
         loads = self.experiment.loads
         return [arrivals_of(load, seconds, estimate, MAX_LEN - 1, self.asked.trace) for load in loads]
 
-    def _under(self, load: Arrivals, session: Session, config: EngineConfig, measured: Measured) -> Result:
+    def _under(self, load: Arrivals, session: Session, config: EngineConfig, costs: Ways) -> Result:
         """Each policy under one load."""
         static, cores, targets = self.experiment.baseline, self.forecaster.cores, self.experiment.targets
         self.console.print(f"{load.name}: {len(load.requests)} requests in {load.seconds:.1f} s of device time")
-        costs = measured.costs(load.requests)
         run = session.static(static.name, static.quotas(cores), load.requests)
         usual, moved = (with_costs(config, costs.parted, way) for way in (costs.turns, costs.turns_with_priority))
         pairs = [Pair(run, self._simulated(run, policy_of_static(static), load, usual))]

@@ -24,7 +24,15 @@ _ALONE = 3  # times, one after another
 _RUNNING = 4  # requests that decode meanwhile
 _ITERATIONS = 4  # of prompts, as many as fit into each
 _SETTLED = 0.1  # device seconds from the last one's first token to the first prompt
-_MORE = 1.3  # times the tokens that the simulator needs for the running ones to outlast the prompts
+# Times what the simulator says of how long they take to begin, and how long they must go on: first, and where that was
+# too short.
+_MORE = (1.5, 4.0)
+_ROUNDS = 3  # of the simulator, each told what came of the one before
+
+
+class ApartError(StackError):
+    """Prompts and requests that decode did not run beside each other."""
+
 
 Ask = Callable[[Sequence[Arrival]], Sequence[Served]]
 
@@ -49,8 +57,8 @@ class Costs:
 @dataclass(frozen=True, slots=True)
 class Ways:
     """The costs of each; None where it was not measured. parted: cores of their own, whose `alone` has what is not the
-    way's, as a request's way to the engine; turns: half of the time each, `alone` and `beside` on top of that;
-    turns_with_priority: the same, and decode goes first."""
+    way's, as a request's way to the engine; turns: the experiment's static shares of the time, `alone` and `beside` on
+    top of that; turns_with_priority: the same with halves, and decode goes first."""
 
     parted: Costs
     turns: Costs | None
@@ -69,55 +77,75 @@ def on_top(alone: Pace, usual: Pace) -> Pace:
     return Pace(max(0.0, alone.prefill - usual.prefill), max(0.0, alone.decode - usual.decode))
 
 
-def costs_of(way: Way, config: EngineConfig, load: Sequence[Arrival], alone: Pace) -> Costs:
-    """With requests as `load` has them. config: with what is known of the way so far."""
-    asked = probe(load, lambda arrivals: way.simulated(arrivals, config))
-    live, simulated = pace_beside(way.live(asked)), pace_beside(way.simulated(asked, config))
-    return Costs(alone, Pace(live.prefill / simulated.prefill, live.decode / simulated.decode))
+def costs_of_parted(way: Way, config: EngineConfig, load: Sequence[Arrival], alone: Pace) -> Costs:
+    """With requests as `load` has them."""
+    return Costs(alone, _beside(way, load, lambda found: with_costs(config, Costs(alone, found), None)))
+
+
+def costs_of_turns(way: Way, config: EngineConfig, load: Sequence[Arrival], alone: Pace) -> Costs:
+    """The same where time is shared. alone: what that costs on top."""
+    usual = Costs(alone, Pace(1.0, 1.0))  # nothing runs on parted cores
+    return Costs(alone, _beside(way, load, lambda found: with_costs(config, usual, Costs(alone, found))))
 
 
 def with_costs(config: EngineConfig, parted: Costs, turns: Costs | None) -> EngineConfig:
     """turns: None where no time is shared."""
     config = replace(config, beside=_phases(parted.beside))
-    return config if turns is None else replace(with_turns(config, turns.alone), turns=_phases(turns.beside))
+    if turns is None:
+        return config
+    return replace(config, turns=_phases(turns.beside), turn_seconds=_phases(turns.alone))
 
 
-def with_turns(config: EngineConfig, alone: Pace) -> EngineConfig:
-    return replace(config, turn_seconds=_phases(alone))
+def _beside(way: Way, load: Sequence[Arrival], told: Callable[[Pace], EngineConfig]) -> Pace:
+    """told: the simulator's settings with these factors. Raises StackError where the engines' requests do not run
+    beside each other."""
+    for more in _MORE:
+        asked = probe(load, lambda arrivals: way.simulated(arrivals, told(Pace(1.0, 1.0))), more)
+        try:
+            live, found = pace_beside(way.live(asked)), Pace(1.0, 1.0)
+            for _ in range(_ROUNDS):
+                simulated = pace_beside(way.simulated(asked, told(found)))
+                found = Pace(
+                    found.prefill * live.prefill / simulated.prefill, found.decode * live.decode / simulated.decode
+                )
+        except ApartError:
+            continue
+        return found
+    raise StackError("requests that decode do not outlast prompts, so what engines cost each other was not measured")
 
 
-def probe(load: Sequence[Arrival], simulated: Ask) -> list[Arrival]:
+def probe(load: Sequence[Arrival], simulated: Ask, more: float) -> list[Arrival]:
     """Some requests that decode, and some iterations of prompts once they do. The simulator says when that is, and how
-    long they must go on."""
+    long they must go on; both take `more` times that."""
     usual = min(round(fmean(request.prompt for request in load)), MAX_LEN // 2)  # so that they can go on for long
     # Of a token in an iteration, not of a request.
     length = round(sum(request.prompt**2 for request in load) / sum(request.prompt for request in load))
     longest = MAX_LEN - 1 - usual
     running = [Arrival(0.0, usual, longest)] * _RUNNING
-    begin = max(request.tokens[0] for request in simulated(running)) + _SETTLED
+    begin = more * max(request.tokens[0] for request in simulated(running)) + _SETTLED
     prompts = [Arrival(begin, length, 1)] * (_ITERATIONS * max(1, TOKEN_BUDGET // length))
     found = simulated([*running, *prompts])
     end = max(request.tokens[0] for request in found if request.output == 1)
     needed = max(sum(token <= end for token in request.tokens) for request in found)
-    return [*[Arrival(0.0, usual, min(longest, round(_MORE * needed)))] * _RUNNING, *prompts]
+    return [*[Arrival(0.0, usual, min(longest, round(more * needed)))] * _RUNNING, *prompts]
 
 
 def pace_beside(served: Sequence[Served]) -> Pace:
     """Seconds from when the prompts came to the last of their first tokens, whatever iterations the engine made of
     them, and the mean of a decode step meanwhile.
 
-    Raises StackError where somebody was not answered, or nobody decoded meanwhile.
+    Raises StackError where somebody was not answered, ApartError where one did not decode all the time.
     """
     for request in served:
         if not request.finished:
             raise StackError(f"an engine did not answer while its costs were measured: {request.why}")
     prompts = [request for request in served if request.output == 1]
     begin, end = min(request.arrived for request in prompts), max(request.tokens[0] for request in prompts)
-    steps = [pair for request in served for pair in pairwise(request.tokens)]
-    gaps = [after - before for before, after in steps if before >= begin and after <= end]
-    if not gaps:
-        raise StackError("no request decoded beside the prompts while the engines' costs were measured")
-    return Pace(end - begin, fmean(gaps))
+    running = [request for request in served if request.output > 1]
+    if not all(request.tokens[0] <= begin and request.tokens[-1] >= end for request in running):
+        raise ApartError("requests that decode began after the prompts, or were over before them")
+    steps = [pair for request in running for pair in pairwise(request.tokens)]
+    return Pace(end - begin, fmean(after - before for before, after in steps if before >= begin and after <= end))
 
 
 def _phases(pace: Pace) -> Phases:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flexnpu.experiment.calibrate import Pace
-from flexnpu.experiment.costs import Costs, Way, Ways, alone_of, costs_of, on_top, with_turns
+from flexnpu.experiment.costs import Costs, Way, Ways, alone_of, costs_of_parted, costs_of_turns, on_top
 from flexnpu.experiment.description import Experiment, Static
 from flexnpu.experiment.report import Served
 from flexnpu.experiment.session import Session
@@ -34,27 +34,28 @@ class Measured:
         self._session, self._forecaster, self._config = session, forecaster, config
         cores = forecaster.cores
         parted = Static("parted", Split(cores - cores // 2, cores // 2), None)
-        halves = _HALF.quotas(cores)
+        baseline, halves = experiment.baseline, _HALF.quotas(cores)
         before_prefill = {**halves, "decode": halves["decode"]._replace(priority=1)}
         self._parted = self._way(parted, parted.quotas(cores))
         self._usual = alone_of(self._parted, config)
-        self._turns = self._in_turns(halves) if experiment.baseline.decode_share is not None else None
-        self._priority = self._in_turns(before_prefill) if "co-located" in modes else None
+        shared = baseline.decode_share is not None
+        self._turns = self._in_turns(baseline, baseline.quotas(cores)) if shared else None
+        self._priority = self._in_turns(_HALF, before_prefill) if "co-located" in modes else None
 
     def costs(self, load: Sequence[Arrival]) -> Ways:
-        parted = costs_of(self._parted, self._config, load, self._usual)
+        parted = costs_of_parted(self._parted, self._config, load, self._usual)
         turns, priority = (self._of_turns(each, load) for each in (self._turns, self._priority))
         return Ways(parted, turns, priority)
 
-    def _in_turns(self, quotas: Quotas) -> tuple[Way, Pace]:
-        way = self._way(_HALF, quotas)
+    def _in_turns(self, same: Static, quotas: Quotas) -> tuple[Way, Pace]:
+        way = self._way(same, quotas)
         return way, on_top(alone_of(way, self._config), self._usual)
 
     def _of_turns(self, turns: tuple[Way, Pace] | None, load: Sequence[Arrival]) -> Costs | None:
         if turns is None:
             return None
         way, alone = turns
-        return costs_of(way, with_turns(self._config, alone), load, alone)
+        return costs_of_turns(way, self._config, load, alone)
 
     def _way(self, same: Static, quotas: Quotas) -> Way:
         policy = policy_of_static(same)

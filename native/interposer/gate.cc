@@ -78,7 +78,7 @@ void Gate::bind(uint32_t ordinal, const flexnpu_control_device* section, const Q
     if (section_ == nullptr) {
         free_.store(FLEXNPU_TURN_FREE, std::memory_order_relaxed);
         passed_.store(kNone, std::memory_order_relaxed);
-        applied_.store(load_word(section->quota, std::memory_order_acquire), std::memory_order_relaxed);
+        held_.store(load_word(section->quota, std::memory_order_acquire), std::memory_order_relaxed);
     }
     section_ = section;
     quota_ = quota;
@@ -88,8 +88,22 @@ void Gate::bind(uint32_t ordinal, const flexnpu_control_device* section, const Q
     windows_->bind(report, &lock_);
 }
 
+void Gate::hold(uint64_t word) {
+    uint64_t before = held_.load(std::memory_order_relaxed), most = 0;
+    do {
+        most = uint64_t{std::max(flexnpu_quota_vector(before), flexnpu_quota_vector(word))} << of_vector_cores |
+               std::max(flexnpu_quota_cube(before), flexnpu_quota_cube(word));
+    } while (!held_.compare_exchange_weak(before, most, std::memory_order_relaxed));
+}
+
+// Unless a newer quota was published meanwhile, under which more may have been tiled since.
+void Gate::applied(uint64_t word) {
+    if (quota_->word(std::memory_order_acquire) == word) held_.store(word, std::memory_order_relaxed);
+}
+
 void Gate::note(uint64_t word) {
     last_.store(word, std::memory_order_relaxed);
+    hold(word);
     report_->seen(flexnpu_quota_grant(word));
     const DeviceCalls* calls = DeviceCalls::get();
     aclrtContext context = nullptr;
@@ -110,7 +124,7 @@ bool Gate::is_clear() {
 // Until fewer cores are applied, nobody else gets those of before: what was tiled for them is launched, and owes
 // nothing.
 uint64_t Gate::excess_of(const Launch& launch, uint64_t word) {
-    const uint64_t cores = std::max(granted(word, launch), granted(applied_.load(std::memory_order_relaxed), launch));
+    const uint64_t cores = std::max(granted(word, launch), granted(held_.load(std::memory_order_relaxed), launch));
     uint64_t used = launch.cores;
     if (used <= cores || cores == 0) return 0;
     if (launch.grant_shift == of_vector_cores) {
@@ -246,7 +260,7 @@ bool Gate::take(const Launch& launch, Pass& pass) {
     windows_->reap();
     if (!alone && join(launch, pass, ns)) return true;
     windows_->close_all();
-    if (bound != 0 && !has_room(ns)) return false;
+    if (bound != 0 && !has_room(queue, ns)) return false;
     if (pass.excess_ == 0 && !hails_.is_quiet() && hails_.is_hailed(now_ns())) return false;
     if (!windows_->open(queue, pass.excess_ != 0)) return false;
     const uint64_t room = window_ns(), credit = alone || room < ns ? 0 : room - ns;
@@ -292,10 +306,11 @@ uint64_t Gate::room_lead_ns(uint64_t ns) const {
 
 // Beside a higher priority some short ones may wait behind the operator that runs, however long that is, so that the
 // device does not wait for the host between them.
-bool Gate::has_room(uint64_t ns) const {
+bool Gate::has_room(const Queue& queue, uint64_t ns) const {
     const uint64_t left = windows_->left_ns(), window = std::max(ns, window_ns());
     if (left <= room_lead_ns(ns)) return true;
-    return is_tight() ? windows_->behind_ns() + window <= kShortNs : left + window <= bound_ns();
+    if (!is_tight()) return left + window <= bound_ns();
+    return windows_->behind_ns() + window <= kShortNs && windows_->is_only_on(queue);
 }
 
 // The first launch on a stream while the windows of others have credit left.

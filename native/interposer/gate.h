@@ -107,8 +107,10 @@ class Gate {
     void context_ends(void* context);
     void device_ends();
 
-    // For the herald: nothing that was tiled under an older quota can be launched any more.
-    void applied(uint64_t word) { applied_.store(word, std::memory_order_relaxed); }
+    // For the herald: something may be tiled under this quota, and launched until a newer one is applied: until nothing
+    // that was tiled under an older one can be launched any more.
+    void hold(uint64_t word);
+    void applied(uint64_t word);
     // And: from now on it is waited for what is in flight; whether it is over.
     void mark_in_flight();
     bool is_clear();
@@ -169,7 +171,7 @@ class Gate {
     uint64_t estimate(uint64_t key) const;
     uint64_t lead_ns() const;
     uint64_t room_lead_ns(uint64_t ns) const;
-    bool has_room(uint64_t ns) const;
+    bool has_room(const Queue& queue, uint64_t ns) const;
     void look_behind();
     void wait_while_behind(uint64_t number);
     void charge(Queue& queue, uint64_t key, uint64_t ns);
@@ -188,7 +190,7 @@ class Gate {
     Hails hails_;
     Clearance clearance_;
     std::atomic<uint64_t> last_{0};
-    std::atomic<uint64_t> applied_{0};               // the newest quota's word that is in force everywhere
+    std::atomic<uint64_t> held_{0};                  // counts for which something may have been tiled that owes nothing
     std::atomic<uint64_t> free_{0};                  // the turn's word under which nothing is charged
     std::atomic<uint64_t> passed_{0};                // the turn's word that this process has entered
     std::atomic<int64_t> credit_ns_{0};              // left in the open windows

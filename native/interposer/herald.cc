@@ -34,6 +34,7 @@ bool clear(DeviceTenant& device, Followed& done) {
 void apply(DeviceTenant& device, Followed& done, uint64_t word) {
     const uint32_t grant = flexnpu_quota_grant(word);
     device.report.seen(grant);
+    device.gate.hold(word);
     const uint32_t given_up = device.probe.turn();
     if (given_up != 0) {
         // Open: an operator that was tiled long ago and never launched does not hold up the quota of others.

@@ -259,6 +259,13 @@ uint64_t Windows::behind_ns() const {
     return head == next_ ? 0 : in_flight_ns_ - at(head).ns;
 }
 
+bool Windows::is_only_on(const Queue& queue) const {
+    for (uint64_t number = first_; number != next_; ++number) {
+        if (!at(number).over && at(number).queue != &queue) return false;
+    }
+    return true;
+}
+
 // Looks more and more often towards the expected end, as what is expected is the longest.
 bool Windows::wait_until_near(uint64_t lead_ns) {
     reap();

@@ -84,6 +84,8 @@ class Windows {
     uint64_t left_ns() const;
     // Estimated: how long it will work for what waits behind the oldest window that is not over.
     uint64_t behind_ns() const;
+    // Nothing is in flight on another stream, whose events would count the wait for it as time of what comes here.
+    bool is_only_on(const Queue& queue) const;
     // Nothing that it follows is on the device.
     bool is_empty() const { return oldest() == next_; }
     // What others launched in the turn before may not be over; `hidden`: nor will it be soon.

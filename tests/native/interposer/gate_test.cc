@@ -165,6 +165,20 @@ TEST(TightTurn, a_few_short_operators_may_wait_behind_a_long_one) {
     EXPECT_LT(null_end_ns() - null_now_ns(), 20 * kMs) << "but no more of them than a short while's";
 }
 
+TEST(TightTurn, a_short_operator_of_another_stream_does_not_wait_behind_a_long_one) {
+    Daemon daemon({.turn = open_turn(3), .in_flight_ns = FLEXNPU_TIGHT_NS});
+    begin_program();
+    aclrtStream other = make_stream();
+    Kernel large(150 * kMs), small(kMs / 100);
+    for (int i = 0; i < 3; ++i) {
+        large.launch();
+        for (int j = 0; j < 20; ++j) small.launch(other);
+    }
+    large.launch();
+    small.launch(other);
+    EXPECT_LT(null_end_ns() - null_now_ns(), 20 * kMs) << "its events would take the wait for its own time";
+}
+
 TEST_F(Turns, measured_time_is_reported) {
     Kernel kernel(2 * kMs);
     for (int i = 0; i < 20; ++i) kernel.launch();

@@ -64,6 +64,25 @@ TEST_F(Overuse, what_was_tiled_for_more_owes_nothing_until_the_fewer_cores_are_a
     EXPECT_GE(daemon.report().waited_ns - before, 10u * kMs) << "5 ms on 24 cores are 15 ms on 8";
 }
 
+TEST_F(Overuse, nor_what_was_tiled_for_more_that_was_granted_and_taken_back_before_it_was_applied) {
+    uint64_t size = 0;
+    aclOpExecutor* tiled = nullptr;
+    ASSERT_EQ(aclnnAddGetWorkspaceSize(nullptr, nullptr, nullptr, nullptr, &size, &tiled), ACL_SUCCESS);
+    Kernel kernel(5 * kMs);
+    daemon.publish(2, 24, 48);
+    kernel.launch(stream, 48);
+    EXPECT_FALSE(daemon.applied_within(2, 0.1)) << "while one that was tiled before is not launched";
+    daemon.publish(3, 4, 8);
+    const int64_t start = null_now_ns();
+    for (int i = 0; i < 6; ++i) kernel.launch(stream, 48);
+    EXPECT_LT(null_now_ns() - start, 20 * kMs);
+    aclnnAdd(nullptr, size, tiled, stream);
+    ASSERT_TRUE(daemon.applied_within(3, 20));
+    const uint64_t before = daemon.report().waited_ns;
+    for (int i = 0; i < 2; ++i) kernel.launch(stream, 48);
+    EXPECT_GE(daemon.report().waited_ns - before, 20u * kMs) << "5 ms on 48 cores are 30 ms on 8";
+}
+
 TEST_F(Overuse, time_that_goes_by_pays_a_debt) {
     Kernel kernel(5 * kMs);
     kernel.launch(stream, 48);

@@ -33,7 +33,7 @@ def named(rows: list[Row]) -> dict[str, Row]:
 
 def gaps(at, made):
     """On a host that never stalls."""
-    return moves.gaps(at, made, np.ones(at.size - 1, dtype=bool))
+    return moves.gaps(at, made, np.zeros(at.size - 1))
 
 
 def test_the_gap_in_which_a_move_is_asked_for_is_around_it():
@@ -81,7 +81,7 @@ def test_a_pause_of_more_than_a_tenth_of_the_steady_gap_is_a_missed_target():
     assert rows[f"{name}, p50"].value == pytest.approx(12.5)
     assert rows[f"{name}, most"].value == pytest.approx(20.0)
     assert rows[f"{name}, most"].passed is False
-    assert rows[f"{name}, most without a stall of the host"].value == pytest.approx(20.0)
+    assert rows[f"{name}, most less the host's stalls"].value == pytest.approx(20.0)
     assert rows["parted: the same where decode's cores grow, p50"].value == pytest.approx(5.0)
     assert rows["parted: the same where decode's cores shrink, p50"].value == pytest.approx(20.0)
     assert rows["parted: the same while nothing moves, most"].value == pytest.approx(0.0)
@@ -98,8 +98,9 @@ def test_a_pause_in_which_the_host_stalled_is_told_apart():
     rows = named(moves.parted_rows(ran, made, 2))
     name = "parted: worst gap during a move over the steady gap"
     assert rows[f"{name}, most"].value == pytest.approx(20.0)
-    spared = rows[f"{name}, most without a stall of the host"]
-    assert (spared.value, spared.passed, spared.more["moves"]) == (pytest.approx(5.0), True, 2)
+    # of the gap of 12 ms 2, and 1 that the nap before it was
+    less = rows[f"{name}, most less the host's stalls"]
+    assert (less.value, less.passed) == (pytest.approx(5.0), True)
 
 
 def test_a_move_that_was_not_applied_in_time_or_not_made_at_all_is_missed():

@@ -6,7 +6,17 @@ from dataclasses import replace
 import pytest
 
 from flexnpu.experiment.calibrate import Calibration, Pace
-from flexnpu.experiment.costs import Way, alone_of, costs_of, on_top, pace_beside, probe, with_costs, with_turns
+from flexnpu.experiment.costs import (
+    ApartError,
+    Way,
+    alone_of,
+    costs_of_parted,
+    costs_of_turns,
+    on_top,
+    pace_beside,
+    probe,
+    with_costs,
+)
 from flexnpu.experiment.description import find, parse_static
 from flexnpu.experiment.report import Served
 from flexnpu.experiment.simulated import engine_config, policy_of_static, simulate
@@ -46,20 +56,26 @@ LOADS = {
 }
 
 
+REAL = [
+    {"beside": Phases(0.95, 1.02), "turns": Phases(0.9, 1.2), "turn_seconds": Phases(0.012, 0.001)},
+    {"beside": Phases(1.6, 1.0), "turns": Phases(1.6, 1.5), "turn_seconds": Phases(0.03, 0.004)},
+    {"beside": Phases(1.0, 0.6), "turns": Phases(1.0, 0.6)},
+]
+
+
+@pytest.mark.parametrize("real", REAL, ids=["about as simulated", "slower", "decode quicker"])
 @pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
-def test_the_simulator_under_what_was_measured_does_as_the_engines(forecaster, config, load):
-    real = replace(config, beside=Phases(0.95, 1.02), turns=Phases(0.9, 1.2), turn_seconds=Phases(0.012, 0.001))
+def test_the_simulator_under_what_was_measured_does_as_the_engines(forecaster, config, load, real):
+    real = replace(config, **real)
     split, shares = (way(forecaster, static, real) for static in ("split 12/12", "share 50/50"))
     usual = alone_of(split, config)
     assert (usual.prefill, usual.decode) == pytest.approx((0.0, 0.0))
-    parted = costs_of(split, config, load, usual)
-    assert parted.beside.prefill == pytest.approx(0.95, rel=0.01)
-    assert parted.beside.decode == pytest.approx(1.02, rel=0.02)
+    parted = costs_of_parted(split, config, load, usual)
+    assert (parted.beside.prefill, parted.beside.decode) == pytest.approx(real.beside, rel=0.01)
     alone = on_top(alone_of(shares, config), usual)
-    assert (alone.prefill, alone.decode) == pytest.approx((0.012, 0.001))
-    turns = costs_of(shares, with_turns(config, alone), load, alone)
-    assert turns.beside.prefill == pytest.approx(0.9, rel=0.02)
-    assert turns.beside.decode == pytest.approx(1.2, rel=0.03)
+    assert (alone.prefill, alone.decode) == pytest.approx(real.turn_seconds)
+    turns = costs_of_turns(shares, config, load, alone)
+    assert (turns.beside.prefill, turns.beside.decode) == pytest.approx(real.turns, rel=0.01)
     found = with_costs(config, parted, turns)
     assert found.turn_seconds == pytest.approx(real.turn_seconds)
     assert with_costs(config, parted, None).turns == (1.0, 1.0)
@@ -77,7 +93,7 @@ def test_the_running_requests_outlast_the_prompts_and_fit_the_engine(forecaster,
     def simulated(arrivals):
         return way(forecaster, "split 12/12", config).simulated(arrivals, config)
 
-    asked = probe(load, simulated)
+    asked = probe(load, simulated, 1.5)
     assert all(request.prompt + request.output <= 8191 for request in asked)
     served = simulated(asked)
     prompts = [request for request in served if request.output == 1]
@@ -93,7 +109,17 @@ def test_engines_that_do_not_answer_say_why():
         pace_beside(told)
 
 
-def test_who_has_not_decoded_meanwhile_is_no_measure():
-    told = [Served(0.0, 256, 2, (0.1, 0.2)), Served(1.0, 4200, 1, (1.5,)), Served(1.0, 4200, 1, (2.0,))]
-    with pytest.raises(StackError, match="no request decoded beside the prompts"):
-        pace_beside(told)
+@pytest.mark.parametrize("decoding", [(0.1, 1.9), (1.1, 2.5)], ids=["over before", "begun after"])
+def test_who_did_not_decode_all_the_time_is_no_measure(decoding):
+    prompts = [Served(1.0, 4200, 1, (1.5,)), Served(1.0, 4200, 1, (2.0,))]
+    with pytest.raises(ApartError, match="began after the prompts, or were over before them"):
+        pace_beside([Served(0.0, 256, 2, decoding), *prompts])
+
+
+def test_engines_too_slow_for_a_probe_get_a_longer_one_and_then_say_so(forecaster, config):
+    slow = replace(config, beside=Phases(3.0, 1.0))
+    found = costs_of_parted(way(forecaster, "split 12/12", slow), config, LOADS["short"], Pace(0.0, 0.0))
+    assert found.beside.prefill == pytest.approx(3.0, rel=0.02)
+    stuck = replace(config, beside=Phases(30.0, 1.0))
+    with pytest.raises(StackError, match="requests that decode do not outlast prompts"):
+        costs_of_parted(way(forecaster, "split 12/12", stuck), config, LOADS["short"], Pace(0.0, 0.0))
