@@ -21,7 +21,8 @@ def timed(times):
     end.record(); torch.npu.synchronize()
     return start.elapsed_time(end) / times
 timed(1)
-print(json.dumps(timed(10)))
+# The device waits for a host that stalls before the first of them; the least is without.
+print(json.dumps(min(timed(10) for _ in range(4))))
 """
 
 
