@@ -57,11 +57,8 @@ class Stalls:
 
     def spared(self, begins: Array, ends: Array) -> np.typing.NDArray[np.bool_]:
         """Of stretches of time, which no stall of a millisecond has touched, nor one shortly before."""
-        long = self.ends - self.begins >= _LEAST_S
-        at, over = self.begins[long] - _NAP_S, self.ends[long] + _AFTER_S
-        # They are in order and apart, so the first that is not over at the beginning is the first to touch.
-        first = np.searchsorted(over, begins, side="right")
-        return np.append(at, np.inf)[first] >= ends
+        touched: np.typing.NDArray[np.bool_] = self.within(begins - _AFTER_S, ends) > 0.0
+        return ~touched
 
     def within(self, begins: Array, ends: Array) -> Array:
         """Seconds of stalls of a millisecond or more in each stretch of time. One may have begun a nap before it was

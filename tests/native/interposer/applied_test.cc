@@ -11,22 +11,6 @@
 
 namespace {
 
-struct Tiled {
-    uint64_t size = 0;
-    aclOpExecutor* executor = nullptr;
-};
-
-Tiled tile() {
-    Tiled op;
-    EXPECT_EQ(aclnnAddGetWorkspaceSize(nullptr, nullptr, nullptr, nullptr, &op.size, &op.executor), ACL_SUCCESS);
-    return op;
-}
-
-uint32_t launch(const Tiled& op) {
-    EXPECT_EQ(aclnnAdd(nullptr, op.size, op.executor, nullptr), ACL_SUCCESS);
-    return null_record()->blocks;
-}
-
 // As torch_npu calls an operator with the hash of its arguments.
 uint32_t run_cached(uint64_t hash) {
     Tiled op;

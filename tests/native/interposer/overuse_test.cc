@@ -18,6 +18,16 @@ class Overuse : public testing::Test {
         begin_program();
         stream = make_stream();
     }
+    int64_t taken_by(int times, Kernel& kernel, uint32_t blocks) {
+        const int64_t start = null_now_ns();
+        for (int i = 0; i < times; ++i) kernel.launch(stream, blocks);
+        return null_now_ns() - start;
+    }
+    uint64_t waited_by(int times, Kernel& kernel, uint32_t blocks) {
+        const uint64_t before = daemon.report().waited_ns;
+        taken_by(times, kernel, blocks);
+        return daemon.report().waited_ns - before;
+    }
     Daemon daemon;  // 12 cube and 24 vector cores of 24 and 48
     aclrtStream stream = nullptr;
 };
@@ -48,39 +58,27 @@ TEST_F(Overuse, a_kernel_that_lays_out_more_blocks_than_granted_is_slowed) {
 }
 
 TEST_F(Overuse, what_was_tiled_for_more_owes_nothing_until_the_fewer_cores_are_applied) {
-    uint64_t size = 0;
-    aclOpExecutor* tiled = nullptr;
-    ASSERT_EQ(aclnnAddGetWorkspaceSize(nullptr, nullptr, nullptr, nullptr, &size, &tiled), ACL_SUCCESS);
+    const Tiled tiled = tile();
     daemon.publish(2, 4, 8);
     Kernel kernel(5 * kMs);
-    const int64_t start = null_now_ns();
-    for (int i = 0; i < 6; ++i) kernel.launch(stream, 24);
-    EXPECT_LT(null_now_ns() - start, 20 * kMs) << "nobody else has those cores yet";
+    EXPECT_LT(taken_by(6, kernel, 24), 20 * kMs) << "nobody else has those cores yet";
     EXPECT_FALSE(daemon.applied_within(2, 0.1)) << "while one that was tiled for them is not launched";
-    aclnnAdd(nullptr, size, tiled, stream);
+    launch(tiled);
     ASSERT_TRUE(daemon.applied_within(2, 20));
-    const uint64_t before = daemon.report().waited_ns;
-    for (int i = 0; i < 2; ++i) kernel.launch(stream, 24);
-    EXPECT_GE(daemon.report().waited_ns - before, 10u * kMs) << "5 ms on 24 cores are 15 ms on 8";
+    EXPECT_GE(waited_by(2, kernel, 24), 10u * kMs) << "5 ms on 24 cores are 15 ms on 8";
 }
 
 TEST_F(Overuse, nor_what_was_tiled_for_more_that_was_granted_and_taken_back_before_it_was_applied) {
-    uint64_t size = 0;
-    aclOpExecutor* tiled = nullptr;
-    ASSERT_EQ(aclnnAddGetWorkspaceSize(nullptr, nullptr, nullptr, nullptr, &size, &tiled), ACL_SUCCESS);
+    const Tiled tiled = tile();
     Kernel kernel(5 * kMs);
     daemon.publish(2, 24, 48);
     kernel.launch(stream, 48);
     EXPECT_FALSE(daemon.applied_within(2, 0.1)) << "while one that was tiled before is not launched";
     daemon.publish(3, 4, 8);
-    const int64_t start = null_now_ns();
-    for (int i = 0; i < 6; ++i) kernel.launch(stream, 48);
-    EXPECT_LT(null_now_ns() - start, 20 * kMs);
-    aclnnAdd(nullptr, size, tiled, stream);
+    EXPECT_LT(taken_by(6, kernel, 48), 20 * kMs);
+    launch(tiled);
     ASSERT_TRUE(daemon.applied_within(3, 20));
-    const uint64_t before = daemon.report().waited_ns;
-    for (int i = 0; i < 2; ++i) kernel.launch(stream, 48);
-    EXPECT_GE(daemon.report().waited_ns - before, 20u * kMs) << "5 ms on 48 cores are 30 ms on 8";
+    EXPECT_GE(waited_by(2, kernel, 48), 20u * kMs) << "5 ms on 48 cores are 30 ms on 8";
 }
 
 TEST_F(Overuse, time_that_goes_by_pays_a_debt) {

@@ -27,6 +27,24 @@ struct Kernel {
     char padding[64] = {};
 };
 
+// An operator between its two phases.
+struct Tiled {
+    uint64_t size = 0;
+    aclOpExecutor* executor = nullptr;
+};
+
+inline Tiled tile() {
+    Tiled op;
+    EXPECT_EQ(aclnnAddGetWorkspaceSize(nullptr, nullptr, nullptr, nullptr, &op.size, &op.executor), ACL_SUCCESS);
+    return op;
+}
+
+// The blocks that it was launched with.
+inline uint32_t launch(const Tiled& op) {
+    EXPECT_EQ(aclnnAdd(nullptr, op.size, op.executor, nullptr), ACL_SUCCESS);
+    return null_record()->blocks;
+}
+
 // In a thread of its own, which the gate may hold.
 inline std::thread launch_elsewhere(Kernel& kernel) {
     return std::thread([&kernel] {
