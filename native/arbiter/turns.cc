@@ -55,6 +55,11 @@ bool all_drained(const VNpu& vnpu) {
                        [&](const auto& at) { return at.second.passed || has_drained(vnpu, at.second); });
 }
 
+bool has_anyone_entered(const VNpu& vnpu) {
+    return std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(),
+                       [&](const auto& at) { return has_entered(vnpu, at.second); });
+}
+
 // An open turn that nobody uses any more: somebody did or could not, and nobody is about to.
 bool is_left(const VNpu& vnpu) {
     bool used = vnpu.tenants.empty() || vnpu.deserted;
@@ -182,9 +187,7 @@ std::optional<size_t> Turns::on_standby(const Pool& pool) {
 
 // Who has hailed is taken at its word, whether it enters or not: the others hold for it, so it is charged.
 bool Turns::has_come(const VNpu& vnpu) const {
-    return hails_->hail(vnpu.page->physical(vnpu.ordinal)) == vnpu.hail ||
-           std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(),
-                       [&](const auto& at) { return has_entered(vnpu, at.second); });
+    return hails_->hail(vnpu.page->physical(vnpu.ordinal)) == vnpu.hail || has_anyone_entered(vnpu);
 }
 
 // The turn that was opened by who is on standby is one as any other from here on.
@@ -311,9 +314,16 @@ void Turns::leave(Pool& pool, size_t at, int64_t now_ns) {
 }
 
 void Turns::end(Pool& pool, size_t at, int64_t now_ns) {
-    const uint64_t busy = busy_of(*pool.vnpus[at]);
+    VNpu& vnpu = *pool.vnpus[at];
+    if (!has_anyone_entered(vnpu)) {
+        end_turn(pool.views, at, std::nullopt, now_ns);
+        // It may be late, or it may not be able to come at all.
+        for (auto& [id, tenant] : vnpu.tenants) look_at_process(vnpu, tenant, now_ns);
+        return;
+    }
+    const uint64_t busy = busy_of(vnpu);
     // The last of a turn may be measured after its end, and counts then.
-    const uint64_t before = std::min(std::exchange(pool.vnpus[at]->busy_ns, busy), busy);
+    const uint64_t before = std::min(std::exchange(vnpu.busy_ns, busy), busy);
     end_turn(pool.views, at, busy - before, now_ns);
 }
 

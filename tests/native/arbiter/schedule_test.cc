@@ -161,6 +161,37 @@ TEST(Schedule, a_stall_of_a_moment_is_not_charged_and_stalls_without_end_are) {
     EXPECT_GT(static_cast<double>(views[0].used_ns - before), 450e6);
 }
 
+TEST(Schedule, who_was_late_for_its_turn_comes_again_after_the_next_one) {
+    auto views = waiting({sharing(2500), sharing(2500), sharing(2500), sharing(2500)});
+    for (TurnView& view : views) view.last_ns = kSecond;
+    views[0].last_ns = kSecond - 7 * kMs;
+    open_turn(views, 0, kSecond);
+    close_turn(views, 0, kSecond + kMs);
+    end_turn(views, 0, {}, kSecond + kMs);
+    EXPECT_EQ(views[0].used_ns, 1'000'000u) << "the others waited for it";
+    EXPECT_EQ(schedule(views, kSecond + kMs).open, 0u);
+    open_turn(views, 0, kSecond + kMs);
+    close_turn(views, 0, kSecond + 2 * kMs);
+    end_turn(views, 0, 1'000'000, kSecond + 2 * kMs);
+    EXPECT_NE(schedule(views, kSecond + 2 * kMs).open, 0u);
+}
+
+TEST(Schedule, who_never_comes_for_its_turns_has_the_others_wait_for_its_share_at_most) {
+    auto views = waiting({sharing(2500), sharing(2500), sharing(2500), sharing(2500)});
+    int64_t now = kSecond, waited = 0;
+    while (now < 3 * kSecond) {
+        const std::optional<size_t> next = schedule(views, now).open;
+        ASSERT_TRUE(next);
+        open_turn(views, *next, now);
+        const int64_t length = slice_ns(views, *next);
+        now += length;
+        if (*next == 0) waited += length;
+        close_turn(views, *next, now);
+        end_turn(views, *next, *next == 0 ? std::nullopt : std::optional<uint64_t>(length), now);
+    }
+    EXPECT_LE(static_cast<double>(waited), 0.25 * 2e9 + 10e6);
+}
+
 TEST(Schedule, who_needs_longer_to_hand_over_is_not_charged_for_it) {
     auto views = waiting({sharing(5000), sharing(5000), sharing(5000)});
     for (int round = 0; round < 100; ++round) {
@@ -338,6 +369,35 @@ TEST(Gaps, stay_under_ten_milliseconds_beyond_the_running_operator) {
         {{sharing(1000), {50'000}}, {sharing(2000), {50'000}}, {sharing(3000), {50'000}}, {sharing(4000), {50'000}}});
     device.run(5 * kSecond);
     for (size_t i = 0; i < 4; ++i) EXPECT_LT(longest_gap(device, i), 10 * kMs) << i;
+}
+
+// The same, less the host's stalls in it.
+int64_t longest_gap_spared(const SerialDevice& device, size_t tenant) {
+    int64_t last = -1, most = 0;
+    for (const Work& work : device.work()) {
+        if (work.tenant != tenant) continue;
+        if (last >= 0) most = std::max(most, work.from_ns - last - device.stalled(last, work.from_ns));
+        last = work.until_ns;
+    }
+    return most;
+}
+
+TEST(Gaps, stay_so_where_threads_of_the_host_are_late_for_their_turns) {
+    for (const SerialDevice::Stalls stalls :
+         {SerialDevice::Stalls{30, 400'000, 1}, SerialDevice::Stalls{3, 3 * kMs, 2}}) {
+        for (const size_t tenants : {4u, 8u, 16u}) {
+            std::vector<Load> loads;
+            for (size_t i = 0; i < tenants; ++i) {
+                loads.push_back({sharing(static_cast<uint32_t>(10'000 / tenants)), {200'000}});
+            }
+            SerialDevice device(loads, stalls);
+            device.run(5 * kSecond);
+            for (size_t i = 0; i < tenants; ++i) {
+                EXPECT_LT(longest_gap_spared(device, i), 10 * kMs) << i << " of " << tenants;
+                EXPECT_NEAR(share_of(device, i, tenants, 0, 5 * kSecond), 100. / static_cast<double>(tenants), 0.3);
+            }
+        }
+    }
 }
 
 TEST(Gaps, stay_so_for_who_has_to_pay_for_a_turn_that_ended_late) {

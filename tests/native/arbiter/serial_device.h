@@ -8,6 +8,9 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
+#include <random>
+#include <utility>
 #include <vector>
 
 #include "arbiter/schedule.h"
@@ -46,8 +49,17 @@ class SerialDevice {
     static constexpr int64_t kNoticeNs = 30'000;  // from the end of the last operator to the arbiter
     static constexpr int64_t kShortWhileNs = 100'000;
 
-    // `hails`: who would go first stops the others and launches at once; the arbiter hears of it later.
-    explicit SerialDevice(std::vector<Load> loads, bool hails = false) : hails_(hails) {
+    // `hails`: who would go first stops the others and launches at once; the arbiter hears of it later. `stalls`: of
+    // the host, so many of a thousand wake-ups come late, by up to `most_ns`, most of them by little.
+    struct Stalls {
+        uint32_t in_thousand = 0;
+        int64_t most_ns = 0;
+        uint32_t seed = 0;
+    };
+    explicit SerialDevice(std::vector<Load> loads, bool hails = false)
+        : SerialDevice(std::move(loads), Stalls{}, hails) {}
+    SerialDevice(std::vector<Load> loads, Stalls stalls, bool hails = false)
+        : hails_(hails), stalls_(stalls), random_(stalls.seed) {
         for (Load& load : loads) {
             views_.push_back(load.view);
             tenants_.push_back({std::move(load), 0, 0, 0, false, 0, 0, 0});
@@ -70,6 +82,17 @@ class SerialDevice {
     const std::vector<TurnView>& views() const { return views_; }
     // Of each waiting that was served: from the wish to launch until the device worked for it.
     const std::vector<int64_t>& waits(size_t tenant) const { return waits_.at(tenant); }
+
+    // Of a stretch of time, what the host's stalls took. They do not overlap: who is woken has the turn.
+    int64_t stalled(int64_t from_ns, int64_t until_ns) const {
+        int64_t sum = 0;
+        auto at = std::lower_bound(stalled_.begin(), stalled_.end(), std::pair{from_ns, int64_t{0}});
+        if (at != stalled_.begin()) --at;
+        for (; at != stalled_.end() && at->first < until_ns; ++at) {
+            sum += std::max<int64_t>(std::min(at->second, until_ns) - std::max(at->first, from_ns), 0);
+        }
+        return sum;
+    }
 
     int64_t busy(size_t tenant, int64_t from_ns, int64_t until_ns) const {
         int64_t sum = 0;
@@ -204,8 +227,9 @@ class SerialDevice {
     }
 
     void end(size_t i) {
-        end_turn(views_, i, std::exchange(tenants_[i].busy_ns, 0), now_);
-        tenants_[i].entered = false;
+        std::optional<uint64_t> used_ns;
+        if (std::exchange(tenants_[i].entered, false)) used_ns = std::exchange(tenants_[i].busy_ns, 0);
+        end_turn(views_, i, used_ns, now_);
     }
 
     void react() {
@@ -242,10 +266,18 @@ class SerialDevice {
         at(now_ + kWakeNs, [this, i, turn = tenant.turn] { leave(i, turn); });
     }
 
+    int64_t wake_ns() {
+        if (random_() % 1000 >= stalls_.in_thousand) return kWakeNs;
+        const double part = std::uniform_real_distribution<>()(random_);
+        const auto late = static_cast<int64_t>(part * part * part * static_cast<double>(stalls_.most_ns));
+        stalled_.push_back({now_ + kWakeNs, now_ + kWakeNs + late});
+        return kWakeNs + late;
+    }
+
     void open(size_t i) {
         open_turn(views_, i, now_);
         const uint64_t turn = ++tenants_[i].turn;
-        at(now_ + kWakeNs, [this, i, turn] {
+        at(now_ + wake_ns(), [this, i, turn] {
             if (tenants_[i].turn != turn || views_[i].turn != Turn::open) return;
             tenants_[i].entered = true;
             set_waiting(views_, i, false, now_);
@@ -256,6 +288,9 @@ class SerialDevice {
 
     static constexpr size_t kNobody = SIZE_MAX;
     const bool hails_;
+    const Stalls stalls_;
+    std::vector<std::pair<int64_t, int64_t>> stalled_;
+    std::mt19937 random_;
     size_t standby_ = kNobody, came_ = kNobody;
     int64_t now_ = 0;
     uint64_t sequence_ = 0, look_ = 0;

@@ -232,6 +232,20 @@ TEST_F(TurnsTest, a_stopped_process_that_waits_is_not_waited_for) {
     EXPECT_TRUE(comes_true([&] { return one.enter(); }));
 }
 
+TEST_F(TurnsTest, a_stopped_process_that_waits_is_passed_over_though_its_turns_are_short) {
+    Sleeper process;
+    GatePlayer& one = add(1, share(1, 200), process.pid());
+    GatePlayer& two = add(2, share(1, 9800));
+    process.signal(SIGSTOP);
+    ASSERT_TRUE(comes_true([&] { return process_state(process.pid()) == ProcessState::stopped; }));
+    two.start(200us);
+    one.wait(1);
+    one.ring();
+    ASSERT_TRUE(comes_true([&] { return arbiter_.state(1).turns > 0; }));
+    std::this_thread::sleep_for(300ms);  // its share is a turn in 15 ms
+    EXPECT_LE(arbiter_.state(1).turns, 2u);
+}
+
 TEST_F(TurnsTest, a_zombie_is_passed_over_before_the_daemon_says_so) {
     Sleeper process;
     GatePlayer& one = add(1, share(1, 5000), process.pid());
