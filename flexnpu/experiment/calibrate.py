@@ -22,6 +22,7 @@ from flexnpu.softnpu import set_scale
 
 PROBE = Arrival(0.0, 256, 24)  # a prompt short enough to be the host's worst case
 _PROBES = 3
+_BURST = [PROBE._replace(output=1)] * 64
 _FAST = 1e-3
 _SLOW = 8.0
 ROOM = 1.5
@@ -37,10 +38,12 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """host: wall seconds that Python takes; device: device seconds that the model gives; scale: what follows; waits:
-    device seconds of each iteration, at that scale, in which the device waits for the host."""
+    """host: wall seconds that Python takes; intake: wall seconds that it takes for each of many requests that come at
+    once, until it is in the queue; device: device seconds that the model gives; scale: what follows; waits: device
+    seconds of each iteration, at that scale, in which the device waits for the host."""
 
     host: Pace
+    intake: float
     device: Pace
     scale: float
     waits: Pace
@@ -50,10 +53,11 @@ def calibrate(port: int, state_file: Path, room: float = ROOM) -> Calibration:
     """Measures, and leaves the device at the scale that follows. Raises StackError when the engines do not answer."""
     _measure(port, state_file, _FAST)  # first calls of every operator are slower
     host = _measure(port, state_file, _FAST)
+    intake = intake_of(replayed(port, _BURST, 1.0), host)
     slow = _measure(port, state_file, _SLOW)
     device = Pace(slow.prefill / _SLOW, slow.decode / _SLOW)
     scale = scale_for(host, device, room)
-    return Calibration(host, device, scale, waits(slow, _measure(port, state_file, scale), scale))
+    return Calibration(host, intake, device, scale, waits(slow, _measure(port, state_file, scale), scale))
 
 
 def scale_for(host: Pace, device: Pace, room: float = ROOM) -> float:
@@ -81,12 +85,24 @@ def _measure(port: int, state_file: Path, scale: float) -> Pace:
     return pace_of([one for _ in range(_PROBES) for one in replayed(port, [PROBE], 1.0)])
 
 
+def intake_of(served: Sequence[Served], host: Pace) -> float:
+    """Of requests that came at once while the device takes no time: the first has an iteration, the others the next.
+    Raises StackError where one was not answered."""
+    _check(served)
+    last = max(request.ttft for request in served)
+    return max(0.0, last - 2 * host.prefill) / len(served)
+
+
 def pace_of(served: Sequence[Served]) -> Pace:
     """Of requests that were alone. Raises StackError where one was not answered."""
-    for request in served:
-        if not request.finished:
-            raise StackError(f"an engine did not answer while its pace was measured: {request.why}")
+    _check(served)
     return Pace(
         median(request.ttft for request in served),
         median(gap for request in served for gap in request.gaps),
     )
+
+
+def _check(served: Sequence[Served]) -> None:
+    for request in served:
+        if not request.finished:
+            raise StackError(f"an engine did not answer while its pace was measured: {request.why}")

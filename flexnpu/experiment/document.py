@@ -152,7 +152,8 @@ def _lines(experiment: Experiment, setting: Setting, results: Sequence[Result], 
     yield (
         f"{calibration.scale:g} wall seconds made one device second: a decode step takes {ms(host.decode)} of Python "
         f"and {ms(device.decode)} of the device (forecast {ms(setting.forecast['decode'])}), a prompt of 256 tokens "
-        f"{ms(host.prefill)} and {ms(device.prefill)} ({ms(setting.forecast['prefill'])}). {machine['processor']}, "
+        f"{ms(host.prefill)} and {ms(device.prefill)} ({ms(setting.forecast['prefill'])}); of many requests at once "
+        f"Python takes {ms(calibration.intake)} to take each in. {machine['processor']}, "
         f"{machine['cores']} cores, load {machine['load']} when it began, {machine['system']}, Python "
         f"{machine['python']}, torch {machine['torch']}."
     )

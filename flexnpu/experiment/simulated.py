@@ -101,6 +101,7 @@ def engine_config(experiment: Experiment, calibration: Calibration, forecaster: 
         block_tokens=BLOCK,
         hash_tokens=BLOCK,
         prefix_caching=False,
+        intake_seconds=calibration.intake / calibration.scale,
         launch_seconds=waits.decode,
         dispatch_seconds=calibration.host.prefill / calibration.scale,
         graph_seconds=calibration.host.decode / calibration.scale,  # no graphs: kernel by kernel

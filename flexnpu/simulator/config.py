@@ -45,6 +45,9 @@ class EngineConfig:
     devices: (n, m). A policy of layout "n:m" runs n prefill and m decode devices; all others n + m alike ones.
     link_bandwidth: bytes per second of a device's link, for KV between devices; None: the SoC's.
     kv_bytes_per_token: of a cache that travels; None: the model's.
+    intake_seconds: host time to take in a request, from its arrival until it is in an engine's queue. One front takes
+    in all, one after another, and the host does nothing else meanwhile: of many that arrive at once all are in before
+    the next iteration.
     launch_seconds: host time per iteration that the device waits for: scheduling, sampling, input preparation.
     dispatch_seconds: host time to launch an iteration kernel by kernel. It is overlapped with the device's work, so an
     iteration with a prompt in it takes at least this long; decode is replayed as a graph and does not.
@@ -82,6 +85,7 @@ class EngineConfig:
     devices: tuple[int, int] = (1, 0)
     link_bandwidth: float | None = None
     kv_bytes_per_token: float | None = None
+    intake_seconds: float = 0.0
     launch_seconds: float = 0.5e-3
     dispatch_seconds: float = 10e-3
     graph_seconds: float = 0.3e-3
@@ -113,6 +117,7 @@ class EngineConfig:
         )
         _at_least(
             0,
+            intake_seconds=self.intake_seconds,
             launch_seconds=self.launch_seconds,
             dispatch_seconds=self.dispatch_seconds,
             graph_seconds=self.graph_seconds,

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulation: arrivals in, finished requests out, both one at a time.
 
-Events are the next arrival and each device's next turn. At equal times an arrival goes first, then caches that
-have travelled, then devices by number:
-who arrives exactly when an iteration starts is in it.
+Events are the next arrival, once it has been taken in, and each device's next turn. At equal times an arrival goes
+first, then caches that have travelled, then devices by number: who arrives exactly when an iteration starts is in it.
 """
 
 from __future__ import annotations
@@ -40,6 +39,7 @@ class Simulation:
         self._trace = iter(trace)
         self._seen = 0
         self._last_arrival = 0.0
+        self._taken_in = 0.0  # when who arrives next is in an engine's queue
         self._on_sample = watch.sample
         self._on_gaps = watch.gaps
         self._next_sample = 0.0
@@ -51,11 +51,13 @@ class Simulation:
             raise SimulationError("a simulation runs once; make another of the same trace")
         self._begun = True
         arrival = self._next_arrival()
-        end, pool = self.config.end_seconds, self.pool
+        end, pool, now = self.config.end_seconds, self.pool, 0.0
         while True:
-            at = arrival.seconds if arrival is not None else INFINITE
+            at = self._taken_in if arrival is not None else INFINITE
             device, moved = pool.next_device(), pool.next_transfer
-            turn = device.next_seconds
+            turn = max(device.next_seconds, now)  # in the past where the host was at something else
+            if arrival is not None and arrival.seconds <= turn:
+                turn = max(turn, at)  # who has come is taken in first
             now = min(at, moved, turn)
             if now >= end or now == INFINITE:
                 break
@@ -96,6 +98,7 @@ class Simulation:
                 "or more"
             )
         self._last_arrival = arrival.seconds
+        self._taken_in = max(arrival.seconds, self._taken_in) + self.config.intake_seconds
         return arrival
 
     def _arrive(self, arrival: Arrival) -> Finished | None:
@@ -110,7 +113,7 @@ class Simulation:
             raise SimulationError(
                 f"request {index} is {arrival!r}; prompt and output must be whole numbers, blocks a sequence of them"
             ) from error
-        self.pool.put(request, arrival.seconds)
+        self.pool.put(request, self._taken_in)
         return None
 
     def _unfinished(self, arrival: Arrival | None) -> Iterator[Finished]:

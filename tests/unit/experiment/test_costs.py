@@ -26,7 +26,7 @@ from flexnpu.hardware import load_soc
 from flexnpu.llm import ModelShape
 from flexnpu.simulator import Arrival, Phases
 
-CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
+CALIBRATION = Calibration(Pace(0.02, 0.01), 0.001, Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
 
 
 @pytest.fixture(scope="module")

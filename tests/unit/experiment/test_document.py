@@ -17,7 +17,7 @@ from flexnpu.experiment.report import Cores, Run, Served, Targets, summarise, to
 from flexnpu.simulator import Arrival
 
 PAGE = Path(__file__).parents[3] / "docs/experiments.md"
-CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
+CALIBRATION = Calibration(Pace(0.02, 0.01), 0.001, Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
 COSTS = Costs(Pace(0.012, 0.001), Pace(0.98, 1.1))
 WAYS = Ways(COSTS, COSTS, COSTS)
 SETTING = Setting("Ascend910B2", "qwen", 24, False, CALIBRATION, {"prefill": 0.031, "decode": 0.0141}, machine())

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from flexnpu.experiment.calibrate import Pace, scale_for, waits
+from flexnpu.experiment.calibrate import Pace, intake_of, scale_for, waits
 from flexnpu.experiment.live import result_table
 from flexnpu.experiment.picture import Panel, draw
 from flexnpu.experiment.report import Cores, Run, Served, Spread, Targets, run_entry, summarise, thinned, to_json
+from flexnpu.experiment.stack import StackError
 
 TARGETS = Targets(ttft=1.0, tpot=0.05)
 
@@ -37,6 +38,14 @@ def test_latencies_are_those_of_a_request():
 
 def test_a_single_token_is_good_by_its_first_token_alone():
     assert served(0.0, 0.5, 9.0, output=1).meets(TARGETS)
+
+
+def test_what_a_burst_takes_beyond_two_iterations_is_what_each_takes_to_come_in():
+    burst = [served(0.0, 0.02, 0.0, output=1), *[served(0.0, 0.1, 0.0, output=1)] * 9]
+    assert intake_of(burst, Pace(0.02, 0.01)) == pytest.approx(0.006)
+    assert intake_of(burst, Pace(0.06, 0.01)) == 0.0
+    with pytest.raises(StackError, match="did not answer while its pace was measured: refused"):
+        intake_of([Served(0.0, 100, 1, (), "refused")], Pace(0.02, 0.01))
 
 
 def test_goodput_counts_late_slow_cut_and_lost_requests_as_misses(run):

@@ -13,7 +13,7 @@ from flexnpu.llm import ModelShape
 from flexnpu.planner import Instances, Snapshot, Split, Targets
 from flexnpu.simulator import Arrival
 
-CALIBRATION = Calibration(Pace(0.02, 0.01), Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
+CALIBRATION = Calibration(Pace(0.02, 0.01), 0.001, Pace(0.03, 0.014), 2.0, Pace(0.003, 0.002))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def run(forecaster, policy, *arrivals, name="burst"):
 
 def test_a_lone_request_takes_what_the_forecast_says_and_the_host_costs(forecaster):
     [one] = run(forecaster, policy_of_static(parse_static("split 12/12")), Arrival(0.0, 1000, 3))
-    assert one.ttft == pytest.approx(forecaster.seconds(12, Load.prefill(1000)) + 0.002)
+    assert one.ttft == pytest.approx(0.0005 + forecaster.seconds(12, Load.prefill(1000)) + 0.002)
     assert one.gaps[0] == pytest.approx(forecaster.seconds(12, Load.decode(1, 1001)) + 0.002)
     assert len(one.gaps) == 2
 
@@ -36,7 +36,7 @@ def test_a_lone_request_takes_what_the_forecast_says_and_the_host_costs(forecast
 def test_shares_give_a_lone_phase_all_cores_and_each_its_part_beside_the_other(forecaster):
     policy = policy_of_static(parse_static("share 75/25"))
     [alone] = run(forecaster, policy, Arrival(0.0, 1000, 3))
-    assert alone.ttft == pytest.approx(forecaster.seconds(24, Load.prefill(1000)) + 0.002)
+    assert alone.ttft == pytest.approx(0.0005 + forecaster.seconds(24, Load.prefill(1000)) + 0.002)
     running, _ = run(forecaster, policy, Arrival(0.0, 100, 200), Arrival(0.5, 8000, 2))
     quick, slow = min(running.gaps), max(running.gaps)
     assert slow == pytest.approx(4 * (quick - 0.002) + 0.002, rel=0.05)

@@ -30,6 +30,22 @@ def test_a_lone_request_takes_its_prompt_and_a_step_for_each_further_token():
     assert done.mean_tpot == pytest.approx(1.1e-3)
 
 
+def test_who_arrives_is_taken_in_one_after_another_before_the_next_iteration():
+    cost = 1e-3 + 100 * 1e-4
+    [lone] = run([Arrival(1.0, 100, 1)], forecast=PlainForecast(key=0.0), intake_seconds=0.002)
+    assert lone.first_token == pytest.approx(1.0 + 0.002 + cost)
+    burst = run([Arrival(1.0, 20, 1)] * 5, forecast=PlainForecast(key=0.0), intake_seconds=0.002)
+    assert [each.first_token for each in burst] == pytest.approx([1.0 + 0.01 + cost] * 5)
+    assert [each.arrival for each in burst] == [1.0] * 5
+
+
+def test_no_iteration_begins_before_all_who_came_meanwhile_are_taken_in():
+    cost = 1e-3 + 100 * 1e-4
+    trace = [Arrival(0.0, 100, 1), *[Arrival(0.011, 20, 1)] * 5]
+    _, *others = run(trace, forecast=PlainForecast(key=0.0), intake_seconds=0.002)
+    assert [each.first_token for each in others] == pytest.approx([0.021 + cost] * 5)
+
+
 def test_a_long_prompt_comes_in_chunks_of_the_budget():
     [done] = run([Arrival(0.0, 600, 1)], forecast=PlainForecast(key=0.0))
     assert done.first_token == pytest.approx(3 * 1e-3 + 600 * 1e-4)  # 256 + 256 + 88

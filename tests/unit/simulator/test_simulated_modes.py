@@ -278,6 +278,7 @@ def test_a_trace_that_makes_no_sense_is_refused(trace, words):
         ({"launched_part": 1.5}, r"launched_part is 1.5; it must be in \[0, 1\]"),
         ({"beside": Phases(0.0, 1.0)}, "beside of prefill is 0.0; it must be 0.01 or more"),
         ({"turns": Phases(1.0, float("nan"))}, "turns of decode is nan"),
+        ({"intake_seconds": -1.0}, "intake_seconds is -1.0; it must be 0 or more"),
         ({"turn_seconds": Phases(0.0, -1.0)}, "turn_seconds of decode is -1.0; it must be 0.0 or more"),
         ({"link_bandwidth": 0.0}, "link_bandwidth is 0.0"),
     ],
