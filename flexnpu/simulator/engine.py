@@ -56,8 +56,8 @@ class Simulation:
             at = self._taken_in if arrival is not None else INFINITE
             device, moved = pool.next_device(), pool.next_transfer
             turn = max(device.next_seconds, now)  # in the past where the host was at something else
-            if arrival is not None and arrival.seconds <= turn:
-                turn = max(turn, at)  # who has come is taken in first
+            if arrival is not None and arrival.seconds <= turn < at and any(device.busy_cores()):
+                turn = at  # who has come meanwhile is taken in first
             now = min(at, moved, turn)
             if now >= end or now == INFINITE:
                 break

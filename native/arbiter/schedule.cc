@@ -23,9 +23,8 @@ constexpr double kMostHandoverNs = 2e5;
 // that: long operators leave larger debts, and no other way to pay them than by pauses.
 constexpr int64_t kOverdueNs = 6'500'000;
 constexpr double kOverdueDebtNs = 6e6, kOwedNs = 4e6;
-// Whoever is woken for its turn too late for it keeps its place, so often in a row: the next one is soon. Who never
-// comes so makes the others wait no more than these few times a round.
-constexpr uint32_t kMissedInARow = 2;
+// Whoever was late for its turn has its place back so often in a row.
+constexpr uint32_t kLateInARow = 2;
 // What a share earns in this time is the most that a vNPU may save for its priority, or be owed when it comes back.
 constexpr double kSavedNs = 5e7;
 // The part of its share for which a priority counts. The rest is left to virtual time, so that what the hand-overs cost
@@ -467,11 +466,17 @@ void end_turn(Views& views, size_t at, std::optional<uint64_t> used_ns, int64_t 
         charge(view, now_ns, needed + let_off(view, busy_ns, needed, now_ns));
     }
     view.turn = Turn::none;
+    if (view.missed == 0) view.place_ns = view.last_ns;
     view.missed = used_ns ? 0 : view.missed + 1;
-    if (view.missed == 0 || view.missed > kMissedInARow) view.last_ns = now_ns;
+    view.last_ns = now_ns;
     view.behind = false;
     uncover(views, now_ns);
     note_demand(views, at, before, now_ns);
+}
+
+void come_late(Views& views, size_t at) {
+    TurnView& view = views[at];
+    if (view.missed > 0 && view.missed <= kLateInARow) view.last_ns = std::min(view.last_ns, view.place_ns);
 }
 
 void uncover(Views& views, int64_t now_ns) {

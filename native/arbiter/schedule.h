@@ -43,8 +43,9 @@ struct TurnView {
     double ahead_ns = 1e9;  // what it may use by its priority, up to ahead_at_ns; cut to the most that it can save
     int64_t ahead_at_ns = 0;
     int64_t left_ns = INT64_MIN / 2;  // without demand since; in demand: 0
-    int64_t last_ns = 0;              // its last turn that it came for ended, or its demand began
+    int64_t last_ns = 0;              // its last turn ended, or its demand began
     uint32_t missed = 0;              // turns in a row that it did not come for
+    int64_t place_ns = 0;             // what last_ns was before them
     int64_t longest_ns = 0;           // decaying maximum of what a slice took, drain included
     int64_t drain_ns = 0;             // moving average from the closing to the end
     // Moving average of what its turns took beyond the device time that its tenants measured; negative where it leaves
@@ -101,6 +102,9 @@ void close_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);
 // of them came before it was closed. No tenant is believed alone: a turn is let off what its own seem to need, at most
 // a little over the (lower) median of all.
 void end_turn(std::vector<TurnView>& views, size_t at, std::optional<uint64_t> used_ns, int64_t now_ns);
+// It was woken too late for its turn, as the host's threads are at times, and is there now: it has its place back, so
+// that it does not wait for a whole round more. It was charged for that turn all the same.
+void come_late(std::vector<TurnView>& views, size_t at);
 
 // Where a turn is gone without an end (its vNPU takes no turns any more, or is gone itself), the same for who was
 // behind it.

@@ -148,6 +148,7 @@ Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
         pool.views[i].forced = follows(vnpu) && vnpu.gang->is_open();
         pool.views[i].follows = follows(vnpu);
         set_waiting(pool.views, i, wants_turn(vnpu), now_ns);
+        if (rings_of(vnpu) != vnpu.missed_rings) come_late(pool.views, i);
         const uint64_t bound = in_flight(pool.views, pool.vnpus, i);
         if (bound != vnpu.in_flight_ns) vnpu.page->set_in_flight(vnpu.ordinal, bound);
         vnpu.in_flight_ns = bound;
@@ -317,6 +318,7 @@ void Turns::end(Pool& pool, size_t at, int64_t now_ns) {
     VNpu& vnpu = *pool.vnpus[at];
     if (!has_anyone_entered(vnpu)) {
         end_turn(pool.views, at, std::nullopt, now_ns);
+        vnpu.missed_rings = rings_of(vnpu);
         // It may be late, or it may not be able to come at all.
         for (auto& [id, tenant] : vnpu.tenants) look_at_process(vnpu, tenant, now_ns);
         return;

@@ -81,6 +81,7 @@ bool Gate::is_inside(uint64_t turn) const {
 
 void Gate::wait_for_turn() {
     const uint64_t begin_ns = now_ns(), spin_ns = brevity_.ns();
+    uint64_t before = turn();
     for (;;) {
         const uint64_t now = turn();
         if (now == FLEXNPU_TURN_FREE) return;  // it is not time-shared any more
@@ -88,6 +89,8 @@ void Gate::wait_for_turn() {
             const Held held(lock_);
             if (may_enter(now)) return brevity_.waited(now_ns() - begin_ns);
         }
+        // A turn was opened and closed before this thread ran: the arbiter is told that it would come now.
+        if (std::exchange(before, now) != now && flexnpu_turn_number(now) > entered_.load()) report_->ring();
         if (!daemon_lives()) return open_without_daemon(now);
         spin_until(begin_ns + spin_ns, [&] { return turn() == now; });
         sleep_while(now, kLookNs);  // not at all where the word has changed

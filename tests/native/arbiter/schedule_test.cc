@@ -161,19 +161,25 @@ TEST(Schedule, a_stall_of_a_moment_is_not_charged_and_stalls_without_end_are) {
     EXPECT_GT(static_cast<double>(views[0].used_ns - before), 450e6);
 }
 
-TEST(Schedule, who_was_late_for_its_turn_comes_again_after_the_next_one) {
+TEST(Schedule, who_was_late_for_its_turn_has_its_place_back_when_it_is_there_but_not_time_and_again) {
     auto views = waiting({sharing(2500), sharing(2500), sharing(2500), sharing(2500)});
     for (TurnView& view : views) view.last_ns = kSecond;
     views[0].last_ns = kSecond - 7 * kMs;
-    open_turn(views, 0, kSecond);
-    close_turn(views, 0, kSecond + kMs);
-    end_turn(views, 0, {}, kSecond + kMs);
-    EXPECT_EQ(views[0].used_ns, 1'000'000u) << "the others waited for it";
-    EXPECT_EQ(schedule(views, kSecond + kMs).open, 0u);
-    open_turn(views, 0, kSecond + kMs);
-    close_turn(views, 0, kSecond + 2 * kMs);
-    end_turn(views, 0, 1'000'000, kSecond + 2 * kMs);
-    EXPECT_NE(schedule(views, kSecond + 2 * kMs).open, 0u);
+    int64_t now = kSecond;
+    for (const bool again : {true, true, false}) {
+        open_turn(views, 0, now);
+        close_turn(views, 0, now += kMs);
+        end_turn(views, 0, std::nullopt, now);
+        EXPECT_NE(schedule(views, now).open, 0u);
+        come_late(views, 0);
+        EXPECT_EQ(schedule(views, now).open == 0u, again);
+    }
+    EXPECT_EQ(views[0].used_ns, 3'000'000u) << "the others waited for it";
+    open_turn(views, 0, now);
+    close_turn(views, 0, now += kMs);
+    end_turn(views, 0, 1'000'000, now);
+    come_late(views, 0);
+    EXPECT_EQ(views[0].last_ns, now) << "it was there";
 }
 
 TEST(Schedule, who_never_comes_for_its_turns_has_the_others_wait_for_its_share_at_most) {
@@ -188,6 +194,7 @@ TEST(Schedule, who_never_comes_for_its_turns_has_the_others_wait_for_its_share_a
         if (*next == 0) waited += length;
         close_turn(views, *next, now);
         end_turn(views, *next, *next == 0 ? std::nullopt : std::optional<uint64_t>(length), now);
+        come_late(views, 0);  // it says that it is there, and is not
     }
     EXPECT_LE(static_cast<double>(waited), 0.25 * 2e9 + 10e6);
 }

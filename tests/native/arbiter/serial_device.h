@@ -274,11 +274,21 @@ class SerialDevice {
         return kWakeNs + late;
     }
 
+    // It has missed its turn.
+    void ring_late(size_t i) {
+        at(now_ + kNoticeNs, [this, i] {
+            if (views_[i].turn != Turn::none) return;
+            come_late(views_, i);
+            react();
+        });
+    }
+
     void open(size_t i) {
         open_turn(views_, i, now_);
         const uint64_t turn = ++tenants_[i].turn;
         at(now_ + wake_ns(), [this, i, turn] {
-            if (tenants_[i].turn != turn || views_[i].turn != Turn::open) return;
+            if (tenants_[i].turn != turn) return;
+            if (views_[i].turn != Turn::open) return ring_late(i);
             tenants_[i].entered = true;
             set_waiting(views_, i, false, now_);
             launch(i);

@@ -52,8 +52,8 @@ def test_only_so_many_decode_at_once_as_the_engine_is_started_with(forecaster):
     static = policy_of_static(parse_static("split 12/12"))
     arrivals = [Arrival(0.0, 100, 20) for _ in range(6)]
     found = run(forecaster, static, *arrivals, name="flexnpu-table")
-    ends = sorted(each.tokens[-1] for each in found)
-    assert ends[4] > ends[3] + 15 * min(found[0].gaps), "the fifth waits for one of the first four"
+    decoding = [sum(other.tokens[1] <= each.tokens[1] < other.tokens[-1] for other in found) for each in found]
+    assert max(decoding) == 4
 
 
 def test_a_policy_is_told_of_moves_and_of_the_host_what_the_controller_tells_it(forecaster):

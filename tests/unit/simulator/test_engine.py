@@ -30,13 +30,14 @@ def test_a_lone_request_takes_its_prompt_and_a_step_for_each_further_token():
     assert done.mean_tpot == pytest.approx(1.1e-3)
 
 
-def test_who_arrives_is_taken_in_one_after_another_before_the_next_iteration():
+def test_who_arrives_is_taken_in_one_after_another_and_the_first_does_not_wait_for_the_others():
     cost = 1e-3 + 100 * 1e-4
     [lone] = run([Arrival(1.0, 100, 1)], forecast=PlainForecast(key=0.0), intake_seconds=0.002)
     assert lone.first_token == pytest.approx(1.0 + 0.002 + cost)
-    burst = run([Arrival(1.0, 20, 1)] * 5, forecast=PlainForecast(key=0.0), intake_seconds=0.002)
-    assert [each.first_token for each in burst] == pytest.approx([1.0 + 0.01 + cost] * 5)
-    assert [each.arrival for each in burst] == [1.0] * 5
+    burst = run([Arrival(1.0, 50, 1)] * 3, forecast=PlainForecast(key=0.0), intake_seconds=0.002)
+    first = 1.0 + 0.002 + 1e-3 + 50 * 1e-4
+    assert [each.first_token for each in burst] == pytest.approx([first, first + cost, first + cost])
+    assert [each.arrival for each in burst] == [1.0] * 3
 
 
 def test_no_iteration_begins_before_all_who_came_meanwhile_are_taken_in():
