@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace flexnpu {
 namespace {
@@ -406,6 +407,29 @@ int64_t next_first_ns(const Views& views, int64_t now_ns) {
 
 int64_t slice_ns(const Views& views, size_t at, bool nominal) {
     return static_cast<int64_t>(slice(views, at, nominal));
+}
+
+CatchUp catch_up(const Views& views, int64_t now_ns) {
+    const std::optional<double> line = mean(views, now_ns, [](size_t) { return true; });
+    if (!line) return {};
+    double most = 0, second = 0;  // of what is owed
+    size_t first = kNobody;
+    for (size_t i = 0; i < views.size(); ++i) {
+        const double due = competes(views[i], now_ns) ? owed(views[i], *line, now_ns) : 0;
+        if (due <= most) {
+            second = std::max(second, due);
+        } else {
+            second = std::exchange(most, due);
+            first = i;
+        }
+    }
+    if (first == kNobody || views[first].fixed) return {};
+    double over = 0;  // by how much a slice of others is longer than it was to be
+    for (size_t i = 0; i < views.size(); ++i) {
+        if (i == first || !competes(views[i], now_ns)) continue;
+        over = std::max(over, static_cast<double>(views[i].longest_ns) - slice(views, i, false));
+    }
+    return {first, static_cast<int64_t>(std::min(most - second, over))};
 }
 
 void set_waiting(Views& views, size_t at, bool waiting, int64_t now_ns) {

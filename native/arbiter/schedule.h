@@ -91,6 +91,14 @@ int64_t next_first_ns(const std::vector<TurnView>& views, int64_t now_ns);
 // A slice of this vNPU among those that are in demand now, or, `nominal`, among all.
 int64_t slice_ns(const std::vector<TurnView>& views, size_t at, bool nominal = false);
 
+// Who has to catch up on long operators of others, if anybody does, and for how long: several slices, in a turn that
+// nobody else is owed as much of.
+struct CatchUp {
+    size_t at = SIZE_MAX;
+    int64_t ns = 0;
+};
+CatchUp catch_up(const std::vector<TurnView>& views, int64_t now_ns);
+
 // What happened. These keep the accounts; nothing else writes them.
 void set_waiting(std::vector<TurnView>& views, size_t at, bool waiting, int64_t now_ns);
 void open_turn(std::vector<TurnView>& views, size_t at, int64_t now_ns);

@@ -25,6 +25,7 @@ constexpr int64_t kLeastDrainPatienceNs = 50'000'000;
 
 constexpr int64_t kLeastInFlightNs = 150'000;  // so that a turn's end is covered while the next holder wakes
 constexpr int64_t kMostInFlightNs = 2'000'000;
+constexpr int64_t kMostToCatchUpNs = 5'000'000;  // so that who waits for it waits for less than 10 ms
 static_assert(kLeastInFlightNs > FLEXNPU_TIGHT_NS);
 constexpr int64_t kLatelyNs = 100'000'000;  // who had a turn within this is likely to come again
 
@@ -113,12 +114,16 @@ bool may_hail(const VNpu& vnpu) {
            std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(), [](const auto& at) { return at.second.page; });
 }
 
-uint64_t in_flight(const std::vector<TurnView>& views, const std::vector<VNpu*>& vnpus, size_t at) {
+// Half of a slice, so that the other half is what it takes to drain. Who has to catch up on a long operator of others
+// uses several slices: with no more than that in flight, a host thread that is late by a millisecond would find its
+// turn left, and wait for the next long operator.
+uint64_t in_flight(const std::vector<TurnView>& views, const std::vector<VNpu*>& vnpus, size_t at,
+                   int64_t catch_up_ns) {
     for (size_t i = 0; i < views.size(); ++i) {
         if (views[i].priority > views[at].priority && !vnpus[i]->tenants.empty()) return FLEXNPU_TIGHT_NS;
     }
-    const int64_t half = slice_ns(views, at, true) / 2;
-    return static_cast<uint64_t>(std::clamp(half, kLeastInFlightNs, kMostInFlightNs));
+    const int64_t half = std::clamp(slice_ns(views, at, true) / 2, kLeastInFlightNs, kMostInFlightNs);
+    return static_cast<uint64_t>(std::max(half, std::min(catch_up_ns, kMostToCatchUpNs)));
 }
 
 }  // namespace
@@ -149,12 +154,19 @@ Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
         pool.views[i].follows = follows(vnpu);
         set_waiting(pool.views, i, wants_turn(vnpu), now_ns);
         if (rings_of(vnpu) != vnpu.missed_rings) come_late(pool.views, i);
-        const uint64_t bound = in_flight(pool.views, pool.vnpus, i);
-        if (bound != vnpu.in_flight_ns) vnpu.page->set_in_flight(vnpu.ordinal, bound);
-        vnpu.in_flight_ns = bound;
     }
     uncover(pool.views, now_ns);
     return pool;
+}
+
+void Turns::bound(Pool& pool, int64_t now_ns) {
+    const CatchUp behind = catch_up(pool.views, now_ns);
+    for (size_t i = 0; i < pool.vnpus.size(); ++i) {
+        VNpu& vnpu = *pool.vnpus[i];
+        const uint64_t most = in_flight(pool.views, pool.vnpus, i, i == behind.at ? behind.ns : 0);
+        if (most != vnpu.in_flight_ns) vnpu.page->set_in_flight(vnpu.ordinal, most);
+        vnpu.in_flight_ns = most;
+    }
 }
 
 int64_t Turns::step(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
@@ -163,6 +175,7 @@ int64_t Turns::step(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
     TurnPlan plan;
     for (size_t round = 0; round < 4 * pool.vnpus.size() + 4; ++round) {
         const bool changed = take_over(pool, now_ns) | settle(pool, now_ns);
+        bound(pool, now_ns);
         plan = schedule(pool.views, now_ns);
         if (!carry_out(pool, plan, now_ns) && !changed && !dismiss(pool, now_ns)) break;
     }

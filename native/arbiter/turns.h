@@ -34,6 +34,7 @@ class Turns {
         std::vector<TurnView> views;
     };
     Pool gather(const std::vector<VNpu*>& vnpus, int64_t now_ns);
+    static void bound(Pool& pool, int64_t now_ns);
     bool settle(Pool& pool, int64_t now_ns);
     bool carry_out(Pool& pool, const TurnPlan& plan, int64_t now_ns);
     void open(Pool& pool, size_t at, int64_t now_ns);

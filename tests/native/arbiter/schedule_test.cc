@@ -199,6 +199,31 @@ TEST(Schedule, who_never_comes_for_its_turns_has_the_others_wait_for_its_share_a
     EXPECT_LE(static_cast<double>(waited), 0.25 * 2e9 + 10e6);
 }
 
+TEST(Schedule, who_has_waited_for_a_long_operator_catches_up_on_it_unless_others_have_waited_as_long) {
+    auto views = waiting({sharing(5000), sharing(5000)});
+    EXPECT_EQ(catch_up(views, 0).ns, 0);
+    open_turn(views, 0, 0);
+    close_turn(views, 0, kMs);
+    end_turn(views, 0, 11'000'000, 11 * kMs);
+    const CatchUp behind = catch_up(views, 11 * kMs);
+    EXPECT_EQ(behind.at, 1u);
+    EXPECT_EQ(behind.ns, 5'500'000) << "half of it was its own";
+    open_turn(views, 1, 11 * kMs);
+    EXPECT_EQ(catch_up(views, 13 * kMs).ns, 4'500'000) << "half of what it has used meanwhile is";
+    views.push_back(sharing(5000));
+    set_waiting(views, 2, true, 11 * kMs);
+    views[2].virtual_ns = views[1].virtual_ns;
+    EXPECT_EQ(catch_up(views, 11 * kMs).ns, 0);
+}
+
+TEST(Schedule, nobody_catches_up_on_slices_that_are_as_long_as_they_were_to_be) {
+    auto views = waiting({sharing(5000), sharing(5000, 1)});
+    open_turn(views, 0, 0);
+    close_turn(views, 0, 2'500'000);
+    end_turn(views, 0, 2'500'000, 2'500'000);
+    EXPECT_EQ(catch_up(views, 2'500'000).ns, 0);
+}
+
 TEST(Schedule, who_needs_longer_to_hand_over_is_not_charged_for_it) {
     auto views = waiting({sharing(5000), sharing(5000), sharing(5000)});
     for (int round = 0; round < 100; ++round) {

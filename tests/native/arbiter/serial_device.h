@@ -173,7 +173,9 @@ class SerialDevice {
         for (const TurnView& other : views_) {
             if (other.priority > views_[i].priority) return 100'000;
         }
-        return std::clamp<int64_t>(slice_ns(views_, i, true) / 2, 100'000, 2'000'000);
+        const int64_t half = std::clamp<int64_t>(slice_ns(views_, i, true) / 2, 100'000, 2'000'000);
+        const CatchUp behind = catch_up(views_, now_);
+        return behind.at == i ? std::max(half, std::min<int64_t>(behind.ns, 5'000'000)) : half;
     }
 
     void launch(size_t i) {

@@ -335,6 +335,27 @@ TEST_F(TurnsTest, what_is_in_flight_is_bounded_more_tightly_beside_a_higher_prio
     EXPECT_EQ(bound(), 100'000u);
 }
 
+TEST_F(TurnsTest, more_is_in_flight_to_catch_up_on_a_long_operator) {
+    GatePlayer& one = add(1, share(1, 5000));
+    GatePlayer& two = add(2, share(1, 5000));
+    const auto* control = static_cast<const flexnpu_control_page*>(
+        mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, pages_.at(2)->fd(), 0));
+    const auto bound = [&] { return std::atomic_ref(const_cast<uint64_t&>(control->devices[0].in_flight_ns)).load(); };
+    EXPECT_EQ(bound(), 1'250'000u);
+    ASSERT_TRUE(take_turn(one));
+    two.wait(1);
+    two.ring();
+    ASSERT_TRUE(comes_true([&] { return !one.is_open(); }));
+    std::this_thread::sleep_for(20ms);
+    one.drain();
+    one.ring();
+    one.wait(1);  // it wants more, too
+    one.ring();
+    ASSERT_TRUE(comes_true([&] { return two.enter(); }));
+    EXPECT_TRUE(comes_true([&] { return bound() > 2'000'000u; }));
+    EXPECT_LE(bound(), 5'000'000u);
+}
+
 TEST_F(TurnsTest, a_change_of_memory_does_not_wait_for_cores) {
     add(1, {.revision = 1, .cores = 12, .burst_cores = 12, .memory_bytes = 100});
     add(2, {.revision = 1, .cores = 12, .burst_cores = 12, .memory_bytes = 100});
