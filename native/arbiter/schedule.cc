@@ -410,26 +410,17 @@ int64_t slice_ns(const Views& views, size_t at, bool nominal) {
 }
 
 CatchUp catch_up(const Views& views, int64_t now_ns) {
-    const std::optional<double> line = mean(views, now_ns, [](size_t) { return true; });
-    if (!line) return {};
-    double most = 0, second = 0;  // of what is owed
-    size_t first = kNobody;
+    std::vector<size_t> those;
     for (size_t i = 0; i < views.size(); ++i) {
-        const double due = competes(views[i], now_ns) ? owed(views[i], *line, now_ns) : 0;
-        if (due <= most) {
-            second = std::max(second, due);
-        } else {
-            second = std::exchange(most, due);
-            first = i;
-        }
+        if (competes(views[i], now_ns)) those.push_back(i);
     }
-    if (first == kNobody || views[first].fixed) return {};
-    double over = 0;  // by how much a slice of others is longer than it was to be
-    for (size_t i = 0; i < views.size(); ++i) {
-        if (i == first || !competes(views[i], now_ns)) continue;
-        over = std::max(over, static_cast<double>(views[i].longest_ns) - slice(views, i, false));
-    }
-    return {first, static_cast<int64_t>(std::min(most - second, over))};
+    if (those.size() != 2) return {};
+    auto [behind, ahead] = std::pair{those[0], those[1]};
+    if (virtual_now(views[behind], now_ns) > virtual_now(views[ahead], now_ns)) std::swap(behind, ahead);
+    const double lead = virtual_now(views[ahead], now_ns) - virtual_now(views[behind], now_ns);
+    if (views[behind].fixed || lead * part(views[behind]) < 1) return {};
+    const double over = static_cast<double>(views[ahead].longest_ns) - slice(views, ahead, false);
+    return {behind, std::max<int64_t>(static_cast<int64_t>(over), 0)};
 }
 
 void set_waiting(Views& views, size_t at, bool waiting, int64_t now_ns) {

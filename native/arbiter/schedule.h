@@ -91,8 +91,8 @@ int64_t next_first_ns(const std::vector<TurnView>& views, int64_t now_ns);
 // A slice of this vNPU among those that are in demand now, or, `nominal`, among all.
 int64_t slice_ns(const std::vector<TurnView>& views, size_t at, bool nominal = false);
 
-// Who has to catch up on long operators of others, if anybody does, and for how long: several slices, in a turn that
-// nobody else is owed as much of.
+// Of two that compete, which has had less, and by how much the operators of the other overrun its slices: by as much it
+// may overrun its own. Nobody where they are level, or more than two: then each waits for the slices of all others.
 struct CatchUp {
     size_t at = SIZE_MAX;
     int64_t ns = 0;

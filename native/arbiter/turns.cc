@@ -114,9 +114,9 @@ bool may_hail(const VNpu& vnpu) {
            std::any_of(vnpu.tenants.begin(), vnpu.tenants.end(), [](const auto& at) { return at.second.page; });
 }
 
-// Half of a slice, so that the other half is what it takes to drain. Who has to catch up on a long operator of others
-// uses several slices: with no more than that in flight, a host thread that is late by a millisecond would find its
-// turn left, and wait for the next long operator.
+// Half of a slice, so that the other half is what it takes to drain. Beside long operators of one other it may be as
+// much as those overrun: with less in flight the device idles in its turns whenever its host thread is late by a
+// millisecond, and it pays for the time.
 uint64_t in_flight(const std::vector<TurnView>& views, const std::vector<VNpu*>& vnpus, size_t at,
                    int64_t catch_up_ns) {
     for (size_t i = 0; i < views.size(); ++i) {
