@@ -65,10 +65,12 @@ class Ways:
     turns_with_priority: Costs | None
 
 
-def alone_of(way: Way, config: EngineConfig) -> Pace:
-    """By how much an iteration of each engine is over the simulated one, the other idle."""
-    live = pace_of([one for _ in range(_ALONE) for one in way.live([PROBE])])
-    simulated = pace_of(way.simulated([PROBE], config))
+def alone_of(way: Way, config: EngineConfig, load: Sequence[Arrival]) -> Pace:
+    """By how much an iteration of each engine is over the simulated one, the other idle; of a prompt as `load` has
+    them, since long operators are launched otherwise than short ones."""
+    asked = [PROBE._replace(prompt=min(_length(load), MAX_LEN - 1 - PROBE.output))]
+    live = pace_of([one for _ in range(_ALONE) for one in way.live(asked)])
+    simulated = pace_of(way.simulated(asked, config))
     return Pace(live.prefill - simulated.prefill, live.decode - simulated.decode)
 
 
@@ -118,8 +120,7 @@ def probe(load: Sequence[Arrival], simulated: Ask, more: float) -> list[Arrival]
     """Some requests that decode, and some iterations of prompts once they do. The simulator says when that is, and how
     long they must go on; both take `more` times that."""
     usual = min(round(fmean(request.prompt for request in load)), MAX_LEN // 2)  # so that they can go on for long
-    # Of a token in an iteration, not of a request.
-    length = round(sum(request.prompt**2 for request in load) / sum(request.prompt for request in load))
+    length = _length(load)
     longest = MAX_LEN - 1 - usual
     running = [Arrival(0.0, usual, longest)] * _RUNNING
     begin = more * max(request.tokens[0] for request in simulated(running)) + _SETTLED
@@ -146,6 +147,11 @@ def pace_beside(served: Sequence[Served]) -> Pace:
         raise ApartError("requests that decode began after the prompts, or were over before them")
     steps = [pair for request in running for pair in pairwise(request.tokens)]
     return Pace(end - begin, fmean(after - before for before, after in steps if before >= begin and after <= end))
+
+
+def _length(load: Sequence[Arrival]) -> int:
+    """Of the prompt of a token in an iteration, not of a request."""
+    return round(sum(request.prompt**2 for request in load) / sum(request.prompt for request in load))
 
 
 def _phases(pace: Pace) -> Phases:

@@ -20,8 +20,7 @@ _HALF = Static("shares 50/50", None, 0.5)
 
 
 class Measured:
-    """config: of the simulator, without costs. What engines cost alone is measured here, once; `costs` does it under a
-    load."""
+    """config: of the simulator, without costs."""
 
     def __init__(
         self,
@@ -37,25 +36,21 @@ class Measured:
         baseline, halves = experiment.baseline, _HALF.quotas(cores)
         before_prefill = {**halves, "decode": halves["decode"]._replace(priority=1)}
         self._parted = self._way(parted, parted.quotas(cores))
-        self._usual = alone_of(self._parted, config)
         shared = baseline.decode_share is not None
-        self._turns = self._in_turns(baseline, baseline.quotas(cores)) if shared else None
-        self._priority = self._in_turns(_HALF, before_prefill) if "co-located" in modes else None
+        self._turns = self._way(baseline, baseline.quotas(cores)) if shared else None
+        self._priority = self._way(_HALF, before_prefill) if "co-located" in modes else None
 
     def costs(self, load: Sequence[Arrival]) -> Ways:
-        parted = costs_of_parted(self._parted, self._config, load, self._usual)
-        turns, priority = (self._of_turns(each, load) for each in (self._turns, self._priority))
+        """With requests as `load` has them."""
+        usual = alone_of(self._parted, self._config, load)
+        parted = costs_of_parted(self._parted, self._config, load, usual)
+        turns, priority = (self._of_turns(way, load, usual) for way in (self._turns, self._priority))
         return Ways(parted, turns, priority)
 
-    def _in_turns(self, same: Static, quotas: Quotas) -> tuple[Way, Pace]:
-        way = self._way(same, quotas)
-        return way, on_top(alone_of(way, self._config), self._usual)
-
-    def _of_turns(self, turns: tuple[Way, Pace] | None, load: Sequence[Arrival]) -> Costs | None:
-        if turns is None:
+    def _of_turns(self, way: Way | None, load: Sequence[Arrival], usual: Pace) -> Costs | None:
+        if way is None:
             return None
-        way, alone = turns
-        return costs_of_turns(way, self._config, load, alone)
+        return costs_of_turns(way, self._config, load, on_top(alone_of(way, self._config, load), usual))
 
     def _way(self, same: Static, quotas: Quotas) -> Way:
         policy = policy_of_static(same)

@@ -68,11 +68,11 @@ REAL = [
 def test_the_simulator_under_what_was_measured_does_as_the_engines(forecaster, config, load, real):
     real = replace(config, **real)
     split, shares = (way(forecaster, static, real) for static in ("split 12/12", "share 50/50"))
-    usual = alone_of(split, config)
+    usual = alone_of(split, config, load)
     assert (usual.prefill, usual.decode) == pytest.approx((0.0, 0.0))
     parted = costs_of_parted(split, config, load, usual)
     assert (parted.beside.prefill, parted.beside.decode) == pytest.approx(real.beside, rel=0.01)
-    alone = on_top(alone_of(shares, config), usual)
+    alone = on_top(alone_of(shares, config, load), usual)
     assert (alone.prefill, alone.decode) == pytest.approx(real.turn_seconds)
     turns = costs_of_turns(shares, config, load, alone)
     assert (turns.beside.prefill, turns.beside.decode) == pytest.approx(real.turns, rel=0.01)
@@ -83,7 +83,9 @@ def test_the_simulator_under_what_was_measured_does_as_the_engines(forecaster, c
 
 def test_what_every_way_costs_is_not_counted_for_turns(forecaster, config):
     late = replace(config, launch_seconds=config.launch_seconds + 0.005)
-    usual, alone = (alone_of(way(forecaster, static, late), config) for static in ("split 12/12", "share 50/50"))
+    usual, alone = (
+        alone_of(way(forecaster, static, late), config, LOADS["alike"]) for static in ("split 12/12", "share 50/50")
+    )
     assert usual.decode == pytest.approx(0.005)
     assert on_top(alone, usual) == Pace(pytest.approx(0.0), pytest.approx(0.0))
 
