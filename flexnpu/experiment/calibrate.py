@@ -16,13 +16,13 @@ from statistics import median
 
 from flexnpu.experiment.replay import replayed
 from flexnpu.experiment.report import Served
-from flexnpu.experiment.stack import StackError
+from flexnpu.experiment.stack import TOKEN_BUDGET, StackError
 from flexnpu.simulator import Arrival
 from flexnpu.softnpu import set_scale
 
 PROBE = Arrival(0.0, 256, 24)  # a prompt short enough to be the host's worst case
 _PROBES = 3
-_BURST = [PROBE._replace(output=1)] * 64
+_BURST = [PROBE._replace(output=1)] * (1 + TOKEN_BUDGET // PROBE.prompt)  # all but the first fit into an iteration
 _FAST = 1e-3
 _SLOW = 8.0
 ROOM = 1.5
@@ -87,10 +87,10 @@ def _measure(port: int, state_file: Path, scale: float) -> Pace:
 
 def intake_of(served: Sequence[Served], host: Pace) -> float:
     """Of requests that came at once while the device takes no time: the first has an iteration, the others the next.
-    Raises StackError where one was not answered."""
+    host: an iteration of its prefill has one intake in it. Raises StackError where one was not answered."""
     _check(served)
     last = max(request.ttft for request in served)
-    return max(0.0, last - 2 * host.prefill) / len(served)
+    return max(0.0, last - 2 * host.prefill) / (len(served) - 2)
 
 
 def pace_of(served: Sequence[Served]) -> Pace:

@@ -103,7 +103,7 @@ def engine_config(experiment: Experiment, calibration: Calibration, forecaster: 
         prefix_caching=False,
         intake_seconds=calibration.intake / calibration.scale,
         launch_seconds=waits.decode,
-        dispatch_seconds=calibration.host.prefill / calibration.scale,
+        dispatch_seconds=max(0.0, calibration.host.prefill - calibration.intake) / calibration.scale,
         graph_seconds=calibration.host.decode / calibration.scale,  # no graphs: kernel by kernel
         switch_seconds=0.0,
         minima=pair_minima(targets, _CONTROLLER.margin, forecaster, cores),

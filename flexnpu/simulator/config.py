@@ -46,8 +46,7 @@ class EngineConfig:
     link_bandwidth: bytes per second of a device's link, for KV between devices; None: the SoC's.
     kv_bytes_per_token: of a cache that travels; None: the model's.
     intake_seconds: host time to take in a request, from its arrival until it is in an engine's queue. One front takes
-    in all, one after another: of many that arrive at once the first begins an iteration, and it is over no sooner than
-    they are all in, as the host launches it beside.
+    in all, one after another: of many that arrive at once the first may begin an iteration before the others are in.
     launch_seconds: host time per iteration that the device waits for: scheduling, sampling, input preparation.
     dispatch_seconds: host time to launch an iteration kernel by kernel. It is overlapped with the device's work, so an
     iteration with a prompt in it takes at least this long; decode is replayed as a graph and does not.

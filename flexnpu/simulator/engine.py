@@ -51,14 +51,11 @@ class Simulation:
             raise SimulationError("a simulation runs once; make another of the same trace")
         self._begun = True
         arrival = self._next_arrival()
-        end, pool, now = self.config.end_seconds, self.pool, 0.0
+        end, pool = self.config.end_seconds, self.pool
         while True:
             at = self._taken_in if arrival is not None else INFINITE
             device, moved = pool.next_device(), pool.next_transfer
-            turn = max(device.next_seconds, now)  # in the past where the host was at something else
-            if arrival is not None and arrival.seconds <= turn < at and any(device.busy_cores()):
-                turn = at  # who has come meanwhile is taken in first
-            now = min(at, moved, turn)
+            now = min(at, moved, device.next_seconds)
             if now >= end or now == INFINITE:
                 break
             if self._on_sample is not None and now >= self._next_sample:

@@ -344,6 +344,7 @@ void note_demand(Views& views, size_t at, bool before, int64_t now_ns) {
         return;
     }
     view.last_ns = now_ns;
+    view.missed = 0;
     if (view.share != 0) {
         now_ns - view.left_ns > kShortAbsenceNs ? join(views, at, now_ns) : rejoin(views, at, now_ns);
     }
@@ -414,7 +415,8 @@ CatchUp catch_up(const Views& views, int64_t now_ns) {
     for (size_t i = 0; i < views.size(); ++i) {
         if (competes(views[i], now_ns)) those.push_back(i);
     }
-    if (those.size() != 2) return {};
+    const auto follows = [&](size_t i) { return views[i].follows; };
+    if (those.size() != 2 || std::any_of(those.begin(), those.end(), follows)) return {};
     auto [behind, ahead] = std::pair{those[0], those[1]};
     if (virtual_now(views[behind], now_ns) > virtual_now(views[ahead], now_ns)) std::swap(behind, ahead);
     const double lead = virtual_now(views[ahead], now_ns) - virtual_now(views[behind], now_ns);

@@ -92,7 +92,8 @@ int64_t next_first_ns(const std::vector<TurnView>& views, int64_t now_ns);
 int64_t slice_ns(const std::vector<TurnView>& views, size_t at, bool nominal = false);
 
 // Of two that compete, which has had less, and by how much the operators of the other overrun its slices: by as much it
-// may overrun its own. Nobody where they are level, or more than two: then each waits for the slices of all others.
+// may overrun its own. Nobody where they are level, where a turn is its leader's, or among more than two: then each
+// waits for the slices of all others.
 struct CatchUp {
     size_t at = SIZE_MAX;
     int64_t ns = 0;

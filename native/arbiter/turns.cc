@@ -153,7 +153,7 @@ Turns::Pool Turns::gather(const std::vector<VNpu*>& vnpus, int64_t now_ns) {
         pool.views[i].forced = follows(vnpu) && vnpu.gang->is_open();
         pool.views[i].follows = follows(vnpu);
         set_waiting(pool.views, i, wants_turn(vnpu), now_ns);
-        if (rings_of(vnpu) != vnpu.missed_rings) come_late(pool.views, i);
+        if (rings_of(vnpu) != vnpu.closed_rings) come_late(pool.views, i);
     }
     uncover(pool.views, now_ns);
     return pool;
@@ -316,6 +316,7 @@ void Turns::close(Pool& pool, size_t at, int64_t now_ns) {
     VNpu& vnpu = *pool.vnpus[at];
     close_turn(pool.views, at, now_ns);
     vnpu.look_ns = now_ns;
+    vnpu.closed_rings = rings_of(vnpu);  // before anybody can find it closed
     flag(pool, at);
 }
 
@@ -331,7 +332,6 @@ void Turns::end(Pool& pool, size_t at, int64_t now_ns) {
     VNpu& vnpu = *pool.vnpus[at];
     if (!has_anyone_entered(vnpu)) {
         end_turn(pool.views, at, std::nullopt, now_ns);
-        vnpu.missed_rings = rings_of(vnpu);
         // It may be late, or it may not be able to come at all.
         for (auto& [id, tenant] : vnpu.tenants) look_at_process(vnpu, tenant, now_ns);
         return;

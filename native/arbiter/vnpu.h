@@ -117,7 +117,7 @@ struct VNpu {
     bool deserted = false;  // a tenant went while the turn was open: nobody may be there to use it
     int64_t look_ns = 0;    // at what the holder does
     uint64_t seen_launches = 0;
-    uint32_t missed_rings = 0;  // the sum of its bells when it had missed a turn; who is late rings
+    uint32_t closed_rings = 0;  // the sum of its bells when its newest turn was closed; who is late rings after that
     uint64_t busy_ns = 0;       // as reported when the turn began
     int64_t drain_patience_ns = 0;
 

@@ -208,7 +208,7 @@ Pass Gate::pass_patiently(const Launch& launch, uint64_t excess) {
             queue.finished.fetch_add(1, std::memory_order_seq_cst);
             come_back();
             waiting.raise();
-            hailed ? wait_for_close(now) : wait_for_turn();
+            hailed ? wait_for_close(now) : wait_for_turn(now);
         }
     }
 }

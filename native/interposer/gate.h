@@ -157,7 +157,8 @@ class Gate {
     bool enter(uint64_t turn);
     bool may_enter(uint64_t turn);
     void come_back();
-    void wait_for_turn();
+    void wait_for_turn(uint64_t before);
+    void ring_if_late(uint64_t number);
     bool is_hailed();
     void wait_for_close(uint64_t turn);
     // Sleeps for as long as the turn's word is this one, or less.
@@ -195,6 +196,7 @@ class Gate {
     std::atomic<uint64_t> passed_{0};                // the turn's word that this process has entered
     std::atomic<int64_t> credit_ns_{0};              // left in the open windows
     std::atomic<uint64_t> entered_{0}, drained_{0};  // numbers of turns
+    std::atomic<uint64_t> late_{0};                  // of the newest that it rang for as missed
     std::atomic<bool> orphaned_{false};              // open, as there is no daemon
     std::atomic<bool> has_meter_{false};
     std::atomic<uint32_t> device_vector_{0};

@@ -79,9 +79,9 @@ bool Gate::is_inside(uint64_t turn) const {
     return lets_in(turn) && flexnpu_turn_number(turn) == entered_.load(std::memory_order_seq_cst);
 }
 
-void Gate::wait_for_turn() {
+// `before`: the turn that it could not enter.
+void Gate::wait_for_turn(uint64_t before) {
     const uint64_t begin_ns = now_ns(), spin_ns = brevity_.ns();
-    uint64_t before = turn();
     for (;;) {
         const uint64_t now = turn();
         if (now == FLEXNPU_TURN_FREE) return;  // it is not time-shared any more
@@ -89,12 +89,16 @@ void Gate::wait_for_turn() {
             const Held held(lock_);
             if (may_enter(now)) return brevity_.waited(now_ns() - begin_ns);
         }
-        // A turn was opened and closed before this thread ran: the arbiter is told that it would come now.
-        if (std::exchange(before, now) != now && flexnpu_turn_number(now) > entered_.load()) report_->ring();
+        if (std::exchange(before, now) != now) ring_if_late(flexnpu_turn_number(now));
         if (!daemon_lives()) return open_without_daemon(now);
         spin_until(begin_ns + spin_ns, [&] { return turn() == now; });
         sleep_while(now, kLookNs);  // not at all where the word has changed
     }
+}
+
+// A turn was opened and closed before this thread ran: the arbiter is told, once, that it would come now.
+void Gate::ring_if_late(uint64_t number) {
+    if (number > entered_.load(std::memory_order_relaxed) && late_.exchange(number) != number) report_->ring();
 }
 
 bool Gate::is_hailed() {

@@ -407,7 +407,7 @@ int64_t longest_gap_spared(const SerialDevice& device, size_t tenant) {
     int64_t last = -1, most = 0;
     for (const Work& work : device.work()) {
         if (work.tenant != tenant) continue;
-        if (last >= 0) most = std::max(most, work.from_ns - last - device.stalled(last, work.from_ns));
+        if (last >= 0) most = std::max(most, work.from_ns - last - device.stalled(tenant, last, work.from_ns));
         last = work.until_ns;
     }
     return most;

@@ -83,13 +83,15 @@ class SerialDevice {
     // Of each waiting that was served: from the wish to launch until the device worked for it.
     const std::vector<int64_t>& waits(size_t tenant) const { return waits_.at(tenant); }
 
-    // Of a stretch of time, what the host's stalls took. They do not overlap: who is woken has the turn.
-    int64_t stalled(int64_t from_ns, int64_t until_ns) const {
-        int64_t sum = 0;
-        auto at = std::lower_bound(stalled_.begin(), stalled_.end(), std::pair{from_ns, int64_t{0}});
-        if (at != stalled_.begin()) --at;
-        for (; at != stalled_.end() && at->first < until_ns; ++at) {
-            sum += std::max<int64_t>(std::min(at->second, until_ns) - std::max(at->first, from_ns), 0);
+    // Of a stretch of time, what the host's stalls took for a tenant: its own, and those of others while they had the
+    // turn.
+    int64_t stalled(size_t tenant, int64_t from_ns, int64_t until_ns) const {
+        int64_t sum = 0, counted_ns = from_ns;
+        for (const Stall& stall : stalls_of_all_) {
+            const int64_t end = tenant == stall.tenant ? stall.until_ns : stall.turn_until_ns;
+            const int64_t until = std::min(end, until_ns), from = std::max(stall.from_ns, counted_ns);
+            sum += std::max<int64_t>(until - from, 0);
+            counted_ns = std::max(counted_ns, until);
         }
         return sum;
     }
@@ -104,6 +106,12 @@ class SerialDevice {
     }
 
   private:
+    struct Stall {
+        size_t tenant;
+        int64_t from_ns, until_ns;
+        int64_t turn_until_ns;  // no later than its turn
+    };
+
     struct Tenant {
         Load load;
         size_t next_op;
@@ -262,17 +270,23 @@ class SerialDevice {
     void close(size_t i) {
         close_turn(views_, i, now_);
         const Tenant& tenant = tenants_[i];
-        if (!tenant.entered) return end(i);
+        if (!tenant.entered) {
+            if (!stalls_of_all_.empty() && stalls_of_all_.back().tenant == i) {
+                int64_t& until_ns = stalls_of_all_.back().turn_until_ns;
+                until_ns = std::min(until_ns, now_);
+            }
+            return end(i);
+        }
         if (wants(i)) ask(i);
         if (tenant.in_flight > 0) return;
         at(now_ + kWakeNs, [this, i, turn = tenant.turn] { leave(i, turn); });
     }
 
-    int64_t wake_ns() {
+    int64_t wake_ns(size_t i) {
         if (random_() % 1000 >= stalls_.in_thousand) return kWakeNs;
         const double part = std::uniform_real_distribution<>()(random_);
         const auto late = static_cast<int64_t>(part * part * part * static_cast<double>(stalls_.most_ns));
-        stalled_.push_back({now_ + kWakeNs, now_ + kWakeNs + late});
+        stalls_of_all_.push_back({i, now_ + kWakeNs, now_ + kWakeNs + late, now_ + kWakeNs + late});
         return kWakeNs + late;
     }
 
@@ -288,7 +302,7 @@ class SerialDevice {
     void open(size_t i) {
         open_turn(views_, i, now_);
         const uint64_t turn = ++tenants_[i].turn;
-        at(now_ + wake_ns(), [this, i, turn] {
+        at(now_ + wake_ns(i), [this, i, turn] {
             if (tenants_[i].turn != turn) return;
             if (views_[i].turn != Turn::open) return ring_late(i);
             tenants_[i].entered = true;
@@ -301,7 +315,7 @@ class SerialDevice {
     static constexpr size_t kNobody = SIZE_MAX;
     const bool hails_;
     const Stalls stalls_;
-    std::vector<std::pair<int64_t, int64_t>> stalled_;
+    std::vector<Stall> stalls_of_all_;  // by when they began
     std::mt19937 random_;
     size_t standby_ = kNobody, came_ = kNobody;
     int64_t now_ = 0;

@@ -42,7 +42,7 @@ def test_a_single_token_is_good_by_its_first_token_alone():
 
 def test_what_a_burst_takes_beyond_two_iterations_is_what_each_takes_to_come_in():
     burst = [served(0.0, 0.02, 0.0, output=1), *[served(0.0, 0.1, 0.0, output=1)] * 9]
-    assert intake_of(burst, Pace(0.02, 0.01)) == pytest.approx(0.006)
+    assert intake_of(burst, Pace(0.02, 0.01)) == pytest.approx(0.0075)
     assert intake_of(burst, Pace(0.06, 0.01)) == 0.0
     with pytest.raises(StackError, match="did not answer while its pace was measured: refused"):
         intake_of([Served(0.0, 100, 1, (), "refused")], Pace(0.02, 0.01))

@@ -40,11 +40,11 @@ def test_who_arrives_is_taken_in_one_after_another_and_the_first_does_not_wait_f
     assert [each.arrival for each in burst] == [1.0] * 3
 
 
-def test_no_iteration_begins_before_all_who_came_meanwhile_are_taken_in():
+def test_who_is_not_taken_in_by_then_waits_for_the_iteration_after_the_next():
     cost = 1e-3 + 100 * 1e-4
-    trace = [Arrival(0.0, 100, 1), *[Arrival(0.011, 20, 1)] * 5]
-    _, *others = run(trace, forecast=PlainForecast(key=0.0), intake_seconds=0.002)
-    assert [each.first_token for each in others] == pytest.approx([0.021 + cost] * 5)
+    slow = run([Arrival(0.0, 100, 1)] * 3, forecast=PlainForecast(key=0.0), intake_seconds=0.008)
+    first = 0.008 + cost
+    assert [each.first_token for each in slow] == pytest.approx([first, first + cost, first + 2 * cost])
 
 
 def test_a_long_prompt_comes_in_chunks_of_the_budget():
