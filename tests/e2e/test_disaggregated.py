@@ -51,6 +51,11 @@ def engines(two_devices: Node, tmp_path: Path) -> dict[str, Served]:
     return started
 
 
+def draining(prefill: Served) -> list[bool]:
+    """Of each decode instance, by its link, whether prefill gives it nothing new."""
+    return [each["draining"] for each in json.loads(prefill.ask("GET", "/health")[1])["decode"]]
+
+
 @pytest.mark.timeout(280)
 def test_devices_run_a_phase_each_and_pairs_again_and_no_request_is_lost(
     two_devices: Node, engines: dict[str, Served], tmp_path: Path
@@ -76,6 +81,7 @@ def test_devices_run_a_phase_each_and_pairs_again_and_no_request_is_lost(
     with controller:
         eventually(lambda: [engines[name].ready for name in NAMES] == [False, True, True, False])
         eventually(lambda: cores()["p0"] >= 21 and cores()["d1"] >= 22)
+        eventually(lambda: draining(engines["p0"]) == [True, False])  # it hears so with a beat of the link
         before = engines["d1"].metric("vllm:generation_tokens_total")
         assert answers(engines["p0"]) == wanted
         assert engines["d1"].metric("vllm:generation_tokens_total") - before == REQUESTS * 59
