@@ -73,6 +73,16 @@ class TurnsTest : public testing::Test {
         return entered;
     }
 
+    // As its tenants map it.
+    const flexnpu_control_page* control(VNpuId id) const {
+        return static_cast<const flexnpu_control_page*>(
+            mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, pages_.at(id)->fd(), 0));
+    }
+
+    static uint64_t in_flight(const flexnpu_control_page* page) {
+        return std::atomic_ref(const_cast<uint64_t&>(page->devices[0].in_flight_ns)).load();
+    }
+
     TenantId last_ = 0;
 };
 
@@ -327,9 +337,7 @@ TEST_F(TurnsTest, a_tenant_that_floods_its_bell_does_not_starve_the_others) {
 
 TEST_F(TurnsTest, what_is_in_flight_is_bounded_more_tightly_beside_a_higher_priority) {
     add(1, share(1, 5000));
-    const auto* control = static_cast<const flexnpu_control_page*>(
-        mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, pages_.at(1)->fd(), 0));
-    const auto bound = [&] { return std::atomic_ref(const_cast<uint64_t&>(control->devices[0].in_flight_ns)).load(); };
+    const auto bound = [page = control(1)] { return in_flight(page); };
     EXPECT_EQ(bound(), 2'000'000u);
     add(2, share(1, 5000, 1));
     EXPECT_EQ(bound(), 100'000u);
@@ -338,9 +346,7 @@ TEST_F(TurnsTest, what_is_in_flight_is_bounded_more_tightly_beside_a_higher_prio
 TEST_F(TurnsTest, more_is_in_flight_to_catch_up_on_a_long_operator) {
     GatePlayer& one = add(1, share(1, 5000));
     GatePlayer& two = add(2, share(1, 5000));
-    const auto* control = static_cast<const flexnpu_control_page*>(
-        mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, pages_.at(2)->fd(), 0));
-    const auto bound = [&] { return std::atomic_ref(const_cast<uint64_t&>(control->devices[0].in_flight_ns)).load(); };
+    const auto bound = [page = control(2)] { return in_flight(page); };
     EXPECT_EQ(bound(), 1'250'000u);
     ASSERT_TRUE(take_turn(one));
     two.wait(1);
@@ -363,9 +369,7 @@ TEST_F(TurnsTest, a_change_of_memory_does_not_wait_for_cores) {
                               {2, {.revision = 2, .cores = 18, .burst_cores = 18, .memory_bytes = 200}}};
     arbiter_.change(changes);
     EXPECT_EQ(arbiter_.state(2).granted_cores, 12u);
-    const auto* control = static_cast<const flexnpu_control_page*>(
-        mmap(nullptr, FLEXNPU_PAGE_SIZE, PROT_READ, MAP_SHARED, pages_.at(2)->fd(), 0));
-    EXPECT_EQ(control->devices[0].memory_bytes, 200u);
+    EXPECT_EQ(control(2)->devices[0].memory_bytes, 200u);
 }
 
 TEST_F(TurnsTest, leaving_the_shared_time_opens_the_gate_for_good) {
