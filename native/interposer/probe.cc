@@ -65,9 +65,18 @@ void Probe::launched_aside(uint32_t generation) {
     if (count_of(now) == 1) ring();
 }
 
+void Probe::left(Tiling tiling) {
+    if (tiling.place == 0) {
+        if (inside_[tiling.generation & 1].fetch_sub(1, std::memory_order_seq_cst) == 1) ring();
+        return;
+    }
+    tilings_.drop(tiling);
+    if (__builtin_expect(waiting_.load(std::memory_order_seq_cst), false)) ended(tiling.generation);
+}
+
 // Somebody waits: the last one of a generation that is over tells.
 void Probe::ended(uint32_t generation) {
-    if (generation != current(std::memory_order_relaxed) && tilings_.count(generation) == 0) wake();
+    if (generation != current(std::memory_order_relaxed) && tilings_.count(generation).all() == 0) wake();
 }
 
 void Probe::destroyed(uint64_t executor) {
@@ -78,42 +87,39 @@ uint32_t Probe::turn() {
     const uint32_t old = turns_.fetch_add(1, std::memory_order_seq_cst) + 1;
     std::atomic_thread_fence(std::memory_order_seq_cst);
     waiting_.store(true, std::memory_order_seq_cst);
-    wait_for_inside(old);
-    const uint32_t given_up = wait_for_launches(old);
+    const uint32_t given_up = wait_for(old);
     waiting_.store(false, std::memory_order_relaxed);
     return given_up;
 }
 
-void Probe::wait_for_inside(uint32_t generation) {
-    for (;;) {
-        const uint32_t bell = bell_.load(std::memory_order_seq_cst);
-        if (inside_[generation & 1].load(std::memory_order_seq_cst) <= 0) return;
-        sleep(bell);
-    }
-}
-
-uint32_t Probe::wait_for_launches(uint32_t generation) {
+uint32_t Probe::wait_for(uint32_t generation) {
     uint32_t last = 0;
     uint64_t quiet = 0;
     uint64_t waited = 0;
     for (uint64_t then = now_ns();;) {
         const uint32_t bell = bell_.load(std::memory_order_seq_cst);
-        const uint32_t now = left(generation);
-        if (now == 0) return 0;
+        const Tilings::Count now = count(generation);
+        if (now.all() == 0) return 0;
         const uint64_t moment = now_ns();
         const uint64_t step = std::min(moment - then, 2 * kRoundNs);
         then = moment;
-        waited += step;
-        quiet = now == last ? quiet + step : 0;
-        last = now;
+        // Whoever tiles is waited for, however long that takes.
+        waited = now.tiling != 0 ? 0 : waited + step;
+        quiet = now.tiling == 0 && now.waiting == last ? quiet + step : 0;
+        last = now.waiting;
         if (quiet >= kQuietNs || waited >= kLongNs) return give_up(generation);
         sleep(bell);
     }
 }
 
-uint32_t Probe::left(uint32_t generation) const {
+// In the order in which an operator goes from one to the next.
+Tilings::Count Probe::count(uint32_t generation) const {
+    const int32_t inside = inside_[generation & 1].load(std::memory_order_seq_cst);
+    Tilings::Count found = tilings_.count(generation);
     const uint64_t aside = pending_[generation % 4].load(std::memory_order_seq_cst);
-    return tilings_.count(generation) + (generation_of(aside) == generation ? count_of(aside) : 0);
+    if (inside > 0) found.tiling += static_cast<uint32_t>(inside);
+    if (generation_of(aside) == generation) found.waiting += count_of(aside);
+    return found;
 }
 
 uint32_t Probe::give_up(uint32_t generation) {

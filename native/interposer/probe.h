@@ -16,28 +16,33 @@ namespace flexnpu {
 
 class Probe {
   public:
-    // Around everything that tiles. The generation that enter() gives goes to the calls after it.
-    uint32_t enter() {
+    // Around everything that tiles. What enter() gives goes to the calls after it.
+    Tiling enter() {
         for (;;) {
             const uint32_t generation = current(std::memory_order_relaxed);
-            inside_[generation & 1].fetch_add(1, std::memory_order_seq_cst);
+            const Tiling tiling{generation, tilings_.begin(generation)};
+            if (__builtin_expect(tiling.place == 0, false)) {
+                inside_[generation & 1].fetch_add(1, std::memory_order_seq_cst);
+            }
             before_reads();
             // A turn in between may have looked before we were counted: nobody would wait for us there.
-            if (current(std::memory_order_seq_cst) == generation) return generation;
-            leave(generation);
+            if (current(std::memory_order_seq_cst) == generation) return tiling;
+            leave(tiling);
         }
     }
-    void leave(uint32_t generation) {
-        if (inside_[generation & 1].fetch_sub(1, std::memory_order_seq_cst) == 1) ring();
+    void leave(Tiling tiling) {
+        if (tiling.generation != 0) left(tiling);
     }
 
     // An executor (any non-zero key) was tiled and waits to be launched; one executor may wait several times.
-    // The number rises with each, by about one. The note comes back with its ticket; false where it does not: so many
-    // wait that this one was put aside, under a lock.
-    bool tiled(uint64_t executor, uint32_t generation, uint64_t number, uint64_t note = 0) {
-        const auto place = static_cast<uint32_t>(number);
-        if (__builtin_expect(tilings_.put(executor, generation, place, note), true)) return true;
-        put_aside(executor, generation);
+    // The note comes back with its ticket; false where it does not: so many wait that this one was put aside, under a
+    // lock.
+    bool tiled(Tiling& tiling, uint64_t executor, uint64_t note = 0) {
+        if (__builtin_expect(tiling.place != 0 && tilings_.keep(tiling, executor, note), true)) {
+            tiling = {};
+            return true;
+        }
+        put_aside(executor, tiling.generation);
         return false;
     }
     // Takes one waiting launch of the executor, if one is known. To be closed by launched() once it is submitted.
@@ -72,15 +77,15 @@ class Probe {
         std::atomic_thread_fence(std::memory_order_seq_cst);
 #endif
     }
+    void left(Tiling tiling);
     void ring() {
         if (__builtin_expect(waiting_.load(std::memory_order_seq_cst), false)) wake();
     }
     void wake();
     void sleep(uint32_t bell);
     void ended(uint32_t generation);
-    void wait_for_inside(uint32_t generation);
-    uint32_t wait_for_launches(uint32_t generation);
-    uint32_t left(uint32_t generation) const;
+    uint32_t wait_for(uint32_t generation);
+    Tilings::Count count(uint32_t generation) const;
     uint32_t give_up(uint32_t generation);
 
     void put_aside(uint64_t executor, uint32_t generation);
@@ -92,8 +97,8 @@ class Probe {
     alignas(64) std::atomic<uint32_t> turns_{0};
     std::atomic<bool> waiting_{false};
     std::atomic<uint32_t> bell_{0};
-    std::atomic<int32_t> aside_{0};  // executors that found no place among the tilings
-    alignas(64) std::atomic<int32_t> inside_[2]{};
+    std::atomic<int32_t> aside_{0};                 // executors that found no place among the tilings
+    alignas(64) std::atomic<int32_t> inside_[2]{};  // that found no place among the tilings
     Tilings tilings_{};
 
     Lock aside_lock_;

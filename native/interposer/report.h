@@ -13,8 +13,7 @@ class Report {
   public:
     void bind(flexnpu_report_page* page) { page_ = page; }
 
-    // Gives its number: how many were tiled before.
-    uint64_t tiled() { return __atomic_fetch_add(&page_->tiled, 1, __ATOMIC_RELAXED); }
+    void tiled() { count(page_->tiled); }
     void launched() { count(page_->launched); }
     void ungoverned() { count(page_->ungoverned); }
     void waited(uint64_t ns) { count(page_->waits[flexnpu_wait_bucket(ns)]); }

@@ -2,8 +2,26 @@
 #include "tilings.h"
 
 namespace flexnpu {
+namespace {
 
-__thread uint32_t Tilings::newest_taken;
+constexpr uint32_t kTries = 8;
+
+}  // namespace
+
+__thread uint32_t Tilings::next, Tilings::newest_taken;
+
+// Its next place is taken: by what it tiled a round ago, or by another thread that tiles and has come as far. A few
+// steps on, or else far away from that thread.
+uint32_t Tilings::begin_elsewhere(uint32_t generation) {
+    for (uint32_t at = next + 1; at != next + kTries; ++at) {
+        uint64_t now = place(at).word.load(std::memory_order_relaxed);
+        if (now != 0 || !place(at).word.compare_exchange_strong(now, word(kTiling, generation))) continue;
+        next = at;
+        return at % kPlaces + 1;
+    }
+    next += kPlaces / 4;
+    return 0;
+}
 
 // From where this thread looked last: of two tilings of one executor the older one comes first.
 Ticket Tilings::search(uint64_t executor, uint32_t expected) {
@@ -24,11 +42,11 @@ Ticket Tilings::search(uint64_t executor, uint32_t expected) {
     return {};
 }
 
-uint32_t Tilings::count(uint32_t generation) const {
-    uint32_t found = 0;
+Tilings::Count Tilings::count(uint32_t generation) const {
+    Count found;
     for (const Place& each : places_) {
         const uint64_t now = each.word.load(std::memory_order_seq_cst);
-        found += now != 0 && now >> 48 == static_cast<uint16_t>(generation);
+        if (is_of(now, generation)) ++((now & kExecutor) == kTiling ? found.tiling : found.waiting);
     }
     return found;
 }
@@ -37,7 +55,7 @@ uint32_t Tilings::forget(uint32_t generation) {
     uint32_t forgotten = 0;
     for (Place& each : places_) {
         uint64_t now = each.word.load(std::memory_order_seq_cst);
-        if (now == 0 || now >> 48 != static_cast<uint16_t>(generation)) continue;
+        if (!is_of(now, generation) || (now & kExecutor) == kTiling) continue;
         forgotten += each.word.compare_exchange_strong(now, 0, std::memory_order_seq_cst);
     }
     return forgotten;

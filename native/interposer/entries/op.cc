@@ -39,10 +39,10 @@ uint64_t stack_words(uint32_t op) {
 }
 
 // One operator more that has a tiling and waits for its launch. `hit`: what observed_hit() gave for it.
-void note_tiled(uint64_t executor, uint32_t generation, uint64_t hit) {
-    const uint64_t number = tenant.report.tiled();
+void note_tiled(uint64_t executor, Tiling& tiling, uint64_t hit) {
+    tenant.report.tiled();
     if (executor == 0) return;
-    if (!here().probe.tiled(executor, generation, number, hit) && hit != 0) keep_hit(executor, hit);
+    if (!here().probe.tiled(tiling, executor, hit) && hit != 0) keep_hit(executor, hit);
 }
 
 // The core counts go into the key of torch_npu's executor cache: an executor that was tiled under other counts is not
@@ -101,12 +101,12 @@ uint64_t hash_of(const uint8_t* key, size_t length) {
 // A hit is a tiled operator without a phase one.
 template <typename Find, typename Hash>
 aclOpExecutor* find_tiled(Find find, Hash hash) {
-    const uint32_t generation = here().probe.enter();
+    Tiling tiling = here().probe.enter();
     aclOpExecutor* executor = find();
     if (executor != nullptr) {
-        note_tiled(reinterpret_cast<uint64_t>(executor), generation, observed_hit(hash(), executor));
+        note_tiled(reinterpret_cast<uint64_t>(executor), tiling, observed_hit(hash(), executor));
     }
-    here().probe.leave(generation);
+    here().probe.leave(tiling);
     return executor;
 }
 
@@ -149,9 +149,9 @@ template <int stream>
 constexpr auto on_legacy = [](auto real, auto which, auto... rest) {
     const uint64_t key = launch_key(word_of(which), FLEXNPU_LAUNCH_LEGACY_OP);
     const Pass pass = here().gate.pass(describe<stream>(FLEXNPU_LAUNCH_LEGACY_OP, key, which, rest...));
-    const uint32_t generation = here().probe.enter();
+    const Tiling tiling = here().probe.enter();
     const aclError status = real(which, rest...);
-    here().probe.leave(generation);
+    here().probe.leave(tiling);
     return status;
 };
 
@@ -171,7 +171,7 @@ extern "C" {
 
 void flexnpu_phase_one_begin(flexnpu_phase_one* call) {
     const uint32_t op = static_cast<uint32_t>(call->index);
-    call->generation = 0;
+    call->tiling = {};
     call->copied = 0;
     call->real = real_function(first_phase_one + op);
     if (call->real == nullptr) {
@@ -180,19 +180,18 @@ void flexnpu_phase_one_begin(flexnpu_phase_one* call) {
         call->real = reinterpret_cast<void*>(&refuse_operator);
     } else {
         call->copied = stack_words(op);
-        call->generation = here().probe.enter();
+        call->tiling = here().probe.enter();
     }
 }
 
 void flexnpu_phase_one_end(flexnpu_phase_one* call, int status) {
-    if (call->generation == 0) return;
-    const uint32_t generation = static_cast<uint32_t>(call->generation);
+    if (call->tiling.generation == 0) return;
     if (status == ACL_SUCCESS) {
         const uint64_t executor = executor_of(*call);
-        note_tiled(executor, generation, 0);
+        note_tiled(executor, call->tiling, 0);
         if (operator_tells[call->index] != Tells::nothing) observe_tiled(*call, executor);
     }
-    here().probe.leave(generation);
+    here().probe.leave(call->tiling);
 }
 
 __attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* workspace, uint64_t workspaceSize,

@@ -12,6 +12,8 @@
 
 #include <stdint.h>
 
+#include "tilings.h"
+
 extern "C" {
 
 struct flexnpu_operator_stub {
@@ -37,12 +39,12 @@ struct flexnpu_phase_one {
     static constexpr uint32_t registers = 8;
 #endif
     uint64_t integers[8];
-    uint64_t reals[16];   // eight registers of 16 bytes
-    uint64_t index;       // Operator
-    void* real;           // begin: where to go on
-    uint64_t copied;      // begin: stack words that the real function may read
-    uint64_t* stack;      // the caller's stack words
-    uint64_t generation;  // begin: 0 when nothing was counted
+    uint64_t reals[16];      // eight registers of 16 bytes
+    uint64_t index;          // Operator
+    void* real;              // begin: where to go on
+    uint64_t copied;         // begin: stack words that the real function may read
+    uint64_t* stack;         // the caller's stack words
+    flexnpu::Tiling tiling;  // begin: of no generation when nothing was counted
 };
 
 void flexnpu_phase_one_begin(flexnpu_phase_one* call);

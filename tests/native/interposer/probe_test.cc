@@ -17,10 +17,10 @@ constexpr uint64_t kMany = 1500;
 
 uint64_t executor(uint64_t number) { return 0x10000 + number * 16; }
 
-void tile(Probe& probe, uint64_t executor, uint64_t number, uint64_t note = 0) {
-    const uint32_t generation = probe.enter();
-    probe.tiled(executor, generation, number, note);
-    probe.leave(generation);
+void tile(Probe& probe, uint64_t executor, uint64_t note = 0) {
+    Tiling tiling = probe.enter();
+    probe.tiled(tiling, executor, note);
+    probe.leave(tiling);
 }
 
 bool launch(Probe& probe, uint64_t executor) {
@@ -51,7 +51,7 @@ class Change {
 
 TEST(Probe, a_launch_finds_its_tiling_in_any_order_and_once) {
     const auto probe = std::make_unique<Probe>();
-    for (uint64_t i = 0; i < 100; ++i) tile(*probe, executor(i), i);
+    for (uint64_t i = 0; i < 100; ++i) tile(*probe, executor(i));
     for (uint64_t i = 0; i < 100; ++i) EXPECT_TRUE(launch(*probe, executor(i * 37 % 100)));
     for (uint64_t i = 0; i < 100; ++i) EXPECT_FALSE(launch(*probe, executor(i)));
     EXPECT_EQ(probe->turn(), 0u);
@@ -59,7 +59,7 @@ TEST(Probe, a_launch_finds_its_tiling_in_any_order_and_once) {
 
 TEST(Probe, an_executor_that_waits_twice_is_launched_twice) {
     const auto probe = std::make_unique<Probe>();
-    for (uint64_t i = 0; i < 2; ++i) tile(*probe, executor(1), i);
+    for (uint64_t i = 0; i < 2; ++i) tile(*probe, executor(1));
     EXPECT_TRUE(launch(*probe, executor(1)));
     EXPECT_TRUE(launch(*probe, executor(1)));
     EXPECT_FALSE(launch(*probe, executor(1)));
@@ -67,13 +67,13 @@ TEST(Probe, an_executor_that_waits_twice_is_launched_twice) {
 
 TEST(Probe, a_note_comes_back_with_the_launch_of_its_tiling) {
     const auto probe = std::make_unique<Probe>();
-    for (uint64_t i = 0; i < 10; ++i) tile(*probe, executor(i), i, 100 + i);
+    for (uint64_t i = 0; i < 10; ++i) tile(*probe, executor(i), 100 + i);
     for (uint64_t i = 0; i < 10; ++i) EXPECT_EQ(probe->launching(executor(9 - i)).note, 109 - i);
 }
 
 TEST(Probe, who_finds_no_place_is_waited_for_all_the_same) {
     const auto probe = std::make_unique<Probe>();
-    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i), i);
+    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i));
     Change change(*probe);
     for (uint64_t i = 0; i < kMany; ++i) {
         ASSERT_FALSE(change.is_over()) << kMany - i << " were still to be launched";
@@ -84,7 +84,7 @@ TEST(Probe, who_finds_no_place_is_waited_for_all_the_same) {
 
 TEST(Probe, an_executor_that_is_destroyed_is_waited_for_no_longer) {
     const auto probe = std::make_unique<Probe>();
-    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i % 2), i);
+    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i % 2));
     probe->destroyed(executor(0));
     probe->destroyed(executor(1));
     EXPECT_EQ(probe->turn(), 0u);
@@ -92,9 +92,9 @@ TEST(Probe, an_executor_that_is_destroyed_is_waited_for_no_longer) {
 
 TEST(Probe, a_launch_that_comes_after_it_was_given_up_changes_nothing) {
     const auto probe = std::make_unique<Probe>();
-    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i), i);
+    for (uint64_t i = 0; i < kMany; ++i) tile(*probe, executor(i));
     EXPECT_EQ(probe->turn(), kMany);
-    tile(*probe, executor(kMany), kMany);
+    tile(*probe, executor(kMany));
     launch(*probe, executor(0));
     launch(*probe, executor(kMany - 1));
     Change change(*probe);
@@ -107,7 +107,7 @@ TEST(Probe, a_launch_that_comes_after_it_was_given_up_changes_nothing) {
 TEST(Probe, threads_that_tile_and_threads_that_launch_lose_none) {
     constexpr uint64_t kEach = 100'000;
     const auto probe = std::make_unique<Probe>();
-    std::atomic<uint64_t> number{0}, tiled[2]{}, launched[2]{};
+    std::atomic<uint64_t> tiled[2]{}, launched[2]{};
     std::atomic<int> lost{0};
     std::vector<std::thread> threads;
     for (uint64_t pair = 0; pair < 2; ++pair) {
@@ -115,7 +115,7 @@ TEST(Probe, threads_that_tile_and_threads_that_launch_lose_none) {
         threads.emplace_back([&, pair, name] {
             for (uint64_t i = 0; i < kEach; ++i) {
                 while (i - launched[pair] > 600) std::this_thread::yield();
-                tile(*probe, name(i), number++);
+                tile(*probe, name(i));
                 tiled[pair] = i + 1;
             }
         });
@@ -142,11 +142,11 @@ TEST(Probe, a_turn_waits_for_whoever_entered_while_the_one_before_was_over) {
     std::atomic<uint64_t> granted = 1, applied = 1;
     std::atomic<int> too_early = 0;
     std::thread program([&] {
-        for (uint64_t number = 0; !stop; ++number) {
-            const uint32_t generation = probe.enter();
+        while (!stop) {
+            Tiling tiling = probe.enter();
             const uint64_t under = granted;
-            probe.tiled(kExecutor, generation, number);
-            probe.leave(generation);
+            probe.tiled(tiling, kExecutor);
+            probe.leave(tiling);
             for (int i = 0; i < 50; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
             if (applied > under) ++too_early;
             const Ticket launching = probe.launching(kExecutor);
