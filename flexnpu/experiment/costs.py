@@ -3,9 +3,11 @@
 
 The forecast has an iteration on a part of the cores, and beside another one. It does not have this host, on which a
 turn's first operator comes late and each launch beside a higher priority waits for an event, nor what the device's L2
-holds by then. So the engines are asked something before the runs, once for each way to run both, and the simulator the
-same: how long an iteration takes while the other engine is idle, and, with requests as a load has them, while it is at
-work. What is between the two goes into the settings of the simulator. Pure: who asks the engines is given.
+holds by then, nor that an operator is not cut off where a slice of time ends, which is worth more to who has long ones:
+to iterations of many prompts. So the engines are asked something before the runs, once for each way to run both, and
+the simulator the same: how long an iteration takes while the other engine is idle, and, with requests as a load has
+them and as many at once, while it is at work. What is between the two goes into the settings of the simulator. Pure:
+who asks the engines is given.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import ceil
 from statistics import fmean
 
 from flexnpu.experiment.calibrate import PROBE, Pace, pace_of
@@ -22,7 +25,7 @@ from flexnpu.simulator import Arrival, EngineConfig, Phases
 
 _ALONE = 3  # times, one after another
 _RUNNING = 4  # requests that decode meanwhile
-_ITERATIONS = 4  # of prompts, as many as fit into each
+_ITERATIONS = 4  # of prompts, at least: as many at once as a load has, in iterations that they fit into
 _SETTLED = 0.1  # device seconds from the last one's first token to the first prompt
 # Times what the simulator says of how long they take to begin, and how long they must go on: first, and where that was
 # too short.
@@ -104,7 +107,7 @@ def _beside(way: Way, load: Sequence[Arrival], told: Callable[[Pace], EngineConf
     for more in _MORE:
         asked = probe(load, lambda arrivals: way.simulated(arrivals, told(Pace(1.0, 1.0))), more)
         try:
-            live, found = pace_beside(way.live(asked)), Pace(1.0, 1.0)
+            live, found = _mean([pace_beside(way.live(asked)) for _ in range(_times(load))]), Pace(1.0, 1.0)
             for _ in range(_ROUNDS):
                 simulated = pace_beside(way.simulated(asked, told(found)))
                 found = Pace(
@@ -117,14 +120,14 @@ def _beside(way: Way, load: Sequence[Arrival], told: Callable[[Pace], EngineConf
 
 
 def probe(load: Sequence[Arrival], simulated: Ask, more: float) -> list[Arrival]:
-    """Some requests that decode, and some iterations of prompts once they do. The simulator says when that is, and how
-    long they must go on; both take `more` times that."""
+    """Some requests that decode, and once they do prompts, as many at once as the load has, but for what some
+    iterations take. The simulator says when that is, and how long they must go on; both take `more` times that."""
     usual = min(round(fmean(request.prompt for request in load)), MAX_LEN // 2)  # so that they can go on for long
     length = _length(load)
     longest = MAX_LEN - 1 - usual
     running = [Arrival(0.0, usual, longest)] * _RUNNING
     begin = more * max(request.tokens[0] for request in simulated(running)) + _SETTLED
-    prompts = [Arrival(begin, length, 1)] * (_ITERATIONS * max(1, TOKEN_BUDGET // length))
+    prompts = [Arrival(begin, length, 1)] * min(len(load), _ITERATIONS * _in_iteration(length))
     found = simulated([*running, *prompts])
     end = max(request.tokens[0] for request in found if request.output == 1)
     needed = max(sum(token <= end for token in request.tokens) for request in found)
@@ -147,6 +150,20 @@ def pace_beside(served: Sequence[Served]) -> Pace:
         raise ApartError("requests that decode began after the prompts, or were over before them")
     steps = [pair for request in running for pair in pairwise(request.tokens)]
     return Pace(end - begin, fmean(after - before for before, after in steps if before >= begin and after <= end))
+
+
+def _times(load: Sequence[Arrival]) -> int:
+    """How often the probe is asked, so that there are iterations enough."""
+    return min(_ITERATIONS, ceil(_ITERATIONS * _in_iteration(_length(load)) / len(load)))
+
+
+def _in_iteration(length: int) -> int:
+    """How many prompts of so many tokens."""
+    return max(1, TOKEN_BUDGET // length)
+
+
+def _mean(paces: Sequence[Pace]) -> Pace:
+    return Pace(fmean(pace.prefill for pace in paces), fmean(pace.decode for pace in paces))
 
 
 def _length(load: Sequence[Arrival]) -> int:

@@ -101,6 +101,7 @@ def test_the_running_requests_outlast_the_prompts_and_fit_the_engine(forecaster,
     prompts = [request for request in served if request.output == 1]
     running = [request for request in served if request.output > 1]
     assert len(running) == 4
+    assert 1 <= len(prompts) <= len(load), "no more at once than the load has"
     assert min(one.arrived for one in prompts) > max(one.tokens[0] for one in running)
     assert min(one.tokens[-1] for one in running) > max(one.tokens[0] for one in prompts)
 
