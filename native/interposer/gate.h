@@ -158,7 +158,7 @@ class Gate {
     bool may_enter(uint64_t turn);
     void come_back();
     void wait_for_turn(uint64_t before);
-    void ring_if_late(uint64_t number);
+    bool is_late(uint64_t number);
     bool is_hailed();
     void wait_for_close(uint64_t turn);
     // Sleeps for as long as the turn's word is this one, or less.

@@ -18,6 +18,7 @@ namespace {
 constexpr uint64_t kLookNs = 20'000'000;   // how often who waits at a closed gate looks for the daemon
 constexpr uint64_t kNapNs = 1'000'000;     // where the kernel does not let it sleep on the turn's word
 constexpr uint64_t kHailLookNs = 200'000;  // how often who was hailed looks whether it still is
+constexpr uint64_t kAwakeNs = 1'000'000;   // who has its place back: longer than the turn before it takes
 
 constinit std::atomic<int> daemon_socket{-1};
 constinit std::atomic<uint32_t> connections{0};
@@ -81,7 +82,8 @@ bool Gate::is_inside(uint64_t turn) const {
 
 // `before`: the turn that it could not enter.
 void Gate::wait_for_turn(uint64_t before) {
-    const uint64_t begin_ns = now_ns(), spin_ns = brevity_.ns();
+    const uint64_t begin_ns = now_ns();
+    uint64_t awake_until_ns = begin_ns + brevity_.ns();
     for (;;) {
         const uint64_t now = turn();
         if (now == FLEXNPU_TURN_FREE) return;  // it is not time-shared any more
@@ -89,16 +91,20 @@ void Gate::wait_for_turn(uint64_t before) {
             const Held held(lock_);
             if (may_enter(now)) return brevity_.waited(now_ns() - begin_ns);
         }
-        if (std::exchange(before, now) != now) ring_if_late(flexnpu_turn_number(now));
+        // Asleep it might be woken too late again.
+        if (std::exchange(before, now) != now && is_late(flexnpu_turn_number(now))) {
+            report_->ring();
+            awake_until_ns = now_ns() + kAwakeNs;
+        }
         if (!daemon_lives()) return open_without_daemon(now);
-        spin_until(begin_ns + spin_ns, [&] { return turn() == now; });
+        spin_until(awake_until_ns, [&] { return turn() == now; });
         sleep_while(now, kLookNs);  // not at all where the word has changed
     }
 }
 
-// A turn was opened and closed before this thread ran: the arbiter is told, once, that it would come now.
-void Gate::ring_if_late(uint64_t number) {
-    if (number > entered_.load(std::memory_order_relaxed) && late_.exchange(number) != number) report_->ring();
+// A turn was opened and closed before this thread ran. The arbiter is to be told, once, that it would come now.
+bool Gate::is_late(uint64_t number) {
+    return number > entered_.load(std::memory_order_relaxed) && late_.exchange(number) != number;
 }
 
 bool Gate::is_hailed() {
