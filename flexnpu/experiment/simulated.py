@@ -114,8 +114,10 @@ def engine_config(experiment: Experiment, calibration: Calibration, forecaster: 
 
 def under_controller(config: EngineConfig, forecaster: Forecaster) -> EngineConfig:
     """What is so of engines whose cores `flexnpu controller` moves: it reads their metrics once a period, and a prompt
-    has other cores from the first layer on that is not launched yet."""
-    return replace(config, look_seconds=_CONTROLLER.period, launched_part=min(1.0, RUN_AHEAD / forecaster.model.layers))
+    has other cores from the first layer on that is not launched yet. Launched are as many as run ahead, and what is
+    left of the one that runs: half of it, on average."""
+    launched = (RUN_AHEAD + 0.5) / forecaster.model.layers
+    return replace(config, look_seconds=_CONTROLLER.period, launched_part=min(1.0, launched))
 
 
 def simulate(

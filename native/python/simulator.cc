@@ -260,6 +260,7 @@ Settings settings_of(nb::handle config, uint32_t cores, int64_t blocks) {
             .block_tokens = whole("block_tokens"),
             .hash_tokens = whole("hash_tokens"),
             .prefix_caching = flag("prefix_caching"),
+            .intake_seconds = real("intake_seconds"),
             .launch_seconds = real("launch_seconds"),
             .dispatch_seconds = real("dispatch_seconds"),
             .graph_seconds = real("graph_seconds"),

@@ -33,6 +33,7 @@ Device::Device(Settings given, Times& times, Policy& policy, std::optional<Looks
 
 void Device::put(RequestPtr request, double now) {
     prompts.put(std::move(request));
+    if (runner_) runner_->took_in(now, settings.intake_seconds);
     woken(now);
 }
 

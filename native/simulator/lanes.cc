@@ -54,6 +54,15 @@ void Lanes::arrived(double now) {
     if (starts || joins) next_seconds_ = now;
 }
 
+void Lanes::took_in(double now, double seconds) {
+    if (!prefill_.running) return;
+    const double held = prefill_.launch.held_up(now, seconds);
+    prefill_.extra += held;
+    prefill_.full += held;
+    prefill_.end += held;
+    if (held > 0.0) find_next();
+}
+
 int64_t Lanes::owed(double now) const {
     if (!decode_.running) return 0;
     const int64_t begun = std::min(over_by(decode_.ends, now) + 1, static_cast<int64_t>(decode_.ends.size()));
@@ -132,6 +141,7 @@ void Lanes::start(double now, double wait) {
     }
     if (!prefill_.running) {
         start_prefill(wait, !short_of_blocks);
+        prefill_.launch.begin(now, device_.settings.dispatch_seconds);
     } else if (follows) {
         take();
     }
@@ -224,11 +234,14 @@ void Lanes::project(double now, bool drain) {
         prefill_.full = std::max(seconds, settings.dispatch_seconds) + launch_seconds().prefill + prefill_.extra;
         prefill_.end = now + prefill_.left * prefill_.full;
     }
-    const double look = std::min(device_.planning.look_at(), changes_at(now));
-    next_seconds_ = std::min(prefill_.end, look);
-    if (!load) return;
-    project_steps(now, step, drain ? 1 : projected(now, step));
-    next_seconds_ = std::min(next_seconds_, decode_.ends.back());
+    changes_ = changes_at(now);
+    if (load) project_steps(now, step, drain ? 1 : projected(now, step));
+    find_next();
+}
+
+void Lanes::find_next() {
+    next_seconds_ = std::min({prefill_.end, changes_, device_.planning.look_at()});
+    if (decode_.running) next_seconds_ = std::min(next_seconds_, decode_.ends.back());
 }
 
 void Lanes::project_steps(double now, double step, int64_t count) {

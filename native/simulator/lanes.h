@@ -22,6 +22,7 @@ class Lanes final : public Runner {
     explicit Lanes(Device& device) : device_(device) {}
     void begin(double now, const Plan& plan) override;
     bool turn(double now) override;
+    void took_in(double now, double seconds) override;
     void arrived(double now) override;
     int64_t owed(double now) const override;
     void cut(double now) override;
@@ -39,6 +40,7 @@ class Lanes final : public Runner {
         double full = 0.0;    // seconds that all of it takes at the present rate
         double extra = 0.0;   // seconds of them that a change of cores costs
         double end = kInfinite;
+        Launch launch;
     };
     // Projected steps, of which the first may be under way.
     struct Decode {
@@ -65,6 +67,7 @@ class Lanes final : public Runner {
     double changed(uint32_t before, uint32_t cores);
     bool shares() const;
     void project(double now, bool drain = false);
+    void find_next();
     void project_steps(double now, double step, int64_t count);
     int64_t projected(double now, double step);
     std::pair<double, double> beside(const Load* load) const;
@@ -74,7 +77,8 @@ class Lanes final : public Runner {
     Prefill prefill_;
     Decode decode_;
     Plan plan_;
-    double weight_ = 0.5;  // of the plan that shared time last
+    double changes_ = kInfinite;  // when the prefill at work comes to what is launched on other cores
+    double weight_ = 0.5;         // of the plan that shared time last
 };
 
 }  // namespace flexnpu::simulator

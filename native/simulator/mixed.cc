@@ -27,6 +27,7 @@ void Mixed::begin(double now, const Plan& plan) {
 
 void Mixed::mix(double now, const Plan& plan) {
     const Settings& settings = device_.settings;
+    launch_.begin(now, settings.dispatch_seconds);
     const double first = seconds(0.0);
     const int64_t count = alike(now, plan, first);
     if (count == 1) {
@@ -99,6 +100,13 @@ void Mixed::arrived(double now) {
         if (behind && !device_.planning.minds_arrivals()) return;
     }
     shorten(now);
+}
+
+void Mixed::took_in(double now, double seconds) {
+    if (chunks_.parts.empty()) return;
+    const double held = launch_.held_up(now, seconds);
+    for (double& end : ends_) end += held;
+    next_seconds_ = ends_.back();
 }
 
 void Mixed::shorten(double now) {

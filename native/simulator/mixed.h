@@ -19,6 +19,7 @@ class Mixed final : public Runner {
     explicit Mixed(Device& device) : device_(device) {}
     void begin(double now, const Plan& plan) override;
     bool turn(double now) override;
+    void took_in(double now, double seconds) override;
     void arrived(double now) override;
     int64_t owed(double now) const override;
     void cut(double now) override;
@@ -36,6 +37,7 @@ class Mixed final : public Runner {
     Chunks chunks_;             // the same in each iteration: of the one prompt, one after the other
     std::vector<double> ends_;  // of the iterations
     uint32_t cores_ = 0;
+    Launch launch_;
     int64_t taken_ = 0;  // decode's blocks that are taken already
 };
 

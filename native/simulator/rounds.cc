@@ -24,8 +24,18 @@ void Rounds::begin(double now, const Plan& plan) {
         return;
     }
     time(now, count);
-    const double over = std::max(prompt_end_, count > 0 ? ends_.back() : 0.0);
+    launch_.begin(now, running ? device_.settings.dispatch_seconds : 0.0);
+    find_next();
+}
+
+void Rounds::find_next() {
+    const double over = std::max(prompt_end_, ends_.empty() ? 0.0 : ends_.back());
     next_seconds_ = over + device_.settings.launch_seconds;
+}
+
+void Rounds::took_in(double now, double seconds) {
+    prompt_end_ += launch_.held_up(now, seconds);
+    find_next();
 }
 
 // Ends of both lanes: beside each other first, then whichever is left alone.

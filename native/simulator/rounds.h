@@ -20,6 +20,7 @@ class Rounds final : public Runner {
     explicit Rounds(Device& device) : device_(device) {}
     void begin(double now, const Plan& plan) override;
     bool turn(double now) override;
+    void took_in(double now, double seconds) override;
     void arrived(double) override {}
     int64_t owed(double) const override { return 0; }  // all blocks are taken before the round
     void cut(double) override {}
@@ -27,12 +28,14 @@ class Rounds final : public Runner {
 
   private:
     void time(double now, int64_t count);
+    void find_next();
     void contend(double now, double begins, double floor);
 
     Device& device_;
     Chunks chunks_;
     std::vector<double> ends_;  // of decode's steps
     double prompt_end_ = 0.0;
+    Launch launch_;
     BusyCores cores_;
 };
 

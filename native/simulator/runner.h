@@ -26,6 +26,27 @@ inline void chain(std::span<double> seconds, double now, double least, double la
     }
 }
 
+// The host's part of an iteration with prompts. While it launches, a request that is taken in holds it up; in all by no
+// more than twice what the launch takes, as both have the host by turns (measured: docs/experiments.md).
+class Launch {
+  public:
+    void begin(double now, double seconds) {
+        over_ = now + seconds;
+        room_ = 2.0 * seconds;
+    }
+    // A request has been taken in, in so many seconds. Gives by how many of them the launch is over later.
+    double held_up(double now, double seconds) {
+        if (now >= over_) return 0.0;
+        const double held = std::min(seconds, room_);
+        over_ += held;
+        room_ -= held;
+        return held;
+    }
+
+  private:
+    double over_ = 0.0, room_ = 0.0;
+};
+
 class Runner {
   public:
     virtual ~Runner() = default;
@@ -37,6 +58,8 @@ class Runner {
     virtual bool turn(double now) = 0;
     // A request has been queued while work is in flight.
     virtual void arrived(double now) = 0;
+    // The host has taken in a request meanwhile, in so many seconds.
+    virtual void took_in(double now, double seconds) = 0;
     // Blocks of the steps that have begun by now and are not booked yet.
     virtual int64_t owed(double now) const = 0;
     // Somebody else is about to take blocks: what has been projected beyond the step under way may not hold.

@@ -25,7 +25,7 @@ struct Settings {
     int64_t blocks = 0;
     int64_t block_tokens = 0, hash_tokens = 0;
     bool prefix_caching = false;
-    double launch_seconds = 0, dispatch_seconds = 0, graph_seconds = 0, switch_seconds = 0;
+    double intake_seconds = 0, launch_seconds = 0, dispatch_seconds = 0, graph_seconds = 0, switch_seconds = 0;
     double look_seconds = 0, launched_part = 1;
     Phases beside{1, 1}, turns{1, 1}, turn_seconds{0, 0};
     std::vector<uint32_t> graphs;

@@ -66,6 +66,31 @@ def test_free_lanes_do_not_wait_for_each_other():
     assert times(found) == [(3.0, 7.8), (6.0, 6.0)]
 
 
+@pytest.mark.parametrize(
+    ("policy", "alone"),
+    [(POLICIES["chunked"](), 2.0), (Fixed("split", (2, 2)), 3.0), (Fixed("split", (2, 2), steps=2), 3.0)],
+    ids=["mixed", "lanes", "rounds"],
+)
+def test_who_comes_while_an_iteration_is_launched_holds_it_up_for_twice_its_launch_at_most(policy, alone):
+    def first(others, launch):
+        trace = [Arrival(0.0, 10, 1)] * (1 + others)
+        found, _ = run(trace, policy, intake_seconds=0.5 * MS, dispatch_seconds=launch * MS)
+        return found[0].first_token / MS
+
+    # It begins at 0.5; until 1.5, and longer as it is held up, each of the others costs it 0.5.
+    assert first(0, 1.0) == pytest.approx(0.5 + alone)
+    assert first(3, 1.0) == pytest.approx(0.5 + alone + 1.5)
+    assert first(7, 1.0) == pytest.approx(0.5 + alone + 2.0)
+    assert first(3, 0.4) == pytest.approx(0.5 + alone), "the next one comes in when it is launched"
+
+
+def test_decode_in_a_lane_of_its_own_is_not_held_up_by_who_comes():
+    burst = [Arrival(0.0, 10, 5), *[Arrival(3.2 * MS, 10, 1)] * 6]
+    found, _ = run(burst, Fixed("split", (2, 2)), intake_seconds=0.1 * MS, dispatch_seconds=1.0 * MS)
+    assert times(found[:1]) == [(3.1, 7.9)]
+    assert found[1].first_token / MS == pytest.approx(3.3 + 3.0 + 0.5)
+
+
 def test_decode_goes_on_beside_a_prompt_that_was_begun_on_all_cores_when_they_are_parted():
     parting = Alternating(Fixed("shared", (4, 4)), Fixed("split", (2, 2)))
     found, _ = run([Arrival(0.0, 5, 5), Arrival(0.0, 5, 2), Arrival(1 * MS, 10, 1)], parting)
