@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -101,6 +102,41 @@ TEST(Probe, a_launch_that_comes_after_it_was_given_up_changes_nothing) {
     EXPECT_FALSE(change.is_over());
     EXPECT_TRUE(launch(*probe, executor(kMany)));
     EXPECT_EQ(change.given_up(), 0u);
+}
+
+TEST(Probe, what_was_not_tiled_after_all_leaves_its_place_to_others) {
+    const auto probe = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < kMany; ++i) probe->leave(probe->enter());
+    Tiling tiling = probe->enter();
+    EXPECT_TRUE(probe->tiled(tiling, executor(1), 7));
+    probe->leave(tiling);
+    EXPECT_EQ(probe->launching(executor(1)).note, 7u);
+}
+
+TEST(Probe, an_operator_that_tiles_inside_of_another_is_followed_too) {
+    const auto probe = std::make_unique<Probe>();
+    Tiling outer = probe->enter(), inner = probe->enter();
+    EXPECT_TRUE(probe->tiled(inner, executor(1), 1));
+    probe->leave(inner);
+    EXPECT_TRUE(probe->tiled(outer, executor(2), 2));
+    probe->leave(outer);
+    EXPECT_EQ(probe->launching(executor(2)).note, 2u);
+    EXPECT_EQ(probe->launching(executor(1)).note, 1u);
+}
+
+TEST(Probe, who_tiles_is_waited_for_however_long_that_takes) {
+    const auto probe = std::make_unique<Probe>();
+    for (const uint64_t others : {uint64_t{0}, kMany}) {
+        for (uint64_t i = 0; i < others; ++i) tile(*probe, executor(i));
+        const Tiling tiling = probe->enter();
+        EXPECT_EQ(tiling.place == 0, others != 0) << "with all places taken it is counted apart";
+        Change change(*probe);
+        for (uint64_t i = 0; i < others; ++i) ASSERT_TRUE(launch(*probe, executor(i)));
+        std::this_thread::sleep_for(std::chrono::milliseconds(2300));
+        EXPECT_FALSE(change.is_over());
+        probe->leave(tiling);
+        EXPECT_EQ(change.given_up(), 0u);
+    }
 }
 
 // Two that tile, each with one that launches behind it, and changes all the while.
