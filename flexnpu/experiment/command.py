@@ -39,7 +39,7 @@ from flexnpu.simulator.outputs import Outputs
 
 # Wall seconds of a whole run, and of one whose figures are too few to be worth much.
 _FULL, _QUICK = 330.0, 40.0
-_MEASURED_FOR = 25.0  # about, of each load: what engines cost each other
+_MEASURED_FOR = 25.0  # about, for each load: what engines cost each other
 _BETWEEN = 4.0  # wall seconds that each replay needs beside its own: quotas, and a controller that starts and ends
 _LEAST = 3.0  # wall seconds of one replay, where the time has run out
 _TAIL = 0.8  # of a replay's time, in which its requests come; they are answered in the rest
@@ -135,9 +135,8 @@ class _Runs:
             config = engine_config(experiment, calibration, self.forecaster)
             console.print("measuring what the engines cost each other …")
             measured = Measured(session, self.forecaster, config, experiment, self._modes)
-            expected = self._loads(self._seconds(end - _MEASURED_FOR * len(experiment.loads), calibration.scale))
-            costs = [measured.costs(load.requests) for load in expected]
-            loads = self._loads(self._seconds(end, calibration.scale))
+            loads = self._loads(self._seconds(end - _MEASURED_FOR * len(experiment.loads), calibration.scale))
+            costs = [measured.costs(load.requests) for load in loads]
             results = [self._under(load, session, config, each) for load, each in zip(loads, costs, strict=True)]
         return calibration, results
 

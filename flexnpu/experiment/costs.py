@@ -6,7 +6,7 @@ turn's first operator comes late and each launch beside a higher priority waits 
 holds by then, nor that an operator is not cut off where a slice of time ends, which is worth more to who has long ones:
 to iterations of many prompts. So the engines are asked something before the runs, once for each way to run both, and
 the simulator the same: how long an iteration takes while the other engine is idle, and, with requests as a load has
-them and as many at once, while it is at work. What is between the two goes into the settings of the simulator. Pure:
+them and as many at once as it has in all, while it is at work. What is between the two goes into the settings of the simulator. Pure:
 who asks the engines is given.
 """
 
@@ -25,7 +25,8 @@ from flexnpu.simulator import Arrival, EngineConfig, Phases
 
 _ALONE = 3  # times, one after another
 _RUNNING = 4  # requests that decode meanwhile
-_ITERATIONS = 4  # of prompts, at least: as many at once as a load has, in iterations that they fit into
+_ITERATIONS = 4  # of prompts: as many at once as a load has in all, up to so many iterations, or several times fewer
+_LEAST_TOKENS = TOKEN_BUDGET // 4  # of prompts at once, so that some steps of decode lie beside them
 _SETTLED = 0.1  # device seconds from the last one's first token to the first prompt
 # Times what the simulator says of how long they take to begin, and how long they must go on: first, and where that was
 # too short.
@@ -106,8 +107,11 @@ def _beside(way: Way, load: Sequence[Arrival], told: Callable[[Pace], EngineConf
     beside each other."""
     for more in _MORE:
         asked = probe(load, lambda arrivals: way.simulated(arrivals, told(Pace(1.0, 1.0))), more)
+        paces = [pace for _ in range(_times(load)) if (pace := _pace_or_none(way.live(asked))) is not None]
+        if not paces:
+            continue
+        live, found = _mean(paces), Pace(1.0, 1.0)
         try:
-            live, found = _mean([pace_beside(way.live(asked)) for _ in range(_times(load))]), Pace(1.0, 1.0)
             for _ in range(_ROUNDS):
                 simulated = pace_beside(way.simulated(asked, told(found)))
                 found = Pace(
@@ -119,15 +123,22 @@ def _beside(way: Way, load: Sequence[Arrival], told: Callable[[Pace], EngineConf
     raise StackError("requests that decode do not outlast prompts, so what engines cost each other was not measured")
 
 
+def _pace_or_none(served: Sequence[Served]) -> Pace | None:
+    try:
+        return pace_beside(served)
+    except ApartError:
+        return None
+
+
 def probe(load: Sequence[Arrival], simulated: Ask, more: float) -> list[Arrival]:
-    """Some requests that decode, and once they do prompts, as many at once as the load has, but for what some
-    iterations take. The simulator says when that is, and how long they must go on; both take `more` times that."""
+    """Some requests that decode, and once they do prompts, all at once. The simulator says when that is, and how long
+    they must go on; both take `more` times that."""
     usual = min(round(fmean(request.prompt for request in load)), MAX_LEN // 2)  # so that they can go on for long
     length = _length(load)
     longest = MAX_LEN - 1 - usual
     running = [Arrival(0.0, usual, longest)] * _RUNNING
     begin = more * max(request.tokens[0] for request in simulated(running)) + _SETTLED
-    prompts = [Arrival(begin, length, 1)] * min(len(load), _ITERATIONS * _in_iteration(length))
+    prompts = [Arrival(begin, length, 1)] * _at_once(load)
     found = simulated([*running, *prompts])
     end = max(request.tokens[0] for request in found if request.output == 1)
     needed = max(sum(token <= end for token in request.tokens) for request in found)
@@ -138,7 +149,8 @@ def pace_beside(served: Sequence[Served]) -> Pace:
     """Seconds from when the prompts came to the last of their first tokens, whatever iterations the engine made of
     them, and the mean of a decode step meanwhile.
 
-    Raises StackError where somebody was not answered, ApartError where one did not decode all the time.
+    Raises StackError where somebody was not answered, ApartError where one did not decode all the time, or none made a
+    step meanwhile.
     """
     for request in served:
         if not request.finished:
@@ -148,13 +160,21 @@ def pace_beside(served: Sequence[Served]) -> Pace:
     running = [request for request in served if request.output > 1]
     if not all(request.tokens[0] <= begin and request.tokens[-1] >= end for request in running):
         raise ApartError("requests that decode began after the prompts, or were over before them")
-    steps = [pair for request in running for pair in pairwise(request.tokens)]
-    return Pace(end - begin, fmean(after - before for before, after in steps if before >= begin and after <= end))
+    pairs = [pair for request in running for pair in pairwise(request.tokens)]
+    steps = [after - before for before, after in pairs if before >= begin and after <= end]
+    if not steps:
+        raise ApartError("no step of decode lies beside the prompts")
+    return Pace(end - begin, fmean(steps))
 
 
 def _times(load: Sequence[Arrival]) -> int:
     """How often the probe is asked, so that there are iterations enough."""
-    return min(_ITERATIONS, ceil(_ITERATIONS * _in_iteration(_length(load)) / len(load)))
+    return min(_ITERATIONS, ceil(_ITERATIONS * _in_iteration(_length(load)) / _at_once(load)))
+
+
+def _at_once(load: Sequence[Arrival]) -> int:
+    length = _length(load)
+    return max(min(len(load), _ITERATIONS * _in_iteration(length)), ceil(_LEAST_TOKENS / length))
 
 
 def _in_iteration(length: int) -> int:

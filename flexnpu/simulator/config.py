@@ -47,7 +47,8 @@ class EngineConfig:
     kv_bytes_per_token: of a cache that travels; None: the model's.
     intake_seconds: host time to take in a request, from its arrival until it is in an engine's queue. One front takes
     in all, one after another: of many that arrive at once the first may begin an iteration before the others are in.
-    It has the host by turns with the launch of an iteration with a prompt in it, which takes up to three times as long.
+    It has the host by turns with the launch of an iteration with a prompt in it, which so takes up to three times as
+    long, and the iteration as much longer.
     launch_seconds: host time per iteration that the device waits for: scheduling, sampling, input preparation.
     dispatch_seconds: host time to launch an iteration kernel by kernel. It is overlapped with the device's work, so an
     iteration with a prompt in it takes at least this long; decode is replayed as a graph and does not.

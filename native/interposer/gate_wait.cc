@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kLookNs = 20'000'000;   // how often who waits at a closed gate looks for the daemon
 constexpr uint64_t kNapNs = 1'000'000;     // where the kernel does not let it sleep on the turn's word
 constexpr uint64_t kHailLookNs = 200'000;  // how often who was hailed looks whether it still is
-constexpr uint64_t kAwakeNs = 1'000'000;   // who has its place back: longer than the turn before it takes
+constexpr uint64_t kAwakeNs = 1'000'000;   // who asks for its place back: where slices are short, it comes by then
 
 constinit std::atomic<int> daemon_socket{-1};
 constinit std::atomic<uint32_t> connections{0};

@@ -69,10 +69,10 @@ class Probe {
   private:
     // Counts from 1, and all is zero at first, so that it takes no room in the library's file.
     uint32_t current(std::memory_order order) const { return turns_.load(order) + 1; }
-    // What was added with an atomic operation is seen before what is read after this.
+    // What was changed with an atomic operation is seen before what is read after this.
     static void before_reads() {
 #if defined(__x86_64__)
-        std::atomic_signal_fence(std::memory_order_seq_cst);  // the addition is a barrier by itself
+        std::atomic_signal_fence(std::memory_order_seq_cst);  // the operation is a barrier by itself
 #else
         std::atomic_thread_fence(std::memory_order_seq_cst);
 #endif
@@ -93,7 +93,7 @@ class Probe {
     void launched_aside(uint32_t generation);
     std::atomic<uint64_t>& slot(uint32_t generation) { return pending_[generation % 4]; }
 
-    // In lines by who writes them: the herald; whoever tiles; whoever launches, in the tilings.
+    // In lines by who writes them: the herald; whoever tiles and finds no place. The others write to the tilings.
     alignas(64) std::atomic<uint32_t> turns_{0};
     std::atomic<bool> waiting_{false};
     std::atomic<uint32_t> bell_{0};

@@ -33,4 +33,14 @@ class Quota {
     const flexnpu_control_device* section_ = nullptr;
 };
 
+// What a thread tiles an operator for, the same from the beginning to the end of its phase one: all that this asks for,
+// and the key that the executor is kept under, are of one quota. Of a tiling, quota is not null.
+struct TiledFor {
+    const Quota* quota;
+    uint64_t word;
+};
+extern __thread TiledFor tiled_for;
+
+inline uint64_t told_word(const Quota& quota) { return tiled_for.quota == &quota ? tiled_for.word : quota.word(); }
+
 }  // namespace flexnpu

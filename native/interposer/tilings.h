@@ -48,8 +48,11 @@ class Tilings {
         return true;
     }
 
-    // Nothing came of it.
-    void drop(Tiling tiling) { place(tiling.place - 1).word.store(0, std::memory_order_seq_cst); }
+    // Nothing came of it. A fork's child has cleared its place before.
+    void drop(Tiling tiling) {
+        uint64_t mine = word(kTiling, tiling.generation);
+        place(tiling.place - 1).word.compare_exchange_strong(mine, 0, std::memory_order_seq_cst);
+    }
 
     // `expected`: the generation that it most likely is of.
     Ticket take(uint64_t executor, uint32_t expected) {

@@ -60,6 +60,7 @@ void Lanes::took_in(double now, double seconds) {
     prefill_.extra += held;
     prefill_.full += held;
     prefill_.end += held;
+    changes_ += held;
     if (held > 0.0) find_next();
 }
 
@@ -141,7 +142,7 @@ void Lanes::start(double now, double wait) {
     }
     if (!prefill_.running) {
         start_prefill(wait, !short_of_blocks);
-        prefill_.launch.begin(now, device_.settings.dispatch_seconds);
+        prefill_.launch.begin(now + prefill_.extra, device_.settings.dispatch_seconds);
     } else if (follows) {
         take();
     }

@@ -56,6 +56,7 @@ double Mixed::seconds(double later) const {
 
 // How many iterations are the same but for their contexts.
 int64_t Mixed::alike(double now, const Plan& plan, double seconds) const {
+    if (device_.settings.intake_seconds > 0.0) return 1;  // each is launched by itself, and may be held up
     Decoding& decoding = device_.decoding;
     const auto& [request, fresh] = chunks_.parts.front();
     if (chunks_.parts.size() > 1 || fresh < plan.budget - decoding.sequences()) return 1;

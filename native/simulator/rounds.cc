@@ -24,7 +24,6 @@ void Rounds::begin(double now, const Plan& plan) {
         return;
     }
     time(now, count);
-    launch_.begin(now, running ? device_.settings.dispatch_seconds : 0.0);
     find_next();
 }
 
@@ -34,6 +33,7 @@ void Rounds::find_next() {
 }
 
 void Rounds::took_in(double now, double seconds) {
+    if (chunks_.parts.empty()) return;
     prompt_end_ += launch_.held_up(now, seconds);
     find_next();
 }
@@ -51,6 +51,7 @@ void Rounds::time(double now, int64_t count) {
     }
     // The host launches the graphs first, then the prompt's kernels, which the device works off meanwhile.
     const double begins = now + static_cast<double>(count) * settings.graph_seconds;
+    launch_.begin(begins, settings.dispatch_seconds);
     if (count == 0) {
         const double seconds = device_.times.seconds(cores_.prefill, chunks_.load);
         prompt_end_ = begins + std::max(seconds, settings.dispatch_seconds);

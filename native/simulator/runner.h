@@ -27,7 +27,8 @@ inline void chain(std::span<double> seconds, double now, double least, double la
 }
 
 // The host's part of an iteration with prompts. While it launches, a request that is taken in holds it up; in all by no
-// more than twice what the launch takes, as both have the host by turns (measured: docs/experiments.md).
+// more than twice what the launch takes, as both have the host by turns. The iteration takes as much longer, also where
+// the launch is short beside it: the device waits in between. Both as measured (docs/experiments.md).
 class Launch {
   public:
     void begin(double now, double seconds) {

@@ -16,8 +16,11 @@ void clamp(Number* value, uint64_t limit) {
     if (static_cast<uint64_t>(*value) > limit) *value = static_cast<Number>(limit);
 }
 
+uint32_t cube(const Quota& quota) { return flexnpu_quota_cube(told_word(quota)); }
+uint32_t vector(const Quota& quota) { return flexnpu_quota_vector(told_word(quota)); }
+
 aclError limited(aclError status, const Quota& quota, aclrtDevResLimitType type, uint32_t* value) {
-    if (status == ACL_SUCCESS) clamp(value, type == ACL_RT_DEV_RES_CUBE_CORE ? quota.cube() : quota.vector());
+    if (status == ACL_SUCCESS) clamp(value, type == ACL_RT_DEV_RES_CUBE_CORE ? cube(quota) : vector(quota));
     return status;
 }
 
@@ -28,8 +31,8 @@ aclError on_aclrtGetDeviceInfo(decltype(&::aclrtGetDeviceInfo) real, uint32_t de
     if (device == nullptr) return kNoSuchDevice;
     const aclError status = real(physical, attr, value);
     if (status != ACL_SUCCESS) return status;
-    if (attr == ACL_DEV_ATTR_CUBE_CORE_NUM || attr == ACL_DEV_ATTR_AICORE_CORE_NUM) clamp(value, device->quota.cube());
-    if (attr == ACL_DEV_ATTR_VECTOR_CORE_NUM) clamp(value, device->quota.vector());
+    if (attr == ACL_DEV_ATTR_CUBE_CORE_NUM || attr == ACL_DEV_ATTR_AICORE_CORE_NUM) clamp(value, cube(device->quota));
+    if (attr == ACL_DEV_ATTR_VECTOR_CORE_NUM) clamp(value, vector(device->quota));
     if (attr == ACL_DEV_ATTR_TOTAL_GLOBAL_MEM_SIZE) clamp(value, device->quota.memory_bytes());
     return status;
 }
@@ -41,8 +44,8 @@ aclError on_aclGetDeviceCapability(decltype(&::aclGetDeviceCapability) real, uin
     if (device == nullptr) return kNoSuchDevice;
     const aclError status = real(physical, deviceInfo, value);
     if (status != ACL_SUCCESS) return status;
-    if (deviceInfo == ACL_DEVICE_INFO_AI_CORE_NUM) clamp(value, device->quota.cube());
-    if (deviceInfo == ACL_DEVICE_INFO_VECTOR_CORE_NUM) clamp(value, device->quota.vector());
+    if (deviceInfo == ACL_DEVICE_INFO_AI_CORE_NUM) clamp(value, cube(device->quota));
+    if (deviceInfo == ACL_DEVICE_INFO_VECTOR_CORE_NUM) clamp(value, vector(device->quota));
     return status;
 }
 
@@ -55,10 +58,10 @@ aclError on_aclplatformGetDeviceInfo(decltype(&::aclplatformGetDeviceInfo) real,
     switch (infoType) {
         case ACL_PLATFORM_AICORE_CNT:
         case ACL_PLATFORM_CUBE_CORE_CNT:
-            limit = here().quota.cube();
+            limit = cube(here().quota);
             break;
         case ACL_PLATFORM_VECTOR_CORE_CNT:
-            limit = here().quota.vector();
+            limit = vector(here().quota);
             break;
         default:
             return status;

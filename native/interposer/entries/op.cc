@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <utility>
+
 #include "entries/launch.h"
 #include "entries/observe.h"
 #include "entries/stubs.h"
@@ -16,6 +18,9 @@ static_assert(offsetof(flexnpu_phase_one, reals) == 64 && offsetof(flexnpu_phase
               offsetof(flexnpu_phase_one, stack) == 216 && sizeof(flexnpu_phase_one) <= 256);
 
 namespace flexnpu {
+
+__thread TiledFor tiled_for;
+
 namespace {
 
 // An operator whose signature is not known is followed by its name: an odd key is no address of an executor.
@@ -39,20 +44,20 @@ uint64_t stack_words(uint32_t op) {
 }
 
 // One operator more that has a tiling and waits for its launch. `hit`: what observed_hit() gave for it.
-void note_tiled(uint64_t executor, Tiling& tiling, uint64_t hit) {
+void note_tiled(Probe& probe, uint64_t executor, Tiling& tiling, uint64_t hit) {
     tenant.report.tiled();
     if (executor == 0) return;
-    if (!here().probe.tiled(tiling, executor, hit) && hit != 0) keep_hit(executor, hit);
+    if (!probe.tiled(tiling, executor, hit) && hit != 0) keep_hit(executor, hit);
 }
 
 // The core counts go into the key of torch_npu's executor cache: an executor that was tiled under other counts is not
 // found, and one of the same counts is found again when cores come back. A hash of 0 and a key of no length mean "do
 // not keep" and stay what they are.
-uint32_t counts() { return static_cast<uint32_t>(here().quota.word()); }
+uint32_t counts() { return static_cast<uint32_t>(told_word(here().quota)); }
 
-uint64_t mix_counts(uint64_t hash) {
+uint64_t mix_counts(uint64_t hash, uint32_t cores) {
     if (hash == 0) return 0;
-    const uint64_t mixed = hash ^ (uint64_t{counts()} + 1) * 0x9e3779b97f4a7c15ull;
+    const uint64_t mixed = hash ^ (uint64_t{cores} + 1) * 0x9e3779b97f4a7c15ull;
     return mixed != 0 ? mixed : 1;
 }
 
@@ -71,8 +76,7 @@ struct Key {
     size_t length;
 };
 
-Key mix_counts(const uint8_t* key, size_t length) {
-    const uint32_t cores = counts();
+Key mix_counts(const uint8_t* key, size_t length, uint32_t cores) {
     if (key == nullptr || length == 0 || length > kKeyRoom - sizeof cores) return {nullptr, 0};
     if (key_of_thread == nullptr) {
         void* fresh = mmap(nullptr, kKeyRoom, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -84,6 +88,32 @@ Key mix_counts(const uint8_t* key, size_t length) {
     memcpy(key_of_thread, key, length);
     memcpy(key_of_thread + length, &cores, sizeof cores);
     return {key_of_thread, length + sizeof cores};
+}
+
+// The key that the thread has given for its next phase one, which is kept under it.
+struct NextKey {
+    decltype(&::SetPTAHashKey) set_hash;  // null where it gave none, or bytes
+    decltype(&::SetPTACacheHashKey) set_bytes;
+    uint64_t hash;
+    size_t length;    // of the bytes, which are in the thread's buffer
+    uint32_t counts;  // that it was mixed with
+};
+__thread NextKey next_key_of_thread;
+
+// Inside of a tiling: where the counts have changed since, the key is given anew with those that are tiled for. Else an
+// operator would be found again under counts that it was not tiled for, as soon as those come back.
+void renew_key() {
+    NextKey& next = next_key_of_thread;
+    const uint32_t cores = counts();
+    if (__builtin_expect(next.counts != cores, false)) {
+        if (next.set_hash != nullptr) next.set_hash(mix_counts(next.hash, cores));
+        if (next.set_bytes != nullptr) {
+            memcpy(key_of_thread + next.length, &cores, sizeof cores);
+            next.set_bytes(key_of_thread, next.length + sizeof cores);
+        }
+    }
+    next.set_hash = nullptr;
+    next.set_bytes = nullptr;
 }
 
 // Eight bytes at a time: it is taken at every find.
@@ -101,34 +131,39 @@ uint64_t hash_of(const uint8_t* key, size_t length) {
 // A hit is a tiled operator without a phase one.
 template <typename Find, typename Hash>
 aclOpExecutor* find_tiled(Find find, Hash hash) {
-    Tiling tiling = here().probe.enter();
+    Probe& probe = here().probe;
+    Tiling tiling = probe.enter();
     aclOpExecutor* executor = find();
     if (executor != nullptr) {
-        note_tiled(reinterpret_cast<uint64_t>(executor), tiling, observed_hit(hash(), executor));
+        note_tiled(probe, reinterpret_cast<uint64_t>(executor), tiling, observed_hit(hash(), executor));
     }
-    here().probe.leave(tiling);
+    probe.leave(tiling);
     return executor;
 }
 
 void on_SetPTAHashKey(decltype(&::SetPTAHashKey) real, uint64_t hash) {
+    const uint32_t cores = counts();
     observe_key(hash);
-    real(mix_counts(hash));
+    next_key_of_thread = {real, nullptr, hash, 0, cores};
+    real(mix_counts(hash, cores));
 }
 
 void on_SetPTACacheHashKey(decltype(&::SetPTACacheHashKey) real, uint8_t* key, size_t length) {
-    const Key mixed = mix_counts(key, length);
+    const uint32_t cores = counts();
+    const Key mixed = mix_counts(key, length, cores);
     observe_key(mixed.bytes != nullptr ? hash_of(key, length) : 0);
+    next_key_of_thread = {nullptr, mixed.bytes != nullptr ? real : nullptr, 0, length, cores};
     real(mixed.bytes, mixed.length);
 }
 
 aclOpExecutor* on_PTAGetExecCache(decltype(&::PTAGetExecCache) real, uint64_t hash, uint64_t* workspaceSize) {
-    return find_tiled([&] { return real(mix_counts(hash), workspaceSize); }, [&] { return hash; });
+    return find_tiled([&] { return real(mix_counts(hash, counts()), workspaceSize); }, [&] { return hash; });
 }
 
 aclOpExecutor* on_PTAFindExecCache(decltype(&::PTAFindExecCache) real, uint8_t* key, size_t length,
                                    uint64_t* workspaceSize) {
     const auto find = [&]() -> aclOpExecutor* {
-        const Key mixed = mix_counts(key, length);
+        const Key mixed = mix_counts(key, length, counts());
         return mixed.bytes != nullptr ? real(mixed.bytes, mixed.length, workspaceSize) : nullptr;
     };
     return find_tiled(find, [&] { return hash_of(key, length); });
@@ -149,9 +184,10 @@ template <int stream>
 constexpr auto on_legacy = [](auto real, auto which, auto... rest) {
     const uint64_t key = launch_key(word_of(which), FLEXNPU_LAUNCH_LEGACY_OP);
     const Pass pass = here().gate.pass(describe<stream>(FLEXNPU_LAUNCH_LEGACY_OP, key, which, rest...));
-    const Tiling tiling = here().probe.enter();
+    Probe& probe = here().probe;  // the call may leave the thread on another device
+    const Tiling tiling = probe.enter();
     const aclError status = real(which, rest...);
-    here().probe.leave(tiling);
+    probe.leave(tiling);
     return status;
 };
 
@@ -180,18 +216,23 @@ void flexnpu_phase_one_begin(flexnpu_phase_one* call) {
         call->real = reinterpret_cast<void*>(&refuse_operator);
     } else {
         call->copied = stack_words(op);
-        call->tiling = here().probe.enter();
+        call->probe = &here().probe;
+        call->tiling = call->probe->enter();
+        const Quota& quota = here().quota;
+        call->outer = std::exchange(tiled_for, {&quota, quota.word()});
+        renew_key();
     }
 }
 
 void flexnpu_phase_one_end(flexnpu_phase_one* call, int status) {
     if (call->tiling.generation == 0) return;
+    tiled_for = call->outer;
     if (status == ACL_SUCCESS) {
         const uint64_t executor = executor_of(*call);
-        note_tiled(executor, call->tiling, 0);
+        note_tiled(*call->probe, executor, call->tiling, 0);
         if (operator_tells[call->index] != Tells::nothing) observe_tiled(*call, executor);
     }
-    here().probe.leave(call->tiling);
+    call->probe->leave(call->tiling);
 }
 
 __attribute__((visibility("hidden"))) aclnnStatus flexnpu_phase_two(void* workspace, uint64_t workspaceSize,

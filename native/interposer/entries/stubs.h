@@ -12,7 +12,12 @@
 
 #include <stdint.h>
 
+#include "quota.h"
 #include "tilings.h"
+
+namespace flexnpu {
+class Probe;
+}
 
 extern "C" {
 
@@ -39,12 +44,14 @@ struct flexnpu_phase_one {
     static constexpr uint32_t registers = 8;
 #endif
     uint64_t integers[8];
-    uint64_t reals[16];      // eight registers of 16 bytes
-    uint64_t index;          // Operator
-    void* real;              // begin: where to go on
-    uint64_t copied;         // begin: stack words that the real function may read
-    uint64_t* stack;         // the caller's stack words
-    flexnpu::Tiling tiling;  // begin: of no generation when nothing was counted
+    uint64_t reals[16];       // eight registers of 16 bytes
+    uint64_t index;           // Operator
+    void* real;               // begin: where to go on
+    uint64_t copied;          // begin: stack words that the real function may read
+    uint64_t* stack;          // the caller's stack words
+    flexnpu::Tiling tiling;   // begin: of no generation when nothing was counted
+    flexnpu::Probe* probe;    // begin: of the device that it was on
+    flexnpu::TiledFor outer;  // begin: of the phase one that calls this one, if any
 };
 
 void flexnpu_phase_one_begin(flexnpu_phase_one* call);

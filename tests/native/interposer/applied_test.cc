@@ -60,6 +60,29 @@ TEST_F(Applied, a_cached_executor_is_tiled_anew_after_a_change) {
     EXPECT_EQ(daemon.page().launched, 6u);
 }
 
+TEST_F(Applied, an_executor_is_kept_for_the_cores_that_it_was_tiled_for_though_its_key_was_given_before) {
+    uint8_t bytes[] = {1, 2, 3};
+    uint64_t size = 0;
+    const auto find = [&] { return PTAFindExecCache(bytes, sizeof bytes, &size); };
+    SetPTAHashKey(42);
+    daemon.publish(2, 6, 12);
+    ASSERT_TRUE(daemon.applied_within(2, 20));
+    EXPECT_EQ(launch(tile()), 6u);
+    SetPTACacheHashKey(bytes, sizeof bytes);
+    daemon.publish(3, 12, 24);
+    ASSERT_TRUE(daemon.applied_within(3, 20));
+    EXPECT_EQ(launch(tile()), 12u);
+    EXPECT_EQ(PTAGetExecCache(42, &size), nullptr) << "that one is for 6 cores";
+    aclOpExecutor* const twelve = find();
+    ASSERT_NE(twelve, nullptr);
+    launch({0, twelve});
+    daemon.publish(4, 6, 12);
+    ASSERT_TRUE(daemon.applied_within(4, 20));
+    EXPECT_EQ(find(), nullptr) << "that one is for 12 cores";
+    EXPECT_EQ(run_cached(42), 6u);
+    EXPECT_EQ(null_record()->tilings, 2u) << "cores are back, and with them what was tiled for them";
+}
+
 TEST_F(Applied, a_key_that_means_do_not_keep_stays_so) {
     SetPTAHashKey(0);
     launch(tile());

@@ -113,6 +113,40 @@ TEST(Probe, what_was_not_tiled_after_all_leaves_its_place_to_others) {
     EXPECT_EQ(probe->launching(executor(1)).note, 7u);
 }
 
+TEST(Probe, operators_that_are_never_launched_leave_the_other_places_to_others) {
+    const auto probe = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < 400; ++i) tile(*probe, executor(i));
+    uint32_t noted = 0;
+    for (uint64_t i = 1000; i < 2000; ++i) {
+        Tiling tiling = probe->enter();
+        noted += probe->tiled(tiling, executor(i), 1);
+        probe->leave(tiling);
+        EXPECT_TRUE(launch(*probe, executor(i)));
+    }
+    EXPECT_GT(noted, 900u) << "a hundred places are free, and the others were put aside under a lock";
+}
+
+TEST(Probe, an_executor_that_no_place_can_hold_is_put_aside) {
+    const auto probe = std::make_unique<Probe>();
+    Tiling tiling = probe->enter();
+    EXPECT_FALSE(probe->tiled(tiling, uint64_t{1} << 60, 7));
+    probe->leave(tiling);
+    EXPECT_TRUE(launch(*probe, uint64_t{1} << 60));
+    EXPECT_EQ(probe->turn(), 0u);
+}
+
+TEST(Probe, a_thread_that_tiles_on_two_devices_is_followed_on_each) {
+    const auto one = std::make_unique<Probe>(), other = std::make_unique<Probe>();
+    for (uint64_t i = 0; i < 100; ++i) {
+        tile(i % 2 != 0 ? *one : *other, executor(i));
+        if (i % 10 == 9) {
+            EXPECT_TRUE(launch(*one, executor(i)));
+        }
+    }
+    for (uint64_t i = 0; i < 100; ++i) EXPECT_EQ(launch(i % 2 != 0 ? *one : *other, executor(i)), i % 10 != 9);
+    EXPECT_EQ(one->turn() + other->turn(), 0u);
+}
+
 TEST(Probe, an_operator_that_tiles_inside_of_another_is_followed_too) {
     const auto probe = std::make_unique<Probe>();
     Tiling outer = probe->enter(), inner = probe->enter();

@@ -51,6 +51,7 @@ def way(forecaster, static, real):
 LOADS = {
     "alike": [Arrival(0.0, 3072, 24)] * 5,
     "short": [Arrival(0.0, 256, 64)] * 5,
+    "shorter": [Arrival(0.0, 64, 256)] * 4,
     "of two lengths": [*[Arrival(0.0, 3072, 24)] * 4, *[Arrival(0.0, 256, 384)] * 10],
     "as long as they may be": [Arrival(0.0, 8100, 90)],
 }
@@ -101,7 +102,10 @@ def test_the_running_requests_outlast_the_prompts_and_fit_the_engine(forecaster,
     prompts = [request for request in served if request.output == 1]
     running = [request for request in served if request.output > 1]
     assert len(running) == 4
-    assert 1 <= len(prompts) <= len(load), "no more at once than the load has"
+    tokens = sum(request.prompt for request in prompts)
+    assert len(prompts) <= len(load) or tokens < 2048 + prompts[0].prompt, (
+        "no more at once than the load has, or needed"
+    )
     assert min(one.arrived for one in prompts) > max(one.tokens[0] for one in running)
     assert min(one.tokens[-1] for one in running) > max(one.tokens[0] for one in prompts)
 
@@ -110,6 +114,29 @@ def test_engines_that_do_not_answer_say_why():
     told = [Served(0.0, 256, 3, (0.1, 0.2, 0.3)), Served(0.0, 4200, 1, (), "decode is gone")]
     with pytest.raises(StackError, match="while its costs were measured: decode is gone"):
         pace_beside(told)
+
+
+def test_a_time_that_the_engines_were_apart_is_left_out(forecaster, config):
+    real = way(forecaster, "split 12/12", replace(config, beside=Phases(1.2, 1.0)))
+    asked = 0
+
+    def apart_at_first(arrivals):
+        nonlocal asked
+        asked += 1
+        served = real.live(arrivals)
+        if asked > 1:
+            return served
+        late = [replace(one, tokens=tuple(at + 100.0 for at in one.tokens)) for one in served if one.output > 1]
+        return [*late, *(one for one in served if one.output == 1)]
+
+    found = costs_of_parted(Way(apart_at_first, real.simulated), config, LOADS["short"], Pace(0.0, 0.0))
+    assert found.beside.prefill == pytest.approx(1.2, rel=0.01)
+    assert asked == 4
+
+
+def test_prompts_beside_which_decode_makes_no_step_are_no_measure():
+    with pytest.raises(ApartError, match="no step of decode lies beside the prompts"):
+        pace_beside([Served(0.0, 256, 3, (0.1, 0.9, 2.0)), Served(1.0, 64, 1, (1.5,))])
 
 
 @pytest.mark.parametrize("decoding", [(0.1, 1.9), (1.1, 2.5)], ids=["over before", "begun after"])

@@ -84,6 +84,28 @@ def test_who_comes_while_an_iteration_is_launched_holds_it_up_for_twice_its_laun
     assert first(3, 0.4) == pytest.approx(0.5 + alone), "the next one comes in when it is launched"
 
 
+@pytest.mark.parametrize("reuse_plans", [True, False])
+def test_each_iteration_of_a_long_prompt_is_held_up_by_who_comes_while_it_is_launched(reuse_plans):
+    host = {"intake_seconds": 0.5 * MS, "dispatch_seconds": 1.0 * MS, "reuse_plans": reuse_plans}
+    for at in (0.6, 1.5, 2.7, 3.0, 4.0, 5.5, 5.9, 8.2):
+        found, _ = run([Arrival(0.0, 64, 1), Arrival(at * MS, 10, 1)], POLICIES["chunked"](), **host)
+        # Four chunks of 2.6 after 0.5, and as long after it comes the other one is taken in.
+        held = 0.5 if at % 2.6 < 1.0 else 0.0
+        assert found[0].first_token / MS == pytest.approx(0.5 + 4 * 2.6 + held), at
+
+
+def test_a_round_is_held_up_while_its_prompt_is_launched_after_its_graphs():
+    def prompt_end(at):
+        trace = [Arrival(0.0, 10, 9), Arrival(3.0 * MS, 10, 1), Arrival(at * MS, 10, 1)]
+        host = {"intake_seconds": 0.1 * MS, "dispatch_seconds": 0.8 * MS, "graph_seconds": 1.0 * MS}
+        found, _ = run(trace, Fixed("split", (2, 2), steps=2), **host)
+        return found[1].first_token / MS
+
+    alone = prompt_end(20.0)
+    assert prompt_end(5.3) == pytest.approx(alone + 0.1)
+    assert prompt_end(6.4) == pytest.approx(alone)
+
+
 def test_decode_in_a_lane_of_its_own_is_not_held_up_by_who_comes():
     burst = [Arrival(0.0, 10, 5), *[Arrival(3.2 * MS, 10, 1)] * 6]
     found, _ = run(burst, Fixed("split", (2, 2)), intake_seconds=0.1 * MS, dispatch_seconds=1.0 * MS)
