@@ -6,8 +6,8 @@ turn's first operator comes late and each launch beside a higher priority waits 
 holds by then, nor that an operator is not cut off where a slice of time ends, which is worth more to who has long ones:
 to iterations of many prompts. So the engines are asked something before the runs, once for each way to run both, and
 the simulator the same: how long an iteration takes while the other engine is idle, and, with requests as a load has
-them and as many at once as it has in all, while it is at work. What is between the two goes into the settings of the simulator. Pure:
-who asks the engines is given.
+them and as many at once as it has in all, while it is at work. What is between the two goes into the settings of the
+simulator. Pure: who asks the engines is given.
 """
 
 from __future__ import annotations
