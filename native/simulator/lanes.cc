@@ -60,7 +60,6 @@ void Lanes::took_in(double now, double seconds) {
     prefill_.extra += held;
     prefill_.full += held;
     prefill_.end += held;
-    changes_ += held;
     if (held > 0.0) find_next();
 }
 
@@ -173,9 +172,9 @@ void Lanes::change(uint32_t cores) {
 }
 
 // When the prefill at work comes to what is launched on other cores.
-double Lanes::changes_at(double now) const {
+double Lanes::changes_at() const {
     if (!prefill_.running || prefill_.cores == prefill_.wanted) return kInfinite;
-    return now + (prefill_.left - prefill_.until) * prefill_.full;
+    return prefill_.end - prefill_.until * prefill_.full;
 }
 
 // Of the cores that are wanted, those that the other, at work on so many, leaves. One that has them all shares its time
@@ -235,13 +234,12 @@ void Lanes::project(double now, bool drain) {
         prefill_.full = std::max(seconds, settings.dispatch_seconds) + launch_seconds().prefill + prefill_.extra;
         prefill_.end = now + prefill_.left * prefill_.full;
     }
-    changes_ = changes_at(now);
     if (load) project_steps(now, step, drain ? 1 : projected(now, step));
     find_next();
 }
 
 void Lanes::find_next() {
-    next_seconds_ = std::min({prefill_.end, changes_, device_.planning.look_at()});
+    next_seconds_ = std::min({prefill_.end, changes_at(), device_.planning.look_at()});
     if (decode_.running) next_seconds_ = std::min(next_seconds_, decode_.ends.back());
 }
 

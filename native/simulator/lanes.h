@@ -62,7 +62,7 @@ class Lanes final : public Runner {
     void give();
     void take();
     void change(uint32_t cores);
-    double changes_at(double now) const;
+    double changes_at() const;
     uint32_t left_by(uint32_t other, uint32_t wanted) const;
     double changed(uint32_t before, uint32_t cores);
     bool shares() const;
@@ -77,8 +77,7 @@ class Lanes final : public Runner {
     Prefill prefill_;
     Decode decode_;
     Plan plan_;
-    double changes_ = kInfinite;  // when the prefill at work comes to what is launched on other cores
-    double weight_ = 0.5;         // of the plan that shared time last
+    double weight_ = 0.5;  // of the plan that shared time last
 };
 
 }  // namespace flexnpu::simulator

@@ -105,8 +105,7 @@ void Mixed::arrived(double now) {
 
 void Mixed::took_in(double now, double seconds) {
     if (chunks_.parts.empty()) return;
-    const double held = launch_.held_up(now, seconds);
-    for (double& end : ends_) end += held;
+    ends_.back() += launch_.held_up(now, seconds);  // one iteration, where it takes any time to take in a request
     next_seconds_ = ends_.back();
 }
 

@@ -216,10 +216,10 @@ void flexnpu_phase_one_begin(flexnpu_phase_one* call) {
         call->real = reinterpret_cast<void*>(&refuse_operator);
     } else {
         call->copied = stack_words(op);
-        call->probe = &here().probe;
-        call->tiling = call->probe->enter();
-        const Quota& quota = here().quota;
-        call->outer = std::exchange(tiled_for, {&quota, quota.word()});
+        DeviceTenant& device = here();
+        call->probe = &device.probe;
+        call->tiling = device.probe.enter();
+        call->outer = std::exchange(tiled_for, {&device.quota, device.quota.word()});
         renew_key();
     }
 }
